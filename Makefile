@@ -1,0 +1,71 @@
+# Everything a newcomer needs: `make demo` shows it, `make test` checks it.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.installed-bench
+
+# The library that MuJoCo can draw with when there is no screen; nothing is printed when there is none.
+FIND_GL := import ctypes.util as u; print(next((n.lower() for n in ("EGL", "OSMesa") if u.find_library(n)), ""))
+
+DRAW_OFF_SCREEN = gl="$${MUJOCO_GL:-$$($(BIN)/python -c '$(FIND_GL)')}"; \
+	if [ -n "$$gl" ]; then export MUJOCO_GL="$$gl"; fi
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint types tests slow format bench clean
+
+help:
+	@echo "make install  create $(VENV) with everything needed"
+	@echo "make demo     train a small agent for about three minutes, evaluate it, plot it, film it: runs/demo"
+	@echo "make test     lint, types, tests"
+	@echo "make slow     the tests that take longer"
+	@echo "make format   put the code into the house layout"
+	@echo "make bench    measure the speed"
+	@echo "make clean    remove what the tools left behind; runs/ and $(VENV) stay"
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml setup.py constraints.txt
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("maml_rl needs Python 3.10 or newer: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(BENCH_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@touch $@
+
+demo: $(STAMP)
+	@$(DRAW_OFF_SCREEN); \
+	if [ -z "$$gl$$DISPLAY" ]; then \
+		echo "demo: no GIF without libEGL or libOSMesa; to get it: sudo apt-get install libegl1"; fi; \
+	$(BIN)/python -m maml_rl.demo --output-folder runs/demo
+
+test: $(STAMP)
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory types
+	@$(MAKE) --no-print-directory tests
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+tests: $(STAMP)
+	@$(DRAW_OFF_SCREEN); $(BIN)/python -m pytest -q
+
+slow: $(STAMP)
+	@$(DRAW_OFF_SCREEN); $(BIN)/python -m pytest -q -m slow
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(BENCH_STAMP)
+	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

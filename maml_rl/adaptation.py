@@ -1,0 +1,181 @@
+"""The inner loop, once: used by training, evaluation and video.
+
+Functions here are batched over M tasks: data and adapted parameters carry a leading task dimension,
+initial parameters do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from maml_rl.episode import LearningData
+from maml_rl.policies import Distribution, Params, Policy
+
+
+@dataclass(frozen=True)
+class InnerLoop:
+    """How a task's parameters follow from the initial ones.
+
+    Attributes
+    ----------
+    policy
+        Gives the arithmetic, not the values.
+    fast_lr
+        Inner step size, > 0.
+    names
+        Parameters that adapt and are meta-learned; the others stay as they are.
+    first_order
+        Treat the inner gradients as constants: derivatives with respect to the initial parameters see
+        ``phi = theta + constant`` (first-order MAML).
+    """
+
+    policy: Policy
+    fast_lr: float
+    names: tuple[str, ...]
+    first_order: bool = False
+
+    def split(self, params: Params) -> tuple[Params, Params]:
+        """Return the learning and the frozen part of `params`."""
+        frozen = {name: value for name, value in params.items() if name not in set(self.names)}
+        return {name: params[name] for name in self.names}, frozen
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of values (T, B) over the steps where mask (T, B) is 1: every step counts the same."""
+    return (values * mask).sum() / mask.sum()
+
+
+def policy_distribution(policy: Policy, params: Params, data: LearningData) -> Distribution:
+    """Action distributions along the episodes of one task: data (T, B, ...), result (T, B, ...)."""
+    state = policy.initial_state(tuple(data.mask.shape[1:]))
+    return policy.unroll(params, data.observations, data.mask, state)
+
+
+def inner_loss(policy: Policy, params: Params, data: LearningData) -> Tensor:
+    """``-mean(log pi(a_t | s_t) * A_t)`` over the steps of one task's episodes (REINFORCE).
+
+    Each step weighs the same. An average per episode would weigh the steps of short episodes more,
+    which is no policy gradient of the return where episodes end early.
+    """
+    log_prob = policy_distribution(policy, params, data).log_prob(data.actions)
+    return -masked_mean(log_prob * data.advantages, data.mask)
+
+
+def expand(params: Params, num_tasks: int) -> Params:
+    """Give every parameter a leading task dimension M, without copying."""
+    return {name: value.expand(num_tasks, *value.shape) for name, value in params.items()}
+
+
+def inner_gradient(inner: InnerLoop, learning: Params, frozen: Params, data: LearningData) -> Params:
+    """Gradient of each task's `inner_loss` at its own parameters: learning (M, ...), data (M, T, B, ...)."""
+
+    def loss(values: Params, task_data: LearningData) -> Tensor:
+        return inner_loss(inner.policy, {**frozen, **values}, task_data)
+
+    return torch.func.vmap(torch.func.grad(loss))(learning, data)
+
+
+def adapt_step(inner: InnerLoop, learning: Params, gradients: Params) -> Params:
+    """``phi - fast_lr * gradient``, every value (M, ...)."""
+    return {name: learning[name] - inner.fast_lr * gradients[name] for name in inner.names}
+
+
+def adapt(inner: InnerLoop, params: Params, episodes: Sequence[LearningData]) -> Params:
+    """Take one gradient step per element of `episodes`; return the learning parameters, (M, ...) each.
+
+    ``phi_0 = theta;  phi_{k+1} = phi_k - fast_lr * grad inner_loss(phi_k, episodes_k)``
+    (Finn et al. 2017, algorithm 3). Differentiable with respect to `params` by `torch.func`, except
+    that first-order MAML stops the derivative of the gradients; `linearise` gives the same derivative
+    for less.
+
+    Parameters
+    ----------
+    params
+        Initial parameters theta, without task dimension.
+    episodes
+        What each step learns from, (M, T, B, ...); its length is the number of steps.
+    """
+    learning, frozen = inner.split(params)
+    learning = expand(learning, episodes[0].mask.shape[0])
+    for data in episodes:
+        gradients = inner_gradient(inner, learning, frozen, data)
+        if inner.first_order:
+            gradients = {name: value.detach() for name, value in gradients.items()}
+        learning = adapt_step(inner, learning, gradients)
+    return learning
+
+
+@dataclass(frozen=True)
+class LinearisedAdaptation:
+    """The inner loops of M tasks around their initial parameters, and their derivative.
+
+    With ``H_k`` the Hessian of `inner_loss` at ``phi_k``, the Jacobian of the adapted parameters with
+    respect to the initial ones is ``J = (I - fast_lr * H_{K-1}) ... (I - fast_lr * H_0)``.
+
+    Attributes
+    ----------
+    learning
+        The adapted parameters, (M, ...) each.
+    hessian_products
+        ``H_k`` of every task as a function of values (M, ...), first step first; empty for
+        first-order MAML, where J is the identity.
+    inner
+        The inner loop this is the derivative of.
+    """
+
+    learning: Params
+    hessian_products: tuple[Callable[[Params], tuple[Params]], ...]
+    inner: InnerLoop
+
+    def forward(self, direction: Params) -> Params:
+        """``J v``: how adapted parameters move when the initial ones move along `direction` (M, ...)."""
+        for product in self.hessian_products:
+            direction = adapt_step(self.inner, direction, product(direction)[0])
+        return direction
+
+    def transpose(self, gradient: Params) -> Params:
+        """``J^T g``: a gradient at the adapted parameters (M, ...), carried back to the initial ones."""
+        for product in reversed(self.hessian_products):
+            gradient = adapt_step(self.inner, gradient, product(gradient)[0])
+        return gradient
+
+
+def linearise(
+    inner: InnerLoop,
+    params: Params,
+    episodes: Sequence[LearningData],
+    *,
+    path: Sequence[Params] | None = None,
+) -> LinearisedAdaptation:
+    """Adapt M tasks and keep what their derivative needs, so that products with it are cheap.
+
+    Each ``H_k v`` is one backward pass through the retained graph of a gradient (Pearlmutter 1994):
+    nothing is traced or recomputed per product.
+
+    Parameters
+    ----------
+    params, episodes
+        As for `adapt`.
+    path
+        ``phi_0 ... phi_K`` of an adaptation already made, (M, ...) each: the Hessians are taken there
+        although `episodes` may be only a sample of what it learnt from.
+    """
+    learning, frozen = inner.split(params)
+    learning = expand(learning, episodes[0].mask.shape[0])
+    products = []
+    for index, data in enumerate(episodes):
+        if path is not None:
+            learning = path[index]
+        if inner.first_order:
+            gradients = inner_gradient(inner, learning, frozen, data)
+        else:
+            gradients, product = torch.func.vjp(
+                lambda values, data=data: inner_gradient(inner, values, frozen, data), learning
+            )
+            products.append(product)
+        learning = adapt_step(inner, learning, {k: v.detach() for k, v in gradients.items()})
+    return LinearisedAdaptation(path[-1] if path else learning, tuple(products), inner)

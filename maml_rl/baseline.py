@@ -1,0 +1,65 @@
+"""Linear feature baseline, fitted to all tasks of a shard at once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class LinearFeatureBaseline:
+    """Ridge regression of returns on features of observation and time (Duan et al. 2016, appendix 2).
+
+    Features of step t with observation s: ``[s, s^2, t/100, (t/100)^2, (t/100)^3, 1]``. The normal
+    equations are formed and solved in float64: in float32 the squared features of larger robots make
+    them numerically singular.
+
+    Parameters
+    ----------
+    regularisation
+        Added to the diagonal of the normal equations, > 0; multiplied by 10 until they can be solved.
+    """
+
+    def __init__(self, regularisation: float = 1e-5) -> None:
+        self.regularisation = regularisation
+
+    def fit_predict(self, observations: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
+        """Fit one regression per task and return its predictions (M, T, B), 0 on padding.
+
+        Parameters
+        ----------
+        observations
+            (M, T, B, O).
+        returns, mask
+            (M, T, B).
+        """
+        values = [
+            self._fit_predict_task(*task) for task in zip(observations, returns, mask, strict=True)
+        ]
+        return torch.stack(values)
+
+    def _fit_predict_task(self, observations: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
+        features = self._features(observations, mask)  # (T * B, F)
+        gram = features.T @ features
+        moment = features.T @ (returns * mask).double().reshape(-1)
+        weights = self._solve(gram, moment)
+        return (features @ weights).reshape(mask.shape).to(returns.dtype)
+
+    @staticmethod
+    def _features(observations: Tensor, mask: Tensor) -> Tensor:
+        num_steps, num_episodes = mask.shape
+        states = observations.reshape(num_steps, num_episodes, -1).double()
+        time = torch.arange(num_steps, dtype=torch.float64, device=mask.device) / 100.0
+        time = time.reshape(-1, 1, 1).expand(num_steps, num_episodes, 1)
+        parts = [states, states.square(), time, time**2, time**3, torch.ones_like(time)]
+        features = torch.cat(parts, -1) * mask.unsqueeze(-1)
+        return features.reshape(num_steps * num_episodes, -1)
+
+    def _solve(self, gram: Tensor, moment: Tensor) -> Tensor:
+        identity = torch.eye(gram.shape[0], dtype=gram.dtype, device=gram.device)
+        regularisation = self.regularisation
+        for _ in range(8):
+            factor, info = torch.linalg.cholesky_ex(gram + regularisation * identity)
+            if int(info) == 0:
+                return torch.cholesky_solve(moment.unsqueeze(-1), factor).squeeze(-1)
+            regularisation *= 10.0
+        return torch.zeros_like(moment)

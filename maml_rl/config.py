@@ -1,0 +1,291 @@
+"""Typed, validated configuration of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+
+from maml_rl.utils.field_words import cure, did_you_mean, expected, shown
+from maml_rl.utils.strict_parsing import parse_json, parse_yaml
+
+# pytorch-maml-rl writes these into config.json beside the configuration. They describe the machine and the
+# command line, not the experiment.
+_COMMAND_LINE_KEYS = frozenset({"config", "output-folder", "num-workers", "use-cuda", "device"})
+
+_MAX_DEPTH = 20
+Count = Annotated[int, Field(ge=1)]
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message is one line: field, got, expected, cure."""
+
+
+def _to_kebab(name: str) -> str:
+    return name.replace("_", "-")
+
+
+class Config(BaseModel):
+    """Everything that decides the result of a run; immutable.
+
+    Files use kebab-case keys (``fast-lr``), Python snake_case attributes (``config.fast_lr``). The
+    number of workers, the device and the output folder are not here: they change the speed of a run,
+    not its result.
+
+    Examples
+    --------
+    >>> config = Config(env_name="2DNavigation-v0", fast_lr=0.2)
+    >>> config.to_json_dict()["fast-lr"]
+    0.2
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        alias_generator=_to_kebab,
+        validate_by_alias=True,
+        validate_by_name=True,
+    )
+
+    algorithm: Literal["maml"] = Field(
+        default="maml", description="Family of the learner: 'maml' meta-learns the initial weights."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed from which every random number of the run derives.")
+
+    env_name: str = Field(
+        min_length=1, examples=["HalfCheetahDir-v2"], description="Id of the task family, as registered."
+    )
+    env_kwargs: dict[str, Any] = Field(
+        default_factory=dict,
+        examples=["{low: 0.0, high: 2.0}"],
+        description="Arguments of the environment's constructor, such as the range tasks are drawn from.",
+    )
+    gamma: float = Field(
+        default=0.99, ge=0, le=1, description="Discount of the rewards, per environment step."
+    )
+    gae_lambda: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Generalised advantage estimation: 1 is return minus baseline, 0 the one-step error.",
+    )
+
+    policy: Literal["mlp"] = Field(
+        default="mlp",
+        description="Kind of network: 'mlp' has no memory; its output fits the action space.",
+    )
+    hidden_sizes: tuple[Count, ...] = Field(
+        default=(64, 64), description="Units of each hidden layer; an empty list gives a linear policy."
+    )
+    nonlinearity: Literal["elu", "gelu", "relu", "sigmoid", "silu", "tanh"] = Field(
+        default="tanh", description="Activation after each hidden layer; upper or lower case."
+    )
+
+    fast_batch_size: Count = Field(
+        default=20, description="Episodes of each task per inner step, and again after adaptation."
+    )
+    num_steps: Count = Field(default=1, description="Policy-gradient steps in the inner loop.")
+    fast_lr: float = Field(default=0.1, ge=0, description="Step size of the inner loop.")
+    first_order: bool = Field(
+        default=False,
+        description="Whether the meta-gradient leaves out the second derivatives of the inner loop.",
+    )
+
+    num_batches: Count = Field(default=500, description="Iterations of the outer loop.")
+    meta_batch_size: Count = Field(default=40, description="Tasks per outer iteration.")
+    max_kl: float = Field(
+        default=1e-2,
+        gt=0,
+        description="Trust region: largest mean KL divergence, in nats, of the adapted policies per step.",
+    )
+    cg_iters: Count = Field(default=10, description="Conjugate-gradient iterations for the outer direction.")
+    cg_damping: float = Field(
+        default=1e-5, ge=0, description="Multiple of the identity added to the curvature matrix."
+    )
+    ls_max_steps: Count = Field(
+        default=15, description="Step sizes the line search tries before it gives up."
+    )
+    ls_backtrack_ratio: float = Field(
+        default=0.8, gt=0, lt=1, description="Factor between one step size of the line search and the next."
+    )
+    curvature_fraction: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Share of each task's episodes used for curvature products; loss and KL always use all.",
+    )
+
+    worker_timeout: float = Field(
+        default=120.0, gt=0, description="Seconds without an answer after which a worker counts as lost."
+    )
+
+    @field_validator("hidden_sizes", mode="before")
+    @classmethod
+    def _freeze_hidden_sizes(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("nonlinearity", mode="before")
+    @classmethod
+    def _lower_nonlinearity(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("env_kwargs", mode="before")
+    @classmethod
+    def _check_env_kwargs(cls, value: Any) -> Any:
+        if value is None:  # `env-kwargs:` with nothing behind it
+            return {}
+        if isinstance(value, dict):
+            _check_plain(value, "env-kwargs")
+        return value
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], *, source: str | Mapping[str, str]) -> Config:
+        """Return the configuration that kebab-case `values` describe.
+
+        Parameters
+        ----------
+        values
+            One entry per key; keys left out take their default.
+        source
+            Where the values come from, for the error line; a mapping gives a source for each key, with
+            ``""`` for the rest.
+
+        Raises
+        ------
+        ConfigError
+            For an unknown key, a wrong type or an impossible value.
+        """
+        sources = {"": source} if isinstance(source, str) else dict(source)
+        fields = {_to_kebab(name): field for name, field in cls.model_fields.items()}
+        for key in values:
+            if key not in fields:
+                where = sources.get(key, sources[""])
+                raise ConfigError(f"unknown key {key!r} in {where}{did_you_mean(key, fields)}")
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = str(first["loc"][0])
+            where = sources.get(key, sources[""])
+            raise ConfigError(_error_line(key, where, fields[key], values, first)) from error
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Return a copy with kebab-case keys, made of what JSON can hold; `load_config` reads it back."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration file.
+
+    Parameters
+    ----------
+    path
+        A ``.yaml`` or ``.yml`` file, or the ``config.json`` of a run folder, also of one that
+        pytorch-maml-rl wrote.
+    overrides
+        ``"key=value"`` strings that replace what the file says, the last one winning. The value is
+        read as YAML; ``env-kwargs.low=-1`` replaces one entry of ``env-kwargs``.
+
+    Raises
+    ------
+    ConfigError
+        In one line, for whatever is wrong with the file, its values or an override.
+    """
+    path = Path(path)
+    values = _read_mapping(path)
+    sources = {"": str(path)}
+    for override in overrides:
+        key = _apply_override(values, override)
+        sources[key] = f"--set {override}"
+    return Config.from_mapping(values, source=sources)
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    parsers = {".yaml": parse_yaml, ".yml": parse_yaml, ".json": parse_json}
+    suffix = path.suffix.lower()
+    if suffix not in parsers:
+        raise ConfigError(f"config: got {str(path)!r}, expected a file that ends in .yaml, .yml or .json")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        siblings = sorted(str(file) for file in path.parent.glob("*") if file.suffix.lower() in parsers)
+        raise ConfigError(f"config: no such file: {str(path)!r}{did_you_mean(str(path), siblings)}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"cannot read {path}: got bytes that are not UTF-8; save it as UTF-8") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        values = parsers[suffix](text)
+    except ValueError as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    if values is None:
+        raise ConfigError(f"cannot read {path}: got an empty file, expected 'key: value' lines")
+    if not isinstance(values, dict):
+        raise ConfigError(f"cannot read {path}: got {shown(values)}, expected 'key: value' lines")
+    if suffix == ".json":
+        values = {key: value for key, value in values.items() if _to_kebab(key) not in _COMMAND_LINE_KEYS}
+        if values.get("seed", 0) is None:  # pytorch-maml-rl without --seed
+            del values["seed"]
+    return values
+
+
+def _apply_override(values: dict[str, Any], override: str) -> str:
+    """Put ``key=value`` into `values`; return the top-level key."""
+    name, equals, text = override.partition("=")
+    name = name.strip()
+    if not equals or not name:
+        raise ConfigError(f"--set: got {override!r}, expected key=value, such as fast-lr=0.1")
+    try:
+        value = parse_yaml(text)
+    except ValueError as error:
+        raise ConfigError(f"--set {override}: {error}") from error
+    key, dot, entry = name.partition(".")
+    if not dot:
+        values[key] = value
+        return key
+    if key != "env-kwargs" or not entry:
+        raise ConfigError(f"--set: got {name!r}, expected a key without a dot, or env-kwargs.NAME")
+    current = values.get(key)
+    values[key] = {**(current if isinstance(current, dict) else {}), entry: value}
+    return key
+
+
+def _check_plain(value: Any, path: str, depth: int = 0) -> None:
+    """Refuse what JSON cannot hold, so that config.json says exactly what ran."""
+    if depth > _MAX_DEPTH:  # a YAML alias can make a mapping hold itself
+        raise _refusal("env-kwargs", "a value inside itself or too deep", f"at most {_MAX_DEPTH} levels")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise _refusal(path, f"the key {shown(key)}", "names as keys")
+            _check_plain(item, f"{path}.{key}", depth + 1)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _check_plain(item, f"{path}[{index}]", depth + 1)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise _refusal(path, str(value), "a finite number")
+    elif value is not None and not isinstance(value, bool | int | float | str):
+        raise _refusal(path, shown(value), "text, a number, true, false, a list or a mapping")
+
+
+def _refusal(path: str, got: str, expected: str) -> PydanticCustomError:
+    return PydanticCustomError(
+        "refused", "{path}: got {got}, expected {expected}", {"path": path, "got": got, "expected": expected}
+    )
+
+
+def _error_line(
+    key: str, source: str, field: FieldInfo, values: Mapping[str, Any], error: Mapping[str, Any]
+) -> str:
+    if error["type"] == "refused":
+        context = error["ctx"]
+        return f"{context['path']} in {source}: got {context['got']}, expected {context['expected']}"
+    value = values.get(key)
+    return f"{key} in {source}: got {shown(value)}, expected {expected(field)}{cure(field, value)}"

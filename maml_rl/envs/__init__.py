@@ -1,0 +1,26 @@
+"""Task families: vector environments whose sub-environments each carry a task. Importing registers them."""
+
+from maml_rl.envs.checker import check_meta_env
+from maml_rl.envs.errors import MetaEnvError, UnknownEnvironmentError
+from maml_rl.envs.meta_env import MetaVectorEnv, Task
+from maml_rl.envs.registration import (
+    make_meta_env,
+    register_families,
+    register_meta_env,
+    registered_meta_envs,
+)
+from maml_rl.envs.single import SingleMetaEnv
+
+register_families()
+
+__all__ = [
+    "MetaEnvError",
+    "MetaVectorEnv",
+    "SingleMetaEnv",
+    "Task",
+    "UnknownEnvironmentError",
+    "check_meta_env",
+    "make_meta_env",
+    "register_meta_env",
+    "registered_meta_envs",
+]

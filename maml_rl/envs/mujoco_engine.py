@@ -1,0 +1,171 @@
+"""Batches of MuJoCo robots, stepped on the engine itself."""
+
+from __future__ import annotations
+
+import abc
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+
+from maml_rl.envs.meta_env import MetaVectorEnv
+
+
+def gymnasium_model_path(name: str) -> str:
+    """Return the path of a robot's XML file shipped with Gymnasium, e.g. ``"half_cheetah.xml"``."""
+    return str(Path(gym.__file__).parent / "envs" / "mujoco" / "assets" / name)
+
+
+class MujocoVectorEnv(MetaVectorEnv):
+    """N copies of one robot, simulated one after another in a single `mujoco.MjData`.
+
+    Each copy is one row of a state matrix [qpos, qvel, qacc_warmstart, ctrl]. Because the solver's
+    warm start is part of the row, a copy's trajectory is bit for bit what a `MjData` of its own
+    would give; because all copies share one `MjData`, the engine's working memory stays in cache.
+
+    Actions live in [-normalization_scale, normalization_scale] and are mapped linearly onto the
+    actuators' control range, as pytorch-maml-rl's ``NormalizedActionWrapper`` does.
+
+    Parameters
+    ----------
+    num_envs
+        Number of robots N.
+    model_file
+        File name of the robot among Gymnasium's assets.
+    frame_skip
+        Engine steps per control step.
+    observation_size
+        Length of an observation.
+    normalization_scale
+        Action that maps to full control, > 0.
+    max_episode_steps
+        Control steps per episode.
+    render_mode
+        ``"rgb_array"`` or ``None``.
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012
+        **MetaVectorEnv.metadata,
+        "render_modes": ["rgb_array"],
+        "render_fps": 20,
+    }
+
+    def __init__(
+        self,
+        num_envs: int,
+        *,
+        model_file: str,
+        frame_skip: int,
+        observation_size: int,
+        normalization_scale: float,
+        max_episode_steps: int,
+        render_mode: str | None,
+    ) -> None:
+        if not (np.isfinite(normalization_scale) and normalization_scale > 0):
+            raise ValueError(f"normalization_scale: got {normalization_scale}, expected a number > 0")
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"render_mode: got {render_mode!r}, expected 'rgb_array' or None")
+        self.model = mujoco.MjModel.from_xml_path(gymnasium_model_path(model_file))
+        self.data = mujoco.MjData(self.model)
+        self.frame_skip = frame_skip
+        self.control_seconds = float(self.model.opt.timestep) * frame_skip
+        self.normalization_scale = float(normalization_scale)
+        self.render_mode = render_mode
+        self.metadata = {**self.metadata, "render_fps": round(1.0 / self.control_seconds)}
+        scale = np.float32(normalization_scale)
+        super().__init__(
+            num_envs,
+            gym.spaces.Box(-np.inf, np.inf, (observation_size,), np.float32),
+            gym.spaces.Box(-scale, scale, (self.model.nu,), np.float32),
+            max_episode_steps=max_episode_steps,
+        )
+        self._low = self.model.actuator_ctrlrange[:, 0].copy()
+        self._high = self.model.actuator_ctrlrange[:, 1].copy()
+        part = mujoco.mjtState
+        self._state_parts = int(
+            part.mjSTATE_QPOS | part.mjSTATE_QVEL | part.mjSTATE_WARMSTART | part.mjSTATE_CTRL
+        )
+        nq, nv, nu = self.model.nq, self.model.nv, self.model.nu
+        self._state = np.zeros((num_envs, nq + 2 * nv + nu))
+        self._qpos = self._state[:, :nq]
+        self._qvel = self._state[:, nq : nq + nv]
+        self._warmstart = self._state[:, nq + nv : nq + 2 * nv]
+        self._ctrl = self._state[:, nq + 2 * nv :]
+        self._rows = list(self._state)
+        self._initial_qpos = self.data.qpos.copy()
+        self._renderer: mujoco.Renderer | None = None
+
+    def control_from_action(self, actions: np.ndarray) -> np.ndarray:
+        """Map actions (N, A) in [-scale, scale], clipped to it, onto the actuators' control range."""
+        scaled = np.clip(actions, -self.normalization_scale, self.normalization_scale)
+        return self._low + 0.5 * (scaled / self.normalization_scale + 1.0) * (self._high - self._low)
+
+    def _reset(self, mask: np.ndarray) -> np.ndarray:
+        position_noise = 0.2 * self._uniform(self.model.nq) - 0.1
+        velocity_noise = 0.1 * self._normal(self.model.nv)
+        self._qpos[mask] = (self._initial_qpos + position_noise)[mask]
+        self._qvel[mask] = velocity_noise[mask]
+        self._warmstart[mask] = 0.0
+        self._ctrl[mask] = 0.0
+        for index in np.flatnonzero(mask):
+            mujoco.mj_setState(self.model, self.data, self._rows[index], self._state_parts)
+            mujoco.mj_forward(self.model, self.data)
+            mujoco.mj_getState(self.model, self.data, self._rows[index], self._state_parts)
+            self._record(index)
+        return self._observe()
+
+    def _step(
+        self, actions: np.ndarray, active: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        control = self.control_from_action(actions)
+        self._ctrl[active] = control[active]
+        self._before_step()
+        self._simulate(range(self.num_envs) if active.all() else np.flatnonzero(active).tolist())
+        rewards, terminated = self._outcome(control)
+        return self._observe(), rewards, terminated
+
+    def _simulate(self, indices: Any) -> None:
+        model, data, parts, frame_skip = self.model, self.data, self._state_parts, self.frame_skip
+        rows, set_state, get_state, step = self._rows, mujoco.mj_setState, mujoco.mj_getState, mujoco.mj_step
+        for index in indices:
+            row = rows[index]
+            set_state(model, data, row, parts)
+            step(model, data, frame_skip)
+            get_state(model, data, row, parts)
+            self._record(index)
+
+    def _before_step(self) -> None:  # noqa: B027
+        """Remember what the reward needs of the state before the step; nothing by default."""
+
+    def _record(self, index: int) -> None:  # noqa: B027
+        """Copy what observation and reward need from `self.data` after robot `index` moved."""
+
+    @abc.abstractmethod
+    def _outcome(self, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return rewards (N,) and terminated (N,) of the step just made with `control` (N, A)."""
+
+    @abc.abstractmethod
+    def _observe(self) -> np.ndarray:
+        """Return observations (N, O)."""
+
+    def render(self) -> tuple[np.ndarray, ...]:  # type: ignore[override]
+        """Return one RGB picture (height, width, 3) uint8 of every robot, seen by its tracking camera."""
+        if self.render_mode != "rgb_array":
+            raise ValueError("render: got render_mode None, expected 'rgb_array'; pass it to make")
+        if self._renderer is None:
+            self._renderer = mujoco.Renderer(self.model, height=240, width=320)
+        frames = []
+        for row in self._rows:
+            mujoco.mj_setState(self.model, self.data, row, self._state_parts)
+            mujoco.mj_forward(self.model, self.data)
+            self._renderer.update_scene(self.data, camera="track")
+            frames.append(self._renderer.render())
+        return tuple(frames)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Free the renderer."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None

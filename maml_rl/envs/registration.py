@@ -1,0 +1,212 @@
+"""Names of the task families, and the one function that makes them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+
+from maml_rl.envs.errors import UnknownEnvironmentError, did_you_mean
+from maml_rl.envs.meta_env import MetaVectorEnv
+from maml_rl.envs.single import SingleMetaEnv
+
+_VECTOR_ENTRY_POINT = "maml_rl.envs.registration:make_family"
+_SINGLE_ENTRY_POINT = "maml_rl.envs.registration:make_single"
+# What stands in a constructor's signature but not in a configuration's env-kwargs.
+_NOT_KEYWORDS = {"num_envs"}
+# Importable name of a package -> what to install for it.
+_CURES = {"mujoco": "mujoco", "ale_py": "'maml_rl[atari]'", "metaworld": "'maml_rl[metaworld]'"}
+
+
+def register_meta_env(
+    env_name: str,
+    family: str,
+    *,
+    max_episode_steps: int | None = None,
+    package: str | None = None,
+    **kwargs: Any,
+) -> None:
+    """Register a task family with Gymnasium, for `gymnasium.make`, `gymnasium.make_vec` and `make_meta_env`.
+
+    Parameters
+    ----------
+    env_name
+        Id, e.g. ``"2DNavigation-v0"``.
+    family
+        ``"module:class"`` of a `MetaVectorEnv`; imported when the first environment is made.
+    max_episode_steps
+        Default length of an episode; ``None`` if the family needs no limit or has its own.
+    package
+        Optional package the family's module imports.
+    **kwargs
+        Default keyword arguments of the family's constructor.
+    """
+    gym.register(
+        env_name,
+        entry_point=_SINGLE_ENTRY_POINT,
+        vector_entry_point=_VECTOR_ENTRY_POINT,
+        max_episode_steps=max_episode_steps,
+        kwargs={"family": family, **({"package": package} if package else {}), **kwargs},
+    )
+
+
+def make_meta_env(
+    env_name: str, num_envs: int = 1, env_kwargs: Mapping[str, Any] | None = None
+) -> MetaVectorEnv:
+    """Make N sub-environments of a registered task family.
+
+    Parameters
+    ----------
+    env_name
+        Id, optionally with the module that registers it: ``"my_package.envs:MyFamily-v0"``.
+    num_envs
+        Number of sub-environments N.
+    env_kwargs
+        Keyword arguments of the family's constructor, over the registered defaults.
+
+    Raises
+    ------
+    UnknownEnvironmentError
+        If no task family has this name.
+    ValueError
+        If a keyword is not one of the family's, or its value is impossible.
+    ImportError
+        If an optional package is missing.
+
+    Examples
+    --------
+    >>> make_meta_env("Bandit-K5-v0", num_envs=3).num_envs
+    3
+    """
+    spec = _find_spec(env_name)
+    env_kwargs = dict(env_kwargs or {})
+    _check_keywords(_load_family(spec.kwargs["family"], spec.kwargs.get("package")), env_kwargs)
+    kwargs = {**spec.kwargs, **env_kwargs}
+    if spec.max_episode_steps is not None:
+        kwargs.setdefault("max_episode_steps", spec.max_episode_steps)
+    env = make_family(num_envs, **kwargs)
+    env.spec = spec
+    return env
+
+
+def registered_meta_envs() -> list[str]:
+    """Ids of the families that can be made here without further keywords, for tests over all of them."""
+    return [name for name in _all_meta_envs() if _is_complete(gym.registry[name].kwargs)]
+
+
+def make_family(
+    num_envs: int = 1, *, family: str, package: str | None = None, **kwargs: Any
+) -> MetaVectorEnv:
+    """Make N sub-environments of the class named by `family`; the vector entry point of every family."""
+    family_class = _load_family(family, package)
+    _check_keywords(family_class, kwargs)
+    missing = _missing_keywords(family_class, kwargs)
+    if missing:
+        raise ValueError(f"env-kwargs: {family_class.__name__} needs {', '.join(missing)}")
+    return family_class(num_envs=num_envs, **kwargs)
+
+
+def make_single(*, family: str, package: str | None = None, **kwargs: Any) -> SingleMetaEnv:
+    """Make one environment of the class named by `family`; the entry point of every family.
+
+    The limit on the length of an episode is left to the `TimeLimit` that `gymnasium.make` adds.
+    """
+    family_class = _load_family(family, package)
+    if "max_episode_steps" in inspect.signature(family_class).parameters:
+        kwargs.setdefault("max_episode_steps", None)
+    return SingleMetaEnv(make_family(1, family=family, package=package, **kwargs))
+
+
+def _all_meta_envs() -> list[str]:
+    return sorted(
+        name for name, spec in gym.registry.items() if spec.vector_entry_point == _VECTOR_ENTRY_POINT
+    )
+
+
+def _is_complete(kwargs: Mapping[str, Any]) -> bool:
+    if "package" in kwargs and importlib.util.find_spec(kwargs["package"]) is None:
+        return False
+    family_class = _load_family(kwargs["family"], kwargs.get("package"))
+    return not _missing_keywords(family_class, kwargs)
+
+
+def _find_spec(env_name: str) -> gym.envs.registration.EnvSpec:
+    module, _, name = env_name.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    known = _all_meta_envs()
+    if name in known:
+        return gym.registry[name]
+    if name in gym.registry:
+        raise UnknownEnvironmentError(
+            f"environment {name!r} is no task family; make it one with 'AttributeSweep-v0' and env-kwargs "
+            f"{{env_id: {name}, attributes: ...}}"
+        )
+    raise UnknownEnvironmentError(f"unknown environment {name!r}{did_you_mean(name, known)}")
+
+
+def _load_family(family: str, package: str | None) -> type[MetaVectorEnv]:
+    module_name, _, class_name = family.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if package is None or (error.name or "").partition(".")[0] != package:
+            raise
+        cure = _CURES.get(package, package)
+        raise ImportError(f"{class_name} needs {package}: pip install {cure}", name=package) from error
+    family_class = getattr(module, class_name)
+    if not issubclass(family_class, MetaVectorEnv):
+        raise TypeError(f"family: got {family!r}, expected a subclass of MetaVectorEnv")
+    return family_class
+
+
+def _missing_keywords(family_class: type[MetaVectorEnv], given: Mapping[str, Any]) -> list[str]:
+    return [
+        name
+        for name, parameter in inspect.signature(family_class).parameters.items()
+        if name not in _NOT_KEYWORDS
+        and parameter.default is parameter.empty
+        and name not in given
+        and parameter.kind is parameter.KEYWORD_ONLY
+    ]
+
+
+def _check_keywords(family_class: type[MetaVectorEnv], given: Mapping[str, Any]) -> None:
+    parameters = inspect.signature(family_class).parameters
+    legal = sorted(parameters.keys() - _NOT_KEYWORDS)
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for name in given:
+        if name not in legal and not takes_any:
+            raise ValueError(
+                f"env-kwargs: unknown keyword {name!r} for {family_class.__name__}"
+                f"{did_you_mean(name, legal)}; legal keywords: {', '.join(legal)}"
+            )
+
+
+def register_families() -> None:
+    """Register the families of this package."""
+    bandit = "maml_rl.envs.bandit"
+    for k in (5, 10, 50):
+        register_meta_env(f"Bandit-K{k}-v0", f"{bandit}:BernoulliBanditVectorEnv", k=k)
+        register_meta_env(f"GaussianBandit-K{k}-v0", f"{bandit}:GaussianBanditVectorEnv", k=k, std=1.0)
+    register_meta_env(
+        "TabularMDP-v0",
+        "maml_rl.envs.tabular_mdp:TabularMDPVectorEnv",
+        max_episode_steps=10,
+        num_states=10,
+        num_actions=5,
+    )
+    register_meta_env("2DNavigation-v0", "maml_rl.envs.navigation:NavigationVectorEnv", max_episode_steps=100)
+    register_meta_env("AttributeSweep-v0", "maml_rl.envs.adapter:AttributeSweepVectorEnv")
+    for name, family in (
+        ("HalfCheetahDir-v2", "half_cheetah:HalfCheetahDirVectorEnv"),
+        ("HalfCheetahVel-v2", "half_cheetah:HalfCheetahVelVectorEnv"),
+        ("AntDir-v2", "ant:AntDirVectorEnv"),
+        ("AntVel-v2", "ant:AntVelVectorEnv"),
+        ("AntPos-v1", "ant:AntPosVectorEnv"),
+    ):
+        register_meta_env(name, f"maml_rl.envs.{family}", max_episode_steps=200, package="mujoco")

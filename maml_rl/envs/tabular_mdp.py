@@ -1,0 +1,105 @@
+"""Random tabular Markov decision processes: transition table and mean rewards are the task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import gymnasium as gym
+import numpy as np
+
+from maml_rl.envs.meta_env import MetaVectorEnv, Task
+
+
+class TabularMDPVectorEnv(MetaVectorEnv):
+    """TabularMDP-v0: short episodes in a random MDP (Duan et al. 2016, section 3.1).
+
+    Task: ``{"transitions": (S, A, S), "rewards_mean": (S, A)}`` with ``P(. | s, a) ~ Dirichlet(1)``
+    and ``m(s, a) ~ N(1, 1)``. Episodes start in state 0; action a in state s pays ``N(m(s, a), 1)``.
+
+    Parameters
+    ----------
+    num_envs
+        Number of processes N.
+    num_states, num_actions
+        Sizes S and A of the tables, >= 1.
+    max_episode_steps
+        Steps per episode.
+    one_hot
+        False: the observation (1,) is the index of the state, as in pytorch-maml-rl, so that its
+        trained policies load. True: a one-hot vector (S,), from which a network learns far more
+        easily.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        num_states: int = 10,
+        num_actions: int = 5,
+        max_episode_steps: int = 10,
+        one_hot: bool = False,
+    ) -> None:
+        for name, size in (("num_states", num_states), ("num_actions", num_actions)):
+            if size < 1:
+                raise ValueError(f"{name}: got {size}, expected at least 1")
+        if one_hot:
+            codes = np.eye(num_states, dtype=np.float32)
+        else:
+            codes = np.arange(num_states, dtype=np.float32)[:, None]
+        super().__init__(
+            num_envs,
+            gym.spaces.Box(0.0, float(max(codes.max(), 1.0)), codes.shape[1:], np.float32),
+            gym.spaces.Discrete(num_actions),
+            max_episode_steps=max_episode_steps,
+        )
+        self.num_states, self.num_actions, self.one_hot = num_states, num_actions, one_hot
+        self._codes = codes
+        self._rows = np.arange(num_envs)
+        self._states = np.zeros(num_envs, dtype=np.int64)
+        self._never = np.zeros(num_envs, dtype=bool)
+
+    def default_task(self) -> Task:
+        """Every transition equally likely, every mean reward 1."""
+        shape = (self.num_states, self.num_actions)
+        return {
+            "transitions": np.full((*shape, self.num_states), 1.0 / self.num_states),
+            "rewards_mean": np.ones(shape),
+        }
+
+    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+        """Draw transition tables from Dirichlet(1) and mean rewards from N(1, 1)."""
+        shape = (num_tasks, self.num_states, self.num_actions)
+        transitions = rng.dirichlet(np.ones(self.num_states), size=shape)  # (M, S, A, S)
+        rewards_mean = 1.0 + rng.standard_normal(shape)  # (M, S, A)
+        return [
+            {"transitions": table, "rewards_mean": means}
+            for table, means in zip(transitions, rewards_mean, strict=True)
+        ]
+
+    def _apply_tasks(self, tasks: Sequence[Task]) -> None:
+        shape = (self.num_states, self.num_actions)
+        transitions = np.array([np.asarray(task["transitions"], dtype=np.float64) for task in tasks])
+        means = np.array([np.asarray(task["rewards_mean"], dtype=np.float64) for task in tasks])
+        if transitions.shape[1:] != (*shape, self.num_states):
+            raise ValueError(
+                f"task['transitions']: got shape {transitions.shape[1:]}, "
+                f"expected {(*shape, self.num_states)}"
+            )
+        if means.shape[1:] != shape:
+            raise ValueError(f"task['rewards_mean']: got shape {means.shape[1:]}, expected {shape}")
+        if (transitions < 0).any() or not np.allclose(transitions.sum(axis=-1), 1.0):
+            raise ValueError("task['transitions']: got rows that are no probabilities, expected sums of 1")
+        self._cumulative = transitions.cumsum(axis=-1)[..., :-1]  # (N, S, A, S - 1)
+        self._means = means  # (N, S, A)
+
+    def _reset(self, mask: np.ndarray) -> np.ndarray:
+        self._states[mask] = 0
+        return self._codes[self._states]
+
+    def _step(self, actions: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        chosen = (self._rows, self._states, actions)
+        rewards = self._means[chosen] + self._normal()
+        # Inverse of the distribution function: the state is how many thresholds the number passes.
+        following = (self._uniform(1) >= self._cumulative[chosen]).sum(axis=-1)
+        self._states = np.where(active, following, self._states)
+        return self._codes[self._states], rewards, self._never

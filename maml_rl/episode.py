@@ -1,0 +1,139 @@
+"""Episodes of a shard as tensors: masks, returns, advantages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """B episodes of each of M tasks, padded with zeros to the longest, T steps.
+
+    Attributes
+    ----------
+    observations
+        (M, T, B, O).
+    actions
+        (M, T, B, A) float, or (M, T, B) int64.
+    rewards
+        (M, T, B).
+    mask
+        (M, T, B), 1 where the step belongs to an episode and 0 on padding.
+    advantages
+        (M, T, B), normalised per task; 0 on padding.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    rewards: Tensor
+    mask: Tensor
+    advantages: Tensor
+
+    @property
+    def num_tasks(self) -> int:
+        """M."""
+        return self.mask.shape[0]
+
+    @property
+    def num_steps(self) -> int:
+        """Environment steps in all, padding not counted."""
+        return int(self.mask.sum(dtype=torch.float64).item())
+
+    def returns(self) -> Tensor:
+        """Undiscounted return of every episode (M, B)."""
+        return self.rewards.sum(1)
+
+    def is_finite(self) -> Tensor:
+        """(M,) bool: whether all numbers of a task's episodes are finite."""
+        checks = [self.observations, self.rewards, self.advantages]
+        if self.actions.is_floating_point():
+            checks.append(self.actions)
+        return torch.stack([x.isfinite().flatten(1).all(1) for x in checks]).all(0)
+
+    def learning_data(self, tasks: slice, episodes: slice = slice(None)) -> LearningData:
+        """The part of some tasks (and some of their episodes) that a loss needs."""
+        return LearningData(
+            self.observations[tasks, :, episodes],
+            self.actions[tasks, :, episodes],
+            self.mask[tasks, :, episodes],
+            self.advantages[tasks, :, episodes],
+        )
+
+
+@dataclass(frozen=True)
+class CollectReport:
+    """What a shard tells of its episodes.
+
+    Attributes
+    ----------
+    returns_before, returns_after
+        Undiscounted returns (M, B) before and after adaptation.
+    env_steps
+        Environment steps made.
+    finite
+        Whether every observation, action and reward was a finite number.
+    """
+
+    returns_before: np.ndarray
+    returns_after: np.ndarray
+    env_steps: int
+    finite: bool
+
+
+class LearningData(NamedTuple):
+    """What a policy-gradient loss reads; (M, T, B, ...) outside, (T, B, ...) inside `vmap`."""
+
+    observations: Tensor
+    actions: Tensor
+    mask: Tensor
+    advantages: Tensor
+
+
+def discounted_returns(rewards: Tensor, mask: Tensor, gamma: float) -> Tensor:
+    """``R_t = r_t + gamma * R_{t+1}`` along dimension 1 of rewards and mask (M, T, B); 0 on padding."""
+    returns = torch.zeros_like(rewards)
+    tail = torch.zeros_like(rewards[:, 0])
+    for t in range(rewards.shape[1] - 1, -1, -1):
+        tail = (rewards[:, t] + gamma * tail) * mask[:, t]
+        returns[:, t] = tail
+    return returns
+
+
+def generalised_advantages(
+    rewards: Tensor, values: Tensor, mask: Tensor, *, gamma: float, gae_lambda: float
+) -> Tensor:
+    """Generalised advantage estimates (M, T, B) of episodes that are worth 0 after their end.
+
+    ``A_t = delta_t + gamma * lambda * A_{t+1}`` with ``delta_t = r_t + gamma * V_{t+1} - V_t``
+    (Schulman et al. 2016, equation 16). Does not bootstrap at a time limit: all families here have a
+    fixed horizon, which is part of the task.
+
+    Parameters
+    ----------
+    rewards, values, mask
+        (M, T, B).
+    gamma, gae_lambda
+        In [0, 1].
+    """
+    advantages = torch.zeros_like(rewards)
+    next_value = torch.zeros_like(rewards[:, 0])
+    advantage = torch.zeros_like(rewards[:, 0])
+    for t in range(rewards.shape[1] - 1, -1, -1):
+        delta = rewards[:, t] + gamma * next_value - values[:, t]
+        advantage = (delta + gamma * gae_lambda * advantage) * mask[:, t]
+        next_value = values[:, t] * mask[:, t]
+        advantages[:, t] = advantage
+    return advantages
+
+
+def normalise(advantages: Tensor, mask: Tensor, *, epsilon: float = 1e-8) -> Tensor:
+    """Shift and scale each task's advantages (M, T, B) to mean 0, standard deviation 1 over its steps."""
+    count = mask.sum((1, 2), keepdim=True).clamp(min=1.0)
+    centred = (advantages - (advantages * mask).sum((1, 2), keepdim=True) / count) * mask
+    deviation = torch.sqrt(centred.square().sum((1, 2), keepdim=True) / count)
+    return centred / (deviation + epsilon)

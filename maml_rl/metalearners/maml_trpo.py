@@ -1,0 +1,143 @@
+"""MAML-TRPO: meta-learn the initial weights by trust-region steps through the inner loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from maml_rl.envs.meta_env import Task
+from maml_rl.episode import CollectReport
+from maml_rl.metalearners.trpo import StepResult, TrustRegion, trust_region_step
+
+
+class Workers(Protocol):
+    """All a learner knows of its workers; every backend of `maml_rl.samplers` is one."""
+
+    num_workers: int
+
+    def map(self, method: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Call `method` of worker i with ``arguments[i]``."""
+
+    def broadcast(self, method: str, *arguments: Any) -> list[Any]:
+        """Call `method` of every worker with the same arguments."""
+
+
+@dataclass(frozen=True)
+class IterationReport:
+    """One outer iteration in numbers; the columns of ``metrics.csv`` with these names.
+
+    Attributes
+    ----------
+    env_steps
+        Environment steps of this iteration.
+    sampling_seconds, learning_seconds
+        Wall-clock time of the two halves.
+    return_before, return_after
+        Mean undiscounted return before and after adaptation.
+    loss, kl
+        Surrogate loss and KL divergence at the new parameters.
+    gradient_norm
+        Euclidean norm of the meta-gradient.
+    line_search_steps
+        Candidates the line search evaluated.
+    step_accepted
+        Whether the parameters moved.
+    finite
+        False when an environment or a gradient gave NaN or infinity; the step was refused.
+    """
+
+    env_steps: int
+    sampling_seconds: float
+    learning_seconds: float
+    return_before: float
+    return_after: float
+    loss: float
+    kl: float
+    gradient_norm: float
+    line_search_steps: int
+    step_accepted: bool
+    finite: bool
+
+
+class MAMLTRPO:
+    """Model-agnostic meta-learning with a trust-region outer step (Finn et al. 2017, section 5.3).
+
+    Parameters
+    ----------
+    workers
+        A backend of workers made of `maml_rl.samplers.MAMLWorkerSpec`.
+    parameters
+        Initial parameters (P,) float64; `step` replaces them by the accepted ones.
+    trust_region
+        Settings of the outer step.
+    """
+
+    def __init__(self, workers: Workers, parameters: np.ndarray, trust_region: TrustRegion) -> None:
+        self.workers = workers
+        self.parameters = parameters
+        self.trust_region = trust_region
+
+    def step(self, tasks: Sequence[Task], iteration: int) -> IterationReport:
+        """Collect episodes of the meta-batch, adapt, and take one outer step."""
+        start = time.perf_counter()
+        reports = self.collect(tasks, iteration)
+        sampled = time.perf_counter()
+        loss, gradient = self._mean("surrogate_gradient", len(tasks), self.parameters)
+        finite = all(r.finite for r in reports) and bool(np.isfinite(loss) and np.isfinite(gradient).all())
+        outcome = StepResult(self.parameters, loss, 0.0, 0, False)
+        if finite:
+            outcome = self._trust_region_step(loss, gradient, len(tasks))
+            self.parameters = outcome.parameters
+        return IterationReport(
+            env_steps=sum(r.env_steps for r in reports),
+            sampling_seconds=sampled - start,
+            learning_seconds=time.perf_counter() - sampled,
+            return_before=float(np.concatenate([r.returns_before for r in reports]).mean()),
+            return_after=float(np.concatenate([r.returns_after for r in reports]).mean()),
+            loss=outcome.loss,
+            kl=outcome.kl,
+            gradient_norm=float(np.linalg.norm(gradient)),
+            line_search_steps=outcome.line_search_steps,
+            step_accepted=outcome.accepted,
+            finite=finite,
+        )
+
+    def collect(self, tasks: Sequence[Task], iteration: int) -> list[CollectReport]:
+        """Deal the tasks to the workers and let them sample, adapt and sample again."""
+        arguments = [
+            (indices, [tasks[i] for i in indices], self.parameters, iteration)
+            for indices in shards(len(tasks), self.workers.num_workers)
+        ]
+        return self.workers.map("collect", arguments)
+
+    def _trust_region_step(self, loss: float, gradient: np.ndarray, num_tasks: int) -> StepResult:
+        old = self.parameters
+
+        def curvature(vector: np.ndarray) -> np.ndarray:
+            products = self.workers.broadcast("fisher_vector_product", vector, old)
+            return np.sum(products, axis=0) / num_tasks
+
+        def evaluate(vector: np.ndarray) -> tuple[float, float]:
+            return self._mean("surrogate", num_tasks, vector)
+
+        return trust_region_step(
+            old, loss, gradient, curvature=curvature, evaluate=evaluate, settings=self.trust_region
+        )
+
+    def _mean(self, method: str, num_tasks: int, vector: np.ndarray) -> tuple[Any, Any]:
+        """Mean over tasks of the two sums that each worker returns."""
+        first, second = zip(*self.workers.broadcast(method, vector), strict=True)
+        return sum(first) / num_tasks, sum(second[1:], second[0]) / num_tasks
+
+
+def shards(num_tasks: int, num_workers: int) -> list[list[int]]:
+    """Deal task indices 0 ... num_tasks - 1 to workers, contiguous and as evenly as possible.
+
+    >>> shards(5, 2)
+    [[0, 1, 2], [3, 4]]
+    """
+    return [part.tolist() for part in np.array_split(np.arange(num_tasks), num_workers)]

@@ -1,0 +1,121 @@
+"""The trust-region step: conjugate gradient, then a line search on the true objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+Vector = np.ndarray
+
+
+@dataclass(frozen=True)
+class TrustRegion:
+    """Hyper-parameters of the step, documented on `maml_rl.config.Config`."""
+
+    max_kl: float = 1e-2
+    cg_iters: int = 10
+    cg_damping: float = 1e-5
+    ls_max_steps: int = 15
+    ls_backtrack_ratio: float = 0.8
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Outcome of a trust-region step.
+
+    Attributes
+    ----------
+    parameters
+        New parameters (P,); the old ones when the step was not accepted.
+    loss, kl
+        Objective and divergence at `parameters`.
+    line_search_steps
+        Candidates evaluated.
+    accepted
+        Whether a candidate improved the objective within the trust region.
+    """
+
+    parameters: Vector
+    loss: float
+    kl: float
+    line_search_steps: int
+    accepted: bool
+
+
+def conjugate_gradient(
+    product: Callable[[Vector], Vector], target: Vector, *, num_iterations: int, tolerance: float = 1e-10
+) -> Vector:
+    """Solve ``A x = target`` approximately for a symmetric positive definite A given by `product`.
+
+    Stops after `num_iterations` or when the squared residual falls below `tolerance`. All vectors
+    (P,) float64.
+
+    Examples
+    --------
+    >>> matrix = np.array([[4.0, 1.0], [1.0, 3.0]])
+    >>> conjugate_gradient(lambda v: matrix @ v, np.array([1.0, 2.0]), num_iterations=2).round(6)
+    array([0.090909, 0.636364])
+    """
+    solution = np.zeros_like(target)
+    residual = target.copy()
+    direction = target.copy()
+    squared = residual @ residual
+    for _ in range(num_iterations):
+        if squared < tolerance:
+            break
+        curved = product(direction)
+        step = squared / (direction @ curved)
+        solution += step * direction
+        residual -= step * curved
+        new_squared = residual @ residual
+        direction = residual + (new_squared / squared) * direction
+        squared = new_squared
+    return solution
+
+
+def trust_region_step(
+    parameters: Vector,
+    loss: float,
+    gradient: Vector,
+    *,
+    curvature: Callable[[Vector], Vector],
+    evaluate: Callable[[Vector], tuple[float, float]],
+    settings: TrustRegion,
+) -> StepResult:
+    """Minimise the objective within ``KL < max_kl`` (Schulman et al. 2015, appendix C).
+
+    The natural direction ``x = (F + damping)^-1 g`` is scaled to ``KL = max_kl`` to second order and
+    shortened by `ls_backtrack_ratio` until the true objective is lower and the true divergence is
+    within the region; if that never happens the parameters stay.
+
+    Parameters
+    ----------
+    parameters, loss, gradient
+        Where the step starts: (P,), objective, its gradient (P,).
+    curvature
+        Product of F with a vector, without damping.
+    evaluate
+        Objective and divergence at given parameters.
+    settings
+        See `TrustRegion`.
+    """
+    unchanged = StepResult(parameters, loss, 0.0, 0, False)
+
+    def damped(vector: Vector) -> Vector:
+        return curvature(vector) + settings.cg_damping * vector
+
+    direction = conjugate_gradient(damped, gradient, num_iterations=settings.cg_iters)
+    steepness = 0.5 * float(direction @ damped(direction))
+    if not (np.isfinite(steepness) and steepness > 0.0):
+        return unchanged
+    full_step = direction * np.sqrt(settings.max_kl / steepness)
+    scale = 1.0
+    for count in range(1, settings.ls_max_steps + 1):
+        candidate = parameters - scale * full_step
+        new_loss, kl = evaluate(candidate)
+        if new_loss < loss and kl < settings.max_kl:
+            return StepResult(candidate, new_loss, kl, count, True)
+        scale *= settings.ls_backtrack_ratio
+    return StepResult(parameters, loss, 0.0, settings.ls_max_steps, False)

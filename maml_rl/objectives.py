@@ -1,0 +1,136 @@
+"""What a worker evaluates for the outer loop: surrogate, KL, meta-gradient, curvature products.
+
+All functions are pure and batched over the M tasks of a chunk: data carries a leading task
+dimension, initial parameters do not. Results keep the task dimension, so that the caller can sum over
+tasks in float64 and the sum does not depend on how tasks are dealt to workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maml_rl.adaptation import (
+    InnerLoop,
+    adapt,
+    expand,
+    linearise,
+    masked_mean,
+    policy_distribution,
+)
+from maml_rl.episode import LearningData
+from maml_rl.policies import Distribution, Params
+
+
+def surrogate_loss(log_prob: Tensor, old_log_prob: Tensor, data: LearningData) -> Tensor:
+    """``-mean(pi(a|s) / pi_old(a|s) * A)`` over one task's steps (Schulman et al. 2015, equation 14)."""
+    return -masked_mean(torch.exp(log_prob - old_log_prob) * data.advantages, data.mask)
+
+
+def meta_gradient(
+    inner: InnerLoop, params: Params, train: Sequence[LearningData], valid: LearningData
+) -> tuple[Params, Tensor, Distribution]:
+    """Gradient of each task's surrogate loss through its inner loop, at the old parameters.
+
+    ``J^T grad L(phi)`` with J from `linearise`: exactly the derivative of ``L(adapt(theta))``.
+
+    Returns
+    -------
+    gradients
+        Of the parameters in ``inner.names``, (M, ...) each.
+    losses
+        (M,).
+    distributions
+        Of the adapted policies along the validation episodes, (M, T, B, ...).
+    """
+    _, frozen = inner.split(params)
+
+    def task_loss(values: Params, data: LearningData) -> tuple[Tensor, tuple[Tensor, Any]]:
+        distribution = policy_distribution(inner.policy, {**frozen, **values}, data)
+        log_prob = distribution.log_prob(data.actions)
+        loss = surrogate_loss(log_prob, log_prob.detach(), data)
+        return loss, (loss.detach(), type(distribution)(*(part.detach() for part in distribution)))
+
+    adaptation = linearise(inner, params, train)
+    gradients, (losses, distributions) = torch.func.vmap(torch.func.grad(task_loss, has_aux=True))(
+        adaptation.learning, valid
+    )
+    return adaptation.transpose(gradients), losses, distributions
+
+
+def surrogate(
+    inner: InnerLoop,
+    params: Params,
+    train: Sequence[LearningData],
+    valid: LearningData,
+    old: Distribution,
+) -> tuple[Tensor, Tensor]:
+    """Surrogate losses (M,) and mean divergences ``KL(new || old)`` (M,) after adaptation.
+
+    Parameters
+    ----------
+    old
+        Distributions of the policies the validation episodes were sampled with, (M, T, B, ...).
+    """
+    _, frozen = inner.split(params)
+
+    def task_values(values: Params, data: LearningData, old: Any) -> tuple[Tensor, Tensor]:
+        new = policy_distribution(inner.policy, {**frozen, **values}, data)
+        loss = surrogate_loss(new.log_prob(data.actions), old.log_prob(data.actions), data)
+        return loss, masked_mean(new.kl(old), data.mask)
+
+    with torch.no_grad():
+        losses, divergences = torch.func.vmap(task_values)(adapt(inner, params, train), valid, old)
+    return losses, divergences
+
+
+def linearised_curvature(
+    inner: InnerLoop,
+    params: Params,
+    train: Sequence[LearningData],
+    valid: LearningData,
+    *,
+    path: Sequence[Params] | None = None,
+) -> Callable[[Params], Params]:
+    """Linearise once, then multiply by the Hessian of each task's mean KL as often as wanted.
+
+    At the old parameters the Hessian of the mean KL between old and new adapted policies is
+    ``J^T F J``: J the derivative of the inner loop (`linearise`), F the Fisher information of the
+    adapted policy in its own parameters. J and F are each one backward pass through a retained graph,
+    so a product needs no third derivative.
+
+    Parameters
+    ----------
+    path
+        See `linearise`: where `train` is a sample, the adaptation that all the episodes gave.
+
+    Returns
+    -------
+    product
+        Maps a direction (shapes of `params`) to products (M, ...).
+    """
+    _, frozen = inner.split(params)
+    num_tasks = valid.mask.shape[0]
+    adaptation = linearise(inner, params, train, path=path)
+
+    def distribution(values: Params, data: LearningData) -> Any:
+        return policy_distribution(inner.policy, {**frozen, **values}, data)
+
+    old = torch.func.vmap(distribution)(adaptation.learning, valid)
+
+    def divergence_gradient(learning: Params) -> Params:
+        def divergence(values: Params, data: LearningData, old: Any) -> Tensor:
+            return masked_mean(old.kl(distribution(values, data)), data.mask)
+
+        return torch.func.vmap(torch.func.grad(divergence))(learning, valid, old)
+
+    _, fisher = torch.func.vjp(divergence_gradient, adaptation.learning)
+
+    def product(direction: Params) -> Params:
+        moved = adaptation.forward(expand(direction, num_tasks))
+        return adaptation.transpose(fisher(moved)[0])
+
+    return product

@@ -1,0 +1,20 @@
+"""Policies: pure functions of (parameters, observations, state)."""
+
+from maml_rl.policies.categorical_mlp import CategoricalMLPPolicy
+from maml_rl.policies.distributions import Categorical, Distribution, Normal
+from maml_rl.policies.normal_mlp import NormalMLPPolicy
+from maml_rl.policies.policy import Params, Policy
+from maml_rl.policies.registry import PolicySpec, make_policy, registered_policies
+
+__all__ = [
+    "Categorical",
+    "CategoricalMLPPolicy",
+    "Distribution",
+    "Normal",
+    "NormalMLPPolicy",
+    "Params",
+    "Policy",
+    "PolicySpec",
+    "make_policy",
+    "registered_policies",
+]

@@ -1,0 +1,93 @@
+"""Which policy a configuration names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from maml_rl.policies.categorical_mlp import CategoricalMLPPolicy
+from maml_rl.policies.normal_mlp import NormalMLPPolicy
+from maml_rl.policies.policy import Policy
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """What a policy is built from; picklable, so that workers build their own.
+
+    Attributes
+    ----------
+    name
+        A registered policy, e.g. ``"mlp"``.
+    input_size, output_size
+        Length O of an observation; length A of an action or number of actions.
+    continuous
+        Whether actions are real vectors (`Normal`) or indices (`Categorical`).
+    hidden_sizes, nonlinearity
+        See the policy classes.
+    """
+
+    name: str
+    input_size: int
+    output_size: int
+    continuous: bool
+    hidden_sizes: tuple[int, ...]
+    nonlinearity: str
+
+    @classmethod
+    def for_spaces(
+        cls,
+        observation_space: gym.Space[Any],
+        action_space: gym.Space[Any],
+        *,
+        name: str,
+        hidden_sizes: tuple[int, ...],
+        nonlinearity: str,
+    ) -> PolicySpec:
+        """Return the spec of a policy between these single-environment spaces.
+
+        Raises
+        ------
+        ValueError
+            If the action space is neither a one-dimensional `Box` nor `Discrete`.
+        """
+        continuous = isinstance(action_space, gym.spaces.Box)
+        if isinstance(action_space, gym.spaces.Box):
+            output_size = int(np.prod(action_space.shape))
+        elif isinstance(action_space, gym.spaces.Discrete):
+            output_size = int(action_space.n)
+        else:
+            raise ValueError(f"action space: got {action_space}, expected Box or Discrete")
+        input_size = int(np.prod(observation_space.shape or (1,)))
+        return cls(name, input_size, output_size, continuous, hidden_sizes, nonlinearity)
+
+
+def _make_mlp(spec: PolicySpec) -> Policy:
+    policy_class = NormalMLPPolicy if spec.continuous else CategoricalMLPPolicy
+    return policy_class(
+        spec.input_size, spec.output_size, spec.hidden_sizes, nonlinearity=spec.nonlinearity
+    )
+
+
+_FACTORIES: dict[str, Callable[[PolicySpec], Policy]] = {"mlp": _make_mlp}
+
+
+def registered_policies() -> list[str]:
+    """Names a configuration's ``policy`` key may have."""
+    return sorted(_FACTORIES)
+
+
+def make_policy(spec: PolicySpec) -> Policy:
+    """Build the policy `spec` describes; call its `initialise` to draw the weights.
+
+    Raises
+    ------
+    ValueError
+        If no policy of that name is registered.
+    """
+    if spec.name not in _FACTORIES:
+        raise ValueError(f"policy: got {spec.name!r}, expected one of {registered_policies()}")
+    return _FACTORIES[spec.name](spec)

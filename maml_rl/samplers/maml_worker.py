@@ -1,0 +1,254 @@
+"""The worker of gradient-based meta-learning: owns a shard, its episodes and its inner loops."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maml_rl.adaptation import InnerLoop, adapt_step, expand, inner_gradient
+from maml_rl.baseline import LinearFeatureBaseline
+from maml_rl.envs import make_meta_env
+from maml_rl.envs.meta_env import MetaVectorEnv, Task
+from maml_rl.episode import CollectReport, Episodes
+from maml_rl.objectives import linearised_curvature, meta_gradient, surrogate
+from maml_rl.policies import Params, PolicySpec, make_policy
+from maml_rl.samplers.rollout import Streams, play_episodes, with_advantages
+from maml_rl.utils.random import Purpose, generator
+from maml_rl.utils.vectors import flatten, unflatten
+
+_CHUNK_ROWS = 8192
+"""Environment steps per batched computation: large enough to hide Python, small enough for the cache."""
+
+
+@dataclass(frozen=True)
+class MAMLWorkerSpec:
+    """What a MAML worker is built from; picklable. Hyper-parameters as in `maml_rl.config.Config`."""
+
+    env_name: str
+    env_kwargs: dict[str, Any]
+    policy: PolicySpec
+    names: tuple[str, ...]
+    frozen: dict[str, np.ndarray]
+    fast_batch_size: int
+    num_steps: int
+    fast_lr: float
+    gamma: float
+    gae_lambda: float
+    first_order: bool
+    curvature_steps: int | None
+    seed: int
+    device: str = "cpu"
+
+    replayed_methods = {"collect": "restart", "surrogate_gradient": "keep"}  # noqa: RUF012
+    """Calls that build a worker's state: after a loss they are made again, from the last restart on."""
+
+    def build(self, heartbeat: Callable[[], None]) -> MAMLWorker:
+        """Make the worker."""
+        return MAMLWorker(self, heartbeat)
+
+    def describe(self, method: str, arguments: tuple[Any, ...]) -> str:
+        """Say in words what a call was about, for error messages."""
+        if method in ("collect", "evaluate"):
+            indices, iteration = arguments[0], arguments[3]
+            return f"seed {self.seed}, iteration {iteration}, tasks {list(indices)}"
+        return f"seed {self.seed}"
+
+
+class MAMLWorker:
+    """Collects a shard's episodes and evaluates the meta-objective on them.
+
+    Parameters
+    ----------
+    spec
+        See `MAMLWorkerSpec`.
+    heartbeat
+        Called at least once per environment step and per chunk of learning.
+    """
+
+    def __init__(self, spec: MAMLWorkerSpec, heartbeat: Callable[[], None]) -> None:
+        self.spec = spec
+        self.heartbeat = heartbeat
+        self.policy = make_policy(spec.policy)
+        self.inner = InnerLoop(self.policy, spec.fast_lr, spec.names, spec.first_order)
+        self.baseline = LinearFeatureBaseline()
+        self._like = self.policy.params()
+        for name, value in spec.frozen.items():
+            self._like[name] = torch.from_numpy(value)
+        self._env: MetaVectorEnv | None = None
+        self._episodes: list[Episodes] = []
+        self._paths: list[Params] = []
+        self._chunks: list[slice] = []
+        self._old: list[Any] = []
+        self._products: list[Callable[[Params], Params]] = []
+
+    def collect(
+        self, indices: Sequence[int], tasks: Sequence[Task], vector: np.ndarray, iteration: int
+    ) -> CollectReport:
+        """Sample episodes before, between and after the inner steps; keep them for learning.
+
+        Parameters
+        ----------
+        indices
+            Position of each task in the meta-batch: with seed and iteration it fixes the episodes.
+        tasks
+            The M tasks of the shard.
+        vector
+            Initial parameters (P,).
+        iteration
+            Outer iteration.
+        """
+        self._old, self._products = [], []
+        purposes = (Purpose.ENVIRONMENT, Purpose.ACTIONS)
+        self._episodes, self._paths = self._play_and_adapt(
+            indices, tasks, vector, iteration, self.spec.num_steps, purposes
+        )
+        steps = self._episodes[0].mask.shape[1] * self._episodes[0].mask.shape[2]
+        size = max(1, _CHUNK_ROWS // steps)
+        self._chunks = [slice(i, i + size) for i in range(0, len(tasks), size)]
+        return CollectReport(
+            self._episodes[0].returns().numpy(),
+            self._episodes[-1].returns().numpy(),
+            sum(episodes.num_steps for episodes in self._episodes),
+            all(bool(episodes.is_finite().all()) for episodes in self._episodes),
+        )
+
+    def evaluate(
+        self,
+        indices: Sequence[int],
+        tasks: Sequence[Task],
+        vector: np.ndarray,
+        iteration: int,
+        num_steps: int,
+    ) -> np.ndarray:
+        """Returns (K + 1, M, B) after 0 ... K = `num_steps` inner steps on evaluation streams."""
+        purposes = (Purpose.EVALUATION_ENVIRONMENT, Purpose.EVALUATION_ACTIONS)
+        episodes, _ = self._play_and_adapt(indices, tasks, vector, iteration, num_steps, purposes)
+        return np.stack([e.returns().numpy() for e in episodes])
+
+    def _play_and_adapt(
+        self,
+        indices: Sequence[int],
+        tasks: Sequence[Task],
+        vector: np.ndarray,
+        iteration: int,
+        num_steps: int,
+        purposes: tuple[Purpose, Purpose],
+    ) -> tuple[list[Episodes], list[Params]]:
+        spec = self.spec
+        learning, frozen = self.inner.split(self._params(vector))
+        learning = expand(learning, len(tasks))
+        all_episodes, path = [], [learning]
+        for step in range(num_steps + 1):
+            rngs = [
+                [generator(spec.seed, p, iteration=iteration, task=i, inner_step=step) for i in indices]
+                for p in purposes
+            ]
+            params = {**expand(frozen, len(tasks)), **learning}
+            episodes = play_episodes(
+                self._environment(len(tasks)),
+                self.policy,
+                params,
+                tasks,
+                Streams(*rngs),
+                heartbeat=self.heartbeat,
+            )
+            episodes = with_advantages(
+                episodes, self.baseline, gamma=spec.gamma, gae_lambda=spec.gae_lambda
+            )
+            all_episodes.append(episodes)
+            if step < num_steps:
+                data = episodes.learning_data(slice(None))
+                learning = adapt_step(
+                    self.inner, learning, inner_gradient(self.inner, learning, frozen, data)
+                )
+                path.append(learning)
+        return all_episodes, path
+
+    def surrogate_gradient(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
+        """Sum over the shard's tasks of surrogate losses and of their gradients (P,), in float64.
+
+        Remembers the adapted policies at `vector` as the old ones of `surrogate` and
+        `fisher_vector_product`.
+        """
+        params = self._params(vector)
+        self._old, self._products = [], []
+        total_loss, total_gradient = 0.0, np.zeros(len(vector))
+        for chunk in self._chunks:
+            self.heartbeat()
+            train, valid = self._data(chunk)
+            gradients, losses, old = meta_gradient(self.inner, params, train, valid)
+            self._old.append(old)
+            total_loss += losses.double().sum().item()
+            total_gradient += self._sum_tasks(gradients)
+        return total_loss, total_gradient
+
+    def fisher_vector_product(self, vector: np.ndarray, old: np.ndarray) -> np.ndarray:
+        """Sum over the shard's tasks of curvature products with `vector` (P,) at parameters `old` (P,)."""
+        if not self._products:
+            params = self._params(old)
+            self._products = [self._curvature(chunk, params) for chunk in self._chunks]
+        direction = self._params(vector, direction=True)
+        total = np.zeros(len(vector))
+        for product in self._products:
+            self.heartbeat()
+            total += self._sum_tasks(product(direction))
+        return total
+
+    def surrogate(self, vector: np.ndarray) -> tuple[float, float]:
+        """Sum over the shard's tasks of surrogate losses and of KL divergences from the old policies."""
+        params = self._params(vector)
+        total_loss, total_kl = 0.0, 0.0
+        for chunk, old in zip(self._chunks, self._old, strict=True):
+            self.heartbeat()
+            losses, divergences = surrogate(self.inner, params, *self._data(chunk), old)
+            total_loss += losses.double().sum().item()
+            total_kl += divergences.double().sum().item()
+        return total_loss, total_kl
+
+    def _curvature(self, chunk: slice, params: Params) -> Callable[[Params], Params]:
+        self.heartbeat()
+        num_steps, num_episodes = self._episodes[0].mask.shape[1:]
+        sample = slice(None)
+        if self.spec.curvature_steps is not None:
+            sample = slice(0, min(num_episodes, math.ceil(self.spec.curvature_steps / num_steps)))
+        train, valid = self._data(chunk, sample)
+        path = [{k: v[chunk].to(self.spec.device) for k, v in p.items()} for p in self._paths]
+        return linearised_curvature(self.inner, params, train, valid, path=path)
+
+    def _data(self, chunk: slice, sample: slice = slice(None)) -> tuple[list[Any], Any]:
+        parts = [
+            type(data)(*(x.to(self.spec.device) for x in data))
+            for data in (episodes.learning_data(chunk, sample) for episodes in self._episodes)
+        ]
+        return parts[:-1], parts[-1]
+
+    def _params(self, vector: np.ndarray, *, direction: bool = False) -> Params:
+        learning = unflatten(vector, self._like, self.spec.names)
+        learning = {k: v.to(self.spec.device) for k, v in learning.items()}
+        if direction:
+            return learning
+        frozen = {k: v.to(self.spec.device) for k, v in self._like.items() if k not in learning}
+        return {**frozen, **learning}
+
+    def _sum_tasks(self, values: Params) -> np.ndarray:
+        sums: dict[str, Tensor] = {k: v.detach().double().sum(0) for k, v in values.items()}
+        return flatten(sums, self.spec.names)
+
+    def _environment(self, num_tasks: int) -> MetaVectorEnv:
+        num_envs = num_tasks * self.spec.fast_batch_size
+        if self._env is None or self._env.num_envs != num_envs:
+            if self._env is not None:
+                self._env.close()
+            self._env = make_meta_env(self.spec.env_name, num_envs, self.spec.env_kwargs)
+        return self._env
+
+    def close(self) -> None:
+        """Free the environments."""
+        if self._env is not None:
+            self._env.close()

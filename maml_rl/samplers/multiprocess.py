@@ -1,0 +1,186 @@
+"""Backend of local processes that notices when one of them dies or hangs, and replaces it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+import traceback
+from collections import deque
+from collections.abc import Sequence
+from multiprocessing import connection
+from typing import Any
+
+from maml_rl.samplers.backend import Backend, Journal, WorkerError, WorkerSpec
+
+_POLL_SECONDS = 0.5
+_MAX_LOSSES = 3
+
+Call = tuple[str, tuple[Any, ...]]
+
+
+def _serve(spec: WorkerSpec, pipe: Any, pulse: Any, parent: int) -> None:
+    """Run one worker: build it, then answer calls until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import torch
+
+    torch.set_num_threads(1)
+
+    def heartbeat() -> None:
+        pulse.value = time.time()
+        if os.getppid() != parent:
+            os._exit(1)
+
+    worker = None
+    while True:
+        try:
+            message = pipe.recv()
+        except (EOFError, OSError):
+            return
+        heartbeat()
+        if message is None:
+            if worker is not None:
+                worker.close()
+            return
+        method, arguments = message
+        try:
+            if worker is None:
+                worker = spec.build(heartbeat)
+            answer = (True, getattr(worker, method)(*arguments))
+        except Exception:
+            answer = (False, traceback.format_exc())
+        try:
+            pipe.send(answer)
+        except (BrokenPipeError, OSError):
+            return
+
+
+class _Slot:
+    """One worker process, the calls it still has to make, and its journal."""
+
+    def __init__(self, spec: WorkerSpec, index: int) -> None:
+        self.spec = spec
+        self.index = index
+        self.journal = Journal(spec)
+        self.pending: deque[Call] = deque()
+        self.losses = 0
+        self.start()
+
+    def start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pulse = context.Value("d", time.time(), lock=False)
+        self.pipe, child = context.Pipe()
+        self.process = context.Process(
+            target=_serve,
+            args=(self.spec, child, self.pulse, os.getpid()),
+            name=f"maml_rl-worker-{self.index}",
+            daemon=True,
+        )
+        self.process.start()
+        child.close()
+
+    def send(self) -> None:
+        """Send the first pending call; a broken pipe is noticed when the answer is awaited."""
+        self.pulse.value = time.time()
+        try:
+            self.pipe.send(self.pending[0])
+        except (BrokenPipeError, OSError):
+            pass
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+        self.process.close()
+
+    def replace(self, call: Call) -> None:
+        """Start a successor that makes the journal's calls and then `call` again."""
+        self.stop()
+        self.start()
+        self.pending = deque([*self.journal.calls, call])
+        self.send()
+
+
+class MultiprocessBackend(Backend):
+    """One single-threaded spawned process per worker.
+
+    A worker that dies, or shows no sign of life for `timeout_seconds`, is replaced; its successor
+    makes the calls that built the lost state again, and since these are functions of their arguments
+    the run goes on as if nothing had happened. A worker that raises stops the run.
+
+    Parameters
+    ----------
+    spec
+        What the workers are built from; picklable.
+    num_workers
+        Number of processes, >= 1.
+    timeout_seconds
+        Longest silence of a busy worker.
+    """
+
+    def __init__(self, spec: WorkerSpec, num_workers: int, *, timeout_seconds: float = 60.0) -> None:
+        self.num_workers = num_workers
+        self.timeout_seconds = timeout_seconds
+        self._slots: list[_Slot] = []
+        for index in range(num_workers):
+            self._slots.append(_Slot(spec, index))
+
+    @property
+    def process_ids(self) -> list[int]:
+        """Process identifiers of the workers."""
+        return [int(slot.process.pid or 0) for slot in self._slots]
+
+    def map(self, method: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """See `Backend.map`."""
+        calls = [(method, args) for args in arguments]
+        for slot, call in zip(self._slots, calls, strict=True):
+            slot.pending = deque([call])
+            slot.losses = 0
+            slot.send()
+        results: dict[int, Any] = {}
+        while len(results) < self.num_workers:
+            busy = {slot.pipe: slot for slot in self._slots if slot.index not in results}
+            ready = connection.wait(list(busy), timeout=_POLL_SECONDS)
+            for pipe in ready:
+                self._receive(busy[pipe], calls, results)  # type: ignore[index]
+            for slot in busy.values():
+                if slot.pipe not in ready and self._is_lost(slot):
+                    self._replace(slot, calls[slot.index])
+        return [results[index] for index in range(self.num_workers)]
+
+    def _receive(self, slot: _Slot, calls: Sequence[Call], results: dict[int, Any]) -> None:
+        try:
+            succeeded, value = slot.pipe.recv()
+        except (EOFError, OSError):
+            self._replace(slot, calls[slot.index])
+            return
+        method, arguments = slot.pending.popleft()
+        if not succeeded:
+            about = slot.journal.describe(method, arguments)
+            raise WorkerError(f"worker {slot.index} raised in {method} ({about}):\n{value}")
+        if slot.pending:
+            slot.send()
+            return
+        slot.journal.record(method, arguments)
+        results[slot.index] = value
+
+    def _is_lost(self, slot: _Slot) -> bool:
+        return not slot.process.is_alive() or time.time() - slot.pulse.value > self.timeout_seconds
+
+    def _replace(self, slot: _Slot, call: Call) -> None:
+        slot.losses += 1
+        self.num_restarts += 1
+        if slot.losses > _MAX_LOSSES:
+            about = slot.journal.describe(*call)
+            raise WorkerError(
+                f"worker {slot.index} died or hung {slot.losses} times in {call[0]} ({about}); "
+                f"last exit code {slot.process.exitcode}, silence allowed {self.timeout_seconds:g} s"
+            )
+        slot.replace(call)
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        for slot in self._slots:
+            slot.stop()
+        self._slots = []

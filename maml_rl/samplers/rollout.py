@@ -1,0 +1,119 @@
+"""Plays the episodes of a shard: all of them step together through one batched policy call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maml_rl.baseline import LinearFeatureBaseline
+from maml_rl.envs.meta_env import MetaVectorEnv, Task
+from maml_rl.episode import Episodes, discounted_returns, generalised_advantages, normalise
+from maml_rl.policies import Params, Policy
+
+_NOISE_BLOCK = 128
+
+
+@dataclass(frozen=True)
+class Streams:
+    """The generators of one collection, one per task each."""
+
+    environment: Sequence[np.random.Generator]
+    actions: Sequence[np.random.Generator]
+
+
+def play_episodes(
+    env: MetaVectorEnv,
+    policy: Policy,
+    params: Params,
+    tasks: Sequence[Task],
+    streams: Streams,
+    *,
+    heartbeat: Callable[[], None] = lambda: None,
+) -> Episodes:
+    """Play ``env.num_envs / M`` episodes of each of M tasks to their end; advantages are left 0.
+
+    Parameters
+    ----------
+    env
+        Vector environment of N = M * B sub-environments.
+    params
+        One set of parameters per task, (M, ...) each.
+    tasks
+        The M tasks.
+    streams
+        Generators of environment and action noise, M each: the episodes are a function of these,
+        tasks and parameters.
+    heartbeat
+        Called once per step.
+    """
+    num_tasks = len(tasks)
+    shape = (num_tasks, env.num_envs // num_tasks)
+    env.set_tasks(tasks)
+    observations, _ = env.reset(options={"rngs": streams.environment})
+    state = policy.initial_state(shape)
+    step = torch.func.vmap(policy.step)
+    noise = np.empty(0)
+    rows: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+    with torch.no_grad():
+        while not env.finished.all():
+            heartbeat()
+            if len(rows) % _NOISE_BLOCK == 0:
+                noise = _draw_noise(policy, streams.actions, env, shape[1])
+            active = ~env.finished
+            batch = torch.from_numpy(observations).float().reshape(*shape, -1)  # (N, O*) -> (M, B, O)
+            distribution, state = step(params, batch, state)
+            actions = distribution.sample(torch.from_numpy(noise[:, len(rows) % _NOISE_BLOCK]))
+            actions = actions.numpy().reshape(env.num_envs, *actions.shape[2:])  # (M, B, A*) -> (N, A*)
+            next_observations, rewards, _, _, _ = env.step(actions)
+            flat = batch.numpy().reshape(env.num_envs, -1)  # (M, B, O) -> (N, O)
+            rows.append((flat, actions, rewards, active))
+            observations = next_observations
+    return _stack(rows, shape)
+
+
+def _draw_noise(
+    policy: Policy, rngs: Sequence[np.random.Generator], env: MetaVectorEnv, num_episodes: int
+) -> np.ndarray:
+    """Noise of the next block of steps, (M, block, B, ...); the block never depends on the shard."""
+    block = min(_NOISE_BLOCK, env.max_episode_steps or _NOISE_BLOCK)
+    shape = (block, num_episodes)
+    return np.stack([policy.distribution.draw_noise(rng, shape, policy.output_size) for rng in rngs])
+
+
+def _stack(
+    rows: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]], shape: tuple[int, int]
+) -> Episodes:
+    """T rows of (N, ...) -> tensors (M, T, B, ...), zero where an episode had already ended."""
+    active = _by_task([row[3] for row in rows], shape)
+
+    def column(index: int) -> Tensor:
+        values = _by_task([row[index] for row in rows], shape)
+        if not active.all():
+            values[~active] = 0
+        return torch.from_numpy(values)
+
+    mask = torch.from_numpy(active.astype(np.float32))
+    rewards = column(2).float()
+    return Episodes(column(0), column(1), rewards, mask, torch.zeros_like(mask))
+
+
+def _by_task(arrays: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
+    """T arrays (M * B, ...) -> (M, T, B, ...), contiguous."""
+    stacked = np.stack([array.reshape(*shape, *array.shape[1:]) for array in arrays], axis=1)
+    return np.ascontiguousarray(stacked)
+
+
+def with_advantages(
+    episodes: Episodes, baseline: LinearFeatureBaseline, *, gamma: float, gae_lambda: float
+) -> Episodes:
+    """Return the episodes with normalised advantages over a baseline fitted to them."""
+    returns = discounted_returns(episodes.rewards, episodes.mask, gamma)
+    values = baseline.fit_predict(episodes.observations, returns, episodes.mask)
+    advantages = generalised_advantages(
+        episodes.rewards, values, episodes.mask, gamma=gamma, gae_lambda=gae_lambda
+    )
+    return replace(episodes, advantages=normalise(advantages, episodes.mask))

@@ -1,0 +1,46 @@
+"""Backend that runs its one or more workers in this process, one after another."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from maml_rl.samplers.backend import Backend, Journal, WorkerError, WorkerSpec
+
+
+class SerialBackend(Backend):
+    """Workers in this process: nothing to start, easy to debug.
+
+    Parameters
+    ----------
+    spec
+        What the workers are built from.
+    num_workers
+        Number of shards, >= 1.
+    """
+
+    def __init__(self, spec: WorkerSpec, num_workers: int = 1) -> None:
+        self.num_workers = num_workers
+        self._workers = [spec.build(lambda: None) for _ in range(num_workers)]
+        self._journals = [Journal(spec) for _ in range(num_workers)]
+
+    def map(self, method: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """See `Backend.map`."""
+        results = []
+        for index, (worker, args) in enumerate(zip(self._workers, arguments, strict=True)):
+            try:
+                results.append(getattr(worker, method)(*args))
+            except Exception as error:
+                about = self._journals[index].describe(method, args)
+                raise WorkerError(
+                    f"worker {index} raised in {method} ({about}):\n{traceback.format_exc()}"
+                ) from error
+            self._journals[index].record(method, args)
+        return results
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        for worker in self._workers:
+            worker.close()
+        self._workers = []

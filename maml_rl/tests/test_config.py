@@ -1,0 +1,315 @@
+"""A configuration file either says exactly what will run, or is refused in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from maml_rl.config import Config, ConfigError, load_config
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG_FILES = sorted((ROOT / "configs" / "maml").rglob("*.yaml"))
+BANDITS = [(k, n) for k in (5, 10, 50) for n in (10, 100, 500)]
+MUJOCO_KWARGS = {"normalization_scale": 10.0, "max_episode_steps": 100}
+EXPECTED_TASKS = {
+    "2d-navigation": ("2DNavigation-v0", {"low": -0.5, "high": 0.5}),
+    "ant-dir": ("AntDir-v2", MUJOCO_KWARGS),
+    "ant-goal": ("AntPos-v1", {"low": -3.0, "high": 3.0, **MUJOCO_KWARGS}),
+    "ant-vel": ("AntVel-v2", {"low": 0.0, "high": 3.0, **MUJOCO_KWARGS}),
+    "halfcheetah-dir": ("HalfCheetahDir-v2", MUJOCO_KWARGS),
+    "halfcheetah-vel": ("HalfCheetahVel-v2", {"low": 0.0, "high": 2.0, **MUJOCO_KWARGS}),
+    **{f"bandit-k{k}-n{n}": (f"Bandit-K{k}-v0", {}) for k, n in BANDITS},
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Return a function that writes a file and gives its path."""
+
+    def _write(text: str, name: str = "bandit.yaml") -> Path:
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return _write
+
+
+def refusal(path: Path | str, *overrides: str) -> str:
+    """Return the line with which a configuration is refused, the folder cut off."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message.replace(f"{Path(path).parent}/", "")
+
+
+def test_all_fifteen_files_are_here():
+    assert {path.stem for path in CONFIG_FILES} == set(EXPECTED_TASKS)
+
+
+@pytest.mark.parametrize("path", CONFIG_FILES, ids=lambda path: path.stem)
+def test_each_file_says_what_pytorch_maml_rl_ran(path):
+    config = load_config(path)
+    common = Config(env_name="x", cg_damping=1e-5, max_kl=1e-2, ls_backtrack_ratio=0.8, ls_max_steps=15)
+    name, kwargs = EXPECTED_TASKS[path.stem]
+    changes: dict = {"env_name": name, "env_kwargs": kwargs}
+    if "bandit" in path.stem:
+        changes.update(gamma=0.95, hidden_sizes=(32, 32), nonlinearity="relu", fast_lr=0.5)
+        changes.update(fast_batch_size=int(path.stem.rpartition("n")[2]), meta_batch_size=20)
+    elif path.stem == "2d-navigation":
+        changes.update(meta_batch_size=20)
+    assert config == common.model_copy(update=changes)
+
+
+@pytest.mark.parametrize("path", CONFIG_FILES, ids=lambda path: path.stem)
+def test_each_file_comments_every_key(path):
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if ":" in line.partition("#")[0]]
+    assert all("#" in line for line in lines if line != "env-kwargs:")
+
+
+@pytest.mark.parametrize("path", CONFIG_FILES, ids=lambda path: path.stem)
+def test_config_json_reads_back_as_the_same_configuration(path, write):
+    config = load_config(path)
+    assert load_config(write(json.dumps(config.to_json_dict()), "config.json")) == config
+
+
+@hypothesis_settings(deadline=None, max_examples=50)
+@given(
+    gamma=st.floats(0, 1),
+    fast_lr=st.floats(0, 1e6),
+    seed=st.integers(0, 2**64),
+    hidden_sizes=st.lists(st.integers(1, 4096), max_size=4).map(tuple),
+    kwargs=st.dictionaries(
+        st.text(), st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.text())
+    ),
+)
+def test_any_configuration_survives_json(gamma, fast_lr, seed, hidden_sizes, kwargs):
+    config = Config(
+        env_name="x", gamma=gamma, fast_lr=fast_lr, seed=seed, hidden_sizes=hidden_sizes, env_kwargs=kwargs
+    )
+    values = json.loads(json.dumps(config.to_json_dict()))
+    assert Config.from_mapping(values, source="config.json") == config
+
+
+@hypothesis_settings(deadline=None, max_examples=200)
+@given(
+    text=st.text(alphabet=st.sampled_from("env-name: x\n\t#&*!<>[]{},'\"|%@`0123456789.eE~?"), max_size=60)
+)
+def test_any_text_is_a_configuration_or_refused_in_one_line(text, tmp_path_factory):
+    path = tmp_path_factory.mktemp("fuzz") / "fuzz.yaml"
+    path.write_text(text, encoding="utf-8")
+    try:
+        load_config(path)
+    except ConfigError as error:
+        assert len(str(error).splitlines()) == 1  # noqa: PT017
+
+
+def test_a_configuration_cannot_be_changed():
+    with pytest.raises(ValidationError, match="frozen"):
+        Config(env_name="x").gamma = 0.5
+
+
+def test_json_dict_shares_nothing_with_the_configuration():
+    config = Config(env_name="x", env_kwargs={"sizes": [1]})
+    config.to_json_dict()["env-kwargs"]["sizes"].append(2)
+    assert config.env_kwargs == {"sizes": [1]}
+
+
+def test_every_field_is_explained():
+    assert all(field.description for field in Config.model_fields.values())
+
+
+@pytest.mark.parametrize("name", ["tanh", "Tanh", "relu", "ReLU", "elu", "gelu", "silu", "Sigmoid"])
+def test_nonlinearity_is_read_in_any_case(name, write):
+    assert load_config(write(f"env-name: x\nnonlinearity: {name}")).nonlinearity == name.lower()
+
+
+@pytest.mark.parametrize("text", ["1e-2", "1E-2", "1.0e-2", "0.01", ".01", "1.e-2", "+1e-2"])
+def test_every_way_of_writing_a_number_gives_that_number(text, write):
+    assert load_config(write(f"env-name: x\nmax-kl: {text}")).max_kl == 0.01
+    assert load_config(write("env-name: x"), [f"max-kl={text}"]).max_kl == 0.01
+
+
+def test_a_whole_number_is_a_number(write):
+    config = load_config(write("env-name: x\ngamma: 1"))
+    assert config.gamma == 1.0
+    assert isinstance(config.gamma, float)
+
+
+@pytest.mark.parametrize("text", ["env-name: x", "env-name: x\nenv-kwargs:", "env-name: x\nenv-kwargs: {}"])
+def test_env_kwargs_may_be_left_out_or_empty(text, write):
+    assert load_config(write(text)).env_kwargs == {}
+
+
+def test_a_run_folder_of_pytorch_maml_rl_loads(write):
+    old = {
+        **load_config(CONFIG_FILES[0]).to_json_dict(),
+        "config": "configs/maml/x.yaml",
+        "output_folder": "maml",
+        "seed": None,
+        "num_workers": 3,
+        "use_cuda": False,
+        "device": "cpu",
+    }
+    for key in ("algorithm", "policy", "curvature-fraction", "worker-timeout"):
+        del old[key]
+    assert load_config(write(json.dumps(old), "config.json")) == load_config(CONFIG_FILES[0])
+    assert load_config(write(json.dumps({**old, "seed": 7}), "config.json")).seed == 7
+
+
+def test_command_line_keys_are_ignored_in_config_json_only(write):
+    line = refusal(write("env-name: x\nnum-workers: 3"))
+    assert line.startswith("unknown key 'num-workers' in bandit.yaml")
+
+
+def test_overrides_win_and_the_last_one_wins(write):
+    path = write("env-name: x\nfast-lr: 0.1\nenv-kwargs: {low: 0.0, high: 2.0}")
+    config = load_config(
+        path, ["fast-lr=0.2", "fast-lr=0.3", "env-kwargs.low=-1", "hidden-sizes=[8]", "first-order=true"]
+    )
+    assert config.fast_lr == 0.3
+    assert config.env_kwargs == {"low": -1, "high": 2.0}
+    assert config.hidden_sizes == (8,)
+    assert config.first_order is True
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("fast-lrr: 0.1", "unknown key 'fast-lrr' in bandit.yaml; did you mean 'fast-lr'?"),
+        ("fast_lr: 0.1", "unknown key 'fast_lr' in bandit.yaml; did you mean 'fast-lr'?"),
+        ("5: 0.1", "unknown key 5 in bandit.yaml"),
+        ("gamma: 1.5", "gamma in bandit.yaml: got 1.5, expected a number in [0, 1]"),
+        ("gamma: .nan", "gamma in bandit.yaml: got nan, expected a number in [0, 1]"),
+        ("fast-lr: .inf", "fast-lr in bandit.yaml: got inf, expected a number >= 0"),
+        ("max-kl: 0", "max-kl in bandit.yaml: got 0, expected a number > 0"),
+        ("ls-backtrack-ratio: 1", "ls-backtrack-ratio in bandit.yaml: got 1, expected a number in (0, 1)"),
+        ("curvature-fraction: 0", "curvature-fraction in bandit.yaml: got 0, expected a number in (0, 1]"),
+        ("gamma:", "gamma in bandit.yaml: got nothing, expected a number in [0, 1]"),
+        ("gamma: true", "gamma in bandit.yaml: got True, expected a number in [0, 1]"),
+        ("num-batches: true", "num-batches in bandit.yaml: got True, expected a whole number >= 1"),
+        ("num-batches: 500.0", "num-batches in bandit.yaml: got 500.0, expected a whole number >= 1"),
+        ("num-steps: 0", "num-steps in bandit.yaml: got 0, expected a whole number >= 1"),
+        ("seed: -1", "seed in bandit.yaml: got -1, expected a whole number >= 0"),
+        (
+            "cg-iters: '10'",
+            "cg-iters in bandit.yaml: got '10', expected a whole number >= 1; write it without quotes",
+        ),
+        (
+            "first-order: 'false'",
+            "first-order in bandit.yaml: got 'false', expected true or false; write it without quotes",
+        ),
+        ("first-order: 0", "first-order in bandit.yaml: got 0, expected true or false"),
+        (
+            "hidden-sizes: 64",
+            "hidden-sizes in bandit.yaml: got 64, expected a list of whole numbers >= 1, such as [64, 64]",
+        ),
+        (
+            "hidden-sizes: [64, 0]",
+            "hidden-sizes in bandit.yaml: got [64, 0], expected a list of whole numbers >= 1, "
+            "such as [64, 64]",
+        ),
+        (
+            "nonlinearity: rellu",
+            "nonlinearity in bandit.yaml: got 'rellu', expected one of 'elu', 'gelu', 'relu', 'sigmoid', "
+            "'silu', 'tanh'; did you mean 'relu'?",
+        ),
+        ("algorithm: rl3", "algorithm in bandit.yaml: got 'rl3', expected one of 'maml'"),
+        (
+            "env-kwargs: 3",
+            "env-kwargs in bandit.yaml: got 3, expected a mapping, such as {low: 0.0, high: 2.0}",
+        ),
+        ("env-kwargs: {low: .nan}", "env-kwargs.low in bandit.yaml: got nan, expected a finite number"),
+        ("env-kwargs: {1: 2}", "env-kwargs in bandit.yaml: got the key 1, expected names as keys"),
+        (
+            "env-kwargs: {a: [2026-01-01]}",
+            "env-kwargs.a[0] in bandit.yaml: got datetime.date(2026, 1, 1), expected text, a number, true, "
+            "false, a list or a mapping",
+        ),
+        (
+            "gamma: 0.9\ngamma: 0.8",
+            "cannot read bandit.yaml: line 3: duplicate key 'gamma'; keep one of the two",
+        ),
+    ],
+)
+def test_a_bad_line_is_refused_in_words(line, expected, write):
+    assert refusal(write(f"env-name: x\n{line}\n")) == expected
+
+
+def test_a_missing_environment_is_named(write):
+    assert refusal(write("gamma: 0.9")) == (
+        "env-name in bandit.yaml: got nothing, expected text, such as 'HalfCheetahDir-v2'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("fast-lr", "--set: got 'fast-lr', expected key=value, such as fast-lr=0.1"),
+        ("=3", "--set: got '=3', expected key=value, such as fast-lr=0.1"),
+        ("fast-lrr=3", "unknown key 'fast-lrr' in --set fast-lrr=3; did you mean 'fast-lr'?"),
+        ("gamma=2", "gamma in --set gamma=2: got 2, expected a number in [0, 1]"),
+        ("gamma=", "gamma in --set gamma=: got nothing, expected a number in [0, 1]"),
+        ("gamma.x=2", "--set: got 'gamma.x', expected a key without a dot, or env-kwargs.NAME"),
+        ("env-kwargs.=2", "--set: got 'env-kwargs.', expected a key without a dot, or env-kwargs.NAME"),
+    ],
+)
+def test_a_bad_override_is_refused_in_words(override, expected, write):
+    assert refusal(write("env-name: x"), override) == expected
+
+
+def test_an_override_that_is_no_yaml_is_refused(write):
+    assert refusal(write("env-name: x"), "gamma=[1").startswith("--set gamma=[1: line 1: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("a.yaml", "", "cannot read a.yaml: got an empty file, expected 'key: value' lines"),
+        ("a.yaml", "# nothing\n", "cannot read a.yaml: got an empty file, expected 'key: value' lines"),
+        ("a.yaml", "- 1\n- 2\n", "cannot read a.yaml: got [1, 2], expected 'key: value' lines"),
+        ("a.yaml", "a: 1\nb: [1\nc: 2\n", "cannot read a.yaml: line 3: expected ',' or ']', but got ':'"),
+        (
+            "a.yaml",
+            "env-name: !!python/name:os.system\n",
+            "cannot read a.yaml: line 1: could not determine a",
+        ),
+        ("a.yaml", "gamma: !!bool maybe\n", "cannot read a.yaml: cannot be understood: "),
+        ("a.yaml", "a: \x01", "cannot read a.yaml: "),
+        ("a.yaml", "[" * 5000, "cannot read a.yaml: nested too deeply"),
+        ("a.yaml", "env-name: x\nenv-kwargs: &a {b: *a}", "env-kwargs in a.yaml: got a value inside itself"),
+        ("a.json", "{\n'a': 1}", "cannot read a.json: line 2: "),
+        (
+            "a.json",
+            '{"gamma": 1, "gamma": 2}',
+            "cannot read a.json: duplicate key 'gamma'; keep one of the two",
+        ),
+        ("a.json", "", "cannot read a.json: line 1: "),
+        ("a.toml", "gamma = 1", "config: got 'a.toml', expected a file that ends in .yaml, .yml or .json"),
+    ],
+)
+def test_an_unreadable_file_is_refused_in_words(name, text, expected, write):
+    assert refusal(write(text, name)).startswith(expected)
+
+
+def test_a_missing_file_is_refused_with_its_nearest_neighbour(write, tmp_path):
+    path = write("env-name: x", "halfcheetah-dir.yaml")
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "halfcheeta-dir.yaml")
+    wrong = tmp_path / "halfcheeta-dir.yaml"
+    assert str(caught.value) == f"config: no such file: {str(wrong)!r}; did you mean {str(path)!r}?"
+
+
+def test_a_folder_and_a_binary_file_are_refused(tmp_path):
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\xff")
+    assert refusal(tmp_path / "folder.yaml") == "cannot read folder.yaml: Is a directory"
+    assert refusal(tmp_path / "binary.yaml") == (
+        "cannot read binary.yaml: got bytes that are not UTF-8; save it as UTF-8"
+    )

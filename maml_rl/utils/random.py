@@ -1,0 +1,53 @@
+"""Randomness as a function of (seed, iteration, task, purpose): no hidden generator state."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Purpose(IntEnum):
+    """What a stream of random numbers is for. Values are part of the results: never renumber."""
+
+    INITIAL_PARAMETERS = 0
+    TASKS = 1
+    ENVIRONMENT = 2
+    ACTIONS = 3
+    EVALUATION_TASKS = 4
+    EVALUATION_ENVIRONMENT = 5
+    EVALUATION_ACTIONS = 6
+    CURVATURE_SAMPLE = 7
+    MINIBATCHES = 8
+
+
+def generator(
+    seed: int, purpose: Purpose, *, iteration: int = 0, task: int = 0, inner_step: int = 0
+) -> np.random.Generator:
+    """Return the generator that belongs to these coordinates, and to nothing else.
+
+    Two calls with equal arguments give generators that produce equal numbers, in any process and
+    for any number of workers; any differing argument gives a statistically independent stream
+    (`numpy.random.SeedSequence` with the coordinates as spawn key).
+
+    Parameters
+    ----------
+    seed
+        Seed of the run, >= 0.
+    purpose
+        What the numbers are for.
+    iteration, task, inner_step
+        Outer iteration, index of the task in the meta-batch, and inner step; all >= 0.
+
+    Examples
+    --------
+    >>> a = generator(1, Purpose.TASKS, iteration=3).random()
+    >>> a == generator(1, Purpose.TASKS, iteration=3).random()
+    True
+    >>> a == generator(1, Purpose.TASKS, iteration=4).random()
+    False
+    """
+    coordinates = (int(purpose), iteration, task, inner_step)
+    return np.random.Generator(
+        np.random.PCG64(np.random.SeedSequence(entropy=seed, spawn_key=coordinates))
+    )

@@ -1,0 +1,34 @@
+"""Flat vectors of parameters: what travels between learner and workers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def flatten(params: Mapping[str, Tensor], names: Sequence[str]) -> np.ndarray:
+    """Concatenate the named parameters, in this order, into one float64 vector (P,)."""
+    return np.concatenate([params[name].detach().cpu().double().numpy().ravel() for name in names])
+
+
+def unflatten(
+    vector: np.ndarray, like: Mapping[str, Tensor], names: Sequence[str]
+) -> dict[str, Tensor]:
+    """Cut a vector (P,) into the named parameters, with shape, dtype and device of `like`.
+
+    Raises
+    ------
+    ValueError
+        If the vector's length is not the number of parameters.
+    """
+    sizes = [like[name].numel() for name in names]
+    if vector.shape != (sum(sizes),):
+        raise ValueError(f"vector: got shape {vector.shape}, expected ({sum(sizes)},)")
+    parts = np.split(vector, np.cumsum(sizes)[:-1])
+    return {
+        name: torch.from_numpy(part).to(like[name]).reshape(like[name].shape)
+        for name, part in zip(names, parts, strict=True)
+    }
