@@ -115,15 +115,16 @@ class Config(BaseModel):
     ls_backtrack_ratio: float = Field(
         default=0.8, gt=0, lt=1, description="Factor between one step size of the line search and the next."
     )
-    curvature_fraction: float = Field(
-        default=1.0,
-        gt=0,
-        le=1,
-        description="Share of each task's episodes used for curvature products; loss and KL always use all.",
+    curvature_steps: Count | None = Field(
+        default=400,
+        description=(
+            "Environment steps of each task used for curvature products, in whole episodes; null uses all. "
+            "Gradient, loss and KL always use all."
+        ),
     )
 
     worker_timeout: float = Field(
-        default=120.0, gt=0, description="Seconds without an answer after which a worker counts as lost."
+        default=30.0, gt=0, description="Seconds without a sign of life after which a worker counts as lost."
     )
 
     @field_validator("hidden_sizes", mode="before")

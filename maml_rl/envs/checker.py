@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from maml_rl.envs.errors import MetaEnvError
-from maml_rl.envs.meta_env import MetaVectorEnv
 from maml_rl.envs.checker_rollout import (
     NoGlobalRandomness,
     Rollout,
@@ -19,6 +17,8 @@ from maml_rl.envs.checker_rollout import (
     random_actions,
     rng_of,
 )
+from maml_rl.envs.errors import MetaEnvError
+from maml_rl.envs.meta_env import MetaVectorEnv
 
 # A family without a limit must end its episodes by itself within this many steps.
 _LONGEST_EPISODE = 10_000

@@ -82,12 +82,13 @@ class MetaVectorEnv(VectorEnv[Any, Any, Any], abc.ABC):
 
     @abc.abstractmethod
     def _reset(self, mask: np.ndarray) -> np.ndarray:
-        """Start the episodes `mask` (N,) selects, drawing by `_uniform` or `_normal`: observations (N, O*)."""
+        """Start the episodes `mask` (N,) selects and return observations (N, O*).
+
+        Draws only by `_uniform` and `_normal`.
+        """
 
     @abc.abstractmethod
-    def _step(
-        self, actions: np.ndarray, active: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _step(self, actions: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Advance the sub-environments selected by `active` (N,).
 
         Returns observations (N, O*), rewards (N,), terminated (N,); rows that are not active are

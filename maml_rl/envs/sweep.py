@@ -68,9 +68,7 @@ def _parse(field: str, written: Any) -> Sweep:
         and len(written) == 2
         and all(isinstance(bound, int | float | np.number) for bound in written)
     ):
-        raise ValueError(
-            f"{field}: got {written!r}, expected (low, high), {{low: ..., high: ...}} or a list of values"
-        )
+        raise ValueError(f"{field}: got {written!r}, expected (low, high), {{low: ..., high: ...}} or a list")
     low, high = float(written[0]), float(written[1])
     if not (np.isfinite([low, high]).all() and low <= high):
         raise ValueError(f"{field}: got low = {low}, high = {high}, expected finite low <= high")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import pytest
+import yaml
 from gymnasium.utils.env_checker import check_env
 
 from maml_rl.envs import check_meta_env, make_meta_env
@@ -30,6 +34,27 @@ def test_the_adapted_single_environment_passes_gymnasiums_checker():
     env.close()
 
 
+def test_the_documented_examples_work():
+    page = Path(__file__).parents[2] / "docs" / "adapting-environments.md"
+    if not page.exists():
+        pytest.skip("the documentation is not installed with the package")
+    text = page.read_text()
+    sources = [block.removeprefix("python\n") for block in text.split("```") if block.startswith("python\n")]
+    assert len(sources) == 2
+    try:
+        for source in sources:
+            names: dict[str, Any] = {}
+            exec(source, names)
+    finally:
+        gym.registry.pop("MyNavigation-v0", None)
+    (block,) = (block for block in text.split("```") if block.startswith("yaml\n"))
+    config = yaml.safe_load(block.removeprefix("yaml\n"))
+    env = make_meta_env(config["env-name"], 1, config["env-kwargs"])
+    assert env.sample_tasks(5, np.random.default_rng(0)) == _make(1, CART_POLE).sample_tasks(
+        5, np.random.default_rng(0)
+    )
+
+
 def test_every_copy_has_its_tasks_parameters():
     env = _make(6, CART_POLE)
     tasks = env.sample_tasks(3, generator(0, Purpose.TASKS))
@@ -44,7 +69,7 @@ def test_the_adapter_plays_what_the_environment_plays():
     env = _make(1, CART_POLE)
     env.set_tasks([{"length": 0.5, "gravity": 5.0}])
     observations, _ = env.reset(options={"rngs": [np.random.default_rng(3)]})
-    plain = gym.make("CartPole-v1")
+    plain: Any = gym.make("CartPole-v1")
     plain.unwrapped.gravity = 5.0
     observation, _ = plain.reset(seed=int(np.random.default_rng(3).random() * 2**31))
     np.testing.assert_array_equal(observations[0], observation)
@@ -111,9 +136,16 @@ def test_discrete_observations_become_one_hot():
 class _SelfTruncating(gym.Env):
     """Truncates itself at its second step, without a registered limit."""
 
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012
     observation_space = gym.spaces.Box(0.0, 1.0, (1,), np.float32)
     action_space = gym.spaces.Discrete(2)
     size = 1.0
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+    def render(self):
+        return np.ones((4, 6, 3), dtype=np.uint8)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -127,7 +159,7 @@ class _SelfTruncating(gym.Env):
 
 @pytest.fixture
 def self_truncating():
-    gym.register("SelfTruncating-v0", entry_point=_SelfTruncating)
+    gym.register("SelfTruncating-v0", entry_point=lambda **kwargs: _SelfTruncating(**kwargs))
     yield "SelfTruncating-v0"
     del gym.registry["SelfTruncating-v0"]
 
@@ -140,12 +172,17 @@ def test_an_environment_that_truncates_itself_is_truncated(self_truncating):
     assert [env.step(actions)[3].tolist() for _ in range(3)] == [[False, False], [True, True], [False, False]]
 
 
-def test_rendering_gives_one_picture_per_copy():
-    pytest.importorskip("pygame")
-    env = _make(2, {**PENDULUM, "render_mode": "rgb_array"})
+def test_rendering_gives_one_picture_per_copy(self_truncating):
+    env = _make(
+        2, {"env_id": self_truncating, "attributes": {"size": (1.0, 2.0)}, "render_mode": "rgb_array"}
+    )
     env.reset(seed=0)
-    assert [frame.shape for frame in env.render()] == [(500, 500, 3)] * 2
+    frames = env.render()
+    assert [frame.shape for frame in frames] == [(4, 6, 3)] * 2
+    assert [frame.max() for frame in frames] == [1, 1]
     env.close()
+    with pytest.raises(ValueError, match=r"render: got render_mode None"):
+        _make(1, CART_POLE).render()
 
 
 @pytest.mark.parametrize(
@@ -167,7 +204,7 @@ def test_rendering_gives_one_picture_per_copy():
         ),
         (
             {"env_id": "CartPole-v1", "attributes": {"length": 1.0}},
-            r"attributes\['length'\]: got 1.0, expected \(low, high\), \{low: ..., high: ...\} or a list of values",
+            r"attributes\['length'\]: got 1.0, expected \(low, high\), \{low: ..., high: ...\} or a list",
         ),
         (
             {"env_id": "CartPole-v1", "attributes": {"length": []}},

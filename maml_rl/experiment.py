@@ -1,0 +1,254 @@
+"""Runs of a learner: build it from a configuration, train, record, resume."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from maml_rl.config import Config
+from maml_rl.envs import MetaVectorEnv, make_meta_env
+from maml_rl.metalearners import MAMLTRPO, IterationReport, TrustRegion
+from maml_rl.policies import Policy, PolicySpec, make_policy
+from maml_rl.run_folder import Checkpoint, RunFolder
+from maml_rl.samplers import Backend, MAMLWorkerSpec, start_workers
+from maml_rl.utils.random import Purpose, generator
+from maml_rl.utils.vectors import flatten, unflatten
+
+_MAX_REFUSED_IN_ROW = 3
+
+
+class TrainingError(RuntimeError):
+    """A run that cannot go on; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What a configuration asks for, checked but not yet running.
+
+    Attributes
+    ----------
+    config
+        The configuration.
+    env
+        One environment of the family, for spaces and task distribution.
+    policy
+        Policy with its initial parameters, a function of the seed.
+    names
+        Meta-parameters, in the order of flat vectors.
+    worker
+        What workers are built from.
+    """
+
+    config: Config
+    env: MetaVectorEnv
+    policy: Policy
+    names: tuple[str, ...]
+    worker: MAMLWorkerSpec
+
+    def parameters(self) -> np.ndarray:
+        """The policy's meta-parameters as a vector (P,) float64."""
+        return flatten(self.policy.params(), self.names)
+
+    def state_dict(self, parameters: np.ndarray) -> dict[str, Any]:
+        """The policy's state with these meta-parameters (P,), under its own names."""
+        own = self.policy.params()
+        return {**own, **unflatten(parameters, own, self.names)}
+
+    def trust_region(self) -> TrustRegion:
+        """Settings of the outer step."""
+        c = self.config
+        return TrustRegion(c.max_kl, c.cg_iters, c.cg_damping, c.ls_max_steps, c.ls_backtrack_ratio)
+
+
+def draw_up(config: Config, *, device: str = "cpu") -> Blueprint:
+    """Make environment, policy and worker specification of a configuration.
+
+    Raises
+    ------
+    ValueError, ImportError
+        In one line, if the environment is unknown, its arguments are wrong or a package is missing.
+    """
+    env = make_meta_env(config.env_name, 1, config.env_kwargs)
+    spec = PolicySpec.for_spaces(
+        env.single_observation_space,
+        env.single_action_space,
+        name=config.policy,
+        hidden_sizes=config.hidden_sizes,
+        nonlinearity=config.nonlinearity,
+    )
+    policy = make_policy(spec)
+    policy.initialise(generator(config.seed, Purpose.INITIAL_PARAMETERS))
+    names = tuple(policy.named_meta_parameters())
+    worker = MAMLWorkerSpec(
+        env_name=config.env_name,
+        env_kwargs=config.env_kwargs,
+        policy=spec,
+        names=names,
+        frozen={k: v.numpy() for k, v in policy.params().items() if k not in names},
+        fast_batch_size=config.fast_batch_size,
+        num_steps=config.num_steps,
+        fast_lr=config.fast_lr,
+        gamma=config.gamma,
+        gae_lambda=config.gae_lambda,
+        first_order=config.first_order,
+        curvature_steps=config.curvature_steps,
+        seed=config.seed,
+        device=device,
+    )
+    return Blueprint(config, env, policy, names, worker)
+
+
+@contextmanager
+def workers(blueprint: Blueprint, num_workers: int, num_tasks: int) -> Iterator[Backend]:
+    """Start at most one worker per task; they are gone when the context ends, however it ends."""
+    torch.set_num_threads(1)
+    count = min(num_workers, num_tasks)
+    timeout = blueprint.config.worker_timeout
+    with start_workers(blueprint.worker, count, timeout_seconds=timeout) as backend:
+        yield backend
+
+
+def train(
+    blueprint: Blueprint,
+    *,
+    num_workers: int,
+    folder: RunFolder | None = None,
+    resume: bool = False,
+    show: Callable[[str], None] = print,
+) -> np.ndarray:
+    """Meta-train to ``num-batches`` iterations and return the final parameters (P,).
+
+    The result is a function of the configuration alone: stopped at any moment and resumed, or dealt
+    to another number of workers, a run gives the same curve.
+
+    Parameters
+    ----------
+    blueprint
+        From `draw_up`.
+    num_workers
+        Worker processes; 1 runs in this process.
+    folder
+        Where to record; ``None`` records nothing.
+    resume
+        Continue the folder's run.
+    show
+        Receives one line per iteration when standard error is no terminal.
+
+    Raises
+    ------
+    RunFolderError, TrainingError, WorkerError
+    """
+    state = Checkpoint(0, blueprint.parameters())
+    if folder is not None and resume:
+        state = folder.resume(blueprint.config, len(state.parameters)) or state
+    elif folder is not None:
+        folder.create(blueprint.config)
+    num_tasks = blueprint.config.meta_batch_size
+    with workers(blueprint, num_workers, num_tasks) as backend, _Monitor(
+        blueprint.config, folder, state, show
+    ) as monitor:
+        learner = MAMLTRPO(backend, state.parameters, blueprint.trust_region())
+        while state.iteration < blueprint.config.num_batches:
+            started = time.perf_counter()
+            rng = generator(blueprint.config.seed, Purpose.TASKS, iteration=state.iteration)
+            tasks = blueprint.env.sample_tasks(num_tasks, rng)
+            report = learner.step(tasks, state.iteration)
+            state = _advance(state, report, learner.parameters, time.perf_counter() - started)
+            row = _metrics_row(state, report)
+            if folder is not None:
+                folder.save(state, blueprint.state_dict(state.parameters), row)
+            monitor.record(row)
+            if state.refused_in_row >= _MAX_REFUSED_IN_ROW:
+                raise TrainingError(
+                    f"{_MAX_REFUSED_IN_ROW} iterations in a row gave NaN or infinity, the last one iteration "
+                    f"{state.iteration - 1}; parameters are those of the last accepted step; "
+                    "lower fast-lr or max-kl, or check the environment's rewards"
+                )
+    return state.parameters
+
+
+def _advance(
+    state: Checkpoint, report: IterationReport, parameters: np.ndarray, seconds: float
+) -> Checkpoint:
+    return Checkpoint(
+        state.iteration + 1,
+        parameters,
+        state.env_steps + report.env_steps,
+        state.seconds + seconds,
+        0 if report.finite else state.refused_in_row + 1,
+    )
+
+
+def _metrics_row(state: Checkpoint, report: IterationReport) -> dict[str, Any]:
+    values = asdict(report)
+    row = {"iteration": state.iteration - 1, "env_steps": state.env_steps, "seconds": round(state.seconds, 3)}
+    for name in ("sampling_seconds", "learning_seconds"):
+        row[name] = round(values.pop(name), 4)
+    values.pop("env_steps")
+    row.update({k: int(v) if isinstance(v, bool) else v for k, v in values.items()})
+    return row
+
+
+class _Monitor:
+    """Shows the progress of a run: a bar on a terminal, else lines; TensorBoard beside the metrics."""
+
+    def __init__(
+        self, config: Config, folder: RunFolder | None, state: Checkpoint, show: Callable[[str], None]
+    ) -> None:
+        self._show = show
+        self._num_batches = config.num_batches
+        self._env_steps = state.env_steps
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=config.num_batches, initial=state.iteration, unit="batch")
+        self._writer: Any = None
+        if folder is not None:
+            self._writer = SummaryWriter(str(folder.path), purge_step=state.iteration)
+
+    def __enter__(self) -> _Monitor:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    def record(self, row: dict[str, Any]) -> None:
+        """Show one iteration's metrics."""
+        for name, value in row.items():
+            if self._writer is not None and name not in ("iteration", "env_steps"):
+                self._writer.add_scalar(name, value, row["iteration"])
+        busy = row["sampling_seconds"] + row["learning_seconds"]
+        rate = (row["env_steps"] - self._env_steps) / max(busy, 1e-9)
+        self._env_steps = row["env_steps"]
+        text = {
+            "before": f"{row['return_before']:.2f}",
+            "after": f"{row['return_after']:.2f}",
+            "steps/s": f"{rate:,.0f}",
+        }
+        if not row["finite"]:
+            self._warn(f"iteration {row['iteration']}: NaN or infinity, step refused, parameters kept")
+        if self._bar is not None:
+            self._bar.set_postfix(text)
+            self._bar.update()
+            return
+        self._show(
+            f"{row['iteration'] + 1}/{self._num_batches}  before {text['before']}  after {text['after']}  "
+            f"kl {row['kl']:.4f}  env_steps {row['env_steps']:,}  {text['steps/s']} steps/s  {row['seconds']:.0f} s"
+        )
+
+    def _warn(self, line: str) -> None:
+        if self._bar is not None:
+            self._bar.write(line, file=sys.stderr)
+        else:
+            print(line, file=sys.stderr, flush=True)
