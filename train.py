@@ -1,4 +1,4 @@
-"""Meta-train an agent: `python train.py --config configs/maml/halfcheetah-dir.yaml --output-folder runs/cheetah`."""
+"""Meta-train an agent: `python train.py --config configs/maml/halfcheetah-dir.yaml --output-folder FOLDER`."""
 
 import sys
 

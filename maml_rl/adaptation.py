@@ -173,7 +173,7 @@ def linearise(
         if inner.first_order:
             gradients = inner_gradient(inner, learning, frozen, data)
         else:
-            gradients, product = torch.func.vjp(
+            gradients, product = torch.func.vjp(  # type: ignore[misc]
                 lambda values, data=data: inner_gradient(inner, values, frozen, data), learning
             )
             products.append(product)

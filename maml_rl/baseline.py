@@ -32,9 +32,7 @@ class LinearFeatureBaseline:
         returns, mask
             (M, T, B).
         """
-        values = [
-            self._fit_predict_task(*task) for task in zip(observations, returns, mask, strict=True)
-        ]
+        values = [self._fit_predict_task(*task) for task in zip(observations, returns, mask, strict=True)]
         return torch.stack(values)
 
     def _fit_predict_task(self, observations: Tensor, returns: Tensor, mask: Tensor) -> Tensor:

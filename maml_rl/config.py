@@ -67,9 +67,7 @@ class Config(BaseModel):
         examples=["{low: 0.0, high: 2.0}"],
         description="Arguments of the environment's constructor, such as the range tasks are drawn from.",
     )
-    gamma: float = Field(
-        default=0.99, ge=0, le=1, description="Discount of the rewards, per environment step."
-    )
+    gamma: float = Field(default=0.99, ge=0, le=1, description="Discount of the rewards, per environment step.")
     gae_lambda: float = Field(
         default=1.0,
         ge=0,
@@ -106,12 +104,8 @@ class Config(BaseModel):
         description="Trust region: largest mean KL divergence, in nats, of the adapted policies per step.",
     )
     cg_iters: Count = Field(default=10, description="Conjugate-gradient iterations for the outer direction.")
-    cg_damping: float = Field(
-        default=1e-5, ge=0, description="Multiple of the identity added to the curvature matrix."
-    )
-    ls_max_steps: Count = Field(
-        default=15, description="Step sizes the line search tries before it gives up."
-    )
+    cg_damping: float = Field(default=1e-5, ge=0, description="Multiple of the identity added to the curvature matrix.")
+    ls_max_steps: Count = Field(default=15, description="Step sizes the line search tries before it gives up.")
     ls_backtrack_ratio: float = Field(
         default=0.8, gt=0, lt=1, description="Factor between one step size of the line search and the next."
     )
@@ -282,9 +276,7 @@ def _refusal(path: str, got: str, expected: str) -> PydanticCustomError:
     )
 
 
-def _error_line(
-    key: str, source: str, field: FieldInfo, values: Mapping[str, Any], error: Mapping[str, Any]
-) -> str:
+def _error_line(key: str, source: str, field: FieldInfo, values: Mapping[str, Any], error: Mapping[str, Any]) -> str:
     if error["type"] == "refused":
         context = error["ctx"]
         return f"{context['path']} in {source}: got {context['got']}, expected {context['expected']}"

@@ -153,9 +153,10 @@ def train(
     elif folder is not None:
         folder.create(blueprint.config)
     num_tasks = blueprint.config.meta_batch_size
-    with workers(blueprint, num_workers, num_tasks) as backend, _Monitor(
-        blueprint.config, folder, state, show
-    ) as monitor:
+    with (
+        workers(blueprint, num_workers, num_tasks) as backend,
+        _Monitor(blueprint.config, folder, state, show) as monitor,
+    ):
         learner = MAMLTRPO(backend, state.parameters, blueprint.trust_region())
         while state.iteration < blueprint.config.num_batches:
             started = time.perf_counter()
@@ -176,9 +177,7 @@ def train(
     return state.parameters
 
 
-def _advance(
-    state: Checkpoint, report: IterationReport, parameters: np.ndarray, seconds: float
-) -> Checkpoint:
+def _advance(state: Checkpoint, report: IterationReport, parameters: np.ndarray, seconds: float) -> Checkpoint:
     return Checkpoint(
         state.iteration + 1,
         parameters,

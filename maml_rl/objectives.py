@@ -127,7 +127,7 @@ def linearised_curvature(
 
         return torch.func.vmap(torch.func.grad(divergence))(learning, valid, old)
 
-    _, fisher = torch.func.vjp(divergence_gradient, adaptation.learning)
+    _, fisher = torch.func.vjp(divergence_gradient, adaptation.learning)  # type: ignore[misc]
 
     def product(direction: Params) -> Params:
         moved = adaptation.forward(expand(direction, num_tasks))

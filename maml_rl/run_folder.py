@@ -135,9 +135,7 @@ class RunFolder:
                 int(content["refused_in_row"]),
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise RunFolderError(
-                f"checkpoint: {str(self.checkpoint_path)!r} is not a checkpoint of maml_rl"
-            ) from error
+            raise RunFolderError(f"checkpoint: {str(self.checkpoint_path)!r} is not a checkpoint of maml_rl") from error
         if parameters.shape != (num_parameters,):
             raise RunFolderError(
                 f"checkpoint: {str(self.checkpoint_path)!r} holds {parameters.size} parameters, expected "

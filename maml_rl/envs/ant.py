@@ -25,7 +25,7 @@ class AntVectorEnv(MujocoVectorEnv):
         self,
         num_envs: int = 1,
         *,
-        max_episode_steps: int = 200,
+        max_episode_steps: int | None = 200,
         normalization_scale: float = 1.0,
         render_mode: str | None = None,
     ) -> None:
@@ -108,7 +108,7 @@ class _AntRangeVectorEnv(AntVectorEnv):
         *,
         low: float,
         high: float,
-        max_episode_steps: int,
+        max_episode_steps: int | None,
         normalization_scale: float,
         render_mode: str | None,
     ) -> None:
@@ -132,7 +132,7 @@ class AntVelVectorEnv(_AntRangeVectorEnv):
         *,
         low: float = 0.0,
         high: float = 3.0,
-        max_episode_steps: int = 200,
+        max_episode_steps: int | None = 200,
         normalization_scale: float = 1.0,
         render_mode: str | None = None,
     ) -> None:
@@ -169,7 +169,7 @@ class AntPosVectorEnv(_AntRangeVectorEnv):
         *,
         low: float = -3.0,
         high: float = 3.0,
-        max_episode_steps: int = 200,
+        max_episode_steps: int | None = 200,
         normalization_scale: float = 1.0,
         render_mode: str | None = None,
     ) -> None:

@@ -79,13 +79,10 @@ def _check_sample_tasks(env: MetaVectorEnv) -> None:
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise MetaEnvError("sample_tasks: got something else than a list of dicts; return one dict per task")
     if len(tasks) != 4:
-        raise MetaEnvError(
-            f"sample_tasks: got {len(tasks)} tasks, expected num_tasks = 4; return one dict per task"
-        )
+        raise MetaEnvError(f"sample_tasks: got {len(tasks)} tasks, expected num_tasks = 4; return one dict per task")
     if not equal(tasks, env.sample_tasks(4, rng_of(0))):
         raise MetaEnvError(
-            "sample_tasks: two generators in the same state gave different tasks; "
-            "draw only from the `rng` argument"
+            "sample_tasks: two generators in the same state gave different tasks; draw only from the `rng` argument"
         )
     if not equal(pickle.loads(pickle.dumps(tasks)), tasks):
         raise MetaEnvError("sample_tasks: a task changes when pickled; use numbers, strings and arrays")
@@ -144,8 +141,7 @@ def _check_observations(env: MetaVectorEnv, where: str, observations: np.ndarray
     for row in observations:
         if row not in space or (np.issubdtype(row.dtype, np.floating) and not np.isfinite(row).all()):
             raise MetaEnvError(
-                f"{where}: observation {row} lies outside {space}; "
-                "widen single_observation_space or mend the formula"
+                f"{where}: observation {row} lies outside {space}; widen single_observation_space or mend the formula"
             )
 
 
@@ -159,13 +155,9 @@ def _check_endings(env: MetaVectorEnv) -> None:
     tasks = env.sample_tasks(2, rng_of(3))
     rollout = play(env, tasks, seeds=(3, 4), steps=limit + 1)
     finished = np.zeros(env.num_envs, dtype=bool)
-    for step, (terminated, truncated) in enumerate(
-        zip(rollout.terminated, rollout.truncated, strict=True), start=1
-    ):
+    for step, (terminated, truncated) in enumerate(zip(rollout.terminated, rollout.truncated, strict=True), start=1):
         if (terminated & truncated).any():
-            raise MetaEnvError(
-                "step: an episode was terminated and truncated at once; terminated takes precedence"
-            )
+            raise MetaEnvError("step: an episode was terminated and truncated at once; terminated takes precedence")
         if finished.any():
             _check_masked(rollout, step, finished, terminated | truncated)
         finished |= terminated | truncated
@@ -175,9 +167,7 @@ def _check_endings(env: MetaVectorEnv) -> None:
                 "report truncation, or leave step alone and override _step"
             )
     if not finished.all():
-        raise MetaEnvError(
-            f"max_episode_steps: got None, but an episode did not end within {limit} steps; set a limit"
-        )
+        raise MetaEnvError(f"max_episode_steps: got None, but an episode did not end within {limit} steps; set a limit")
 
 
 def _check_masked(rollout: Rollout, step: int, finished: np.ndarray, ended: np.ndarray) -> None:

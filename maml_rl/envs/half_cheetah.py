@@ -24,7 +24,7 @@ class HalfCheetahVectorEnv(MujocoVectorEnv):
         self,
         num_envs: int = 1,
         *,
-        max_episode_steps: int = 200,
+        max_episode_steps: int | None = 200,
         normalization_scale: float = 1.0,
         render_mode: str | None = None,
     ) -> None:
@@ -102,7 +102,7 @@ class HalfCheetahVelVectorEnv(HalfCheetahVectorEnv):
         *,
         low: float = 0.0,
         high: float = 2.0,
-        max_episode_steps: int = 200,
+        max_episode_steps: int | None = 200,
         normalization_scale: float = 1.0,
         render_mode: str | None = None,
     ) -> None:

@@ -101,9 +101,7 @@ class MetaVectorEnv(VectorEnv[Any, Any, Any], abc.ABC):
         Sub-environments ``m * N / M`` to ``(m + 1) * N / M`` get task m.
         """
         if not tasks or self.num_envs % len(tasks):
-            raise ValueError(
-                f"tasks: got {len(tasks)}, expected a number that divides num_envs = {self.num_envs}"
-            )
+            raise ValueError(f"tasks: got {len(tasks)}, expected a number that divides num_envs = {self.num_envs}")
         episodes_per_task = self.num_envs // len(tasks)
         per_env = [task for task in tasks for _ in range(episodes_per_task)]
         self._apply_tasks(per_env)
@@ -134,8 +132,7 @@ class MetaVectorEnv(VectorEnv[Any, Any, Any], abc.ABC):
             self._rngs = list(options["rngs"])
             if not self._rngs or self.num_envs % len(self._rngs):
                 raise ValueError(
-                    f"options['rngs']: got {len(self._rngs)}, expected a number that divides "
-                    f"num_envs = {self.num_envs}"
+                    f"options['rngs']: got {len(self._rngs)}, expected a number that divides num_envs = {self.num_envs}"
                 )
         elif seed is not None or not self._rngs:
             if seed is None or isinstance(seed, int | np.integer):

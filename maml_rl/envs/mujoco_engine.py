@@ -60,7 +60,7 @@ class MujocoVectorEnv(MetaVectorEnv):
         frame_skip: int,
         observation_size: int,
         normalization_scale: float,
-        max_episode_steps: int,
+        max_episode_steps: int | None,
         render_mode: str | None,
     ) -> None:
         if not (np.isfinite(normalization_scale) and normalization_scale > 0):
@@ -84,9 +84,7 @@ class MujocoVectorEnv(MetaVectorEnv):
         self._low = self.model.actuator_ctrlrange[:, 0].copy()
         self._high = self.model.actuator_ctrlrange[:, 1].copy()
         part = mujoco.mjtState
-        self._state_parts = int(
-            part.mjSTATE_QPOS | part.mjSTATE_QVEL | part.mjSTATE_WARMSTART | part.mjSTATE_CTRL
-        )
+        self._state_parts = int(part.mjSTATE_QPOS | part.mjSTATE_QVEL | part.mjSTATE_WARMSTART | part.mjSTATE_CTRL)
         nq, nv, nu = self.model.nq, self.model.nv, self.model.nu
         self._state = np.zeros((num_envs, nq + 2 * nv + nu))
         self._qpos = self._state[:, :nq]
@@ -109,16 +107,14 @@ class MujocoVectorEnv(MetaVectorEnv):
         self._qvel[mask] = velocity_noise[mask]
         self._warmstart[mask] = 0.0
         self._ctrl[mask] = 0.0
-        for index in np.flatnonzero(mask):
+        for index in np.flatnonzero(mask).tolist():
             mujoco.mj_setState(self.model, self.data, self._rows[index], self._state_parts)
             mujoco.mj_forward(self.model, self.data)
             mujoco.mj_getState(self.model, self.data, self._rows[index], self._state_parts)
             self._record(index)
         return self._observe()
 
-    def _step(
-        self, actions: np.ndarray, active: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _step(self, actions: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         control = self.control_from_action(actions)
         self._ctrl[active] = control[active]
         self._before_step()
@@ -136,10 +132,10 @@ class MujocoVectorEnv(MetaVectorEnv):
             get_state(model, data, row, parts)
             self._record(index)
 
-    def _before_step(self) -> None:  # noqa: B027
+    def _before_step(self) -> None:
         """Remember what the reward needs of the state before the step; nothing by default."""
 
-    def _record(self, index: int) -> None:  # noqa: B027
+    def _record(self, index: int) -> None:
         """Copy what observation and reward need from `self.data` after robot `index` moved."""
 
     @abc.abstractmethod
@@ -150,7 +146,7 @@ class MujocoVectorEnv(MetaVectorEnv):
     def _observe(self) -> np.ndarray:
         """Return observations (N, O)."""
 
-    def render(self) -> tuple[np.ndarray, ...]:  # type: ignore[override]
+    def render(self) -> tuple[np.ndarray, ...]:
         """Return one RGB picture (height, width, 3) uint8 of every robot, seen by its tracking camera."""
         if self.render_mode != "rgb_array":
             raise ValueError("render: got render_mode None, expected 'rgb_array'; pass it to make")

@@ -41,9 +41,7 @@ class NavigationVectorEnv(MetaVectorEnv):
     ) -> None:
         if not low <= high:
             raise ValueError(f"low: got {low} with high = {high}, expected low <= high")
-        farthest = (
-            np.finfo(np.float32).max if max_episode_steps is None else MAX_MOVE * (max_episode_steps + 1)
-        )
+        farthest = np.finfo(np.float32).max if max_episode_steps is None else MAX_MOVE * (max_episode_steps + 1)
         super().__init__(
             num_envs,
             gym.spaces.Box(-farthest, farthest, (2,), np.float32),

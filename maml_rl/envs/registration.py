@@ -54,9 +54,7 @@ def register_meta_env(
     )
 
 
-def make_meta_env(
-    env_name: str, num_envs: int = 1, env_kwargs: Mapping[str, Any] | None = None
-) -> MetaVectorEnv:
+def make_meta_env(env_name: str, num_envs: int = 1, env_kwargs: Mapping[str, Any] | None = None) -> MetaVectorEnv:
     """Make N sub-environments of a registered task family.
 
     Parameters
@@ -98,9 +96,7 @@ def registered_meta_envs() -> list[str]:
     return [name for name in _all_meta_envs() if _is_complete(gym.registry[name].kwargs)]
 
 
-def make_family(
-    num_envs: int = 1, *, family: str, package: str | None = None, **kwargs: Any
-) -> MetaVectorEnv:
+def make_family(num_envs: int = 1, *, family: str, package: str | None = None, **kwargs: Any) -> MetaVectorEnv:
     """Make N sub-environments of the class named by `family`; the vector entry point of every family."""
     family_class = _load_family(family, package)
     _check_keywords(family_class, kwargs)
@@ -122,9 +118,7 @@ def make_single(*, family: str, package: str | None = None, **kwargs: Any) -> Si
 
 
 def _all_meta_envs() -> list[str]:
-    return sorted(
-        name for name, spec in gym.registry.items() if spec.vector_entry_point == _VECTOR_ENTRY_POINT
-    )
+    return sorted(name for name, spec in gym.registry.items() if spec.vector_entry_point == _VECTOR_ENTRY_POINT)
 
 
 def _is_complete(kwargs: Mapping[str, Any]) -> bool:

@@ -48,9 +48,7 @@ class SingleMetaEnv(gym.Env[Any, Any]):
         """Do what `set_task` does, under pytorch-maml-rl's name."""
         self.set_task(task)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode; ``options={"task": task}`` changes the task first."""
         super().reset(seed=seed)
         if options and "task" in options:

@@ -82,8 +82,7 @@ class TabularMDPVectorEnv(MetaVectorEnv):
         means = np.array([np.asarray(task["rewards_mean"], dtype=np.float64) for task in tasks])
         if transitions.shape[1:] != (*shape, self.num_states):
             raise ValueError(
-                f"task['transitions']: got shape {transitions.shape[1:]}, "
-                f"expected {(*shape, self.num_states)}"
+                f"task['transitions']: got shape {transitions.shape[1:]}, expected {(*shape, self.num_states)}"
             )
         if means.shape[1:] != shape:
             raise ValueError(f"task['rewards_mean']: got shape {means.shape[1:]}, expected {shape}")

@@ -49,9 +49,7 @@ class Policy(nn.Module, abc.ABC):
         """Act: observation (..., O) and state give the action distribution (...) and the next state."""
 
     @abc.abstractmethod
-    def unroll(
-        self, params: Params, observations: Tensor, masks: Tensor, state: Any = ()
-    ) -> Distribution:
+    def unroll(self, params: Params, observations: Tensor, masks: Tensor, state: Any = ()) -> Distribution:
         """Learn: the distributions `step` would give along observations (T, B, O) with masks (T, B)."""
 
     def named_meta_parameters(self, train_recurrent: bool = True) -> list[str]:

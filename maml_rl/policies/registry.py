@@ -67,9 +67,7 @@ class PolicySpec:
 
 def _make_mlp(spec: PolicySpec) -> Policy:
     policy_class = NormalMLPPolicy if spec.continuous else CategoricalMLPPolicy
-    return policy_class(
-        spec.input_size, spec.output_size, spec.hidden_sizes, nonlinearity=spec.nonlinearity
-    )
+    return policy_class(spec.input_size, spec.output_size, spec.hidden_sizes, nonlinearity=spec.nonlinearity)
 
 
 _FACTORIES: dict[str, Callable[[PolicySpec], Policy]] = {"mlp": _make_mlp}

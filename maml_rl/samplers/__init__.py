@@ -6,9 +6,7 @@ from maml_rl.samplers.multiprocess import MultiprocessBackend
 from maml_rl.samplers.serial import SerialBackend
 
 
-def start_workers(
-    spec: WorkerSpec, num_workers: int, *, timeout_seconds: float = 60.0
-) -> Backend:
+def start_workers(spec: WorkerSpec, num_workers: int, *, timeout_seconds: float = 60.0) -> Backend:
     """Return the backend for `num_workers`: serial for one, local processes for more."""
     if num_workers == 1:
         return SerialBackend(spec)

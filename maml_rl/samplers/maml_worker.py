@@ -158,15 +158,11 @@ class MAMLWorker:
                 Streams(*rngs),
                 heartbeat=self.heartbeat,
             )
-            episodes = with_advantages(
-                episodes, self.baseline, gamma=spec.gamma, gae_lambda=spec.gae_lambda
-            )
+            episodes = with_advantages(episodes, self.baseline, gamma=spec.gamma, gae_lambda=spec.gae_lambda)
             all_episodes.append(episodes)
             if step < num_steps:
                 data = episodes.learning_data(slice(None))
-                learning = adapt_step(
-                    self.inner, learning, inner_gradient(self.inner, learning, frozen, data)
-                )
+                learning = adapt_step(self.inner, learning, inner_gradient(self.inner, learning, frozen, data))
                 path.append(learning)
         return all_episodes, path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -52,7 +53,7 @@ def _serve(spec: WorkerSpec, pipe: Any, pulse: Any, parent: int) -> None:
             answer = (False, traceback.format_exc())
         try:
             pipe.send(answer)
-        except (BrokenPipeError, OSError):
+        except OSError:
             return
 
 
@@ -83,10 +84,8 @@ class _Slot:
     def send(self) -> None:
         """Send the first pending call; a broken pipe is noticed when the answer is awaited."""
         self.pulse.value = time.time()
-        try:
+        with contextlib.suppress(OSError):
             self.pipe.send(self.pending[0])
-        except (BrokenPipeError, OSError):
-            pass
 
     def stop(self) -> None:
         self.process.kill()

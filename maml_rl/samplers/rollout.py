@@ -66,8 +66,8 @@ def play_episodes(
             active = ~env.finished
             batch = torch.from_numpy(observations).float().reshape(*shape, -1)  # (N, O*) -> (M, B, O)
             distribution, state = step(params, batch, state)
-            actions = distribution.sample(torch.from_numpy(noise[:, len(rows) % _NOISE_BLOCK]))
-            actions = actions.numpy().reshape(env.num_envs, *actions.shape[2:])  # (M, B, A*) -> (N, A*)
+            sampled = distribution.sample(torch.from_numpy(noise[:, len(rows) % _NOISE_BLOCK])).numpy()
+            actions = sampled.reshape(env.num_envs, *sampled.shape[2:])  # (M, B, A*) -> (N, A*)
             next_observations, rewards, _, _, _ = env.step(actions)
             flat = batch.numpy().reshape(env.num_envs, -1)  # (M, B, O) -> (N, O)
             rows.append((flat, actions, rewards, active))
@@ -84,9 +84,7 @@ def _draw_noise(
     return np.stack([policy.distribution.draw_noise(rng, shape, policy.output_size) for rng in rngs])
 
 
-def _stack(
-    rows: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]], shape: tuple[int, int]
-) -> Episodes:
+def _stack(rows: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]], shape: tuple[int, int]) -> Episodes:
     """T rows of (N, ...) -> tensors (M, T, B, ...), zero where an episode had already ended."""
     active = _by_task([row[3] for row in rows], shape)
 
@@ -113,7 +111,5 @@ def with_advantages(
     """Return the episodes with normalised advantages over a baseline fitted to them."""
     returns = discounted_returns(episodes.rewards, episodes.mask, gamma)
     values = baseline.fit_predict(episodes.observations, returns, episodes.mask)
-    advantages = generalised_advantages(
-        episodes.rewards, values, episodes.mask, gamma=gamma, gae_lambda=gae_lambda
-    )
+    advantages = generalised_advantages(episodes.rewards, values, episodes.mask, gamma=gamma, gae_lambda=gae_lambda)
     return replace(episodes, advantages=normalise(advantages, episodes.mask))

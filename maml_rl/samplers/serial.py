@@ -33,9 +33,7 @@ class SerialBackend(Backend):
                 results.append(getattr(worker, method)(*args))
             except Exception as error:
                 about = self._journals[index].describe(method, args)
-                raise WorkerError(
-                    f"worker {index} raised in {method} ({about}):\n{traceback.format_exc()}"
-                ) from error
+                raise WorkerError(f"worker {index} raised in {method} ({about}):\n{traceback.format_exc()}") from error
             self._journals[index].record(method, args)
         return results
 

@@ -12,14 +12,12 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"envs", "policies", "episode", "config", "analysis"}),
     frozenset({"adaptation", "objectives", "baseline", "evolution"}),
     frozenset({"samplers", "metalearners"}),
-    frozenset({"experiment", "evaluation", "studies", "video", "demo", "cli"}),
+    frozenset({"experiment", "run_folder", "evaluation", "studies", "video", "demo", "cli"}),
     frozenset({"train", "test"}),
 )
 FREE_ROW = 4
 
-SERIALISERS = frozenset(
-    {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
-)
+SERIALISERS = frozenset({"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"})
 NUMPY_RANDOM_TYPES = frozenset(
     {"Generator", "SeedSequence", "BitGenerator", "PCG64", "PCG64DXSM", "Philox", "SFC64", "MT19937"}
 )
@@ -77,9 +75,7 @@ def _imported_members(tree: ast.AST) -> Iterator[tuple[int, str]]:
         elif isinstance(node, ast.ImportFrom) and node.module == "maml_rl":
             yield from ((node.lineno, alias.name) for alias in node.names if alias.name != "__version__")
         elif isinstance(node, ast.ImportFrom | ast.Import):
-            modules = (
-                [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-            )
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
             for module in modules:
                 root, *rest = module.split(".")
                 if root == "maml_rl" and rest:

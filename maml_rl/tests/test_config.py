@@ -85,22 +85,16 @@ def test_config_json_reads_back_as_the_same_configuration(path, write):
     fast_lr=st.floats(0, 1e6),
     seed=st.integers(0, 2**64),
     hidden_sizes=st.lists(st.integers(1, 4096), max_size=4).map(tuple),
-    kwargs=st.dictionaries(
-        st.text(), st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.text())
-    ),
+    kwargs=st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.text())),
 )
 def test_any_configuration_survives_json(gamma, fast_lr, seed, hidden_sizes, kwargs):
-    config = Config(
-        env_name="x", gamma=gamma, fast_lr=fast_lr, seed=seed, hidden_sizes=hidden_sizes, env_kwargs=kwargs
-    )
+    config = Config(env_name="x", gamma=gamma, fast_lr=fast_lr, seed=seed, hidden_sizes=hidden_sizes, env_kwargs=kwargs)
     values = json.loads(json.dumps(config.to_json_dict()))
     assert Config.from_mapping(values, source="config.json") == config
 
 
 @hypothesis_settings(deadline=None, max_examples=200)
-@given(
-    text=st.text(alphabet=st.sampled_from("env-name: x\n\t#&*!<>[]{},'\"|%@`0123456789.eE~?"), max_size=60)
-)
+@given(text=st.text(alphabet=st.sampled_from("env-name: x\n\t#&*!<>[]{},'\"|%@`0123456789.eE~?"), max_size=60))
 def test_any_text_is_a_configuration_or_refused_in_one_line(text, tmp_path_factory):
     path = tmp_path_factory.mktemp("fuzz") / "fuzz.yaml"
     path.write_text(text, encoding="utf-8")
@@ -157,7 +151,7 @@ def test_a_run_folder_of_pytorch_maml_rl_loads(write):
         "use_cuda": False,
         "device": "cpu",
     }
-    for key in ("algorithm", "policy", "curvature-fraction", "worker-timeout"):
+    for key in ("algorithm", "policy", "curvature-steps", "worker-timeout"):
         del old[key]
     assert load_config(write(json.dumps(old), "config.json")) == load_config(CONFIG_FILES[0])
     assert load_config(write(json.dumps({**old, "seed": 7}), "config.json")).seed == 7
@@ -190,7 +184,11 @@ def test_overrides_win_and_the_last_one_wins(write):
         ("fast-lr: .inf", "fast-lr in bandit.yaml: got inf, expected a number >= 0"),
         ("max-kl: 0", "max-kl in bandit.yaml: got 0, expected a number > 0"),
         ("ls-backtrack-ratio: 1", "ls-backtrack-ratio in bandit.yaml: got 1, expected a number in (0, 1)"),
-        ("curvature-fraction: 0", "curvature-fraction in bandit.yaml: got 0, expected a number in (0, 1]"),
+        ("curvature-steps: 0", "curvature-steps in bandit.yaml: got 0, expected a whole number >= 1, or null"),
+        (
+            "curvature-steps: '9'",
+            "curvature-steps in bandit.yaml: got '9', expected a whole number >= 1, or null; write it without quotes",
+        ),
         ("gamma:", "gamma in bandit.yaml: got nothing, expected a number in [0, 1]"),
         ("gamma: true", "gamma in bandit.yaml: got True, expected a number in [0, 1]"),
         ("num-batches: true", "num-batches in bandit.yaml: got True, expected a whole number >= 1"),
@@ -212,8 +210,7 @@ def test_overrides_win_and_the_last_one_wins(write):
         ),
         (
             "hidden-sizes: [64, 0]",
-            "hidden-sizes in bandit.yaml: got [64, 0], expected a list of whole numbers >= 1, "
-            "such as [64, 64]",
+            "hidden-sizes in bandit.yaml: got [64, 0], expected a list of whole numbers >= 1, such as [64, 64]",
         ),
         (
             "nonlinearity: rellu",

@@ -173,9 +173,7 @@ def test_an_environment_that_truncates_itself_is_truncated(self_truncating):
 
 
 def test_rendering_gives_one_picture_per_copy(self_truncating):
-    env = _make(
-        2, {"env_id": self_truncating, "attributes": {"size": (1.0, 2.0)}, "render_mode": "rgb_array"}
-    )
+    env = _make(2, {"env_id": self_truncating, "attributes": {"size": (1.0, 2.0)}, "render_mode": "rgb_array"})
     env.reset(seed=0)
     frames = env.render()
     assert [frame.shape for frame in frames] == [(4, 6, 3)] * 2

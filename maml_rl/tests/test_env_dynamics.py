@@ -70,9 +70,7 @@ def test_gaussian_arms_pay_their_mean_and_spread(std):
 
 @pytest.mark.parametrize("env_name", ["Bandit-K10-v0", "GaussianBandit-K10-v0"])
 def test_the_means_of_the_arms_are_uniform(env_name):
-    means = np.array(
-        [task["mean"] for task in make_meta_env(env_name).sample_tasks(4000, np.random.default_rng(0))]
-    )
+    means = np.array([task["mean"] for task in make_meta_env(env_name).sample_tasks(4000, np.random.default_rng(0))])
     assert means.shape == (4000, 10)
     assert means.min() >= 0
     assert means.max() < 1

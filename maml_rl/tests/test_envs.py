@@ -28,9 +28,7 @@ ENV_NAMES = registered_meta_envs()
 
 def _actions(env, seed, num_steps):
     env.single_action_space.seed(seed)
-    return np.array(
-        [[env.single_action_space.sample() for _ in range(env.num_envs)] for _ in range(num_steps)]
-    )
+    return np.array([[env.single_action_space.sample() for _ in range(env.num_envs)] for _ in range(num_steps)])
 
 
 def test_the_registry_holds_the_families_of_pytorch_maml_rl():
@@ -136,9 +134,7 @@ def test_a_name_may_say_which_module_registers_it():
 
 
 def test_an_ordinary_environment_is_referred_to_the_adapter():
-    with pytest.raises(
-        UnknownEnvironmentError, match=r"'CartPole-v1' is no task family.*'AttributeSweep-v0'"
-    ):
+    with pytest.raises(UnknownEnvironmentError, match=r"'CartPole-v1' is no task family.*'AttributeSweep-v0'"):
         make_meta_env("CartPole-v1")
 
 

@@ -142,7 +142,5 @@ def test_loading_weights_only_is_left_alone():
 
 def test_importing_the_package_loads_no_heavy_library():
     code = "import sys, maml_rl; print(sorted({'torch', 'numpy', 'gymnasium', 'mujoco'} & set(sys.modules)))"
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

@@ -28,6 +28,19 @@ def shown(value: Any) -> str:
 
 def expected(field: FieldInfo) -> str:
     """Say in words what a field accepts; the words follow from its annotation and bounds."""
+    field, optional = _without_none(field)
+    return _expected(field) + (", or null" if optional else "")
+
+
+def _without_none(field: FieldInfo) -> tuple[FieldInfo, bool]:
+    """Return the field that ``X | None`` stands for, and whether it is one."""
+    choices = typing.get_args(field.annotation)
+    if len(choices) != 2 or choices[1] is not type(None):
+        return field, False
+    return FieldInfo.from_annotation(choices[0]), True
+
+
+def _expected(field: FieldInfo) -> str:
     origin = typing.get_origin(field.annotation)
     if origin is Literal:
         return "one of " + ", ".join(repr(choice) for choice in typing.get_args(field.annotation))
@@ -56,6 +69,7 @@ def expected(field: FieldInfo) -> str:
 
 def cure(field: FieldInfo, value: Any) -> str:
     """Return how to mend `value`, ready to be appended to the error line, or ``""``."""
+    field, _ = _without_none(field)
     if typing.get_origin(field.annotation) is Literal:
         return did_you_mean(value, typing.get_args(field.annotation))
     if not isinstance(value, str):

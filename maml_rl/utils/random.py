@@ -48,6 +48,4 @@ def generator(
     False
     """
     coordinates = (int(purpose), iteration, task, inner_step)
-    return np.random.Generator(
-        np.random.PCG64(np.random.SeedSequence(entropy=seed, spawn_key=coordinates))
-    )
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy=seed, spawn_key=coordinates)))

@@ -14,9 +14,7 @@ def flatten(params: Mapping[str, Tensor], names: Sequence[str]) -> np.ndarray:
     return np.concatenate([params[name].detach().cpu().double().numpy().ravel() for name in names])
 
 
-def unflatten(
-    vector: np.ndarray, like: Mapping[str, Tensor], names: Sequence[str]
-) -> dict[str, Tensor]:
+def unflatten(vector: np.ndarray, like: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
     """Cut a vector (P,) into the named parameters, with shape, dtype and device of `like`.
 
     Raises
