@@ -90,7 +90,7 @@ class MAMLTRPO:
         finite = all(r.finite for r in reports) and bool(np.isfinite(loss) and np.isfinite(gradient).all())
         outcome = StepResult(self.parameters, loss, 0.0, 0, False)
         if finite:
-            outcome = self._trust_region_step(loss, gradient, len(tasks))
+            outcome = self.outer_step(loss, gradient, len(tasks))
             self.parameters = outcome.parameters
         return IterationReport(
             env_steps=sum(r.env_steps for r in reports),
@@ -114,7 +114,8 @@ class MAMLTRPO:
         ]
         return self.workers.map("collect", arguments)
 
-    def _trust_region_step(self, loss: float, gradient: np.ndarray, num_tasks: int) -> StepResult:
+    def outer_step(self, loss: float, gradient: np.ndarray, num_tasks: int) -> StepResult:
+        """Take one trust-region step on the episodes last collected; `self.parameters` stay as they are."""
         old = self.parameters
 
         def curvature(vector: np.ndarray) -> np.ndarray:

@@ -54,7 +54,7 @@ class MAMLWorkerSpec:
 
     def describe(self, method: str, arguments: tuple[Any, ...]) -> str:
         """Say in words what a call was about, for error messages."""
-        if method in ("collect", "evaluate"):
+        if method in ("collect", "evaluate", "adapted_parameters"):
             indices, iteration = arguments[0], arguments[3]
             return f"seed {self.seed}, iteration {iteration}, tasks {list(indices)}"
         return f"seed {self.seed}"
@@ -130,6 +130,24 @@ class MAMLWorker:
         purposes = (Purpose.EVALUATION_ENVIRONMENT, Purpose.EVALUATION_ACTIONS)
         episodes, _ = self._play_and_adapt(indices, tasks, vector, iteration, num_steps, purposes)
         return np.stack([e.returns().numpy() for e in episodes])
+
+    def adapted_parameters(
+        self,
+        indices: Sequence[int],
+        tasks: Sequence[Task],
+        vector: np.ndarray,
+        iteration: int,
+        num_steps: int,
+    ) -> np.ndarray:
+        """Meta-parameters (K + 1, M, P) after 0 ... K = `num_steps` inner steps, those `evaluate` makes."""
+        purposes = (Purpose.EVALUATION_ENVIRONMENT, Purpose.EVALUATION_ACTIONS)
+        _, path = self._play_and_adapt(indices, tasks, vector, iteration, num_steps, purposes)
+        return np.stack(
+            [
+                [flatten({k: v[m] for k, v in learning.items()}, self.spec.names) for m in range(len(tasks))]
+                for learning in path
+            ]
+        )
 
     def _play_and_adapt(
         self,

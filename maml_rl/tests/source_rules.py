@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 ROWS: tuple[frozenset[str], ...] = (
     frozenset({"utils"}),
     frozenset({"envs", "policies", "episode", "config", "analysis"}),
-    frozenset({"adaptation", "objectives", "baseline", "evolution"}),
+    frozenset({"adaptation", "baseline", "evolution"}),
+    frozenset({"objectives"}),
     frozenset({"samplers", "metalearners"}),
     frozenset({"experiment", "run_folder", "evaluation", "studies", "video", "demo", "cli"}),
     frozenset({"train", "test"}),
 )
-FREE_ROW = 4
+FREE_ROW = 5
 
 SERIALISERS = frozenset({"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"})
 NUMPY_RANDOM_TYPES = frozenset(

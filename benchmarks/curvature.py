@@ -1,0 +1,105 @@
+"""What the sample of episodes used for curvature costs, and what it saves.
+
+`python -m benchmarks.curvature --iterations 8` trains for some iterations, then makes one outer step from the same
+episodes with exact curvature and with samples, and prints for each: seconds of conjugate gradient, cosine with the
+exact direction, and improvement and KL of the accepted step, both measured on all episodes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maml_rl.cli import available_cores
+from maml_rl.config import load_config
+from maml_rl.experiment import Blueprint, draw_up, workers
+from maml_rl.metalearners import MAMLTRPO, conjugate_gradient
+from maml_rl.run_folder import load_policy
+from maml_rl.utils.random import Purpose, generator
+from maml_rl.utils.vectors import flatten
+
+SAMPLES = (None, 1000, 400, 200)
+
+
+def main() -> None:
+    """Parse arguments, measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", default="configs/maml/halfcheetah-dir.yaml")
+    parser.add_argument("--policy", help="start from this policy.th")
+    parser.add_argument("--iterations", type=int, default=8, help="outer steps before the comparison")
+    parser.add_argument("--num-workers", type=int, default=available_cores())
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    blueprint = draw_up(load_config(arguments.config, arguments.set))
+    rows = compare(blueprint, arguments)
+    for row in rows:
+        print(json.dumps(row))
+    if arguments.output:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+def compare(blueprint: Blueprint, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return one row per sample size; the first is exact."""
+    parameters = blueprint.parameters()
+    if arguments.policy:
+        parameters = flatten(load_policy(arguments.policy, blueprint.policy.params()), blueprint.names)
+    num_tasks = blueprint.config.meta_batch_size
+    with workers(blueprint, arguments.num_workers, num_tasks) as backend:
+        learner = MAMLTRPO(backend, parameters, blueprint.trust_region())
+        for iteration in range(arguments.iterations):
+            learner.step(_tasks(blueprint, iteration), iteration)
+        parameters = learner.parameters
+    rows: list[dict[str, Any]] = []
+    exact = None
+    for sample in SAMPLES:
+        spec = dataclasses.replace(blueprint.worker, curvature_steps=sample)
+        row, direction = _one_step(dataclasses.replace(blueprint, worker=spec), parameters, arguments)
+        exact = direction if exact is None else exact
+        cosine = direction @ exact / (np.linalg.norm(direction) * np.linalg.norm(exact))
+        rows.append({"curvature_steps": sample, "cosine_with_exact": float(cosine), **row})
+    return rows
+
+
+def _one_step(
+    blueprint: Blueprint, parameters: np.ndarray, arguments: argparse.Namespace
+) -> tuple[dict[str, Any], np.ndarray]:
+    num_tasks, settings = blueprint.config.meta_batch_size, blueprint.trust_region()
+    with workers(blueprint, arguments.num_workers, num_tasks) as backend:
+        learner = MAMLTRPO(backend, parameters, settings)
+        learner.collect(_tasks(blueprint, arguments.iterations), arguments.iterations)
+        losses, gradients = zip(*backend.broadcast("surrogate_gradient", parameters), strict=True)
+        loss, gradient = sum(losses) / num_tasks, np.sum(gradients, axis=0) / num_tasks
+
+        def curvature(vector: np.ndarray) -> np.ndarray:
+            products = backend.broadcast("fisher_vector_product", vector, parameters)
+            return np.sum(products, axis=0) / num_tasks + settings.cg_damping * vector
+
+        curvature(gradient)
+        start = time.perf_counter()
+        direction = conjugate_gradient(curvature, gradient, num_iterations=settings.cg_iters)
+        seconds = time.perf_counter() - start
+        outcome = learner.outer_step(loss, gradient, num_tasks)
+    row = {
+        "conjugate_gradient_seconds": round(seconds, 3),
+        "improvement": loss - outcome.loss,
+        "kl": outcome.kl,
+        "line_search_steps": outcome.line_search_steps,
+    }
+    return row, direction
+
+
+def _tasks(blueprint: Blueprint, iteration: int) -> list[dict[str, Any]]:
+    rng = generator(blueprint.config.seed, Purpose.TASKS, iteration=iteration)
+    return blueprint.env.sample_tasks(blueprint.config.meta_batch_size, rng)
+
+
+if __name__ == "__main__":
+    main()

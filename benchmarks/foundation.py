@@ -1,0 +1,118 @@
+"""Sampling and learning speed of MAML-TRPO beside the bare engine and other vector environments.
+
+`python -m benchmarks.foundation` measures everything in one run, round by round, and prints medians and
+ratios; `--output` also writes them as JSON. Absolute numbers belong to the machine; compare ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+import torch
+
+from benchmarks.engines import bare_engine, envpool_vector, gymnasium_vector
+from maml_rl.cli import available_cores
+from maml_rl.config import load_config
+from maml_rl.envs.mujoco_engine import gymnasium_model_path
+from maml_rl.experiment import Blueprint, draw_up, workers
+from maml_rl.metalearners import MAMLTRPO
+from maml_rl.samplers import Backend
+from maml_rl.utils.random import Purpose, generator
+
+ROBOTS = {
+    "halfcheetah-dir": ("half_cheetah.xml", "HalfCheetah-v5", "HalfCheetah-v4"),
+    "ant-dir": ("ant.xml", "Ant-v5", "Ant-v4"),
+}
+
+
+def main() -> None:
+    """Parse arguments, measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", choices=sorted(ROBOTS), default="halfcheetah-dir")
+    parser.add_argument("--num-workers", type=int, default=available_cores())
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3.0, help="per engine and round")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    blueprint = draw_up(load_config(f"configs/maml/{arguments.config}.yaml", arguments.set))
+    result = measure(blueprint, arguments)
+    print(json.dumps(result, indent=2))
+    if arguments.output:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def measure(blueprint: Blueprint, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure every engine and one meta-iteration per round, interleaved."""
+    model, gymnasium_id, envpool_id = ROBOTS[arguments.config]
+    cores, seconds = arguments.num_workers, arguments.seconds
+    num_envs = 100 * cores
+    engines: dict[str, Callable[[], float]] = {
+        "bare_engine": lambda: bare_engine(gymnasium_model_path(model), cores, seconds),
+        "envpool": lambda: envpool_vector(envpool_id, num_envs, cores, seconds),
+        "gymnasium_sync": lambda: gymnasium_vector(gymnasium_id, "sync", cores, seconds),
+        "gymnasium_async": lambda: gymnasium_vector(gymnasium_id, "async", cores, seconds),
+    }
+    rows: list[dict[str, float]] = []
+    num_tasks = blueprint.config.meta_batch_size
+    with workers(blueprint, cores, num_tasks) as backend:
+        learner = MAMLTRPO(backend, blueprint.parameters(), blueprint.trust_region())
+        _iterate(blueprint, learner, 0)
+        for index in range(arguments.rounds):
+            row = {name: run() for name, run in engines.items()}
+            row |= _iterate(blueprint, learner, index + 1)
+            rows.append(row)
+        memory = _peak_memory(backend)
+    medians = {name: statistics.median(row[name] for row in rows) for name in rows[0]}
+    ratios = {f"sampler_over_{name}": statistics.median(row["sampler"] / row[name] for row in rows) for name in engines}
+    ratios["learning_over_sampling"] = statistics.median(
+        row["learning_seconds"] / row["sampling_seconds"] for row in rows
+    )
+    versions = {"torch": torch.__version__, "mujoco": mujoco.__version__, "numpy": np.__version__}
+    return {
+        "config": blueprint.config.to_json_dict(),
+        "cores": cores,
+        "rounds": rows,
+        "medians": medians,
+        "ratios": ratios,
+        "peak_memory_gb": memory,
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def _iterate(blueprint: Blueprint, learner: MAMLTRPO, iteration: int) -> dict[str, float]:
+    rng = generator(blueprint.config.seed, Purpose.TASKS, iteration=iteration)
+    tasks = blueprint.env.sample_tasks(blueprint.config.meta_batch_size, rng)
+    report = learner.step(tasks, iteration)
+    return {
+        "sampler": report.env_steps / report.sampling_seconds,
+        "sampling_seconds": report.sampling_seconds,
+        "learning_seconds": report.learning_seconds,
+        "meta_iteration_seconds": report.sampling_seconds + report.learning_seconds,
+    }
+
+
+def _peak_memory(backend: Backend) -> float:
+    """Sum over this process and its workers of the largest resident set, in GB (shared pages count twice)."""
+    pids = [os.getpid(), *getattr(backend, "process_ids", [])]
+    kilobytes = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                kilobytes += int(line.split()[1])
+    return kilobytes / 1e6
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Figures of a run: functions that draw arrays on an Axes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from maml_rl.analysis.statistics import mean_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BEFORE_COLOUR = "#7f7f7f"
+AFTER_COLOUR = "#0072b2"  # readable with every common colour blindness (Okabe and Ito 2008)
+
+
+def plot_training_curve(
+    ax: Axes,
+    env_steps: np.ndarray,
+    returns_before: np.ndarray,
+    returns_after: np.ndarray,
+    *,
+    num_steps: int = 1,
+) -> None:
+    """Draw the mean return before and after adaptation against the environment steps of meta-training.
+
+    Parameters
+    ----------
+    env_steps
+        (I,), environment steps so far at the end of each iteration.
+    returns_before, returns_after
+        (I,) of one run, or (S, I) of S seeds: then a band shows the 95% interval of the mean over seeds.
+    num_steps
+        Gradient steps of an adaptation, for the legend.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ.
+    """
+    before, after = np.atleast_2d(returns_before), np.atleast_2d(returns_after)  # (I,) -> (1, I)
+    if before.shape != after.shape or before.shape[1:] != np.shape(env_steps):
+        raise ValueError(
+            f"returns_before, returns_after: got shapes {np.shape(returns_before)}, {np.shape(returns_after)}, "
+            f"expected ({len(env_steps)},) or (S, {len(env_steps)}) as env_steps has"
+        )
+    after_label = f"after {_steps(num_steps)}"
+    for values, colour, label in ((before, BEFORE_COLOUR, "before"), (after, AFTER_COLOUR, after_label)):
+        interval = mean_interval(values.T)
+        ax.plot(env_steps, interval.mean, color=colour, label=label)
+        if len(values) > 1:
+            ax.fill_between(env_steps, interval.low, interval.high, color=colour, alpha=0.2, linewidth=0)
+    if len(before) > 1:
+        _note(ax, f"band: 95% interval of the mean over {len(before)} seeds")
+    ax.set_xlabel("environment steps of meta-training")
+    ax.set_ylabel("return of an episode (sum of rewards)")
+    ax.legend(frameon=False, loc="upper left", title="adaptation", alignment="left")
+    _tidy(ax)
+
+
+def plot_adaptation(
+    ax: Axes,
+    num_steps: np.ndarray,
+    mean: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    *,
+    label: str | None = None,
+    band: str = "95% interval of the mean over tasks",
+) -> None:
+    """Draw the return against the number of gradient steps; call it once per agent to compare agents.
+
+    Parameters
+    ----------
+    num_steps
+        (K,), gradient steps >= 0.
+    mean, low, high
+        (K,), mean return and the ends of its interval.
+    label
+        Name of the agent in the legend; ``None``: no legend.
+    band
+        What the band shows, written on the plot; the same for all agents.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ.
+    """
+    shapes = {np.shape(values) for values in (num_steps, mean, low, high)}
+    if len(shapes) != 1:
+        raise ValueError(f"num_steps, mean, low, high: got shapes {sorted(shapes)}, expected one shape")
+    order = np.argsort(num_steps)
+    steps, mean, low, high = (np.asarray(values)[order] for values in (num_steps, mean, low, high))
+    (line,) = ax.plot(steps, mean, marker="o", label=label, color=AFTER_COLOUR if label is None else None)
+    ax.fill_between(steps, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+    ax.set_xticks(sorted({int(tick) for tick in (*ax.get_xticks(), *steps) if tick in steps}))
+    ax.set_xlabel("gradient steps on a new task")
+    ax.set_ylabel("return of an episode (sum of rewards)")
+    if not ax.texts:
+        _note(ax, f"band: {band}")
+    if label is not None:
+        ax.legend(frameon=False, loc="upper left")
+    _tidy(ax)
+
+
+def _steps(count: int) -> str:
+    return f"{count} gradient step{'' if count == 1 else 's'}"
+
+
+def _note(ax: Axes, text: str) -> None:
+    ax.text(0.98, 0.02, text, transform=ax.transAxes, ha="right", va="bottom", fontsize="small", color="#555555")
+
+
+def _tidy(ax: Axes) -> None:
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(alpha=0.3)

@@ -1,0 +1,191 @@
+"""Evaluate meta-learned parameters on new tasks: returns against the number of gradient steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from maml_rl.analysis import Interval, mean_interval
+from maml_rl.envs import Task
+from maml_rl.experiment import Blueprint, workers
+from maml_rl.metalearners.maml_trpo import shards
+from maml_rl.run_folder import load_policy
+from maml_rl.utils.files import write_atomically
+from maml_rl.utils.random import Purpose, generator
+from maml_rl.utils.vectors import flatten
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an agent earned on tasks it had not seen.
+
+    Attributes
+    ----------
+    tasks
+        The N tasks.
+    returns
+        Undiscounted returns (K + 1, N, B) of B episodes of each task after 0 ... K gradient steps.
+    trained_num_steps
+        Gradient steps the configuration asks for, <= K.
+    """
+
+    tasks: list[Task]
+    returns: np.ndarray
+    trained_num_steps: int
+
+    def interval(self, num_steps: Sequence[int]) -> Interval:
+        """Mean return after each of these numbers of steps, with its 95% interval over tasks."""
+        return mean_interval(self.returns[list(num_steps)].mean(axis=-1, dtype=np.float64))  # (S, N, B) -> (S, N)
+
+
+def load_parameters(blueprint: Blueprint, path: str | Path) -> np.ndarray:
+    """Read the meta-parameters (P,) of a ``policy.th`` that belongs to `blueprint`.
+
+    Raises
+    ------
+    RunFolderError
+        In one line, if the file is missing, damaged or another policy's.
+    """
+    return flatten(load_policy(path, blueprint.policy.params()), blueprint.names)
+
+
+def evaluate(
+    blueprint: Blueprint,
+    parameters: np.ndarray,
+    *,
+    num_batches: int,
+    meta_batch_size: int,
+    num_steps: int,
+    num_workers: int = 1,
+    seed: int = 1,
+) -> Evaluation:
+    """Adapt to ``num_batches * meta_batch_size`` new tasks and measure the return after every step.
+
+    Tasks, episodes and hence the result are a function of configuration, parameters and `seed`; the
+    number of workers only changes the speed. Task and noise streams are never those of training.
+
+    Parameters
+    ----------
+    blueprint
+        From `maml_rl.experiment.draw_up`.
+    parameters
+        Meta-parameters (P,).
+    num_batches, meta_batch_size
+        Batches of tasks, and tasks of each, >= 1.
+    num_steps
+        Gradient steps K to go, >= 0; at least those of the configuration are made.
+    num_workers
+        Worker processes, >= 1.
+    seed
+        Seed of tasks and episodes, >= 0.
+
+    Raises
+    ------
+    ValueError
+        If a count is too small.
+    """
+    _check_at_least(1, num_batches=num_batches, meta_batch_size=meta_batch_size, num_workers=num_workers)
+    _check_at_least(0, num_steps=num_steps, seed=seed)
+    trained = blueprint.config.num_steps
+    seeded = replace(blueprint, worker=replace(blueprint.worker, seed=seed))
+    all_tasks: list[Task] = []
+    returns = []
+    with workers(seeded, num_workers, meta_batch_size) as backend:
+        for batch in tqdm(range(num_batches), unit="batch", desc="evaluating", disable=None, leave=False):
+            rng = generator(seed, Purpose.EVALUATION_TASKS, iteration=batch)
+            tasks = blueprint.env.sample_tasks(meta_batch_size, rng)
+            calls = [
+                (indices, [tasks[i] for i in indices], parameters, batch, max(num_steps, trained))
+                for indices in shards(meta_batch_size, backend.num_workers)
+            ]
+            returns.append(np.concatenate(backend.map("evaluate", calls), axis=1))
+            all_tasks += tasks
+    return Evaluation(all_tasks, np.concatenate(returns, axis=1), trained)
+
+
+def save_results(path: str | Path, evaluation: Evaluation, num_steps: Sequence[int]) -> None:
+    """Write ``results.npz``, which `numpy.load` reads without unpickling anything.
+
+    Keys: ``tasks`` (N, D) and ``task_fields`` (D,), see `task_table`; ``train_returns`` and
+    ``valid_returns`` (N, B), before adaptation and after the configuration's number of steps;
+    ``num_steps`` (S,) and ``returns`` (S, N, B), after each of `num_steps`.
+
+    Raises
+    ------
+    ValueError
+        If the evaluation did not go that many steps.
+    """
+    steps = check_num_steps(num_steps)
+    if max(steps) >= len(evaluation.returns):
+        raise ValueError(f"num_steps: got {max(steps)}, expected at most {len(evaluation.returns) - 1}")
+    table, fields = task_table(evaluation.tasks)
+    arrays: dict[str, Any] = {
+        "tasks": table,
+        "task_fields": np.array(fields, dtype=np.str_),
+        "train_returns": evaluation.returns[0],
+        "valid_returns": evaluation.returns[evaluation.trained_num_steps],
+        "num_steps": np.array(steps),
+        "returns": evaluation.returns[steps],
+    }
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.savez(file, **arrays)
+
+    write_atomically(Path(path), write)
+
+
+def check_num_steps(num_steps: Sequence[int]) -> list[int]:
+    """Return the numbers of steps in order, each once; none may be negative."""
+    if not num_steps or min(num_steps) < 0:
+        raise ValueError(f"--num-steps: got {list(num_steps)}, expected numbers >= 0, such as 0 1 2 3")
+    return sorted(set(num_steps))
+
+
+def task_table(tasks: Sequence[Task]) -> tuple[np.ndarray, list[str]]:
+    """Tasks as a table (N, D) with a name for each column: float64, or text if a value is no number.
+
+    Examples
+    --------
+    >>> task_table([{"goal": np.array([0.5, -0.5])}, {"goal": np.array([0.25, 0.0])}])
+    (array([[ 0.5 , -0.5 ],
+           [ 0.25,  0.  ]]), ['goal[0]', 'goal[1]'])
+    >>> task_table([{"map": "small"}])
+    (array([['small']], dtype='<U5'), ['map'])
+    """
+    names = list(tasks[0])
+    try:
+        columns = {name: np.array([task[name] for task in tasks], dtype=np.float64) for name in names}
+    except (TypeError, ValueError):
+        return np.array([[str(task[name]) for name in names] for task in tasks]), names
+    fields = [
+        name + (f"[{','.join(map(str, index))}]" if index else "")
+        for name in names
+        for index in np.ndindex(columns[name].shape[1:])
+    ]
+    table = [columns[name].reshape(len(tasks), -1) for name in names]  # (N, ...) -> (N, D)
+    return np.concatenate(table, axis=1), fields
+
+
+def summary_lines(evaluation: Evaluation, num_steps: Sequence[int]) -> list[str]:
+    """A small table: gradient steps, mean return over tasks, its 95% interval."""
+    steps = check_num_steps(num_steps)
+    interval = evaluation.interval(steps)
+    num_tasks, num_episodes = evaluation.returns.shape[1:]
+    lines = [f"{'steps':>5}  {'mean return':>11}  95% interval ({num_tasks} tasks, {num_episodes} episodes of each)"]
+    for step, mean, low, high in zip(steps, interval.mean, interval.low, interval.high, strict=True):
+        bounds = f"[{low:.2f}, {high:.2f}]" if num_tasks > 1 else "needs two tasks"
+        trained = "  <- trained on" if step == evaluation.trained_num_steps else ""
+        lines.append(f"{step:>5}  {mean:>11.2f}  {bounds}{trained}")
+    return lines
+
+
+def _check_at_least(least: int, **counts: int) -> None:
+    for name, count in counts.items():
+        if count < least:
+            raise ValueError(f"--{name.replace('_', '-')}: got {count}, expected at least {least}")

@@ -1,0 +1,49 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file of a temporary name with the same ending, then rename it to `path`."""
+    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: str | Path, *, flag: str, endings: tuple[str, ...]) -> Path:
+    """Make the folder of an output file and return the file's path; nothing at `path` itself is touched.
+
+    Parameters
+    ----------
+    path
+        The file.
+    flag
+        What the user calls it, for the error line.
+    endings
+        Endings it may have, such as ``(".gif", ".mp4")``.
+
+    Raises
+    ------
+    ValueError
+        In one line, if the file could not be written later.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in endings:
+        raise ValueError(f"{flag}: got {str(path)!r}, expected a file that ends in {' or '.join(endings)}")
+    if path.is_dir():
+        raise ValueError(f"{flag}: {str(path)!r} is a folder, expected a file; add a file name")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_probe = path.with_name(f".{path.stem}.probe")
+        write_probe.touch()
+        write_probe.unlink()
+    except OSError as error:
+        raise ValueError(f"{flag}: cannot write {str(path)!r} ({error.strerror}); choose another place") from error
+    return path
