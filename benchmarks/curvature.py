@@ -1,4 +1,4 @@
-"""What the sample of episodes used for curvature costs, and what it saves.
+"""What the samples used for curvature cost, and what they save.
 
 `python -m benchmarks.curvature --iterations 8` trains for some iterations, then makes one outer step from the same
 episodes with exact curvature and with samples, and prints for each: seconds of conjugate gradient, cosine with the
@@ -24,7 +24,7 @@ from maml_rl.run_folder import load_policy
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.utils.vectors import flatten
 
-SAMPLES = (None, 1000, 400, 200)
+SAMPLES = ((None, None), (1000, 250), (700, 250), (700, None), (None, 250), (400, 150))
 
 
 def main() -> None:
@@ -59,12 +59,13 @@ def compare(blueprint: Blueprint, arguments: argparse.Namespace) -> list[dict[st
         parameters = learner.parameters
     rows: list[dict[str, Any]] = []
     exact = None
-    for sample in SAMPLES:
-        spec = dataclasses.replace(blueprint.worker, curvature_steps=sample)
+    for hessian_steps, fisher_steps in SAMPLES:
+        spec = dataclasses.replace(blueprint.worker, hessian_steps=hessian_steps, fisher_steps=fisher_steps)
         row, direction = _one_step(dataclasses.replace(blueprint, worker=spec), parameters, arguments)
         exact = direction if exact is None else exact
         cosine = direction @ exact / (np.linalg.norm(direction) * np.linalg.norm(exact))
-        rows.append({"curvature_steps": sample, "cosine_with_exact": float(cosine), **row})
+        sizes = {"hessian_steps": hessian_steps, "fisher_steps": fisher_steps}
+        rows.append({**sizes, "cosine_with_exact": float(cosine), **row})
     return rows
 
 

@@ -109,11 +109,18 @@ class Config(BaseModel):
     ls_backtrack_ratio: float = Field(
         default=0.8, gt=0, lt=1, description="Factor between one step size of the line search and the next."
     )
-    curvature_steps: Count | None = Field(
-        default=400,
+    hessian_steps: Count | None = Field(
+        default=700,
         description=(
-            "Environment steps of each task used for curvature products, in whole episodes; null uses all. "
-            "Gradient, loss and KL always use all."
+            "Environment steps of each task from which curvature products estimate the Hessians of the inner loop; "
+            "null uses all. The meta-gradient always uses all."
+        ),
+    )
+    fisher_steps: Count | None = Field(
+        default=250,
+        description=(
+            "Environment steps of each task from which curvature products estimate the Fisher information of the "
+            "adapted policy; null uses all. Loss and KL of the line search always use all."
         ),
     )
 

@@ -55,14 +55,9 @@ class Episodes:
             checks.append(self.actions)
         return torch.stack([x.isfinite().flatten(1).all(1) for x in checks]).all(0)
 
-    def learning_data(self, tasks: slice, episodes: slice = slice(None)) -> LearningData:
-        """The part of some tasks (and some of their episodes) that a loss needs."""
-        return LearningData(
-            self.observations[tasks, :, episodes],
-            self.actions[tasks, :, episodes],
-            self.mask[tasks, :, episodes],
-            self.advantages[tasks, :, episodes],
-        )
+    def learning_data(self, tasks: slice) -> LearningData:
+        """The part of some tasks that a loss needs."""
+        return LearningData(self.observations[tasks], self.actions[tasks], self.mask[tasks], self.advantages[tasks])
 
 
 @dataclass(frozen=True)
@@ -92,6 +87,29 @@ class LearningData(NamedTuple):
     actions: Tensor
     mask: Tensor
     advantages: Tensor
+
+
+def thin(data: LearningData, num_samples: int | None) -> LearningData:
+    """Keep evenly spaced time steps of every episode, at least `num_samples` of each task's T * B steps.
+
+    Time steps instead of episodes, because neighbouring steps tell nearly the same, episodes do not. Only
+    for policies without memory, which see each step by itself. ``None`` keeps all.
+
+    Parameters
+    ----------
+    data
+        (M, T, B, ...).
+    num_samples
+        Steps wanted per task, >= 1.
+    """
+    length, num_episodes = data.mask.shape[1:]
+    if num_samples is None or num_samples >= length * num_episodes:
+        return data
+    count = -(-num_samples // num_episodes)
+    kept = torch.div((2 * torch.arange(count) + 1) * length, 2 * count, rounding_mode="floor")
+    # Padding is thinned like everything else: a task must keep a step, and every episode has a first one.
+    kept[0] = 0
+    return LearningData(*(part[:, kept.to(part.device)] for part in data))
 
 
 def discounted_returns(rewards: Tensor, mask: Tensor, gamma: float) -> Tensor:

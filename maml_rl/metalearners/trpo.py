@@ -87,8 +87,9 @@ def trust_region_step(
     """Minimise the objective within ``KL < max_kl`` (Schulman et al. 2015, appendix C).
 
     The natural direction ``x = (F + damping)^-1 g`` is scaled to ``KL = max_kl`` to second order and
-    shortened by `ls_backtrack_ratio` until the true objective is lower and the true divergence is
-    within the region; if that never happens the parameters stay.
+    shortened until the true objective is lower and the true divergence is within the region; if that
+    never happens the parameters stay. A candidate is shortened by `ls_backtrack_ratio`, or by less
+    where its divergence, quadratic in the step, says that less is enough.
 
     Parameters
     ----------
@@ -117,5 +118,12 @@ def trust_region_step(
         new_loss, kl = evaluate(candidate)
         if new_loss < loss and kl < settings.max_kl:
             return StepResult(candidate, new_loss, kl, count, True)
-        scale *= settings.ls_backtrack_ratio
+        scale *= _shrinkage(kl, settings)
     return StepResult(parameters, loss, 0.0, settings.ls_max_steps, False)
+
+
+def _shrinkage(kl: float, settings: TrustRegion) -> float:
+    """Factor to the next candidate: never below the backtrack ratio, never above 0.98."""
+    if not kl > settings.max_kl:
+        return settings.ls_backtrack_ratio
+    return max(settings.ls_backtrack_ratio, 0.98 * float(np.sqrt(settings.max_kl / kl)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from maml_rl.adaptation import InnerLoop, adapt_step, expand, inner_gradient
 from maml_rl.baseline import LinearFeatureBaseline
 from maml_rl.envs import make_meta_env
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
-from maml_rl.episode import CollectReport, Episodes
+from maml_rl.episode import CollectReport, Episodes, LearningData, thin
 from maml_rl.objectives import linearised_curvature, meta_gradient, surrogate
 from maml_rl.policies import Params, PolicySpec, make_policy
 from maml_rl.samplers.rollout import Streams, play_episodes, with_advantages
@@ -41,7 +40,8 @@ class MAMLWorkerSpec:
     gamma: float
     gae_lambda: float
     first_order: bool
-    curvature_steps: int | None
+    hessian_steps: int | None
+    fisher_steps: int | None
     seed: int
     device: str = "cpu"
 
@@ -227,18 +227,16 @@ class MAMLWorker:
 
     def _curvature(self, chunk: slice, params: Params) -> Callable[[Params], Params]:
         self.heartbeat()
-        num_steps, num_episodes = self._episodes[0].mask.shape[1:]
-        sample = slice(None)
-        if self.spec.curvature_steps is not None:
-            sample = slice(0, min(num_episodes, math.ceil(self.spec.curvature_steps / num_steps)))
-        train, valid = self._data(chunk, sample)
+        train, valid = self._data(chunk)
+        train = [thin(data, self.spec.hessian_steps) for data in train]
+        valid = thin(valid, self.spec.fisher_steps)
         path = [{k: v[chunk].to(self.spec.device) for k, v in p.items()} for p in self._paths]
         return linearised_curvature(self.inner, params, train, valid, path=path)
 
-    def _data(self, chunk: slice, sample: slice = slice(None)) -> tuple[list[Any], Any]:
+    def _data(self, chunk: slice) -> tuple[list[LearningData], LearningData]:
         parts = [
-            type(data)(*(x.to(self.spec.device) for x in data))
-            for data in (episodes.learning_data(chunk, sample) for episodes in self._episodes)
+            LearningData(*(x.to(self.spec.device) for x in data))
+            for data in (episodes.learning_data(chunk) for episodes in self._episodes)
         ]
         return parts[:-1], parts[-1]
 

@@ -151,7 +151,7 @@ def test_a_run_folder_of_pytorch_maml_rl_loads(write):
         "use_cuda": False,
         "device": "cpu",
     }
-    for key in ("algorithm", "policy", "curvature-steps", "worker-timeout"):
+    for key in ("algorithm", "policy", "hessian-steps", "fisher-steps", "worker-timeout"):
         del old[key]
     assert load_config(write(json.dumps(old), "config.json")) == load_config(CONFIG_FILES[0])
     assert load_config(write(json.dumps({**old, "seed": 7}), "config.json")).seed == 7
@@ -184,10 +184,10 @@ def test_overrides_win_and_the_last_one_wins(write):
         ("fast-lr: .inf", "fast-lr in bandit.yaml: got inf, expected a number >= 0"),
         ("max-kl: 0", "max-kl in bandit.yaml: got 0, expected a number > 0"),
         ("ls-backtrack-ratio: 1", "ls-backtrack-ratio in bandit.yaml: got 1, expected a number in (0, 1)"),
-        ("curvature-steps: 0", "curvature-steps in bandit.yaml: got 0, expected a whole number >= 1, or null"),
+        ("hessian-steps: 0", "hessian-steps in bandit.yaml: got 0, expected a whole number >= 1, or null"),
         (
-            "curvature-steps: '9'",
-            "curvature-steps in bandit.yaml: got '9', expected a whole number >= 1, or null; write it without quotes",
+            "hessian-steps: '9'",
+            "hessian-steps in bandit.yaml: got '9', expected a whole number >= 1, or null; write it without quotes",
         ),
         ("gamma:", "gamma in bandit.yaml: got nothing, expected a number in [0, 1]"),
         ("gamma: true", "gamma in bandit.yaml: got True, expected a number in [0, 1]"),
