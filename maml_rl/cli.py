@@ -11,9 +11,12 @@ import torch
 
 from maml_rl.config import ConfigError, load_config
 from maml_rl.envs import UnknownEnvironmentError
+from maml_rl.evaluation import check_num_steps, evaluate, load_parameters, save_results, summary_lines
 from maml_rl.experiment import TrainingError, draw_up, train
 from maml_rl.run_folder import RunFolder, RunFolderError
 from maml_rl.samplers import WorkerError
+from maml_rl.utils.files import check_writable
+from maml_rl.video import ENDINGS, check_can_film, choose_gl, film
 
 _BAD_INPUT = (ConfigError, RunFolderError, UnknownEnvironmentError, ImportError, ValueError)
 
@@ -45,12 +48,19 @@ def device_from(arguments: argparse.Namespace) -> str:
     return "cuda" if arguments.use_cuda and torch.cuda.is_available() else "cpu"
 
 
-def run_command(main: Callable[[], None]) -> int:
-    """Run `main`; return 0, or after one line on standard error 2 (bad input), 1 (failure) or 130 (Ctrl-C)."""
+def run_command(
+    main: Callable[[], None],
+    *,
+    interrupted: str = "the last finished iteration is saved, continue with --resume",
+) -> int:
+    """Run `main`; return 0, or after one line on standard error 2 (bad input), 1 (failure) or 130 (Ctrl-C).
+
+    What Ctrl-C left behind is said by `interrupted`.
+    """
     try:
         main()
     except KeyboardInterrupt:
-        print("interrupted; the last finished iteration is saved, continue with --resume", file=sys.stderr)
+        print(f"interrupted; {interrupted}", file=sys.stderr)
         return 130
     except (WorkerError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -76,6 +86,7 @@ def train_command(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
 
     def main() -> None:
+        choose_gl()
         overrides = list(arguments.set)
         if arguments.seed is not None:
             overrides.append(f"seed={arguments.seed}")
@@ -95,3 +106,68 @@ def train_command(argv: Sequence[str] | None = None) -> int:
         )
 
     return run_command(main)
+
+
+def test_command(argv: Sequence[str] | None = None) -> int:  # noqa: PT028
+    """`test.py`: evaluate meta-learned weights on new tasks."""
+    arguments = _test_parser().parse_args(argv)
+    return run_command(lambda: _test(arguments), interrupted="results are written when the evaluation is complete")
+
+
+test_command.__test__ = False  # type: ignore[attr-defined]  # a command, not a test
+
+
+def _test_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="test.py", description="Evaluate an agent: returns on new tasks before and after adaptation."
+    )
+    parser.add_argument("--config", required=True, help="config.json of the run folder, or a .yaml file")
+    parser.add_argument(
+        "--policy", required=True, help="policy.th of the run folder, or 'random' for untrained weights"
+    )
+    parser.add_argument("--output", required=True, help="file for tasks and returns as NumPy arrays (.npz)")
+    parser.add_argument("--num-batches", type=int, default=10, help="batches of new tasks (default: %(default)s)")
+    parser.add_argument("--meta-batch-size", type=int, default=40, help="tasks of a batch (default: %(default)s)")
+    parser.add_argument(
+        "--num-steps",
+        type=int,
+        nargs="+",
+        metavar="K",
+        help="measure after each of these numbers of gradient steps, such as 0 1 2 3; may exceed the number "
+        "trained on (default: 0 and that number)",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of tasks and episodes (default: %(default)s)")
+    parser.add_argument("--render", metavar="FILE", help="film the agent before and after adaptation (.gif or .mp4)")
+    add_run_arguments(parser)
+    return parser
+
+
+def _test(arguments: argparse.Namespace) -> None:
+    device = device_from(arguments)
+    output = check_writable(arguments.output, flag="--output", endings=(".npz",))
+    config = load_config(arguments.config)
+    num_steps = check_num_steps([0, config.num_steps] if arguments.num_steps is None else arguments.num_steps)
+    if arguments.render is not None:
+        check_writable(arguments.render, flag="--render", endings=ENDINGS)
+        choose_gl()
+    blueprint = draw_up(config, device=device)
+    parameters = blueprint.parameters()
+    if arguments.policy != "random":
+        parameters = load_parameters(blueprint, arguments.policy)
+    if arguments.render is not None:
+        check_can_film(blueprint, arguments.render)
+    evaluation = evaluate(
+        blueprint,
+        parameters,
+        num_batches=arguments.num_batches,
+        meta_batch_size=arguments.meta_batch_size,
+        num_steps=max(num_steps),
+        num_workers=arguments.num_workers,
+        seed=arguments.seed,
+    )
+    save_results(output, evaluation, num_steps)
+    print("\n".join(summary_lines(evaluation, num_steps)))
+    print(f"wrote {output}")
+    if arguments.render is not None:
+        film(blueprint, parameters, arguments.render, seed=arguments.seed)
+        print(f"wrote {arguments.render}")

@@ -93,7 +93,8 @@ def thin(data: LearningData, num_samples: int | None) -> LearningData:
     """Keep evenly spaced time steps of every episode, at least `num_samples` of each task's T * B steps.
 
     Time steps instead of episodes, because neighbouring steps tell nearly the same, episodes do not. Only
-    for policies without memory, which see each step by itself. ``None`` keeps all.
+    for policies without memory, which see each step by itself. ``None`` keeps all. T is here the longest
+    episode of the task itself, so that the sample does not depend on the tasks that share its shard.
 
     Parameters
     ----------
@@ -106,10 +107,13 @@ def thin(data: LearningData, num_samples: int | None) -> LearningData:
     if num_samples is None or num_samples >= length * num_episodes:
         return data
     count = -(-num_samples // num_episodes)
-    kept = torch.div((2 * torch.arange(count) + 1) * length, 2 * count, rounding_mode="floor")
+    lengths = data.mask.amax(2).sum(1, keepdim=True).long()  # (M, 1)
+    steps = torch.arange(count, device=data.mask.device).expand(len(lengths), count)
+    kept = torch.where(lengths > count, (2 * steps + 1) * lengths // (2 * count), steps)  # (M, count)
     # Padding is thinned like everything else: a task must keep a step, and every episode has a first one.
-    kept[0] = 0
-    return LearningData(*(part[:, kept.to(part.device)] for part in data))
+    kept[:, 0] = 0
+    tasks = torch.arange(len(lengths), device=kept.device).unsqueeze(1)
+    return LearningData(*(part[tasks, kept] for part in data))
 
 
 def discounted_returns(rewards: Tensor, mask: Tensor, gamma: float) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -100,7 +101,8 @@ def draw_up(config: Config, *, device: str = "cpu") -> Blueprint:
         gamma=config.gamma,
         gae_lambda=config.gae_lambda,
         first_order=config.first_order,
-        curvature_steps=config.curvature_steps,
+        hessian_steps=config.hessian_steps,
+        fisher_steps=config.fisher_steps,
         seed=config.seed,
         device=device,
     )
@@ -124,6 +126,7 @@ def train(
     folder: RunFolder | None = None,
     resume: bool = False,
     show: Callable[[str], None] = print,
+    max_seconds: float = math.inf,
 ) -> np.ndarray:
     """Meta-train to ``num-batches`` iterations and return the final parameters (P,).
 
@@ -142,6 +145,8 @@ def train(
         Continue the folder's run.
     show
         Receives one line per iteration when standard error is no terminal.
+    max_seconds
+        Stop early after the iteration in which the run, all its parts together, has lasted this long.
 
     Raises
     ------
@@ -158,7 +163,7 @@ def train(
         _Monitor(blueprint.config, folder, state, show) as monitor,
     ):
         learner = MAMLTRPO(backend, state.parameters, blueprint.trust_region())
-        while state.iteration < blueprint.config.num_batches:
+        while state.iteration < blueprint.config.num_batches and state.seconds < max_seconds:
             started = time.perf_counter()
             rng = generator(blueprint.config.seed, Purpose.TASKS, iteration=state.iteration)
             tasks = blueprint.env.sample_tasks(num_tasks, rng)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from maml_rl.config import Config, load_config
+from maml_rl.utils.files import write_atomically
 
 # Keys that may differ between a run and its resumption: they do not change the curve.
 _RESUMABLE_KEYS = frozenset({"num-batches", "worker-timeout"})
@@ -80,7 +80,7 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             text = json.dumps(config.to_json_dict(), indent=2) + "\n"
-            _write_atomically(self.config_path, lambda f: Path(f).write_text(text, encoding="utf-8"))
+            write_atomically(self.config_path, lambda f: f.write_text(text, encoding="utf-8"))
         except OSError as error:
             raise RunFolderError(
                 f"output folder: cannot write {str(self.path)!r} ({error.strerror}); choose another folder"
@@ -150,7 +150,7 @@ class RunFolder:
         drops the row.
         """
         self._append_metrics(row)
-        _write_atomically(self.policy_path, lambda file: torch.save(dict(state_dict), file))
+        write_atomically(self.policy_path, lambda file: torch.save(dict(state_dict), file))
         content = {
             "format": _CHECKPOINT_FORMAT,
             "iteration": checkpoint.iteration,
@@ -159,12 +159,12 @@ class RunFolder:
             "seconds": checkpoint.seconds,
             "refused_in_row": checkpoint.refused_in_row,
         }
-        _write_atomically(self.checkpoint_path, lambda file: torch.save(content, file))
+        write_atomically(self.checkpoint_path, lambda file: torch.save(content, file))
 
     def _append_metrics(self, row: Mapping[str, Any]) -> None:
         is_new = not self.metrics_path.exists() or self.metrics_path.stat().st_size == 0
         with self.metrics_path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row))
+            writer = csv.DictWriter(file, fieldnames=list(row), lineterminator="\n")
             if is_new:
                 writer.writeheader()
             writer.writerow(row)
@@ -174,7 +174,7 @@ class RunFolder:
             return
         lines = self.metrics_path.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = "".join(lines[: num_iterations + 1])
-        _write_atomically(self.metrics_path, lambda file: Path(file).write_text(kept, encoding="utf-8"))
+        write_atomically(self.metrics_path, lambda file: file.write_text(kept, encoding="utf-8"))
 
 
 def load_tensors(path: str | Path) -> dict[str, Any]:
@@ -216,7 +216,7 @@ def load_policy(path: str | Path, like: Mapping[str, Tensor]) -> dict[str, Tenso
                 f"policy {str(path)!r}: {name} is {got}, expected {tuple(value.shape)}; "
                 "was it trained with another configuration?"
             )
-    extra = sorted(content.keys() - like.keys())
+    extra = sorted(content.keys() - like.keys(), key=str)
     if extra:
         raise RunFolderError(
             f"policy {str(path)!r}: unexpected parameter {extra[0]!r}; was it trained with another configuration?"
@@ -224,9 +224,3 @@ def load_policy(path: str | Path, like: Mapping[str, Tensor]) -> dict[str, Tenso
     if not all(bool(value.isfinite().all()) for value in content.values()):
         raise RunFolderError(f"policy {str(path)!r}: holds NaN or infinity; use an earlier file")
     return {name: content[name].to(value.dtype) for name, value in like.items()}
-
-
-def _write_atomically(path: Path, write: Callable[[str], object]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    write(str(temporary))
-    os.replace(temporary, path)

@@ -51,6 +51,11 @@ def mean_interval(values: np.ndarray, *, confidence: float = 0.95) -> Interval:
     if not 0.0 < confidence < 1.0:
         raise ValueError(f"confidence: got {confidence}, expected a number between 0 and 1")
     count = values.shape[-1]
+    with np.errstate(invalid="ignore"):  # infinity among the values gives NaN, without a warning
+        return _interval(values, count, confidence)
+
+
+def _interval(values: np.ndarray, count: int, confidence: float) -> Interval:
     mean = values.mean(axis=-1)
     if count == 1:
         return Interval(mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan))

@@ -98,7 +98,7 @@ class NavigationVectorEnv(MetaVectorEnv):
         terminated = (np.abs(offsets) < GOAL_HALF_WIDTH).all(axis=-1)
         return self._positions.astype(np.float32), rewards, terminated
 
-    def render(self) -> tuple[np.ndarray, ...]:  # type: ignore[override]
+    def render(self) -> tuple[np.ndarray, ...]:
         """Return one RGB picture (240, 240, 3) uint8 of every point: its way, where it is, its goal."""
         if self.render_mode != "rgb_array":
             raise ValueError("render: got render_mode None, expected 'rgb_array'; pass it to make")

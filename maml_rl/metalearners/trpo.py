@@ -107,8 +107,9 @@ def trust_region_step(
     def damped(vector: Vector) -> Vector:
         return curvature(vector) + settings.cg_damping * vector
 
-    direction = conjugate_gradient(damped, gradient, num_iterations=settings.cg_iters)
-    steepness = 0.5 * float(direction @ damped(direction))
+    with np.errstate(all="ignore"):  # a curvature that is not positive and finite is refused below
+        direction = conjugate_gradient(damped, gradient, num_iterations=settings.cg_iters)
+        steepness = 0.5 * float(direction @ damped(direction))
     if not (np.isfinite(steepness) and steepness > 0.0):
         return unchanged
     full_step = direction * np.sqrt(settings.max_kl / steepness)

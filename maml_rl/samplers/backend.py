@@ -87,6 +87,10 @@ class Journal:
         if kind is not None:
             self.calls.append((method, arguments))
 
+    def before(self, method: str) -> list[tuple[str, tuple[Any, ...]]]:
+        """Return the calls a successor has to make before this one."""
+        return [] if self._methods.get(method) == "restart" else self.calls
+
     def describe(self, method: str, arguments: tuple[Any, ...]) -> str:
         """Say what a call was about, by itself or by the state it worked on."""
         if self._methods.get(method) == "restart" or not self.calls:

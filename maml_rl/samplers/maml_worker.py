@@ -159,7 +159,9 @@ class MAMLWorker:
         purposes: tuple[Purpose, Purpose],
     ) -> tuple[list[Episodes], list[Params]]:
         spec = self.spec
-        learning, frozen = self.inner.split(self._params(vector))
+        # Episodes are played, and adapted to, on the CPU: single steps of small networks.
+        initial = {**self._like, **unflatten(vector, self._like, self.spec.names)}
+        learning, frozen = self.inner.split(initial)
         learning = expand(learning, len(tasks))
         all_episodes, path = [], [learning]
         for step in range(num_steps + 1):
@@ -207,7 +209,7 @@ class MAMLWorker:
         if not self._products:
             params = self._params(old)
             self._products = [self._curvature(chunk, params) for chunk in self._chunks]
-        direction = self._params(vector, direction=True)
+        direction = self._learning(vector)
         total = np.zeros(len(vector))
         for product in self._products:
             self.heartbeat()
@@ -230,7 +232,7 @@ class MAMLWorker:
         train, valid = self._data(chunk)
         train = [thin(data, self.spec.hessian_steps) for data in train]
         valid = thin(valid, self.spec.fisher_steps)
-        path = [{k: v[chunk].to(self.spec.device) for k, v in p.items()} for p in self._paths]
+        path = [self._to_device({k: v[chunk] for k, v in p.items()}) for p in self._paths]
         return linearised_curvature(self.inner, params, train, valid, path=path)
 
     def _data(self, chunk: slice) -> tuple[list[LearningData], LearningData]:
@@ -240,13 +242,16 @@ class MAMLWorker:
         ]
         return parts[:-1], parts[-1]
 
-    def _params(self, vector: np.ndarray, *, direction: bool = False) -> Params:
-        learning = unflatten(vector, self._like, self.spec.names)
-        learning = {k: v.to(self.spec.device) for k, v in learning.items()}
-        if direction:
-            return learning
-        frozen = {k: v.to(self.spec.device) for k, v in self._like.items() if k not in learning}
-        return {**frozen, **learning}
+    def _learning(self, vector: np.ndarray) -> Params:
+        """A vector (P,) as named values on the learning device."""
+        return self._to_device(unflatten(vector, self._like, self.spec.names))
+
+    def _params(self, vector: np.ndarray) -> Params:
+        """All parameters on the learning device: those of the vector (P,) and the frozen ones."""
+        return {**self._to_device(self._like), **self._learning(vector)}
+
+    def _to_device(self, params: Params) -> Params:
+        return {name: value.to(self.spec.device) for name, value in params.items()}
 
     def _sum_tasks(self, values: Params) -> np.ndarray:
         sums: dict[str, Tensor] = {k: v.detach().double().sum(0) for k, v in values.items()}

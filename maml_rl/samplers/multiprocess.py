@@ -16,6 +16,8 @@ from typing import Any
 from maml_rl.samplers.backend import Backend, Journal, WorkerError, WorkerSpec
 
 _POLL_SECONDS = 0.5
+_START_SECONDS = 60.0
+"""Silence allowed to a process that is still importing libraries."""
 _MAX_LOSSES = 3
 
 Call = tuple[str, tuple[Any, ...]]
@@ -29,10 +31,11 @@ def _serve(spec: WorkerSpec, pipe: Any, pulse: Any, parent: int) -> None:
     torch.set_num_threads(1)
 
     def heartbeat() -> None:
-        pulse.value = time.time()
+        pulse.value = time.monotonic()
         if os.getppid() != parent:
             os._exit(1)
 
+    heartbeat()
     worker = None
     while True:
         try:
@@ -70,7 +73,7 @@ class _Slot:
 
     def start(self) -> None:
         context = multiprocessing.get_context("spawn")
-        self.pulse = context.Value("d", time.time(), lock=False)
+        self.pulse = context.Value("d", 0.0, lock=False)  # 0 until the process has started up
         self.pipe, child = context.Pipe()
         self.process = context.Process(
             target=_serve,
@@ -83,7 +86,7 @@ class _Slot:
 
     def send(self) -> None:
         """Send the first pending call; a broken pipe is noticed when the answer is awaited."""
-        self.pulse.value = time.time()
+        self.called = time.monotonic()
         with contextlib.suppress(OSError):
             self.pipe.send(self.pending[0])
 
@@ -97,7 +100,7 @@ class _Slot:
         """Start a successor that makes the journal's calls and then `call` again."""
         self.stop()
         self.start()
-        self.pending = deque([*self.journal.calls, call])
+        self.pending = deque([*self.journal.before(call[0]), call])
         self.send()
 
 
@@ -165,7 +168,9 @@ class MultiprocessBackend(Backend):
         results[slot.index] = value
 
     def _is_lost(self, slot: _Slot) -> bool:
-        return not slot.process.is_alive() or time.time() - slot.pulse.value > self.timeout_seconds
+        pulse = slot.pulse.value
+        allowed = self.timeout_seconds if pulse else max(self.timeout_seconds, _START_SECONDS)
+        return not slot.process.is_alive() or time.monotonic() - max(pulse, slot.called) > allowed
 
     def _replace(self, slot: _Slot, call: Call) -> None:
         slot.losses += 1

@@ -41,9 +41,9 @@ def check_writable(path: str | Path, *, flag: str, endings: tuple[str, ...]) -> 
         raise ValueError(f"{flag}: {str(path)!r} is a folder, expected a file; add a file name")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_probe = path.with_name(f".{path.stem}.probe")
-        write_probe.touch()
-        write_probe.unlink()
+        probe = path.with_name(f".{path.stem}.probe")
+        probe.touch()
+        probe.unlink()
     except OSError as error:
         raise ValueError(f"{flag}: cannot write {str(path)!r} ({error.strerror}); choose another place") from error
     return path

@@ -1,0 +1,278 @@
+"""Tiny policies, episodes and workers for tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from maml_rl.adaptation import InnerLoop
+from maml_rl.config import Config
+from maml_rl.envs import register_meta_env
+from maml_rl.envs.navigation import NavigationVectorEnv
+from maml_rl.episode import LearningData
+from maml_rl.policies import Params, Policy, PolicySpec, make_policy, registered_policies
+
+POLICY_SPECS = [
+    PolicySpec(name, 3, 2, continuous, (3,), "tanh") for name in registered_policies() for continuous in (True, False)
+]
+
+
+def spec_id(spec: PolicySpec) -> str:
+    """Name of a spec in test ids."""
+    return f"{spec.name}-{'continuous' if spec.continuous else 'discrete'}"
+
+
+def tiny_policy(spec: PolicySpec, seed: int = 0) -> tuple[Policy, Params]:
+    """Build the policy and draw all its parameters, biases too, from N(0, 0.5^2)."""
+    rng = np.random.default_rng(seed)
+    policy = make_policy(spec)
+    params = {k: torch.from_numpy(rng.normal(0.0, 0.5, tuple(v.shape))).to(v) for k, v in policy.params().items()}
+    return policy, params
+
+
+def tiny_inner(policy: Policy, *, fast_lr: float = 0.5, first_order: bool = False) -> InnerLoop:
+    """Inner loop over all meta-parameters, with a step that is large enough to matter."""
+    return InnerLoop(policy, fast_lr, tuple(policy.named_meta_parameters()), first_order)
+
+
+def tiny_data(
+    spec: PolicySpec, seed: int, *, num_tasks: int = 2, num_steps: int = 4, num_episodes: int = 3
+) -> LearningData:
+    """Random float64 episodes (M, T, B, ...) of unequal lengths; at least one of each task is full."""
+    rng = np.random.default_rng(seed)
+    shape = (num_tasks, num_steps, num_episodes)
+    lengths = rng.integers(1, num_steps + 1, (num_tasks, 1, num_episodes))
+    lengths[:, :, 0] = num_steps
+    mask = (np.arange(num_steps)[:, None] < lengths).astype(np.float64)  # (M, T, B)
+    actions = (
+        rng.normal(size=(*shape, spec.output_size)) if spec.continuous else rng.integers(0, spec.output_size, shape)
+    )
+    wide = mask[..., None]
+    arrays = (
+        rng.normal(size=(*shape, spec.input_size)) * wide,
+        actions * (wide if spec.continuous else mask.astype(np.int64)),
+        mask,
+        rng.normal(size=shape) * mask,
+    )
+    return LearningData(*(torch.from_numpy(np.asarray(array)) for array in arrays))
+
+
+def with_garbage(data: LearningData, seed: int) -> LearningData:
+    """Fill the padding with garbage, then append masked steps and a masked episode of garbage."""
+    rng = np.random.default_rng(seed)
+    num_tasks, num_steps, num_episodes = data.mask.shape
+    inside = torch.zeros(num_tasks, num_steps + 2, num_episodes + 1, dtype=torch.bool)
+    inside[:, :num_steps, :num_episodes] = data.mask.bool()
+    parts = []
+    for part in data:
+        shape = (*inside.shape, *part.shape[3:])
+        values = rng.integers(0, 2, shape) if part.dtype == torch.int64 else rng.normal(0.0, 3.0, shape)
+        padded = torch.from_numpy(np.asarray(values)).to(part)
+        padded[inside] = part[data.mask.bool()]
+        parts.append(padded)
+    return LearningData(*parts)._replace(mask=inside.to(data.mask))
+
+
+def pick(data: Any, index: Any) -> Any:
+    """Index every tensor of a tuple along its first dimension."""
+    return type(data)(*(part[index] for part in data))
+
+
+def flat(params: Params, names: Sequence[str]) -> Tensor:
+    """Concatenate the named parameters into one vector (P,)."""
+    return torch.cat([params[name].reshape(-1) for name in names])
+
+
+def unflat(vector: Tensor, like: Params, names: Sequence[str]) -> Params:
+    """Cut a vector (P,) into the named parameters; differentiable."""
+    parts = vector.split([like[name].numel() for name in names])
+    return {name: part.reshape(like[name].shape) for name, part in zip(names, parts, strict=True)}
+
+
+def random_like(params: Params, names: Sequence[str], seed: int, num_tasks: int | None = None) -> Params:
+    """Draw values of the parameters' shapes, with a leading task dimension if asked for."""
+    rng = np.random.default_rng(seed)
+    lead = () if num_tasks is None else (num_tasks,)
+    return {k: torch.from_numpy(rng.normal(size=(*lead, *params[k].shape))).to(params[k]) for k in names}
+
+
+def tiny_config(env_name: str = "2DNavigation-v0", **changes: Any) -> Config:
+    """Configuration of a run that takes a fraction of a second per iteration."""
+    values: dict[str, Any] = {
+        "hidden_sizes": (8,),
+        "fast_batch_size": 4,
+        "meta_batch_size": 5,
+        "num_batches": 3,
+        "cg_iters": 5,
+        "seed": 3,
+    }
+    if env_name == "2DNavigation-v0":
+        values["env_kwargs"] = {"max_episode_steps": 15}
+    return Config(env_name=env_name, **{**values, **changes})
+
+
+def write_config(path: Path, config: Config) -> Path:
+    """Write a configuration that `load_config` reads."""
+    path.write_text(json.dumps(config.to_json_dict()), encoding="utf-8")
+    return path
+
+
+class NaNRewardEnv(NavigationVectorEnv):
+    """2DNavigation that pays NaN after its first `healthy_resets` resets."""
+
+    def __init__(self, num_envs: int = 1, *, healthy_resets: int) -> None:
+        super().__init__(num_envs, max_episode_steps=5)
+        self.healthy_resets = healthy_resets
+        self.num_resets = 0
+
+    def _reset(self, mask: np.ndarray) -> np.ndarray:
+        self.num_resets += 1
+        return super()._reset(mask)
+
+    def _step(self, actions: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        observations, rewards, terminated = super()._step(actions, active)
+        if self.num_resets > self.healthy_resets:
+            rewards = np.full_like(rewards, np.nan)
+        return observations, rewards, terminated
+
+
+class FusedEnv(NavigationVectorEnv):
+    """2DNavigation whose process is killed in the fifth step, if there is a file to burn: `fuse`."""
+
+    def __init__(self, num_envs: int = 1, *, fuse: str) -> None:
+        super().__init__(num_envs, max_episode_steps=8)
+        self.fuse = fuse
+
+    def _step(self, actions: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        if self._elapsed.max() == 4 and burn(self.fuse):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super()._step(actions, active)
+
+
+# Both need a keyword, so that they are not among the families that other tests go through.
+NAN_REWARD, FUSED = f"{__name__}:NaNReward-v0", f"{__name__}:Fused-v0"
+for _env_name, _family in (("NaNReward-v0", "NaNRewardEnv"), ("Fused-v0", "FusedEnv")):
+    if _env_name not in gym.registry:
+        register_meta_env(_env_name, f"{__name__}:{_family}")
+
+
+def burn(fuse: str) -> bool:
+    """Remove the file and say whether this call was the one that did."""
+    try:
+        os.remove(fuse)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def is_running(process_id: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        status = Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def children_of(process_id: int) -> list[int]:
+    """Process ids of the running children."""
+    children = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text(encoding="utf-8").rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == process_id and fields[0] not in "ZX":
+            children.append(int(path.parent.name))
+    return children
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Wait for a condition; False if it did not come true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@dataclass(frozen=True)
+class CounterSpec:
+    """A worker that adds numbers and, told so by a file, comes to grief on the way.
+
+    Attributes
+    ----------
+    trouble
+        ``"die"``, ``"hang"`` or ``"raise"`` in `add`.
+    fuse
+        File that is removed when the trouble happens, so that it happens once; ``None``: always.
+    """
+
+    trouble: str = ""
+    fuse: str | None = None
+    seed: int = 7
+    replayed_methods: dict[str, str] = field(default_factory=lambda: {"begin": "restart", "add": "keep"})
+
+    def build(self, heartbeat: Callable[[], None]) -> Counter:
+        """Make the worker."""
+        return Counter(self, heartbeat)
+
+    def describe(self, method: str, arguments: tuple[Any, ...]) -> str:
+        """Say which seed and tasks a call is about."""
+        tasks = f", tasks {arguments[0]}" if method == "begin" else ""
+        return f"seed {self.seed}{tasks}"
+
+
+class Counter:
+    """See `CounterSpec`."""
+
+    def __init__(self, spec: CounterSpec, heartbeat: Callable[[], None]) -> None:
+        self.spec = spec
+        self.heartbeat = heartbeat
+        self.total = 0
+
+    def begin(self, tasks: list[int]) -> int:
+        """Start anew with the sum of `tasks`."""
+        self.total = sum(tasks)
+        return self.total
+
+    def add(self, number: int) -> int:
+        """Add to the total, unless trouble comes first."""
+        if self.spec.fuse is None or burn(self.spec.fuse):
+            self._trouble()
+        self.total += number
+        return self.total
+
+    def read(self) -> tuple[int, int]:
+        """The total and the process that holds it."""
+        return self.total, os.getpid()
+
+    def work(self, seconds: float) -> None:
+        """Be busy, with a sign of life now and then."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.heartbeat()
+            time.sleep(0.02)
+
+    def _trouble(self) -> None:
+        if self.spec.trouble == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.spec.trouble == "hang":
+            time.sleep(60)
+        if self.spec.trouble == "raise":
+            raise ArithmeticError("seven is no number here")
+
+    def close(self) -> None:
+        """Nothing to free."""

@@ -1,0 +1,27 @@
+"""Fixtures that several test files use; lets MuJoCo draw without a screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from maml_rl.video import choose_gl
+
+choose_gl()  # before any test imports mujoco
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Compute in one thread, as training does: the tensors here are small."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """Make float64 the default type: policies and their memory are then built in it."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)

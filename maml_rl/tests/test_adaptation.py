@@ -1,0 +1,186 @@
+"""The inner loop and its derivatives against finite differences, plain autograd and torch.func."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from maml_rl.adaptation import adapt, expand, inner_loss, linearise, policy_distribution
+from maml_rl.objectives import meta_gradient, surrogate_loss
+from maml_rl.tests.builders import (
+    POLICY_SPECS,
+    flat,
+    pick,
+    random_like,
+    spec_id,
+    tiny_data,
+    tiny_inner,
+    tiny_policy,
+    unflat,
+)
+
+pytestmark = [
+    pytest.mark.usefixtures("float64"),
+    # torch itself calls it when forward-mode derivatives are first asked for
+    pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning"),
+]
+every_policy = pytest.mark.parametrize("spec", POLICY_SPECS, ids=spec_id)
+one_or_two_steps = pytest.mark.parametrize("num_steps", [1, 2])
+TASKS = 2
+
+
+def case(spec, num_steps, **inner_settings):
+    """Inner loop, parameters, training episodes of each step, validation episodes."""
+    policy, params = tiny_policy(spec)
+    train = [tiny_data(spec, seed) for seed in range(1, num_steps + 1)]
+    return tiny_inner(policy, **inner_settings), params, train, tiny_data(spec, 9)
+
+
+def adapt_task_by_autograd(inner, params, episodes, task):
+    """The inner loop of one task, written with nothing but torch.autograd."""
+    phi = {name: value.clone().requires_grad_() for name, value in params.items()}
+    for data in episodes:
+        loss = inner_loss(inner.policy, phi, pick(data, task))
+        gradients = torch.autograd.grad(loss, [phi[name] for name in inner.names])
+        moved = {n: phi[n] - inner.fast_lr * g for n, g in zip(inner.names, gradients, strict=True)}
+        phi = {name: moved.get(name, value).detach().requires_grad_() for name, value in phi.items()}
+    return {name: phi[name].detach() for name in inner.names}
+
+
+@every_policy
+def test_the_inner_loss_is_minus_the_mean_weighted_log_probability(spec):
+    inner, params, (data,), _ = case(spec, 1)
+    first = pick(data, 0)
+    log_prob = policy_distribution(inner.policy, params, first).log_prob(first.actions)
+    steps = [(t, b) for t in range(4) for b in range(3) if first.mask[t, b] == 1]
+    expected = -sum(log_prob[s] * first.advantages[s] for s in steps) / len(steps)
+    assert_close(inner_loss(inner.policy, params, first), expected)
+
+
+@every_policy
+@one_or_two_steps
+def test_adaptation_is_gradient_descent_on_every_task_by_itself(spec, num_steps):
+    inner, params, train, _ = case(spec, num_steps)
+    adapted = adapt(inner, params, train)
+    for task in range(TASKS):
+        expected = adapt_task_by_autograd(inner, params, train, task)
+        assert_close({name: value[task] for name, value in adapted.items()}, expected)
+
+
+@every_policy
+@one_or_two_steps
+def test_the_meta_gradient_is_the_derivative_of_the_loss_after_adaptation(spec, num_steps):
+    inner, params, train, valid = case(spec, num_steps)
+    gradients, _, old = meta_gradient(inner, params, train, valid)
+    theta = flat(params, inner.names)
+
+    def losses(vector):
+        phi = adapt(inner, {**params, **unflat(vector, params, inner.names)}, train)
+        values = []
+        for task in range(TASKS):
+            data, moved = pick(valid, task), {**params, **{k: v[task] for k, v in phi.items()}}
+            log_prob = policy_distribution(inner.policy, moved, data).log_prob(data.actions)
+            values.append(surrogate_loss(log_prob, pick(old, task).log_prob(data.actions), data))
+        return torch.stack(values)
+
+    step = 1e-5
+    basis = step * torch.eye(len(theta))
+    differences = torch.stack([losses(theta + e) - losses(theta - e) for e in basis], -1) / (2 * step)  # (M, P)
+    exact = torch.stack([flat({k: v[m] for k, v in gradients.items()}, inner.names) for m in range(TASKS)])
+    assert_close(exact, differences, rtol=1e-6, atol=1e-8)
+
+
+@every_policy
+@one_or_two_steps
+def test_forward_and_transpose_are_the_derivatives_of_adapt(spec, num_steps):
+    inner, params, train, _ = case(spec, num_steps)
+    learning, frozen = inner.split(params)
+    adaptation = linearise(inner, params, train)
+
+    def adapted(values):
+        return adapt(inner, {**frozen, **values}, train)
+
+    direction = random_like(params, inner.names, 5)
+    pushed = torch.func.jvp(adapted, (learning,), (direction,))
+    assert_close(adaptation.learning, pushed[0])
+    assert_close(adaptation.forward(expand(direction, TASKS)), pushed[1])
+
+    gradient = random_like(params, inner.names, 6, TASKS)
+    (pulled,) = torch.func.vjp(adapted, learning)[1](gradient)
+    assert_close({k: v.sum(0) for k, v in adaptation.transpose(gradient).items()}, pulled)
+
+
+@every_policy
+def test_the_path_of_all_episodes_changes_nothing(spec):
+    inner, params, train, _ = case(spec, 2)
+    path = [expand(inner.split(params)[0], TASKS), adapt(inner, params, train[:1]), adapt(inner, params, train)]
+    plain, along = linearise(inner, params, train), linearise(inner, params, train, path=path)
+    direction = random_like(params, inner.names, 5, TASKS)
+    assert_close(along.learning, plain.learning)
+    assert_close(along.forward(direction), plain.forward(direction))
+    assert_close(along.transpose(direction), plain.transpose(direction))
+
+
+@every_policy
+def test_along_a_path_the_hessians_are_those_of_its_points(spec):
+    inner, params, train, _ = case(spec, 2)
+    path = [random_like(params, inner.names, seed, TASKS) for seed in (11, 12, 13)]
+    adaptation = linearise(inner, params, train, path=path)
+    direction = random_like(params, inner.names, 5, TASKS)
+    forward = adaptation.forward(direction)
+    assert adaptation.learning is path[-1]
+    for task in range(TASKS):
+        expected = flat({k: v[task] for k, v in direction.items()}, inner.names)
+        for data, point in zip(train, path[:-1], strict=True):
+            theta = flat({k: v[task] for k, v in point.items()}, inner.names)
+
+            def loss(vector, task_data):
+                return inner_loss(inner.policy, {**params, **unflat(vector, params, inner.names)}, task_data)
+
+            expected = expected - inner.fast_lr * torch.func.hessian(loss)(theta, pick(data, task)) @ expected
+        assert_close(flat({k: v[task] for k, v in forward.items()}, inner.names), expected)
+
+
+@every_policy
+@one_or_two_steps
+def test_first_order_gives_exactly_the_gradient_at_the_adapted_parameters(spec, num_steps):
+    inner, params, train, valid = case(spec, num_steps, first_order=True)
+    gradients, _, _ = meta_gradient(inner, params, train, valid)
+    frozen = inner.split(params)[1]
+
+    def loss(values, data):
+        log_prob = policy_distribution(inner.policy, {**frozen, **values}, data).log_prob(data.actions)
+        return surrogate_loss(log_prob, log_prob.detach(), data)
+
+    plain = torch.func.vmap(torch.func.grad(loss))(adapt(inner, params, train), valid)
+    assert_close(gradients, plain, rtol=0, atol=0)
+
+
+@every_policy
+def test_first_order_sees_the_identity_through_adaptation(spec):
+    inner, params, train, _ = case(spec, 2, first_order=True)
+    learning, frozen = inner.split(params)
+    direction = random_like(params, inner.names, 5)
+    pushed = torch.func.jvp(lambda values: adapt(inner, {**frozen, **values}, train), (learning,), (direction,))[1]
+    assert_close(pushed, expand(direction, TASKS), rtol=0, atol=0)
+    adapted = adapt(replace(inner, first_order=False), params, train)
+    assert_close(adapt(inner, params, train), adapted, rtol=0, atol=0)
+
+
+@every_policy
+def test_frozen_parameters_do_not_move_but_act(spec):
+    inner, params, train, valid = case(spec, 2)
+    frozen_name, *names = inner.names
+    inner = replace(inner, names=tuple(names))
+    adapted = adapt(inner, params, train)
+    gradients, losses, _ = meta_gradient(inner, params, train, valid)
+    assert set(adapted) == set(gradients) == set(names)
+    for task in range(TASKS):
+        expected = adapt_task_by_autograd(inner, params, train, task)
+        assert_close({name: value[task] for name, value in adapted.items()}, expected)
+    other = {**params, frozen_name: params[frozen_name] + 1.0}
+    assert not torch.allclose(meta_gradient(inner, other, train, valid)[0][names[0]], gradients[names[0]])
+    assert losses.shape == (TASKS,)

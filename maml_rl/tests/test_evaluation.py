@@ -1,0 +1,190 @@
+"""Evaluation depends on configuration, weights and seed, and on nothing else; its command refuses bad input."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from maml_rl import cli
+from maml_rl.analysis import mean_interval
+from maml_rl.config import Config
+from maml_rl.evaluation import (
+    Evaluation,
+    evaluate,
+    load_parameters,
+    save_results,
+    summary_lines,
+    task_table,
+)
+from maml_rl.experiment import draw_up
+from maml_rl.metalearners.maml_trpo import shards
+from maml_rl.run_folder import RunFolder, RunFolderError
+from maml_rl.samplers import SerialBackend
+
+NAVIGATION = Config(
+    env_name="2DNavigation-v0",
+    env_kwargs={"max_episode_steps": 10},
+    hidden_sizes=(8,),
+    fast_batch_size=3,
+    meta_batch_size=4,
+)
+
+
+@pytest.fixture
+def blueprint():
+    return draw_up(NAVIGATION)
+
+
+@pytest.fixture
+def run(tmp_path, blueprint):
+    """Files of a run: config.json and policy.th."""
+    folder = RunFolder(tmp_path / "run")
+    folder.create(NAVIGATION)
+    torch.save(blueprint.state_dict(blueprint.parameters()), folder.policy_path)
+    return folder
+
+
+def command(run, output, *flags):
+    files = ["--config", str(run.config_path), "--policy", str(run.policy_path), "--output", str(output)]
+    sizes = ["--num-batches", "2", "--meta-batch-size", "3", "--num-workers", "1"]
+    return cli.test_command([*files, *sizes, *flags])
+
+
+def small(blueprint, **settings):
+    chosen = {"num_batches": 2, "meta_batch_size": 3, "num_steps": 2, **settings}
+    return evaluate(blueprint, blueprint.parameters(), **chosen)
+
+
+def test_returns_do_not_depend_on_the_number_of_workers(blueprint):
+    task_rng = np.random.default_rng(0)
+    tasks = blueprint.env.sample_tasks(5, task_rng)
+    results = []
+    for num_workers in (1, 2, 3):
+        with SerialBackend(blueprint.worker, num_workers) as backend:
+            calls = [
+                (indices, [tasks[i] for i in indices], blueprint.parameters(), 0, 2)
+                for indices in shards(5, num_workers)
+            ]
+            results.append(np.concatenate(backend.map("evaluate", calls), axis=1))
+    np.testing.assert_array_equal(results[1], results[0])
+    np.testing.assert_array_equal(results[2], results[0])
+
+
+def test_returns_are_a_function_of_the_seed(blueprint):
+    first, again, other = small(blueprint), small(blueprint), small(blueprint, seed=2)
+    np.testing.assert_array_equal(first.returns, again.returns)
+    assert not np.isclose(first.returns, other.returns).any()
+
+
+def test_going_further_changes_nothing_of_the_steps_before(blueprint):
+    near, far = small(blueprint, num_steps=1), small(blueprint, num_steps=3)
+    assert near.returns.shape == (2, 6, 3)
+    np.testing.assert_array_equal(far.returns[:2], near.returns)
+
+
+def test_without_an_inner_step_size_parameters_stay():
+    blueprint = draw_up(NAVIGATION.model_copy(update={"fast_lr": 0.0}))
+    vectors = blueprint.worker.build(lambda: None).adapted_parameters(
+        [0, 1], blueprint.env.sample_tasks(2, np.random.default_rng(0)), blueprint.parameters(), 0, 2
+    )
+    assert vectors.shape == (3, 2, len(blueprint.parameters()))
+    np.testing.assert_allclose(vectors, np.broadcast_to(blueprint.parameters(), vectors.shape), atol=1e-7)
+
+
+def test_results_load_without_unpickling(tmp_path, blueprint):
+    evaluation = small(blueprint)
+    save_results(tmp_path / "results.npz", evaluation, [0, 2])
+    with np.load(tmp_path / "results.npz", allow_pickle=False) as results:
+        assert results["task_fields"].tolist() == ["goal[0]", "goal[1]"]
+        np.testing.assert_array_equal(results["tasks"], [task["goal"] for task in evaluation.tasks])
+        np.testing.assert_array_equal(results["train_returns"], evaluation.returns[0])
+        np.testing.assert_array_equal(results["valid_returns"], evaluation.returns[1])
+        np.testing.assert_array_equal(results["returns"], evaluation.returns[[0, 2]])
+        assert results["num_steps"].tolist() == [0, 2]
+    assert [path.name for path in tmp_path.iterdir()] == ["results.npz"]
+
+
+def test_zero_steps_is_before_adaptation(tmp_path, run):
+    assert command(run, tmp_path / "zero.npz", "--num-steps", "0") == 0
+    with np.load(tmp_path / "zero.npz", allow_pickle=False) as results:
+        assert results["num_steps"].tolist() == [0]
+        np.testing.assert_array_equal(results["returns"][0], results["train_returns"])
+        assert not np.array_equal(results["valid_returns"], results["train_returns"])
+
+
+def test_saved_weights_of_a_fresh_policy_are_the_random_policy(tmp_path, run):
+    assert command(run, tmp_path / "saved.npz") == 0
+    assert command(run, tmp_path / "random.npz", "--policy", "random") == 0
+    with np.load(tmp_path / "saved.npz") as saved, np.load(tmp_path / "random.npz") as fresh:
+        np.testing.assert_array_equal(saved["returns"], fresh["returns"])
+
+
+def test_the_table_averages_over_tasks_not_episodes():
+    returns = np.array([[[1.0, 1.0, 1.0, 1.0], [3.0, 3.0, 3.0, 3.0]]])
+    evaluation = Evaluation([{"k": 0}, {"k": 1}], returns, 0)
+    interval = mean_interval(np.array([1.0, 3.0]))
+    assert f"2.00  [{interval.low:.2f}, {interval.high:.2f}]" in summary_lines(evaluation, [0])[1]
+    alone = Evaluation([{"k": 0}], returns[:, :1], 0)
+    assert "needs two tasks" in summary_lines(alone, [0])[1]
+
+
+def test_tasks_that_are_no_numbers_become_text():
+    table, fields = task_table([{"map": "small", "size": 1}, {"map": "large", "size": 2}])
+    assert fields == ["map", "size"]
+    assert table.tolist() == [["small", "1"], ["large", "2"]]
+
+
+def test_interval_of_an_unlimited_value_is_nan_without_a_warning():
+    assert np.isnan(mean_interval(np.array([1.0, np.inf])).low)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--num-steps", "1", "-1"], r"--num-steps: got \[1, -1\], expected numbers >= 0"),
+        (["--num-batches", "0"], "--num-batches: got 0, expected at least 1"),
+        (["--meta-batch-size", "0"], "--meta-batch-size: got 0, expected at least 1"),
+        (["--num-workers", "0"], "--num-workers: got 0, expected at least 1"),
+        (["--seed", "-1"], "--seed: got -1, expected at least 0"),
+        (["--policy", "nowhere.th"], "no such file: 'nowhere.th'"),
+        (["--config", "nowhere.yaml"], "config: no such file"),
+        (["--output", "results.txt"], r"--output: got 'results.txt', expected a file that ends in .npz"),
+        (["--render", "film.avi"], r"--render: got 'film.avi', expected a file that ends in .gif or .mp4"),
+    ],
+)
+def test_bad_flags_cost_one_line_and_code_2(tmp_path, run, capfd, flags, words):
+    assert command(run, tmp_path / "results.npz", *flags) == 2
+    error = capfd.readouterr().err
+    assert error.count("\n") == 1
+    assert re.search(words, error)
+
+
+def test_an_output_below_a_file_or_in_place_of_a_folder_is_refused(tmp_path, run, capfd):
+    assert command(run, run.policy_path / "results.npz") == 2
+    assert "--output: cannot write" in capfd.readouterr().err
+    (tmp_path / "folder.npz").mkdir()
+    assert command(run, tmp_path / "folder.npz") == 2
+    assert "is a folder, expected a file" in capfd.readouterr().err
+
+
+def test_a_damaged_policy_is_refused(run, blueprint):
+    run.policy_path.write_bytes(run.policy_path.read_bytes()[:200])
+    with pytest.raises(RunFolderError, match=r"cannot load .*policy.th.*damaged"):
+        load_parameters(blueprint, run.policy_path)
+
+
+def test_another_configuration_s_policy_is_refused(run):
+    other = draw_up(NAVIGATION.model_copy(update={"hidden_sizes": (9,)}))
+    with pytest.raises(RunFolderError, match=r"layer1.weight is \(8, 2\), expected \(9, 2\)"):
+        load_parameters(other, run.policy_path)
+
+
+def test_an_environment_without_pictures_is_refused_before_the_work(tmp_path, capfd):
+    flags = ["--config", str(tmp_path / "bandit.yaml"), "--policy", "random", "--output", str(tmp_path / "r.npz")]
+    (tmp_path / "bandit.yaml").write_text("env-name: Bandit-K5-v0\n")
+    assert cli.test_command([*flags, "--render", str(tmp_path / "film.gif")]) == 2
+    assert "--render: Bandit-K5-v0 cannot be rendered" in capfd.readouterr().err
+    assert not (tmp_path / "r.npz").exists()

@@ -1,0 +1,98 @@
+"""Figures show the numbers they are given and say what their bands mean."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from maml_rl.analysis import mean_interval, plot_adaptation, plot_training_curve
+
+
+@pytest.fixture
+def ax():
+    return Figure().subplots()
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def test_a_single_run_is_drawn_as_it_is_and_without_a_band(ax):
+    steps, before, after = np.array([10, 20, 30]), np.array([0.0, 1.0, 0.0]), np.array([1.0, 2.0, 4.0])
+    plot_training_curve(ax, steps, before, after, num_steps=2)
+    np.testing.assert_array_equal([line.get_ydata() for line in ax.lines], [before, after])
+    assert not ax.collections
+    assert texts(ax) == []
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["before", "after 2 gradient steps"]
+
+
+def test_several_seeds_are_drawn_as_mean_and_interval_over_seeds(ax):
+    returns = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 8.0]])
+    plot_training_curve(ax, np.array([1, 2]), returns, returns + 1)
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [2.0, 4.0])
+    interval = mean_interval(returns.T)
+    edges = ax.collections[0].get_paths()[0].vertices
+    assert edges[:, 1].min() == pytest.approx(interval.low.min())
+    assert edges[:, 1].max() == pytest.approx(interval.high.max())
+    assert texts(ax) == ["band: 95% interval of the mean over 3 seeds"]
+
+
+def test_adaptation_is_drawn_in_the_order_of_steps_with_its_band_explained(ax):
+    mean = np.array([3.0, 1.0, 2.0])
+    plot_adaptation(ax, np.array([2, 0, 1]), mean, mean - 0.5, mean + 0.5)
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[0, 1], [1, 2], [2, 3]])
+    assert texts(ax) == ["band: 95% interval of the mean over tasks"]
+    assert ax.get_xticks().tolist() == [0, 1, 2]
+
+
+def test_two_agents_share_axes_in_two_colours_and_one_explanation(ax):
+    steps, mean = np.array([0, 1]), np.array([0.0, 1.0])
+    for name in ("one", "other"):
+        plot_adaptation(ax, steps, mean, mean - 1, mean + 1, label=name, band="range over 2 tasks")
+    assert ax.lines[0].get_color() != ax.lines[1].get_color()
+    assert texts(ax) == ["band: range over 2 tasks"]
+    assert len(ax.get_legend().get_texts()) == 2
+
+
+def test_axes_carry_units(ax):
+    plot_training_curve(ax, np.array([1]), np.array([0.0]), np.array([1.0]))
+    assert ax.get_xlabel() == "environment steps of meta-training"
+    assert ax.get_ylabel() == "return of an episode (sum of rewards)"
+
+
+def test_lengths_that_differ_are_refused(ax):
+    with pytest.raises(ValueError, match=r"returns_before, returns_after: got shapes \(2,\), \(3,\)"):
+        plot_training_curve(ax, np.arange(3), np.zeros(2), np.zeros(3))
+    with pytest.raises(ValueError, match=r"num_steps, mean, low, high: got shapes"):
+        plot_adaptation(ax, np.arange(2), np.zeros(2), np.zeros(2), np.zeros(3))
+
+
+def test_plotting_opens_no_global_figure(ax):
+    plot_adaptation(ax, np.arange(2), np.zeros(2), np.zeros(2), np.ones(2))
+    assert matplotlib.pyplot.get_fignums() == []
+
+
+def test_interval_has_its_closed_form_for_two_units():
+    interval = mean_interval(np.array([-1.0, 1.0]))
+    half_width = np.tan(np.pi * 0.95 / 2)  # Student's t with one degree of freedom is Cauchy's distribution
+    assert [interval.low, interval.mean, interval.high] == pytest.approx([-half_width, 0.0, half_width])
+
+
+def test_interval_of_a_single_unit_is_unknown():
+    interval = mean_interval(np.array([[3.0]]))
+    assert interval.mean.tolist() == [3.0]
+    assert np.isnan([interval.low, interval.high]).all()
+
+
+def test_interval_covers_the_true_mean_as_often_as_it_says():
+    samples = np.random.default_rng(0).normal(2.0, 3.0, size=(4000, 5))
+    interval = mean_interval(samples, confidence=0.8)
+    assert ((interval.low < 2.0) & (interval.high > 2.0)).mean() == pytest.approx(0.8, abs=0.02)
+
+
+@pytest.mark.parametrize(("values", "confidence"), [(np.zeros((2, 0)), 0.9), (np.zeros(3), 1.0), (np.zeros(3), 0.0)])
+def test_no_units_and_no_probability_are_refused(values, confidence):
+    with pytest.raises(ValueError, match=r"values: got shape|confidence: got"):
+        mean_interval(values, confidence=confidence)

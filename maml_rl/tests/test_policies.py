@@ -1,0 +1,200 @@
+"""Names, arithmetic and initial values of policies; files of old ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from maml_rl.policies import CategoricalMLPPolicy, NormalMLPPolicy, PolicySpec, make_policy
+from maml_rl.policies.policy import NONLINEARITIES
+from maml_rl.run_folder import RunFolderError, load_policy
+from maml_rl.tests.builders import POLICY_SPECS, spec_id, tiny_data, tiny_policy
+
+every_policy = pytest.mark.parametrize("spec", POLICY_SPECS, ids=spec_id)
+MODULES = {
+    "tanh": nn.Tanh(),
+    "relu": nn.ReLU(),
+    "elu": nn.ELU(),
+    "gelu": nn.GELU(),
+    "silu": nn.SiLU(),
+    "sigmoid": nn.Sigmoid(),
+}
+
+
+def test_parameter_names_are_those_of_pytorch_maml_rl():
+    layers = ["layer1.weight", "layer1.bias", "layer2.weight", "layer2.bias"]
+    normal, categorical = NormalMLPPolicy(3, 2, (4, 5)), CategoricalMLPPolicy(3, 2, (4, 5))
+    assert set(normal.state_dict()) == {*layers, "mu.weight", "mu.bias", "sigma"}
+    assert set(categorical.state_dict()) == {*layers, "layer3.weight", "layer3.bias"}
+    assert {k: tuple(v.shape) for k, v in normal.params().items() if k != "layer1.weight"} == {
+        "layer1.bias": (4,),
+        "layer2.weight": (5, 4),
+        "layer2.bias": (5,),
+        "mu.weight": (2, 5),
+        "mu.bias": (2,),
+        "sigma": (2,),
+    }
+    assert tuple(categorical.params()["layer3.weight"].shape) == (2, 5)
+
+
+@pytest.mark.usefixtures("float64")
+@every_policy
+def test_unrolling_is_stepping_again_and_again(spec):
+    policy, params = tiny_policy(spec)
+    observations = tiny_data(spec, 1, num_tasks=1).observations[0]  # (T, B, O)
+    mask = torch.ones(observations.shape[:2])
+    state = policy.initial_state((observations.shape[1],))
+    steps = []
+    for observation in observations:
+        distribution, state = policy.step(params, observation, state)
+        steps.append(distribution)
+    unrolled = policy.unroll(params, observations, mask, policy.initial_state((observations.shape[1],)))
+    for part, expected in zip(unrolled, zip(*steps, strict=True), strict=True):
+        assert_close(part, torch.stack(expected))
+
+
+@pytest.mark.usefixtures("float64")
+@every_policy
+def test_vmapped_steps_are_steps_of_every_task_by_itself(spec):
+    policies = [tiny_policy(spec, seed) for seed in (1, 2)]
+    policy = policies[0][0]
+    stacked = {name: torch.stack([params[name] for _, params in policies]) for name in policies[0][1]}
+    observations = tiny_data(spec, 1).observations[:, 0]  # (M, B, O)
+    batched, state = torch.func.vmap(policy.step)(stacked, observations, policy.initial_state((2, 3)))
+    torch.func.vmap(policy.step)(stacked, observations, state)
+    for task, (_, params) in enumerate(policies):
+        alone, _ = policy.step(params, observations[task], policy.initial_state((3,)))
+        for part, expected in zip(batched, alone, strict=True):
+            assert_close(part[task], expected)
+
+
+@every_policy
+def test_the_state_of_an_episode_begins_with_the_batch_shape(spec):
+    policy, _ = tiny_policy(spec)
+    assert all(part.shape[:2] == (2, 3) for part in policy.initial_state((2, 3)))
+
+
+@every_policy
+def test_a_policy_computes_with_the_parameters_it_is_given_only(spec):
+    policy, params = tiny_policy(spec)
+    observation = torch.ones(4, spec.input_size)
+    before, _ = policy.step(params, observation, policy.initial_state((4,)))
+    with torch.no_grad():
+        for value in policy.parameters():
+            value.fill_(float("nan"))
+    after, _ = policy.step(params, observation, policy.initial_state((4,)))
+    for part, expected in zip(after, before, strict=True):
+        assert_close(part, expected, rtol=0, atol=0)
+
+
+@every_policy
+def test_initial_weights_depend_on_the_generator_only(spec):
+    def initial(seed):
+        policy = make_policy(spec)
+        before = torch.get_rng_state()
+        policy.initialise(np.random.default_rng(seed))
+        assert torch.equal(torch.get_rng_state(), before)
+        return policy.params()
+
+    first, again, other = initial(1), initial(1), initial(2)
+    assert_close(again, first, rtol=0, atol=0)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+@every_policy
+def test_initial_weights_are_xavier_uniform_and_biases_zero(spec):
+    policy = make_policy(replace(spec, input_size=40, hidden_sizes=(50,)))
+    policy.initialise(np.random.default_rng(0))
+    for module in policy.modules():
+        if isinstance(module, nn.Linear):
+            assert not module.bias.any()
+            bound = (6.0 / sum(module.weight.shape)) ** 0.5
+            assert 0.9 * bound < module.weight.abs().max() <= bound
+    if "sigma" in policy.params():
+        assert not policy.params()["sigma"].any()
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("continuous", [True, False])
+@pytest.mark.parametrize("hidden_sizes", [(), (4,), (4, 5, 6)])
+@pytest.mark.parametrize("nonlinearity", sorted(NONLINEARITIES))
+def test_the_mlp_is_torchs_sequential(continuous, hidden_sizes, nonlinearity):
+    policy, params = tiny_policy(PolicySpec("mlp", 3, 2, continuous, hidden_sizes, nonlinearity))
+    sizes = (3, *hidden_sizes, 2)
+    names = [f"layer{i}" for i in range(1, len(sizes))]
+    if continuous:
+        names[-1] = "mu"
+    layers: list[nn.Module] = []
+    for index, name in enumerate(names):
+        layer = nn.Linear(sizes[index], sizes[index + 1])
+        layer.load_state_dict({key: params[f"{name}.{key}"] for key in ("weight", "bias")})
+        layers += [layer, MODULES[nonlinearity]]
+    expected = nn.Sequential(*layers[:-1])
+    observations = torch.from_numpy(np.random.default_rng(1).normal(size=(6, 3)))
+    distribution, _ = policy.step(params, observations)
+    assert_close(distribution[0], expected(observations).detach())
+
+
+def test_the_deviation_has_a_lower_bound():
+    policy = NormalMLPPolicy(3, 2, (), min_std=0.1)
+    params = {**policy.params(), "sigma": torch.tensor([-20.0, 1.0])}
+    distribution, _ = policy.step(params, torch.zeros(5, 3))
+    assert_close(distribution.log_scale[0].exp(), torch.tensor([0.1, np.e]), check_dtype=False)
+
+
+def test_an_unknown_policy_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"policy: got 'mpl', expected one of \[.*'mlp'"):
+        make_policy(replace(POLICY_SPECS[0], name="mpl"))
+
+
+class OldNormalPolicy(nn.Module):
+    """The shape of a network that pytorch-maml-rl saved."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer1 = nn.Linear(3, 4)
+        self.mu = nn.Linear(4, 2)
+        self.sigma = nn.Parameter(torch.zeros(2))
+
+
+class OldCategoricalPolicy(nn.Module):
+    """The shape of a network that pytorch-maml-rl saved."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer1 = nn.Linear(3, 4)
+        self.layer2 = nn.Linear(4, 2)
+
+
+@pytest.mark.parametrize("continuous", [True, False])
+def test_an_old_policy_file_loads(continuous, tmp_path):
+    old = OldNormalPolicy() if continuous else OldCategoricalPolicy()
+    torch.save(old.state_dict(), tmp_path / "policy.th")
+    policy = make_policy(PolicySpec("mlp", 3, 2, continuous, (4,), "tanh"))
+    assert_close(load_policy(tmp_path / "policy.th", policy.params()), dict(old.state_dict()), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda state: state.pop("sigma"), r"sigma is nothing, expected \(2,\)"),
+        (lambda state: state.update(sigma=torch.zeros(3)), r"sigma is \(3,\), expected \(2,\)"),
+        (lambda state: state.update(sigma=torch.tensor([0.0, np.nan])), "holds NaN or infinity"),
+        (lambda state: state.update(more=torch.zeros(1)), "unexpected parameter 'more'"),
+        (lambda state: state.update({"more": 1, 3: 1}), "unexpected parameter"),
+    ],
+    ids=["missing", "other shape", "NaN", "extra", "foreign"],
+)
+def test_a_policy_file_of_another_network_is_refused_in_one_line(damage, words, tmp_path):
+    state = dict(OldNormalPolicy().state_dict())
+    damage(state)
+    torch.save(state, tmp_path / "policy.th")
+    like = make_policy(PolicySpec("mlp", 3, 2, True, (4,), "tanh")).params()
+    with pytest.raises(RunFolderError, match=words) as caught:
+        load_policy(tmp_path / "policy.th", like)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,216 @@
+"""Episodes are a function of (seed, iteration, task) and parameters, however tasks are dealt to shards."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from maml_rl.adaptation import expand
+from maml_rl.config import Config
+from maml_rl.envs import make_meta_env
+from maml_rl.episode import Episodes, thin
+from maml_rl.experiment import draw_up
+from maml_rl.metalearners.maml_trpo import shards
+from maml_rl.objectives import linearised_curvature
+from maml_rl.samplers import MAMLWorker
+from maml_rl.samplers.rollout import Streams, play_episodes
+from maml_rl.tests.builders import tiny_config
+from maml_rl.utils.random import Purpose, generator
+from maml_rl.utils.vectors import flatten
+
+CONFIGS = [
+    tiny_config("2DNavigation-v0"),
+    tiny_config("Bandit-K5-v0"),
+    tiny_config("GaussianBandit-K5-v0"),
+    tiny_config("TabularMDP-v0"),
+    tiny_config("TabularMDP-v0", env_kwargs={"one_hot": True, "num_states": 4}),
+    tiny_config("HalfCheetahDir-v2", env_kwargs={"max_episode_steps": 20}, meta_batch_size=3, fast_batch_size=2),
+]
+every_family = pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.env_name)
+
+
+def sampled(config: Config):
+    """Blueprint and tasks of iteration 0."""
+    if config.env_name.startswith("HalfCheetah"):
+        pytest.importorskip("mujoco")
+    blueprint = draw_up(config)
+    rng = generator(config.seed, Purpose.TASKS)
+    return blueprint, blueprint.env.sample_tasks(config.meta_batch_size, rng)
+
+
+def play(blueprint, tasks, indices, iteration=0):
+    """Episodes of some tasks of the meta-batch, before adaptation."""
+    config = blueprint.config
+    params = expand(blueprint.policy.params(), len(indices))
+    streams = [
+        [generator(config.seed, purpose, iteration=iteration, task=i) for i in indices]
+        for purpose in (Purpose.ENVIRONMENT, Purpose.ACTIONS)
+    ]
+    env = make_meta_env(config.env_name, len(indices) * config.fast_batch_size, config.env_kwargs)
+    return play_episodes(env, blueprint.policy, params, [tasks[i] for i in indices], Streams(*streams))
+
+
+def assert_same(first: Episodes, second: Episodes):
+    """Bit for bit."""
+    for field in fields(Episodes):
+        assert torch.equal(getattr(first, field.name), getattr(second, field.name)), field.name
+
+
+@every_family
+def test_episodes_repeat_and_differ_between_iterations(config):
+    blueprint, tasks = sampled(config)
+    indices = list(range(len(tasks)))
+    first = play(blueprint, tasks, indices)
+    assert_same(first, play(blueprint, tasks, indices))
+    assert not torch.equal(first.actions, play(blueprint, tasks, indices, iteration=1).actions)
+
+
+@every_family
+@pytest.mark.parametrize("num_shards", [2, 3])
+def test_episodes_are_the_same_for_any_split_into_shards(config, num_shards):
+    blueprint, tasks = sampled(config)
+    together = play(blueprint, tasks, list(range(len(tasks))))
+    for indices in shards(len(tasks), num_shards):
+        alone = play(blueprint, tasks, indices)
+        length = alone.mask.shape[1]
+        for field in fields(Episodes):
+            part = getattr(together, field.name)[indices]
+            assert torch.equal(getattr(alone, field.name), part[:, :length]), field.name
+            assert not part[:, length:].any()
+
+
+@every_family
+def test_finished_episodes_are_masked_and_padded_with_zeros(config):
+    blueprint, tasks = sampled(config)
+    episodes = play(blueprint, tasks, list(range(len(tasks))))
+    padding = episodes.mask == 0
+    for values in (episodes.observations, episodes.actions, episodes.rewards, episodes.advantages):
+        assert not values[padding].any()
+    assert (episodes.mask[:, 1:] <= episodes.mask[:, :-1]).all()
+    assert (episodes.mask[:, 0] == 1).all()
+    assert episodes.mask[:, -1].any()
+
+
+@every_family
+def test_recorded_actions_replay_to_the_recorded_rewards(config):
+    blueprint, tasks = sampled(config)
+    indices = list(range(len(tasks)))
+    episodes = play(blueprint, tasks, indices)
+    env = make_meta_env(config.env_name, len(tasks) * config.fast_batch_size, config.env_kwargs)
+    env.set_tasks(tasks)
+    rngs = [generator(config.seed, Purpose.ENVIRONMENT, task=i) for i in indices]
+    observations, _ = env.reset(options={"rngs": rngs})
+    lengths = np.zeros(env.num_envs)
+    for step in range(episodes.mask.shape[1]):
+        active = ~env.finished
+        recorded = [part[:, step].flatten(0, 1).numpy() for part in (episodes.observations, episodes.actions)]
+        np.testing.assert_array_equal(active, episodes.mask[:, step].flatten().numpy() == 1)
+        np.testing.assert_array_equal(observations.reshape(env.num_envs, -1)[active], recorded[0][active])
+        observations, rewards, _, _, _ = env.step(recorded[1])
+        np.testing.assert_array_equal(rewards.astype(np.float32), episodes.rewards[:, step].flatten().numpy())
+        lengths += active
+    assert env.finished.all()
+    np.testing.assert_array_equal(episodes.mask.sum(1).flatten().numpy(), lengths)
+    assert episodes.num_steps == lengths.sum()
+
+
+def test_episodes_of_unequal_length_occur_here():
+    # Goals on the way make some episodes end early: the padding above is no empty case.
+    blueprint, _ = sampled(CONFIGS[0])
+    tasks = [{"goal": np.array([0.05, 0.05])}, {"goal": np.array([0.1, 0.0])}, {"goal": np.array([5.0, 5.0])}]
+    episodes = play(blueprint, tasks * 4, list(range(12)))
+    lengths = episodes.mask.sum(1)
+    assert 1 <= lengths.min() < lengths.max() == 15
+
+
+def test_a_heartbeat_is_given_every_step():
+    blueprint, _ = sampled(CONFIGS[0])
+    beats = []
+    env = make_meta_env("2DNavigation-v0", 2, {"max_episode_steps": 15})
+    streams = Streams(*([generator(0, purpose)] for purpose in (Purpose.ENVIRONMENT, Purpose.ACTIONS)))
+    params = expand(blueprint.policy.params(), 1)
+    episodes = play_episodes(
+        env, blueprint.policy, params, [{"goal": np.full(2, 9.0)}], streams, heartbeat=lambda: beats.append(1)
+    )
+    assert len(beats) == episodes.mask.shape[1] == 15
+
+
+@pytest.fixture(scope="module")
+def collected():
+    """Make workers of 2DNavigation that have collected; a function of their settings."""
+
+    def make(**changes):
+        config = tiny_config("2DNavigation-v0", num_steps=2, env_kwargs={"max_episode_steps": 8})
+        blueprint, tasks = sampled(config)
+        worker = MAMLWorker(replace(blueprint.worker, **changes), lambda: None)
+        indices = list(range(len(tasks)))
+        report = worker.collect(indices, tasks, blueprint.parameters(), 0)
+        return worker, blueprint, report
+
+    return make
+
+
+@pytest.mark.parametrize(("hessian_steps", "fisher_steps"), [(None, None), (12, None), (None, 12), (12, 20)])
+def test_a_workers_curvature_is_the_one_of_the_sampled_steps(collected, hessian_steps, fisher_steps):
+    worker, blueprint, _ = collected(hessian_steps=hessian_steps, fisher_steps=fisher_steps)
+    theta = blueprint.parameters()
+    direction = np.random.default_rng(0).normal(size=theta.shape)
+    *train, valid = [episodes.learning_data(slice(None)) for episodes in worker._episodes]
+    product = linearised_curvature(
+        worker.inner,
+        blueprint.policy.params(),
+        [thin(data, hessian_steps) for data in train],
+        thin(valid, fisher_steps),
+        path=worker._paths,
+    )
+    like = {k: torch.from_numpy(v) for k, v in _unflat(direction, blueprint).items()}
+    expected = {k: v.double().sum(0) for k, v in product(like).items()}
+    np.testing.assert_allclose(
+        worker.fisher_vector_product(direction, theta),
+        flatten(expected, blueprint.names),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+def _unflat(vector, blueprint):
+    like = blueprint.policy.params()
+    parts = np.split(vector.astype(np.float32), np.cumsum([like[name].numel() for name in blueprint.names])[:-1])
+    return {name: part.reshape(tuple(like[name].shape)) for name, part in zip(blueprint.names, parts, strict=True)}
+
+
+def test_a_workers_sums_do_not_depend_on_the_size_of_its_chunks(collected, monkeypatch):
+    results = []
+    for rows in (8192, 1, 70):
+        monkeypatch.setattr("maml_rl.samplers.maml_worker._CHUNK_ROWS", rows)
+        worker, blueprint, _ = collected()
+        theta = blueprint.parameters()
+        loss, gradient = worker.surrogate_gradient(theta)
+        product = worker.fisher_vector_product(gradient, theta)
+        results.append((len(worker._chunks), loss, gradient, product, worker.surrogate(theta + 0.01 * gradient)))
+    assert [result[0] for result in results] == [1, 5, 3]
+    for result in results[1:]:
+        for part, expected in zip(result[1:], results[0][1:], strict=True):
+            np.testing.assert_allclose(part, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_workers_report_is_about_its_episodes(collected):
+    worker, blueprint, report = collected()
+    before, between, after = worker._episodes
+    assert_close(torch.from_numpy(report.returns_before), before.rewards.sum(1))
+    assert_close(torch.from_numpy(report.returns_after), after.rewards.sum(1))
+    assert report.env_steps == sum(int(e.mask.sum()) for e in (before, between, after))
+    assert report.finite
+    assert blueprint.config.num_steps == 2
+
+
+def test_evaluation_plays_other_episodes_than_training(collected):
+    worker, blueprint, report = collected()
+    _, tasks = sampled(blueprint.config)
+    returns = worker.evaluate(range(5), tasks, blueprint.parameters(), 0, 2)
+    assert returns.shape == (3, 5, 4)
+    assert not np.array_equal(returns[0], report.returns_before)

@@ -1,0 +1,215 @@
+"""A run is a function of its configuration: workers, interruptions and bad numbers do not change it."""
+
+from __future__ import annotations
+
+import csv
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from maml_rl.cli import train_command
+from maml_rl.experiment import TrainingError, draw_up, train
+from maml_rl.metalearners import MAMLTRPO
+from maml_rl.run_folder import RunFolder, load_policy
+from maml_rl.samplers import MultiprocessBackend, SerialBackend
+from maml_rl.tests.builders import NAN_REWARD, tiny_config, write_config
+from maml_rl.utils.random import Purpose, generator
+
+CLOCKS = {"seconds", "sampling_seconds", "learning_seconds"}
+SMALL = [tiny_config("2DNavigation-v0"), tiny_config("Bandit-K5-v0", fast_batch_size=10, fast_lr=0.5)]
+
+
+def silent(line):
+    """Show nothing."""
+
+
+def run(config, path, *, num_workers=1, resume=False):
+    """Train and return metrics (without times) and parameters."""
+    folder = RunFolder(path)
+    parameters = train(draw_up(config), num_workers=num_workers, folder=folder, resume=resume, show=silent)
+    np.testing.assert_array_equal(folder.load_checkpoint(len(parameters)).parameters, parameters)
+    return metrics(path), parameters
+
+
+def metrics(path):
+    """Rows of metrics.csv without the times."""
+    with (path / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        return [{k: float(v) for k, v in row.items() if k not in CLOCKS} for row in csv.DictReader(file)]
+
+
+def assert_close_metrics(first, second, tolerance):
+    assert [row.keys() for row in first] == [row.keys() for row in second]
+    for row, other in zip(first, second, strict=True):
+        for name in row:
+            assert row[name] == pytest.approx(other[name], rel=tolerance, abs=tolerance), name
+
+
+@pytest.mark.parametrize("config", SMALL, ids=lambda c: c.env_name)
+def test_the_curve_is_the_same_for_one_two_and_three_workers(config, tmp_path):
+    expected, parameters = run(config, tmp_path / "1")
+    assert [row["iteration"] for row in expected] == [0, 1, 2]
+    assert any(row["step_accepted"] for row in expected)
+    for num_workers in (2, 3):
+        rows, others = run(config, tmp_path / str(num_workers), num_workers=num_workers)
+        assert_close_metrics(rows, expected, 1e-5)
+        np.testing.assert_allclose(others, parameters, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_repeats_bit_for_bit_and_the_seed_matters(tmp_path):
+    first, again = (run(SMALL[0], tmp_path / name) for name in ("first", "again"))
+    assert first[0] == again[0]
+    np.testing.assert_array_equal(first[1], again[1])
+    other = run(SMALL[0].model_copy(update={"seed": 4}), tmp_path / "other")
+    assert not np.array_equal(first[1], other[1])
+
+
+def step_once(blueprint, backend):
+    """One outer step: returns of every episode, parameters before and after."""
+    learner = MAMLTRPO(backend, blueprint.parameters(), blueprint.trust_region())
+    config = blueprint.config
+    tasks = blueprint.env.sample_tasks(config.meta_batch_size, generator(config.seed, Purpose.TASKS))
+    reports = learner.collect(tasks, 0)
+    returns = np.concatenate([[r.returns_before, r.returns_after] for r in reports], axis=1)
+    assert learner.step(tasks, 0).step_accepted
+    return returns, learner.parameters
+
+
+def test_processes_give_bit_for_bit_what_as_many_shards_in_this_process_give():
+    blueprint = draw_up(SMALL[0])
+    with MultiprocessBackend(blueprint.worker, 2) as backend:
+        results = step_once(blueprint, backend)
+    np.testing.assert_equal(results, step_once(blueprint, SerialBackend(blueprint.worker, 2)))
+
+
+def test_half_cheetah_has_the_same_episodes_and_update_for_any_number_of_shards():
+    pytest.importorskip("mujoco")
+    config = tiny_config(
+        "HalfCheetahDir-v2", env_kwargs={"max_episode_steps": 20}, meta_batch_size=3, fast_batch_size=2
+    )
+    blueprint = draw_up(config)
+    returns, parameters = step_once(blueprint, SerialBackend(blueprint.worker, 1))
+    assert np.abs(parameters - blueprint.parameters()).max() > 1e-3
+    for num_workers in (2, 3):
+        others = step_once(blueprint, SerialBackend(blueprint.worker, num_workers))
+        np.testing.assert_array_equal(others[0], returns)
+        np.testing.assert_allclose(others[1], parameters, rtol=0, atol=1e-6)
+
+
+def test_sampled_curvature_does_not_depend_on_the_shard_when_episodes_end_early():
+    # One episode in many ends at once: shards differ in the length of their longest episode.
+    config = tiny_config(
+        "2DNavigation-v0", fast_batch_size=1, hessian_steps=4, fisher_steps=4, env_kwargs={"low": 0.0, "high": 0.08}
+    )
+    blueprint = draw_up(config)
+    tasks = blueprint.env.sample_tasks(config.meta_batch_size, generator(config.seed, Purpose.TASKS))
+    theta = blueprint.parameters()
+    products, lengths = [], set()
+    for num_workers in (1, 5):
+        backend = SerialBackend(blueprint.worker, num_workers)
+        MAMLTRPO(backend, theta, blueprint.trust_region()).collect(tasks, 0)
+        lengths |= {worker._episodes[0].mask.shape[1] for worker in backend._workers}
+        products.append(sum(backend.broadcast("fisher_vector_product", np.ones_like(theta), theta)))
+    assert len(lengths) > 2
+    np.testing.assert_allclose(products[1], products[0], rtol=1e-4, atol=1e-5)
+
+
+class PowerCut(BaseException):
+    """Ends a run at the n-th file operation, halfway through it."""
+
+
+class Saboteur:
+    """Stands in front of everything a run writes with."""
+
+    def __init__(self, monkeypatch, fatal):
+        self.count, self.fatal = 0, fatal
+        monkeypatch.setattr("os.replace", self.around(__import__("os").replace))
+        monkeypatch.setattr("torch.save", self.around(torch.save, lambda content, path: path.write_bytes(b"PK\3")))
+        monkeypatch.setattr("csv.DictWriter.writeheader", self.around(csv.DictWriter.writeheader, self.tear))
+        monkeypatch.setattr("csv.DictWriter.writerow", self.around(csv.DictWriter.writerow, self.tear))
+
+    @staticmethod
+    def tear(writer: Any, *row: Any) -> None:
+        writer.writer.writerow(["torn", "off"])
+
+    def around(self, operation, tear=lambda *arguments: None):
+        def patched(*arguments, **keywords):
+            self.count += 1
+            if self.count == self.fatal:
+                tear(*arguments)
+                raise PowerCut
+            return operation(*arguments, **keywords)
+
+        return patched
+
+
+def test_a_run_interrupted_at_any_file_operation_resumes_bit_for_bit(tmp_path, monkeypatch):
+    config = tiny_config("Bandit-K5-v0", num_batches=2, meta_batch_size=3)
+    with monkeypatch.context() as patch:
+        nobody = Saboteur(patch, fatal=0)
+        expected = run(config, tmp_path / "whole")
+    assert nobody.count >= 10
+    text = (tmp_path / "whole" / "policy.th").stat().st_size
+    for fatal in range(1, nobody.count + 1):
+        path = tmp_path / str(fatal)
+        with monkeypatch.context() as patch:
+            Saboteur(patch, fatal)
+            with pytest.raises(PowerCut):
+                run(config, path)
+        rows, parameters = run(config, path, resume=(path / "config.json").exists())
+        assert rows == expected[0], fatal
+        np.testing.assert_array_equal(parameters, expected[1])
+        assert (path / "policy.th").stat().st_size == text
+        assert not list(path.glob(".*")), fatal
+
+
+def test_a_metrics_file_that_ends_in_half_a_header_is_started_anew(tmp_path):
+    config = tiny_config("Bandit-K5-v0", num_batches=1)
+    expected, _ = run(config, tmp_path / "whole")
+    RunFolder(tmp_path / "torn").create(config)
+    (tmp_path / "torn" / "metrics.csv").write_text("iteration,env_st", encoding="utf-8")
+    assert run(config, tmp_path / "torn", resume=True)[0] == expected
+
+
+def test_more_iterations_continue_a_finished_run(tmp_path):
+    config = tiny_config("Bandit-K5-v0")
+    expected = run(config, tmp_path / "whole")
+    run(config.model_copy(update={"num_batches": 1}), tmp_path / "part")
+    rows, parameters = run(config, tmp_path / "part", resume=True)
+    assert rows == expected[0]
+    np.testing.assert_array_equal(parameters, expected[1])
+    assert run(config, tmp_path / "part", resume=True)[0] == rows
+    assert b"\r" not in (tmp_path / "part" / "metrics.csv").read_bytes()
+
+
+def test_env_steps_add_up(tmp_path):
+    rows, _ = run(tiny_config("Bandit-K5-v0", meta_batch_size=3, fast_batch_size=7), tmp_path)
+    assert [row["env_steps"] for row in rows] == [42, 84, 126]
+
+
+def test_rewards_that_are_no_numbers_move_nothing_and_three_in_a_row_stop_the_run(tmp_path, capfd):
+    config = tiny_config(NAN_REWARD, env_kwargs={"healthy_resets": 4}, num_batches=9)
+    with pytest.raises(TrainingError, match="3 iterations in a row gave NaN or infinity, the last one iteration 4"):
+        run(config, tmp_path / "nan")
+    rows = metrics(tmp_path / "nan")
+    assert [row["finite"] for row in rows] == [1, 1, 0, 0, 0]
+    assert [row["step_accepted"] for row in rows][2:] == [0, 0, 0]
+    blueprint = draw_up(config)
+    healthy = run(config.model_copy(update={"num_batches": 2}), tmp_path / "healthy")[1]
+    assert any(row["step_accepted"] for row in rows)
+    checkpoint = RunFolder(tmp_path / "nan").load_checkpoint(len(healthy))
+    np.testing.assert_array_equal(checkpoint.parameters, healthy)
+    assert checkpoint.iteration == 5
+    load_policy(tmp_path / "nan" / "policy.th", blueprint.policy.params())
+    warnings = capfd.readouterr().err.splitlines()
+    assert warnings == [f"iteration {i}: NaN or infinity, step refused, parameters kept" for i in (2, 3, 4)]
+
+
+def test_a_run_that_cannot_go_on_ends_with_one_line_and_exit_code_one(tmp_path, capfd):
+    config = tiny_config(NAN_REWARD, env_kwargs={"healthy_resets": 0}, num_batches=9)
+    path = write_config(tmp_path / "config.json", config)
+    assert train_command(["--config", str(path), "--num-workers", "1"]) == 1
+    *warnings, error = capfd.readouterr().err.splitlines()
+    assert len(warnings) == 3
+    assert error.startswith("error: 3 iterations in a row gave NaN or infinity")

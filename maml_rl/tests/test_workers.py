@@ -1,0 +1,163 @@
+"""Workers that die, hang or raise: the run goes on as if nothing had happened, or says what did."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from maml_rl.experiment import draw_up
+from maml_rl.metalearners.maml_trpo import shards
+from maml_rl.samplers import MultiprocessBackend, SerialBackend, WorkerError, start_workers
+from maml_rl.samplers.backend import Journal
+from maml_rl.tests.builders import FUSED, CounterSpec, is_running, tiny_config, wait_until
+from maml_rl.utils.random import Purpose, generator
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def fuse(tmp_path):
+    """A file that a worker burns when trouble strikes, so that it strikes once."""
+    path = tmp_path / "fuse"
+    path.touch()
+    return str(path)
+
+
+def counted(backend, between=lambda backend: None):
+    """Totals after some calls, with something happening in between."""
+    backend.map("begin", [([1, 2],), ([3, 4],)])
+    backend.broadcast("add", 10)
+    between(backend)
+    sums = backend.map("add", [(100,), (200,)])
+    return sums, [total for total, _ in backend.broadcast("read")]
+
+
+def test_a_killed_worker_is_replaced_and_no_process_is_left_behind():
+    expected = counted(SerialBackend(CounterSpec(), 2))
+    seen = []
+
+    def kill_one(backend):
+        seen.extend(backend.process_ids)
+        os.kill(backend.process_ids[0], signal.SIGKILL)
+
+    with MultiprocessBackend(CounterSpec(), 2) as backend:
+        assert counted(backend, kill_one) == expected
+        assert backend.num_restarts == 1
+        seen.extend(backend.process_ids)
+        assert len(set(seen)) == 3
+    assert not any(is_running(process_id) for process_id in seen)
+    backend.close()
+
+
+def test_a_worker_that_dies_in_a_call_is_replaced(fuse):
+    with MultiprocessBackend(CounterSpec("die", fuse), 2) as backend:
+        assert counted(backend) == counted(SerialBackend(CounterSpec(), 2))
+        assert backend.num_restarts == 1
+
+
+def test_a_worker_that_hangs_is_replaced_after_the_timeout(fuse):
+    # The timeout is shorter than the start of a process: importing libraries is no hang.
+    with MultiprocessBackend(CounterSpec("hang", fuse), 1, timeout_seconds=0.8) as backend:
+        backend.broadcast("begin", [1, 2])
+        assert backend.num_restarts == 0
+        start = time.monotonic()
+        assert backend.broadcast("add", 5) == [8]
+        assert 0.8 < time.monotonic() - start < 30
+        assert backend.num_restarts == 1
+        backend.broadcast("work", 1.5)
+        assert backend.num_restarts == 1
+
+
+def test_a_worker_that_always_dies_ends_the_run_with_tasks_and_seed(monkeypatch):
+    monkeypatch.setattr("maml_rl.samplers.multiprocess._MAX_LOSSES", 1)
+    words = r"worker 0 died or hung 2 times in add \(seed 7, tasks \[1, 2\]\); last exit code -9"
+    with MultiprocessBackend(CounterSpec("die"), 1) as backend:
+        backend.broadcast("begin", [1, 2])
+        with pytest.raises(WorkerError, match=words) as caught:
+            backend.broadcast("add", 1)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("backend_class", [SerialBackend, MultiprocessBackend])
+def test_a_worker_that_raises_ends_the_run_with_traceback_tasks_and_seed(backend_class):
+    with backend_class(CounterSpec("raise"), 1) as backend:
+        backend.broadcast("begin", [1, 2])
+        with pytest.raises(WorkerError, match=r"worker 0 raised in add \(seed 7, tasks \[1, 2\]\)") as caught:
+            backend.broadcast("add", 1)
+    assert "Traceback" in str(caught.value)
+    assert "ArithmeticError: seven is no number here" in str(caught.value)
+
+
+def test_a_journal_holds_what_a_successor_must_do_again():
+    journal = Journal(CounterSpec())
+    for method, argument in (("begin", [1]), ("add", 1), ("read", 0), ("begin", [2]), ("add", 3), ("work", 0)):
+        journal.record(method, (argument,))
+    assert journal.calls == [("begin", ([2],)), ("add", (3,))]
+    assert journal.before("add") == journal.before("read") == journal.calls
+    assert journal.before("begin") == []
+    assert journal.describe("add", (1,)) == "seed 7, tasks [2]"
+    assert journal.describe("begin", ([9],)) == "seed 7, tasks [9]"
+
+
+def everything(backend, blueprint, tasks, between=lambda backend: None):
+    """Results of all calls of one iteration."""
+    theta = blueprint.parameters()
+    calls = [(part, [tasks[i] for i in part], theta, 0) for part in shards(len(tasks), 2)]
+    results = list(backend.map("collect", calls))
+    results += backend.broadcast("surrogate_gradient", theta)
+    between(backend)
+    results += backend.broadcast("fisher_vector_product", np.ones_like(theta), theta)
+    results += backend.broadcast("surrogate", theta + 0.01)
+    return [vars(result) if hasattr(result, "returns_before") else result for result in results]
+
+
+def test_maml_workers_killed_in_an_episode_and_between_calls_change_nothing(fuse):
+    blueprint = draw_up(tiny_config(FUSED, env_kwargs={"fuse": fuse + "-absent"}))
+    tasks = blueprint.env.sample_tasks(4, generator(0, Purpose.TASKS))
+    expected = everything(SerialBackend(blueprint.worker, 2), blueprint, tasks)
+
+    def kill_one(backend):
+        assert backend.num_restarts == 1
+        os.kill(backend.process_ids[1], signal.SIGKILL)
+
+    blueprint = draw_up(tiny_config(FUSED, env_kwargs={"fuse": fuse}))
+    with MultiprocessBackend(blueprint.worker, 2) as backend:
+        results = everything(backend, blueprint, tasks, kill_one)
+        assert backend.num_restarts == 2
+    assert not Path(fuse).exists()
+    np.testing.assert_equal(results, expected)
+
+
+def test_errors_of_a_maml_worker_name_its_tasks_iteration_and_seed():
+    blueprint = draw_up(tiny_config(seed=11))
+    with start_workers(blueprint.worker, 1) as backend, pytest.raises(WorkerError) as caught:
+        backend.map("collect", [([2, 3], [{"goal": np.zeros(3)}] * 2, blueprint.parameters(), 6)])
+    assert "seed 11, iteration 6, tasks [2, 3]" in str(caught.value)
+    assert "task['goal']" in str(caught.value)
+
+
+SCRIPT = """
+from maml_rl.samplers import MultiprocessBackend
+from maml_rl.tests.builders import CounterSpec
+backend = MultiprocessBackend(CounterSpec(), 2)
+print(*[pid for _, pid in backend.broadcast("read")], flush=True)
+backend.map("work", [(0.0,), (60.0,)])
+"""
+
+
+def test_workers_idle_or_busy_follow_a_killed_parent():
+    with subprocess.Popen([sys.executable, "-c", SCRIPT], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        workers = [int(word) for word in parent.stdout.readline().split()]
+        assert len(workers) == 2
+        assert all(is_running(worker) for worker in workers)
+        time.sleep(0.2)
+        parent.kill()
+    assert wait_until(lambda: not any(is_running(worker) for worker in workers), seconds=10)

@@ -1,0 +1,275 @@
+"""Film an agent before and after it adapts to each of a few tasks."""
+
+from __future__ import annotations
+
+import ctypes.util
+import importlib.util
+import os
+import platform
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from maml_rl.adaptation import InnerLoop, expand
+from maml_rl.envs import MetaVectorEnv, Task, make_meta_env
+from maml_rl.experiment import Blueprint
+from maml_rl.policies import Params
+from maml_rl.samplers.rollout import Streams, play_episodes
+from maml_rl.utils.files import write_atomically
+from maml_rl.utils.random import Purpose, generator
+from maml_rl.utils.vectors import unflatten
+
+ENDINGS = (".gif", ".mp4")
+NO_SCREEN_CURE = (
+    "without a screen MuJoCo draws with libEGL (apt-get install libegl1) "
+    "or with MUJOCO_GL=osmesa (apt-get install libosmesa6)"
+)
+_GL_LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}
+_PANEL_WIDTH = 320
+_CAPTION_HEIGHT = 44
+_MAX_FRAMES = 300
+_LAST_FRAME_SECONDS = 1.5
+_NUM_CANDIDATES, _MAX_TASKS = 64, 3
+# What is filmed is no episode that the agent adapts to: those have iteration 0.
+_ADAPT_ITERATION, _FILM_ITERATION = 0, 1
+
+
+class VideoError(ValueError):
+    """A film that cannot be made; the message is one line with the cure."""
+
+
+def choose_gl() -> None:
+    """Choose a library with which MuJoCo can draw without a screen; call it before mujoco is imported.
+
+    Sets ``MUJOCO_GL`` on Linux if neither it nor ``DISPLAY`` is set and such a library is there. If it
+    names one that is not, importing mujoco would fail: then it is removed. Never fails, because what
+    only simulates needs no such library; `check_can_film` does.
+    """
+    if platform.system() != "Linux":
+        return
+    chosen = os.environ.get("MUJOCO_GL", "").strip().lower()
+    if chosen in _GL_LIBRARIES and not ctypes.util.find_library(_GL_LIBRARIES[chosen]):
+        del os.environ["MUJOCO_GL"]
+    elif chosen or os.environ.get("DISPLAY"):
+        return
+    for name, library in _GL_LIBRARIES.items():
+        if ctypes.util.find_library(library):
+            os.environ["MUJOCO_GL"] = name
+            return
+
+
+def check_can_film(blueprint: Blueprint, path: str | Path) -> None:
+    """Draw one picture, to fail before the work and not after it.
+
+    Raises
+    ------
+    VideoError
+        If the environment has no pictures, this machine cannot draw them, or a package is missing.
+    """
+    if Path(path).suffix.lower() == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
+        raise VideoError("--render: .mp4 needs imageio-ffmpeg: pip install 'maml_rl[video]'; or choose a .gif")
+    env = _make_env(blueprint, 1)
+    try:
+        env.reset(seed=0)
+        _draw(env)
+    finally:
+        env.close()
+
+
+def film(
+    blueprint: Blueprint,
+    parameters: np.ndarray,
+    path: str | Path,
+    *,
+    seed: int = 1,
+    tasks: Sequence[Task] | None = None,
+) -> None:
+    """Write a film: a column for each task, above the agent before adapting to it, below after.
+
+    Both episodes of a task start in the same state and draw the same noise; they are none of those the
+    agent adapts to. At most the first 300 steps are shown.
+
+    Parameters
+    ----------
+    blueprint
+        From `maml_rl.experiment.draw_up`.
+    parameters
+        Meta-parameters (P,).
+    path
+        A ``.gif`` or ``.mp4`` file, written in one motion.
+    seed
+        Seed of tasks and episodes, >= 0.
+    tasks
+        Tasks to show; ``None``: see `choose_tasks`.
+
+    Raises
+    ------
+    VideoError
+        See `check_can_film`.
+    """
+    tasks = choose_tasks(blueprint, seed) if tasks is None else list(tasks)
+    num_steps = blueprint.config.num_steps
+    worker = replace(blueprint.worker, seed=seed, device="cpu").build(lambda: None)
+    try:
+        stages = worker.adapted_parameters(range(len(tasks)), tasks, parameters, _ADAPT_ITERATION, num_steps)
+    finally:
+        worker.close()
+    labels = ("before", f"after {num_steps} gradient step{'s' if num_steps > 1 else ''}")
+    env = _make_env(blueprint, len(tasks))
+    try:
+        rows = [
+            _film_row(blueprint, env, tasks, vectors, label, seed)
+            for vectors, label in zip((stages[0], stages[-1]), labels, strict=True)
+        ]
+    finally:
+        env.close()
+    frames = [_grid([_at(panels, t) for row in rows for panels in row], len(tasks)) for t in range(_length(rows))]
+    save_film(Path(path), frames, frames_per_second=float(env.metadata.get("render_fps", 20)))
+
+
+def choose_tasks(blueprint: Blueprint, seed: int) -> list[Task]:
+    """All tasks of a family that has at most three, in order; else the first three that `seed` gives."""
+    rng = generator(seed, Purpose.EVALUATION_TASKS)
+    distinct = {task_words(task): task for task in blueprint.env.sample_tasks(_NUM_CANDIDATES, rng)}
+    if len(distinct) <= _MAX_TASKS:
+        return [distinct[words] for words in sorted(distinct)]
+    return list(distinct.values())[:_MAX_TASKS]
+
+
+def task_words(task: Task) -> str:
+    """A task in a few words.
+
+    Examples
+    --------
+    >>> task_words({"direction": -1})
+    'direction -1'
+    >>> task_words({"goal": np.array([0.25, -1 / 3])})
+    'goal (0.25, -0.33)'
+    """
+    return ", ".join(f"{name} {_value_words(value)}" for name, value in task.items())
+
+
+def save_film(path: Path, frames: Sequence[Image.Image], *, frames_per_second: float) -> None:
+    """Write frames of one size as ``.gif`` (repeats for ever) or ``.mp4``, in one motion."""
+    if path.suffix.lower() == ".mp4":
+        write_atomically(path, lambda file: _write_mp4(file, frames, frames_per_second))
+    else:
+        write_atomically(path, lambda file: _write_gif(file, frames, frames_per_second))
+
+
+def _make_env(blueprint: Blueprint, num_envs: int) -> MetaVectorEnv:
+    name, env_kwargs = blueprint.config.env_name, blueprint.config.env_kwargs
+    if "rgb_array" not in blueprint.env.metadata.get("render_modes", []):
+        raise VideoError(f"--render: {name} cannot be rendered; leave --render out")
+    return make_meta_env(name, num_envs, {**env_kwargs, "render_mode": "rgb_array"})
+
+
+def _draw(env: MetaVectorEnv) -> list[Image.Image]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a graphics library says there what it raises soon after
+            pictures: Any = env.render()
+        return [_shrink(Image.fromarray(picture)) for picture in pictures]
+    except Exception as error:  # whatever a graphics library raises
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+        raise VideoError(f"--render: cannot draw here ({reason}); {NO_SCREEN_CURE}") from error
+
+
+def _shrink(picture: Image.Image) -> Image.Image:
+    if picture.width <= _PANEL_WIDTH:
+        return picture
+    return picture.resize((_PANEL_WIDTH, max(1, round(picture.height * _PANEL_WIDTH / picture.width))))
+
+
+def _film_row(
+    blueprint: Blueprint, env: MetaVectorEnv, tasks: Sequence[Task], vectors: np.ndarray, label: str, seed: int
+) -> list[list[Image.Image]]:
+    """Play one episode of each of M tasks with parameters (M, P); return M lists of captioned pictures."""
+    purposes = (Purpose.EVALUATION_ENVIRONMENT, Purpose.EVALUATION_ACTIONS)
+    rngs = [[generator(seed, p, iteration=_FILM_ITERATION, task=m) for m in range(len(tasks))] for p in purposes]
+    pictures: list[list[Image.Image]] = []
+
+    def take_picture() -> None:
+        if len(pictures) < _MAX_FRAMES:
+            pictures.append(_draw(env))
+
+    params = _stack_params(blueprint, vectors)
+    episodes = play_episodes(env, blueprint.policy, params, tasks, Streams(*rngs), heartbeat=take_picture)
+    take_picture()  # the heartbeat comes before each step, so the last state is still missing
+    returns = np.cumsum(episodes.rewards[:, :, 0].double().numpy(), axis=1)  # (M, T, 1) -> (M, T)
+    returns = np.pad(returns, ((0, 0), (1, 0)))
+    return [
+        [_panel(row[m], f"{task_words(task)}: {label}", returns[m, t]) for t, row in enumerate(pictures)]
+        for m, task in enumerate(tasks)
+    ]
+
+
+def _stack_params(blueprint: Blueprint, vectors: np.ndarray) -> Params:
+    """M parameter vectors (M, P) as parameters (M, ...), with the frozen ones among them."""
+    like, names = blueprint.policy.params(), blueprint.names
+    each = [unflatten(vector, like, names) for vector in vectors]
+    _, frozen = InnerLoop(blueprint.policy, 0.0, names).split(like)
+    return {**expand(frozen, len(each)), **{name: torch.stack([p[name] for p in each]) for name in names}}
+
+
+def _panel(picture: Image.Image, caption: str, total: float) -> Image.Image:
+    panel = Image.new("RGB", (_PANEL_WIDTH, picture.height + _CAPTION_HEIGHT), "#ffffff")
+    panel.paste(picture, ((_PANEL_WIDTH - picture.width) // 2, _CAPTION_HEIGHT))
+    draw, font = ImageDraw.Draw(panel), ImageFont.load_default(size=15)
+    while draw.textlength(caption, font=font) > _PANEL_WIDTH - 12:
+        caption = caption.removesuffix("…")[:-1] + "…"
+    draw.text((6, 3), caption, fill="#000000", font=font)
+    draw.text((6, 22), f"return so far {total:.1f}", fill="#0072b2", font=font)
+    return panel
+
+
+def _grid(panels: Sequence[Image.Image], num_columns: int) -> Image.Image:
+    width, height = panels[0].size
+    grid = Image.new("RGB", (width * num_columns, height * (len(panels) // num_columns)))
+    for index, panel in enumerate(panels):
+        grid.paste(panel, (index % num_columns * width, index // num_columns * height))
+    return grid
+
+
+def _at(panels: Sequence[Image.Image], t: int) -> Image.Image:
+    return panels[min(t, len(panels) - 1)]
+
+
+def _length(rows: Sequence[Sequence[Sequence[Image.Image]]]) -> int:
+    return max(len(panels) for row in rows for panels in row)
+
+
+def _value_words(value: Any) -> str:
+    array = np.asarray(value)
+    if array.ndim:
+        return f"({', '.join(_value_words(x) for x in array.ravel())})"
+    return f"{value:+d}" if isinstance(value, int) else f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _write_gif(path: Path, frames: Sequence[Image.Image], frames_per_second: float) -> None:
+    sample = _grid([frames[0], frames[len(frames) // 2], frames[-1]], 3)
+    palette = sample.quantize(256)  # one for all frames: small, and colours do not flicker
+    coded = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    durations = [max(20, round(1000 / frames_per_second))] * len(coded)  # milliseconds
+    durations[-1] = round(1000 * _LAST_FRAME_SECONDS)
+    coded[0].save(path, format="GIF", save_all=True, append_images=coded[1:], duration=durations, loop=0)
+
+
+def _write_mp4(path: Path, frames: Sequence[Image.Image], frames_per_second: float) -> None:
+    import imageio_ffmpeg
+
+    writer = imageio_ffmpeg.write_frames(
+        str(path), frames[0].size, fps=frames_per_second, macro_block_size=2, ffmpeg_log_level="error"
+    )
+    writer.send(None)  # starts the encoder
+    try:
+        for frame in frames:
+            writer.send(frame.tobytes())
+    finally:
+        writer.close()
