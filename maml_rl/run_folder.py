@@ -173,7 +173,7 @@ class RunFolder:
         if not self.metrics_path.exists():
             return
         lines = self.metrics_path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = "".join(lines[: num_iterations + 1])
+        kept = "".join(lines[: num_iterations + 1]) if num_iterations else ""  # even the header may be torn
         write_atomically(self.metrics_path, lambda file: file.write_text(kept, encoding="utf-8"))
 
 

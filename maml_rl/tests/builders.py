@@ -147,6 +147,19 @@ class NaNRewardEnv(NavigationVectorEnv):
         return observations, rewards, terminated
 
 
+class UnevenEnv(NavigationVectorEnv):
+    """2DNavigation in which the goal decides how many steps an episode has: from 1 to `longest`."""
+
+    def __init__(self, num_envs: int = 1, *, longest: int) -> None:
+        super().__init__(num_envs, max_episode_steps=longest)
+        self.longest = longest
+
+    def _step(self, actions: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        observations, rewards, terminated = super()._step(actions, active)
+        over = self._elapsed >= self.longest * (self._goals[:, 0] + 0.5) - 1.0
+        return observations, rewards, terminated | over
+
+
 class FusedEnv(NavigationVectorEnv):
     """2DNavigation whose process is killed in the fifth step, if there is a file to burn: `fuse`."""
 
@@ -160,11 +173,11 @@ class FusedEnv(NavigationVectorEnv):
         return super()._step(actions, active)
 
 
-# Both need a keyword, so that they are not among the families that other tests go through.
-NAN_REWARD, FUSED = f"{__name__}:NaNReward-v0", f"{__name__}:Fused-v0"
-for _env_name, _family in (("NaNReward-v0", "NaNRewardEnv"), ("Fused-v0", "FusedEnv")):
-    if _env_name not in gym.registry:
-        register_meta_env(_env_name, f"{__name__}:{_family}")
+# They need a keyword, so that they are not among the families that other tests go through.
+NAN_REWARD, UNEVEN, FUSED = (f"{__name__}:{kind}-v0" for kind in ("NaNReward", "Uneven", "Fused"))
+for _kind in ("NaNReward", "Uneven", "Fused"):
+    if f"{_kind}-v0" not in gym.registry:
+        register_meta_env(f"{_kind}-v0", f"{__name__}:{_kind}Env")
 
 
 def burn(fuse: str) -> bool:
