@@ -57,8 +57,10 @@ def measure(blueprint: Blueprint, arguments: argparse.Namespace) -> dict[str, An
     model, gymnasium_id, envpool_id = ROBOTS[arguments.config]
     cores, seconds = arguments.num_workers, arguments.seconds
     num_envs = 100 * cores
+    scale = float(blueprint.config.env_kwargs.get("normalization_scale", 1.0))
     engines: dict[str, Callable[[], float]] = {
-        "bare_engine": lambda: bare_engine(gymnasium_model_path(model), cores, seconds),
+        "bare_engine": lambda: bare_engine(gymnasium_model_path(model), cores, seconds, scale),
+        "bare_engine_full_controls": lambda: bare_engine(gymnasium_model_path(model), cores, seconds, 0.0),
         "envpool": lambda: envpool_vector(envpool_id, num_envs, cores, seconds),
         "gymnasium_sync": lambda: gymnasium_vector(gymnasium_id, "sync", cores, seconds),
         "gymnasium_async": lambda: gymnasium_vector(gymnasium_id, "async", cores, seconds),

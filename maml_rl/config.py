@@ -110,14 +110,14 @@ class Config(BaseModel):
         default=0.8, gt=0, lt=1, description="Factor between one step size of the line search and the next."
     )
     hessian_steps: Count | None = Field(
-        default=700,
+        default=500,
         description=(
             "Environment steps of each task from which curvature products estimate the Hessians of the inner loop; "
             "null uses all. The meta-gradient always uses all."
         ),
     )
     fisher_steps: Count | None = Field(
-        default=250,
+        default=160,
         description=(
             "Environment steps of each task from which curvature products estimate the Fisher information of the "
             "adapted policy; null uses all. Loss and KL of the line search always use all."

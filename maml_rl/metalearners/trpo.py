@@ -109,7 +109,8 @@ def trust_region_step(
 
     with np.errstate(all="ignore"):  # a curvature that is not positive and finite is refused below
         direction = conjugate_gradient(damped, gradient, num_iterations=settings.cg_iters)
-        steepness = 0.5 * float(direction @ damped(direction))
+        # x^T A x = x^T g for an iterate of conjugate gradient, whose residual is orthogonal to it.
+        steepness = 0.5 * float(direction @ gradient)
     if not (np.isfinite(steepness) and steepness > 0.0):
         return unchanged
     full_step = direction * np.sqrt(settings.max_kl / steepness)

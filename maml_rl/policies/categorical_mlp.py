@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from maml_rl.policies.distributions import Categorical
-from maml_rl.policies.policy import NONLINEARITIES, Params, Policy
+from maml_rl.policies.policy import NONLINEARITIES, Params, Policy, affine
 
 
 class CategoricalMLPPolicy(Policy):
@@ -47,7 +46,7 @@ class CategoricalMLPPolicy(Policy):
         """See `Policy.step`."""
         hidden = observation
         for index in range(1, self.num_layers + 1):
-            hidden = functional.linear(hidden, params[f"layer{index}.weight"], params[f"layer{index}.bias"])
+            hidden = affine(params, f"layer{index}", hidden)
             if index < self.num_layers:
                 hidden = self.nonlinearity(hidden)
         return Categorical(hidden), state

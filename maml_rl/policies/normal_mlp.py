@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from maml_rl.policies.distributions import Normal
-from maml_rl.policies.policy import NONLINEARITIES, Params, Policy
+from maml_rl.policies.policy import NONLINEARITIES, Params, Policy, affine
 
 
 class NormalMLPPolicy(Policy):
@@ -60,9 +59,8 @@ class NormalMLPPolicy(Policy):
         """See `Policy.step`."""
         hidden = observation
         for index in range(1, len(self.hidden_sizes) + 1):
-            hidden = functional.linear(hidden, params[f"layer{index}.weight"], params[f"layer{index}.bias"])
-            hidden = self.nonlinearity(hidden)
-        loc = functional.linear(hidden, params["mu.weight"], params["mu.bias"])
+            hidden = self.nonlinearity(affine(params, f"layer{index}", hidden))
+        loc = affine(params, "mu", hidden)
         log_scale = params["sigma"].clamp(min=self.min_log_std).expand_as(loc)
         return Normal(loc, log_scale), state
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -108,9 +109,7 @@ class MAMLWorker:
         self._episodes, self._paths = self._play_and_adapt(
             indices, tasks, vector, iteration, self.spec.num_steps, purposes
         )
-        steps = self._episodes[0].mask.shape[1] * self._episodes[0].mask.shape[2]
-        size = max(1, _CHUNK_ROWS // steps)
-        self._chunks = [slice(i, i + size) for i in range(0, len(tasks), size)]
+        self._chunks = self._chunks_of(self._episodes[0].mask[0].numel())
         return CollectReport(
             self._episodes[0].returns().numpy(),
             self._episodes[-1].returns().numpy(),
@@ -208,7 +207,8 @@ class MAMLWorker:
         """Sum over the shard's tasks of curvature products with `vector` (P,) at parameters `old` (P,)."""
         if not self._products:
             params = self._params(old)
-            self._products = [self._curvature(chunk, params) for chunk in self._chunks]
+            rows = min(self._episodes[0].mask[0].numel(), self.spec.hessian_steps or sys.maxsize)
+            self._products = [self._curvature(chunk, params) for chunk in self._chunks_of(rows)]
         direction = self._learning(vector)
         total = np.zeros(len(vector))
         for product in self._products:
@@ -226,6 +226,11 @@ class MAMLWorker:
             total_loss += losses.double().sum().item()
             total_kl += divergences.double().sum().item()
         return total_loss, total_kl
+
+    def _chunks_of(self, rows: int) -> list[slice]:
+        """Cut the shard into groups of tasks computed together, `rows` environment steps each."""
+        num_tasks, size = self._episodes[0].num_tasks, max(1, _CHUNK_ROWS // rows)
+        return [slice(i, i + size) for i in range(0, num_tasks, size)]
 
     def _curvature(self, chunk: slice, params: Params) -> Callable[[Params], Params]:
         self.heartbeat()
