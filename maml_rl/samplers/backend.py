@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
@@ -13,8 +13,9 @@ B = TypeVar("B", bound="Backend")
 class WorkerSpec(Protocol):
     """What a worker is built from. Specs and arguments of calls must be picklable."""
 
-    replayed_methods: dict[str, str]
-    """Methods that build a worker's state: ``"restart"`` begins it anew, ``"keep"`` adds to it."""
+    @property
+    def replayed_methods(self) -> Mapping[str, str]:
+        """Methods that build a worker's state: ``"restart"`` begins it anew, ``"keep"`` adds to it."""
 
     def build(self, heartbeat: Callable[[], None]) -> Any:
         """Make the worker; it calls `heartbeat` often, to show that it is alive."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium as gym
 import mujoco
 import numpy as np
@@ -22,9 +24,9 @@ def _make(name: str, num_envs: int = 3, **kwargs) -> MujocoVectorEnv:
     return env
 
 
-def _reference(name: str, env: MujocoVectorEnv, row: int):
+def _reference(name: str, env: MujocoVectorEnv, row: int) -> Any:
     """Gymnasium's robot in the state of sub-environment `row`."""
-    reference = gym.make("Ant-v5" if name.startswith("Ant") else "HalfCheetah-v5").unwrapped
+    reference: Any = gym.make("Ant-v5" if name.startswith("Ant") else "HalfCheetah-v5").unwrapped
     reference.reset(seed=0)
     reference.data.qacc_warmstart[:] = 0.0
     reference.set_state(env._qpos[row].copy(), env._qvel[row].copy())
@@ -132,7 +134,9 @@ def test_state_that_is_not_finite_ends_the_ants_episode():
 @pytest.mark.parametrize("scale", [1.0, 10.0])
 def test_normalization_scale_maps_its_ends_to_full_control_and_clips_beyond(scale):
     env = _make("HalfCheetahDir-v2", normalization_scale=scale)
-    np.testing.assert_allclose(env.single_action_space.high, scale)
+    space = env.single_action_space
+    assert isinstance(space, gym.spaces.Box)
+    np.testing.assert_allclose(space.high, scale)
     ends = np.array([[scale] * 6, [-scale] * 6, [7 * scale] * 6])
     np.testing.assert_allclose(env.control_from_action(ends), np.array([[1.0] * 6, [-1.0] * 6, [1.0] * 6]))
     np.testing.assert_allclose(env.control_from_action(0.5 * ends[:1]), 0.5)
