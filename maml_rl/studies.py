@@ -21,6 +21,7 @@ import matplotlib.figure
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from maml_rl import __version__
 from maml_rl.analysis import mean_interval
 from maml_rl.analysis.plots import plot_adaptation, plot_training_curve
 from maml_rl.cli import available_cores, run_command
@@ -31,7 +32,7 @@ from maml_rl.run_folder import RunFolder
 from maml_rl.utils.files import write_atomically
 from maml_rl.utils.strict_parsing import parse_yaml
 
-_VERSIONS = ("maml_rl", "torch", "numpy", "scipy", "gymnasium", "mujoco")
+_VERSIONS = ("torch", "numpy", "scipy", "gymnasium", "mujoco")
 _LAST = 10
 
 
@@ -220,7 +221,7 @@ def _figure(seeds: Sequence[Cell], path: Path) -> None:
 def _manifest(study: Study, done: Sequence[Cell]) -> dict[str, Any]:
     return {
         "study": study.model_dump(),
-        "versions": {name: metadata.version(name) for name in _VERSIONS},
+        "versions": {"maml_rl": __version__, **{name: metadata.version(name) for name in _VERSIONS}},
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {available_cores()} cores",
         "runs": [
