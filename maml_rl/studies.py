@@ -215,6 +215,8 @@ def _figure(seeds: Sequence[Cell], path: Path) -> None:
             plot_adaptation(
                 adaptation, num_steps, interval.mean, interval.low, interval.high, label=f"seed {cell.seed}"
             )
+    if not adaptation.lines:
+        adaptation.set_axis_off()
     write_atomically(path, lambda file: figure.savefig(file, dpi=110))
 
 

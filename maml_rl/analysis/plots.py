@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BEFORE_COLOUR = "#7f7f7f"
+_MIN_SEEDS_FOR_BAND = 5
 AFTER_COLOUR = "#0072b2"  # readable with every common colour blindness (Okabe and Ito 2008)
 
 
@@ -30,7 +31,8 @@ def plot_training_curve(
     env_steps
         (I,), environment steps so far at the end of each iteration.
     returns_before, returns_after
-        (I,) of one run, or (S, I) of S seeds: then a band shows the 95% interval of the mean over seeds.
+        (I,) of one run, or (S, I) of S seeds. Their mean is drawn thick; five seeds or more get a band, the
+        95% interval of the mean over seeds, fewer get a thin line each.
     num_steps
         Gradient steps of an adaptation, for the legend.
 
@@ -45,15 +47,20 @@ def plot_training_curve(
             f"returns_before, returns_after: got shapes {np.shape(returns_before)}, {np.shape(returns_after)}, "
             f"expected ({len(env_steps)},) or (S, {len(env_steps)}) as env_steps has"
         )
+    millions = np.asarray(env_steps) / 1e6
     after_label = f"after {_steps(num_steps)}"
     for values, colour, label in ((before, BEFORE_COLOUR, "before"), (after, AFTER_COLOUR, after_label)):
         interval = mean_interval(values.T)
-        ax.plot(env_steps, interval.mean, color=colour, label=label)
-        if len(values) > 1:
-            ax.fill_between(env_steps, interval.low, interval.high, color=colour, alpha=0.2, linewidth=0)
-    if len(before) > 1:
+        ax.plot(millions, interval.mean, color=colour, label=label)
+        if len(values) >= _MIN_SEEDS_FOR_BAND:
+            ax.fill_between(millions, interval.low, interval.high, color=colour, alpha=0.2, linewidth=0)
+        elif len(values) > 1:
+            ax.plot(millions, values.T, color=colour, alpha=0.5, linewidth=0.7)
+    if len(before) >= _MIN_SEEDS_FOR_BAND:
         _note(ax, f"band: 95% interval of the mean over {len(before)} seeds")
-    ax.set_xlabel("environment steps of meta-training")
+    elif len(before) > 1:
+        _note(ax, f"thick: mean of {len(before)} seeds; thin: each seed")
+    ax.set_xlabel("environment steps of meta-training (millions)")
     ax.set_ylabel("return of an episode (sum of rewards)")
     ax.legend(frameon=False, loc="upper left", title="adaptation", alignment="left")
     _tidy(ax)

@@ -28,15 +28,24 @@ def test_a_single_run_is_drawn_as_it_is_and_without_a_band(ax):
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["before", "after 2 gradient steps"]
 
 
-def test_several_seeds_are_drawn_as_mean_and_interval_over_seeds(ax):
-    returns = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 8.0]])
+def test_a_few_seeds_are_drawn_one_by_one_under_their_mean(ax):
+    returns = np.array([[0.0, 1.0], [2.0, 3.0]])
+    plot_training_curve(ax, np.array([1_000_000, 2_000_000]), returns, returns + 1)
+    np.testing.assert_array_equal([line.get_ydata() for line in ax.lines[:3]], [[1.0, 2.0], *returns])
+    assert ax.lines[0].get_xdata().tolist() == [1.0, 2.0]
+    assert not ax.collections
+    assert texts(ax) == ["thick: mean of 2 seeds; thin: each seed"]
+
+
+def test_many_seeds_are_drawn_as_mean_and_interval_over_seeds(ax):
+    returns = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 8.0], [2.0, 4.0], [2.0, 4.0]])
     plot_training_curve(ax, np.array([1, 2]), returns, returns + 1)
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [2.0, 4.0])
     interval = mean_interval(returns.T)
     edges = ax.collections[0].get_paths()[0].vertices
     assert edges[:, 1].min() == pytest.approx(interval.low.min())
     assert edges[:, 1].max() == pytest.approx(interval.high.max())
-    assert texts(ax) == ["band: 95% interval of the mean over 3 seeds"]
+    assert texts(ax) == ["band: 95% interval of the mean over 5 seeds"]
 
 
 def test_adaptation_is_drawn_in_the_order_of_steps_with_its_band_explained(ax):
@@ -58,7 +67,7 @@ def test_two_agents_share_axes_in_two_colours_and_one_explanation(ax):
 
 def test_axes_carry_units(ax):
     plot_training_curve(ax, np.array([1]), np.array([0.0]), np.array([1.0]))
-    assert ax.get_xlabel() == "environment steps of meta-training"
+    assert ax.get_xlabel() == "environment steps of meta-training (millions)"
     assert ax.get_ylabel() == "return of an episode (sum of rewards)"
 
 
