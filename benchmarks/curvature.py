@@ -24,7 +24,7 @@ from maml_rl.run_folder import load_policy
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.utils.vectors import flatten
 
-SAMPLES = ((None, None), (1000, 250), (700, 250), (700, None), (None, 250), (400, 150))
+SAMPLES = ((None, None), (1000, 250), (700, 250), (500, 160), (None, 160), (500, None), (300, 100))
 
 
 def main() -> None:
