@@ -1,0 +1,223 @@
+"""train.py as its user meets it: bad input costs one line and nothing else; runs can be stopped in any way."""
+
+from __future__ import annotations
+
+import csv
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from maml_rl.cli import train_command
+from maml_rl.experiment import draw_up, train
+from maml_rl.run_folder import RunFolder
+from maml_rl.samplers import SerialBackend
+from maml_rl.tests.builders import children_of, is_running, tiny_config, wait_until, write_config
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = tiny_config("Bandit-K5-v0", num_batches=2, meta_batch_size=3, hidden_sizes=(4,))
+CLOCKS = {"seconds", "sampling_seconds", "learning_seconds"}
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Path of a configuration that trains in a moment."""
+    return write_config(tmp_path / "tiny.json", CONFIG)
+
+
+def files(folder):
+    """Content of every file below a folder."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refused(capfd, *flags):
+    """The one line that a refused command leaves."""
+    code = train_command([str(flag) for flag in (*flags, "--num-workers", 1)])
+    output, error = capfd.readouterr()
+    assert (code, output, error.count("\n")) == (2, "", 1), error
+    return error
+
+
+def run(config, folder, *flags):
+    return train_command(
+        ["--config", str(config), "--output-folder", str(folder), "--num-workers", "1", *map(str, flags)]
+    )
+
+
+def metrics(folder):
+    """Rows of metrics.csv as text, without the times."""
+    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        return [{k: v for k, v in row.items() if k not in CLOCKS} for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--set", "fast-lrr=0.1"], "unknown key .fast-lrr. .*did you mean .fast-lr."),
+        (["--set", "fast-lr=quick"], "fast-lr .*: got 'quick', expected a number"),
+        (["--set", "fast-lr=.nan"], "fast-lr .*: got nan"),
+        (["--set", "fast-batch-size=0"], "fast-batch-size .*: got 0, expected"),
+        (["--set", "fast-batch-size=2.5"], "fast-batch-size .*: got 2.5, expected"),
+        (["--set", "gamma=1.5"], "gamma .*: got 1.5, expected"),
+        (["--set", "first-order=perhaps"], "first-order .*: got 'perhaps', expected"),
+        (["--set", "hidden-sizes=[8, -1]"], "hidden-sizes.*: got.* -1"),
+        (["--set", "fast-lr"], "--set: got 'fast-lr', expected key=value"),
+        (["--set", "policy=mpl"], "policy .*'mpl'.*mlp"),
+        (["--set", "env-name=Bandit-K6-v0"], "unknown environment 'Bandit-K6-v0'.*did you mean 'Bandit-K5-v0'"),
+        (["--set", "env-kwargs={arms: 3}"], "env-kwargs: .*arms"),
+        (["--seed", -1], "seed .*: got -1, expected"),
+        (["--num-batches", -3], "num-batches .*: got -3, expected"),
+        (["--num-workers", 0], "--num-workers: got 0, expected at least 1"),
+        (["--resume"], "--resume: found no config.json in .*leave --resume out"),
+    ],
+)
+def test_bad_input_costs_one_line_and_writes_nothing(tmp_path, config, capfd, flags, words):
+    before = files(tmp_path)
+    code = run(config, tmp_path / "run", *flags)
+    output, error = capfd.readouterr()
+    assert (code, output, error.count("\n")) == (2, "", 1), error
+    assert re.match(f"error: .*{words}", error), error
+    assert files(tmp_path) == before
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_used_is_left_as_it_is(tmp_path, config, capfd):
+    assert run(config, tmp_path / "run") == 0
+    capfd.readouterr()
+    before = files(tmp_path)
+    folder = ("--output-folder", tmp_path / "run")
+    assert "holds another run; add --resume" in refused(capfd, "--config", config, *folder)
+    other_seed = refused(capfd, "--config", config, *folder, "--resume", "--seed", 9)
+    assert "--resume: seed is 9, but the run in" in other_seed
+    below_a_file = refused(capfd, "--config", config, "--output-folder", config / "run")
+    assert "output folder: cannot write" in below_a_file
+    assert "got no --output-folder" in refused(capfd, "--config", config, "--resume")
+    assert files(tmp_path) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unwritable for root")
+def test_a_folder_without_permission_is_refused(tmp_path, config, capfd):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    assert "cannot write" in refused(capfd, "--config", config, "--output-folder", tmp_path / "locked" / "run")
+
+
+class Trap:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.write_text, (Path(self.path), "sprung"))
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "pickle", "policy", "other size", "list"])
+def test_a_bad_checkpoint_is_refused_and_never_executed(tmp_path, config, capfd, damage):
+    assert run(config, tmp_path / "run") == 0
+    capfd.readouterr()
+    checkpoint = tmp_path / "run" / "checkpoint.pt"
+    content = torch.load(checkpoint, weights_only=True)
+    sprung = tmp_path / "sprung"
+    {
+        "cut": lambda: checkpoint.write_bytes(checkpoint.read_bytes()[:300]),
+        "empty": lambda: checkpoint.write_bytes(b""),
+        "text": lambda: checkpoint.write_text("not a checkpoint"),
+        "pickle": lambda: checkpoint.write_bytes(pickle.dumps(Trap(sprung))),
+        "policy": lambda: checkpoint.write_bytes((tmp_path / "run" / "policy.th").read_bytes()),
+        "other size": lambda: torch.save({**content, "parameters": content["parameters"][1:]}, checkpoint),
+        "list": lambda: torch.save([1, 2], checkpoint),
+    }[damage]()
+    before = files(tmp_path)
+    error = refused(capfd, "--config", config, "--output-folder", tmp_path / "run", "--resume", "--num-batches", 4)
+    assert "checkpoint" in error
+    assert not sprung.exists()
+    assert files(tmp_path) == before
+
+
+def test_the_command_writes_what_it_says(tmp_path, config):
+    assert run(config, tmp_path / "run", "--num-batches", 3, "--seed", 8, "--set", "fast-lr=0.3") == 0
+    folder = RunFolder(tmp_path / "run")
+    expected = CONFIG.model_copy(update={"num_batches": 3, "seed": 8, "fast_lr": 0.3})
+    rows = metrics(folder.path)
+    assert [row["iteration"] for row in rows] == ["0", "1", "2"]
+    reference = RunFolder(tmp_path / "reference")
+    train(draw_up(expected), num_workers=1, folder=reference, show=lambda line: None)
+    assert metrics(reference.path) == rows
+    assert {"return_before", "return_after", "loss", "kl", "line_search_steps", "env_steps"} <= rows[0].keys()
+    assert {path.name for path in folder.path.iterdir() if "tfevents" not in path.name} == {
+        "config.json",
+        "metrics.csv",
+        "policy.th",
+        "checkpoint.pt",
+    }
+    events = EventAccumulator(str(folder.path))
+    events.Reload()
+    for name in ("return_before", "return_after", "kl"):
+        curve = [event.value for event in events.Scalars(name)]
+        np.testing.assert_allclose(curve, [float(row[name]) for row in rows], rtol=1e-5, atol=1e-6)
+
+
+def test_one_line_for_each_iteration_where_there_is_no_terminal(tmp_path, config, capfd):
+    assert run(config, tmp_path / "run") == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["1/2", "2/2"]
+    assert all(re.search(r"before -?[\d.]+  after -?[\d.]+ .* env_steps \d+ ", line) for line in lines)
+
+
+def start(config, folder, *flags, num_workers):
+    """Start train.py in a process group of its own, as a shell does."""
+    command = [sys.executable, "train.py", "--config", config, "--output-folder", folder]
+    return subprocess.Popen(
+        [*map(str, command), "--num-workers", str(num_workers), *flags],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def num_iterations(folder):
+    """Rows that metrics.csv holds now."""
+    try:
+        return (folder / "metrics.csv").read_text(encoding="utf-8").count("\n") - 1
+    except FileNotFoundError:
+        return 0
+
+
+@pytest.mark.parametrize("blow", ["Ctrl-C", "kill -9"])
+def test_a_stopped_run_leaves_no_orphan_and_resumes_bit_for_bit(tmp_path, monkeypatch, blow):
+    long = CONFIG.model_copy(update={"num_batches": 100_000})
+    config = write_config(tmp_path / "long.json", long)
+    folder = tmp_path / "run"
+    with start(config, folder, num_workers=2) as process:
+        assert wait_until(lambda: num_iterations(folder) >= 2, seconds=60)
+        workers = children_of(process.pid)
+        assert len(workers) >= 2
+        if blow == "Ctrl-C":
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.kill()
+        _, error = process.communicate(timeout=30)
+    if blow == "Ctrl-C":
+        assert process.returncode == 130
+        assert error == "interrupted; the last finished iteration is saved, continue with --resume\n"
+    assert wait_until(lambda: not any(is_running(worker) for worker in workers), seconds=10)
+    # As many shards in this process give the same numbers, sooner.
+    monkeypatch.setattr("maml_rl.experiment.start_workers", lambda spec, count, **_: SerialBackend(spec, count))
+    blueprint = draw_up(long)
+    done = RunFolder(folder).load_checkpoint(len(blueprint.parameters())).iteration
+    assert done >= 1
+    more = long.model_copy(update={"num_batches": done + 2})
+    resumed = train(draw_up(more), num_workers=2, folder=RunFolder(folder), resume=True, show=lambda line: None)
+    whole = train(draw_up(more), num_workers=2, folder=RunFolder(tmp_path / "whole"), show=lambda line: None)
+    assert metrics(folder) == metrics(tmp_path / "whole")
+    np.testing.assert_array_equal(resumed, whole)
