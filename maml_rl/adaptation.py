@@ -28,6 +28,8 @@ class InnerLoop:
         Inner step size, > 0.
     names
         Parameters that adapt and are meta-learned; the others stay as they are.
+    objective
+        ``"lvc"`` or ``"reinforce"``, see `inner_loss`.
     first_order
         Treat the inner gradients as constants: derivatives with respect to the initial parameters see
         ``phi = theta + constant`` (first-order MAML).
@@ -36,6 +38,7 @@ class InnerLoop:
     policy: Policy
     fast_lr: float
     names: tuple[str, ...]
+    objective: str = "lvc"
     first_order: bool = False
 
     def split(self, params: Params) -> tuple[Params, Params]:
@@ -55,14 +58,24 @@ def policy_distribution(policy: Policy, params: Params, data: LearningData) -> D
     return policy.unroll(params, data.observations, data.mask, state)
 
 
-def inner_loss(policy: Policy, params: Params, data: LearningData) -> Tensor:
-    """``-mean(log pi(a_t | s_t) * A_t)`` over the steps of one task's episodes (REINFORCE).
+def inner_loss(inner: InnerLoop, params: Params, data: LearningData) -> Tensor:
+    """What a task's adaptation descends: a mean over the steps of its episodes.
+
+    ``"reinforce"``: ``-mean(log pi(a|s) * A)``, as pytorch-maml-rl does. ``"lvc"``:
+    ``-mean(pi(a|s) / pi_old(a|s) * A)`` with pi_old the policy that played the episodes, the low-variance
+    curvature of Rothfuss et al. 2019 (ProMP, equation 8). At pi_old both have the same gradient, so the
+    same adaptation. Their Hessians differ: only the second one's estimates the Hessian of the expected
+    return, because it knows that other parameters would have played other episodes. With the first the
+    meta-gradient does not see what exploration is good for.
 
     Each step weighs the same. An average per episode would weigh the steps of short episodes more,
     which is no policy gradient of the return where episodes end early.
     """
-    log_prob = policy_distribution(policy, params, data).log_prob(data.actions)
-    return -masked_mean(log_prob * data.advantages, data.mask)
+    log_probs = policy_distribution(inner.policy, params, data).log_prob(data.actions)
+    if inner.objective == "reinforce":
+        return -masked_mean(log_probs * data.advantages, data.mask)
+    ratios = torch.exp((log_probs - data.log_probs) * data.mask)
+    return -masked_mean(ratios * data.advantages, data.mask)
 
 
 def expand(params: Params, num_tasks: int) -> Params:
@@ -74,7 +87,7 @@ def inner_gradient(inner: InnerLoop, learning: Params, frozen: Params, data: Lea
     """Gradient of each task's `inner_loss` at its own parameters: learning (M, ...), data (M, T, B, ...)."""
 
     def loss(values: Params, task_data: LearningData) -> Tensor:
-        return inner_loss(inner.policy, {**frozen, **values}, task_data)
+        return inner_loss(inner, {**frozen, **values}, task_data)
 
     return torch.func.vmap(torch.func.grad(loss))(learning, data)
 

@@ -91,6 +91,13 @@ class Config(BaseModel):
     )
     num_steps: Count = Field(default=1, description="Policy-gradient steps in the inner loop.")
     fast_lr: float = Field(default=0.1, ge=0, description="Step size of the inner loop.")
+    inner_objective: Literal["lvc", "reinforce"] = Field(
+        default="lvc",
+        description=(
+            "What adaptation descends: the same gradient either way, but only with 'lvc' does the meta-gradient know "
+            "that other weights would have played other episodes; 'reinforce' is pytorch-maml-rl's."
+        ),
+    )
     first_order: bool = Field(
         default=False,
         description="Whether the meta-gradient leaves out the second derivatives of the inner loop.",

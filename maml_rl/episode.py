@@ -24,6 +24,8 @@ class Episodes:
         (M, T, B).
     mask
         (M, T, B), 1 where the step belongs to an episode and 0 on padding.
+    log_probs
+        (M, T, B), logarithm of the probability (density) with which each action was taken; 0 on padding.
     advantages
         (M, T, B), normalised per task; 0 on padding.
     """
@@ -32,6 +34,7 @@ class Episodes:
     actions: Tensor
     rewards: Tensor
     mask: Tensor
+    log_probs: Tensor
     advantages: Tensor
 
     @property
@@ -50,14 +53,15 @@ class Episodes:
 
     def is_finite(self) -> Tensor:
         """(M,) bool: whether all numbers of a task's episodes are finite."""
-        checks = [self.observations, self.rewards, self.advantages]
+        checks = [self.observations, self.rewards, self.log_probs, self.advantages]
         if self.actions.is_floating_point():
             checks.append(self.actions)
         return torch.stack([x.isfinite().flatten(1).all(1) for x in checks]).all(0)
 
     def learning_data(self, tasks: slice) -> LearningData:
         """The part of some tasks that a loss needs."""
-        return LearningData(self.observations[tasks], self.actions[tasks], self.mask[tasks], self.advantages[tasks])
+        parts = (self.observations, self.actions, self.mask, self.log_probs, self.advantages)
+        return LearningData(*(part[tasks] for part in parts))
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ class LearningData(NamedTuple):
     observations: Tensor
     actions: Tensor
     mask: Tensor
+    log_probs: Tensor
     advantages: Tensor
 
 

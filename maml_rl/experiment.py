@@ -98,6 +98,7 @@ def draw_up(config: Config, *, device: str = "cpu") -> Blueprint:
         fast_batch_size=config.fast_batch_size,
         num_steps=config.num_steps,
         fast_lr=config.fast_lr,
+        inner_objective=config.inner_objective,
         gamma=config.gamma,
         gae_lambda=config.gae_lambda,
         first_order=config.first_order,

@@ -38,6 +38,7 @@ class MAMLWorkerSpec:
     fast_batch_size: int
     num_steps: int
     fast_lr: float
+    inner_objective: str
     gamma: float
     gae_lambda: float
     first_order: bool
@@ -76,7 +77,7 @@ class MAMLWorker:
         self.spec = spec
         self.heartbeat = heartbeat
         self.policy = make_policy(spec.policy)
-        self.inner = InnerLoop(self.policy, spec.fast_lr, spec.names, spec.first_order)
+        self.inner = InnerLoop(self.policy, spec.fast_lr, spec.names, spec.inner_objective, spec.first_order)
         self.baseline = LinearFeatureBaseline()
         self._like = self.policy.params()
         for name, value in spec.frozen.items():

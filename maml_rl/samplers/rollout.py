@@ -57,7 +57,7 @@ def play_episodes(
     state = policy.initial_state(shape)
     step = torch.func.vmap(policy.step)
     noise = np.empty(0)
-    rows: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+    rows: list[tuple[np.ndarray, ...]] = []
     with torch.no_grad():
         while not env.finished.all():
             heartbeat()
@@ -66,11 +66,12 @@ def play_episodes(
             active = ~env.finished
             batch = torch.from_numpy(observations).float().reshape(*shape, -1)  # (N, O*) -> (M, B, O)
             distribution, state = step(params, batch, state)
-            sampled = distribution.sample(torch.from_numpy(noise[:, len(rows) % _NOISE_BLOCK])).numpy()
-            actions = sampled.reshape(env.num_envs, *sampled.shape[2:])  # (M, B, A*) -> (N, A*)
+            sampled = distribution.sample(torch.from_numpy(noise[:, len(rows) % _NOISE_BLOCK]))
+            log_probs = distribution.log_prob(sampled).numpy().reshape(env.num_envs)  # (M, B) -> (N,)
+            actions = sampled.numpy().reshape(env.num_envs, *sampled.shape[2:])  # (M, B, A*) -> (N, A*)
             next_observations, rewards, _, _, _ = env.step(actions)
             flat = batch.numpy().reshape(env.num_envs, -1)  # (M, B, O) -> (N, O)
-            rows.append((flat, actions, rewards, active))
+            rows.append((flat, actions, rewards, log_probs, active))
             observations = next_observations
     return _stack(rows, shape)
 
@@ -84,9 +85,9 @@ def _draw_noise(
     return np.stack([policy.distribution.draw_noise(rng, shape, policy.output_size) for rng in rngs])
 
 
-def _stack(rows: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]], shape: tuple[int, int]) -> Episodes:
+def _stack(rows: Sequence[tuple[np.ndarray, ...]], shape: tuple[int, int]) -> Episodes:
     """T rows of (N, ...) -> tensors (M, T, B, ...), zero where an episode had already ended."""
-    active = _by_task([row[3] for row in rows], shape)
+    active = _by_task([row[-1] for row in rows], shape)
 
     def column(index: int) -> Tensor:
         values = _by_task([row[index] for row in rows], shape)
@@ -96,7 +97,7 @@ def _stack(rows: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
 
     mask = torch.from_numpy(active.astype(np.float32))
     rewards = column(2).float()
-    return Episodes(column(0), column(1), rewards, mask, torch.zeros_like(mask))
+    return Episodes(column(0), column(1), rewards, mask, column(3), torch.zeros_like(mask))
 
 
 def _by_task(arrays: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:

@@ -41,9 +41,11 @@ def tiny_policy(spec: PolicySpec, seed: int = 0) -> tuple[Policy, Params]:
     return policy, params
 
 
-def tiny_inner(policy: Policy, *, fast_lr: float = 0.5, first_order: bool = False) -> InnerLoop:
+def tiny_inner(
+    policy: Policy, *, fast_lr: float = 0.5, objective: str = "lvc", first_order: bool = False
+) -> InnerLoop:
     """Inner loop over all meta-parameters, with a step that is large enough to matter."""
-    return InnerLoop(policy, fast_lr, tuple(policy.named_meta_parameters()), first_order)
+    return InnerLoop(policy, fast_lr, tuple(policy.named_meta_parameters()), objective, first_order)
 
 
 def tiny_data(
@@ -63,6 +65,7 @@ def tiny_data(
         rng.normal(size=(*shape, spec.input_size)) * wide,
         actions * (wide if spec.continuous else mask.astype(np.int64)),
         mask,
+        rng.normal(-1.0, 0.3, size=shape) * mask,
         rng.normal(size=shape) * mask,
     )
     return LearningData(*(torch.from_numpy(np.asarray(array)) for array in arrays))

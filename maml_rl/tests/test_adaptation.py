@@ -9,7 +9,9 @@ import torch
 from torch.testing import assert_close
 
 from maml_rl.adaptation import adapt, expand, inner_loss, linearise, policy_distribution
+from maml_rl.episode import LearningData
 from maml_rl.objectives import meta_gradient, surrogate_loss
+from maml_rl.policies import PolicySpec
 from maml_rl.tests.builders import (
     POLICY_SPECS,
     flat,
@@ -28,6 +30,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning"),
 ]
 every_policy = pytest.mark.parametrize("spec", POLICY_SPECS, ids=spec_id)
+both_objectives = pytest.mark.parametrize("objective", ["lvc", "reinforce"])
 one_or_two_steps = pytest.mark.parametrize("num_steps", [1, 2])
 TASKS = 2
 
@@ -43,7 +46,7 @@ def adapt_task_by_autograd(inner, params, episodes, task):
     """The inner loop of one task, written with nothing but torch.autograd."""
     phi = {name: value.clone().requires_grad_() for name, value in params.items()}
     for data in episodes:
-        loss = inner_loss(inner.policy, phi, pick(data, task))
+        loss = inner_loss(inner, phi, pick(data, task))
         gradients = torch.autograd.grad(loss, [phi[name] for name in inner.names])
         moved = {n: phi[n] - inner.fast_lr * g for n, g in zip(inner.names, gradients, strict=True)}
         phi = {name: moved.get(name, value).detach().requires_grad_() for name, value in phi.items()}
@@ -51,13 +54,55 @@ def adapt_task_by_autograd(inner, params, episodes, task):
 
 
 @every_policy
-def test_the_inner_loss_is_minus_the_mean_weighted_log_probability(spec):
-    inner, params, (data,), _ = case(spec, 1)
+@both_objectives
+def test_the_inner_loss_is_minus_the_mean_weighted_log_probability_or_ratio(spec, objective):
+    inner, params, (data,), _ = case(spec, 1, objective=objective)
     first = pick(data, 0)
     log_prob = policy_distribution(inner.policy, params, first).log_prob(first.actions)
+    weight = log_prob if objective == "reinforce" else log_prob.exp() / first.log_probs.exp()
     steps = [(t, b) for t in range(4) for b in range(3) if first.mask[t, b] == 1]
-    expected = -sum(log_prob[s] * first.advantages[s] for s in steps) / len(steps)
-    assert_close(inner_loss(inner.policy, params, first), expected)
+    expected = -sum(weight[s] * first.advantages[s] for s in steps) / len(steps)
+    assert_close(inner_loss(inner, params, first), expected)
+
+
+@every_policy
+def test_both_objectives_adapt_alike_to_the_policy_s_own_episodes(spec):
+    inner, params, (data,), _ = case(spec, 1)
+    own = [policy_distribution(inner.policy, params, pick(data, m)).log_prob(data.actions[m]) for m in range(TASKS)]
+    data = data._replace(log_probs=torch.stack(own))
+    adapted = [adapt(replace(inner, objective=objective), params, [data]) for objective in ("lvc", "reinforce")]
+    assert_close(*adapted)
+
+
+def test_only_the_ratio_s_hessian_is_on_average_that_of_the_expected_reward():
+    spec = PolicySpec("mlp", 1, 3, continuous=False, hidden_sizes=(2,), nonlinearity="tanh")
+    policy, params = tiny_policy(spec)
+    inner = tiny_inner(policy)
+    theta, rewards = flat(params, inner.names), torch.tensor([0.2, -1.0, 0.7])
+
+    def probabilities(values):
+        return policy.step(values, torch.ones(3, 1))[0].log_prob(torch.arange(3)).exp()
+
+    def expected_reward(vector):
+        return probabilities(unflat(vector, params, inner.names)) @ rewards
+
+    def mean_hessian(objective):
+        total = torch.zeros(len(theta), len(theta))
+        for action, probability in enumerate(probabilities(params)):
+            one = torch.ones(1, 1)
+            data = LearningData(
+                torch.ones(1, 1, 1), torch.full((1, 1), action), one, probability.log() * one, rewards[action] * one
+            )
+
+            def loss(vector, data=data):
+                return inner_loss(replace(inner, objective=objective), unflat(vector, params, inner.names), data)
+
+            total += probability * torch.func.hessian(loss)(theta)
+        return total
+
+    exact = -torch.func.hessian(expected_reward)(theta)
+    assert_close(mean_hessian("lvc"), exact)
+    assert (mean_hessian("reinforce") - exact).abs().max() > 0.1 * exact.abs().max()
 
 
 @every_policy
@@ -72,8 +117,9 @@ def test_adaptation_is_gradient_descent_on_every_task_by_itself(spec, num_steps)
 
 @every_policy
 @one_or_two_steps
-def test_the_meta_gradient_is_the_derivative_of_the_loss_after_adaptation(spec, num_steps):
-    inner, params, train, valid = case(spec, num_steps)
+@both_objectives
+def test_the_meta_gradient_is_the_derivative_of_the_loss_after_adaptation(spec, num_steps, objective):
+    inner, params, train, valid = case(spec, num_steps, objective=objective)
     gradients, _, old = meta_gradient(inner, params, train, valid)
     theta = flat(params, inner.names)
 
@@ -95,8 +141,9 @@ def test_the_meta_gradient_is_the_derivative_of_the_loss_after_adaptation(spec, 
 
 @every_policy
 @one_or_two_steps
-def test_forward_and_transpose_are_the_derivatives_of_adapt(spec, num_steps):
-    inner, params, train, _ = case(spec, num_steps)
+@both_objectives
+def test_forward_and_transpose_are_the_derivatives_of_adapt(spec, num_steps, objective):
+    inner, params, train, _ = case(spec, num_steps, objective=objective)
     learning, frozen = inner.split(params)
     adaptation = linearise(inner, params, train)
 
@@ -138,7 +185,7 @@ def test_along_a_path_the_hessians_are_those_of_its_points(spec):
             theta = flat({k: v[task] for k, v in point.items()}, inner.names)
 
             def loss(vector, task_data):
-                return inner_loss(inner.policy, {**params, **unflat(vector, params, inner.names)}, task_data)
+                return inner_loss(inner, {**params, **unflat(vector, params, inner.names)}, task_data)
 
             expected = expected - inner.fast_lr * torch.func.hessian(loss)(theta, pick(data, task)) @ expected
         assert_close(flat({k: v[task] for k, v in forward.items()}, inner.names), expected)

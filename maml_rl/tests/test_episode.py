@@ -103,7 +103,7 @@ def some_episodes(**changes):
     rewards, values, mask = draw()
     observations = torch.from_numpy(np.random.default_rng(1).normal(size=(M, T, B, 3))) * mask[..., None]
     parts = {"observations": observations, "actions": observations[..., :2], "rewards": rewards, "mask": mask}
-    return Episodes(**{**parts, "advantages": values * mask, **changes})
+    return Episodes(**{**parts, "log_probs": -rewards, "advantages": values * mask, **changes})
 
 
 def test_steps_and_returns_leave_the_padding_out():
@@ -115,7 +115,7 @@ def test_steps_and_returns_leave_the_padding_out():
         assert_close(episodes.returns()[m, b], episodes.rewards[m, :length, b].sum())
 
 
-@pytest.mark.parametrize("name", ["observations", "actions", "rewards", "advantages"])
+@pytest.mark.parametrize("name", ["observations", "actions", "rewards", "log_probs", "advantages"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_number_that_is_not_finite_is_found_in_its_task(name, value):
     assert some_episodes().is_finite().tolist() == [True, True]
@@ -139,7 +139,7 @@ def numbered(lengths, num_steps):
     mask = torch.arange(num_steps).reshape(1, -1, 1) < torch.tensor(lengths)
     step = torch.arange(num_steps).reshape(1, -1, 1).expand_as(mask)
     observations = torch.stack([step, torch.arange(len(lengths)).expand_as(mask)], -1)
-    return LearningData(observations, step, mask.double(), step.double())
+    return LearningData(observations, step, mask.double(), step.double(), step.double())
 
 
 def steps_of(data, task=0):

@@ -60,9 +60,10 @@ def everything(inner, params, train, valid, old=None):
 
 
 @every_policy
+@pytest.mark.parametrize("objective", ["lvc", "reinforce"])
 @pytest.mark.parametrize(("num_steps", "first_order"), [(1, False), (2, False), (2, True)])
-def test_the_curvature_is_the_hessian_of_the_mean_divergence(spec, num_steps, first_order):
-    inner, params, train, valid = case(spec, num_steps, first_order=first_order)
+def test_the_curvature_is_the_hessian_of_the_mean_divergence(spec, num_steps, first_order, objective):
+    inner, params, train, valid = case(spec, num_steps, first_order=first_order, objective=objective)
     theta = flat(params, inner.names)
     product = linearised_curvature(inner, params, train, valid)
     columns = [product(unflat(e, params, inner.names)) for e in torch.eye(len(theta))]

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from maml_rl.adaptation import expand
+from maml_rl.adaptation import expand, policy_distribution
 from maml_rl.config import Config
 from maml_rl.envs import make_meta_env
-from maml_rl.episode import Episodes, thin
+from maml_rl.episode import Episodes, LearningData, thin
 from maml_rl.experiment import draw_up
 from maml_rl.metalearners.maml_trpo import shards
 from maml_rl.objectives import linearised_curvature
@@ -88,11 +88,22 @@ def test_finished_episodes_are_masked_and_padded_with_zeros(config):
     blueprint, tasks = sampled(config)
     episodes = play(blueprint, tasks, list(range(len(tasks))))
     padding = episodes.mask == 0
-    for values in (episodes.observations, episodes.actions, episodes.rewards, episodes.advantages):
+    for values in (episodes.observations, episodes.actions, episodes.rewards, episodes.log_probs, episodes.advantages):
         assert not values[padding].any()
     assert (episodes.mask[:, 1:] <= episodes.mask[:, :-1]).all()
     assert (episodes.mask[:, 0] == 1).all()
     assert episodes.mask[:, -1].any()
+
+
+@every_family
+def test_recorded_probabilities_are_the_policy_s(config):
+    blueprint, tasks = sampled(config)
+    episodes = play(blueprint, tasks, list(range(len(tasks))))
+    policy, params = blueprint.policy, blueprint.policy.params()
+    for task in range(len(tasks)):
+        data = LearningData(*(part[0] for part in episodes.learning_data(slice(task, task + 1))))
+        log_probs = policy_distribution(policy, params, data).log_prob(data.actions)
+        assert_close(data.log_probs, log_probs * data.mask, rtol=1e-4, atol=1e-4)
 
 
 @every_family
