@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import pickle
 import re
 import signal
 import subprocess
@@ -130,7 +129,7 @@ def test_a_bad_checkpoint_is_refused_and_never_executed(tmp_path, config, capfd,
         "cut": lambda: checkpoint.write_bytes(checkpoint.read_bytes()[:300]),
         "empty": lambda: checkpoint.write_bytes(b""),
         "text": lambda: checkpoint.write_text("not a checkpoint"),
-        "pickle": lambda: checkpoint.write_bytes(pickle.dumps(Trap(sprung))),
+        "pickle": lambda: torch.save(Trap(sprung), checkpoint),
         "policy": lambda: checkpoint.write_bytes((tmp_path / "run" / "policy.th").read_bytes()),
         "other size": lambda: torch.save({**content, "parameters": content["parameters"][1:]}, checkpoint),
         "list": lambda: torch.save([1, 2], checkpoint),
