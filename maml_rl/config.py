@@ -91,11 +91,12 @@ class Config(BaseModel):
     )
     num_steps: Count = Field(default=1, description="Policy-gradient steps in the inner loop.")
     fast_lr: float = Field(default=0.1, ge=0, description="Step size of the inner loop.")
-    inner_objective: Literal["lvc", "reinforce"] = Field(
-        default="lvc",
+    inner_objective: Literal["auto", "lvc", "reinforce"] = Field(
+        default="auto",
         description=(
             "What adaptation descends: the same gradient either way, but only with 'lvc' does the meta-gradient know "
-            "that other weights would have played other episodes; 'reinforce' is pytorch-maml-rl's."
+            "that other weights would have played other episodes, at the price of noise; 'reinforce' is "
+            "pytorch-maml-rl's; 'auto' is lvc for discrete actions and reinforce for continuous ones."
         ),
     )
     first_order: bool = Field(

@@ -98,7 +98,7 @@ def draw_up(config: Config, *, device: str = "cpu") -> Blueprint:
         fast_batch_size=config.fast_batch_size,
         num_steps=config.num_steps,
         fast_lr=config.fast_lr,
-        inner_objective=config.inner_objective,
+        inner_objective=_inner_objective(config, spec),
         gamma=config.gamma,
         gae_lambda=config.gae_lambda,
         first_order=config.first_order,
@@ -108,6 +108,12 @@ def draw_up(config: Config, *, device: str = "cpu") -> Blueprint:
         device=device,
     )
     return Blueprint(config, env, policy, names, worker)
+
+
+def _inner_objective(config: Config, policy: PolicySpec) -> str:
+    if config.inner_objective == "auto":
+        return "reinforce" if policy.continuous else "lvc"
+    return config.inner_objective
 
 
 @contextmanager
