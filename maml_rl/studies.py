@@ -29,6 +29,7 @@ from maml_rl.config import Config, ConfigError, load_config
 from maml_rl.evaluation import evaluate, load_parameters, save_results
 from maml_rl.experiment import draw_up, train
 from maml_rl.run_folder import RunFolder
+from maml_rl.utils.field_words import did_you_mean, shown
 from maml_rl.utils.files import write_atomically
 from maml_rl.utils.strict_parsing import parse_yaml
 
@@ -106,11 +107,22 @@ def load_study(path: str | Path) -> Study:
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{field} in {path}: got {first['input']!r}; {first['msg']}") from error
+        raise ConfigError(_error_line(path, error)) from error
     except ValueError as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
+
+
+def _error_line(path: str | Path, error: ValidationError) -> str:
+    """Say the first thing that is wrong; an unknown key before what is missing because of it."""
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    *parents, key = [str(part) for part in first["loc"]] or ["study"]
+    field = ".".join([*parents, key])
+    if first["type"] == "extra_forbidden":
+        fields = (StudyRun if parents else Study).model_fields
+        return f"unknown key {field!r} in {path}{did_you_mean(key, fields)}"
+    if first["type"] == "missing":
+        return f"{field} in {path}: got nothing; add it"
+    return f"{field} in {path}: got {shown(first['input'])}; {first['msg']}"
 
 
 def cells(study: Study, root: Path) -> list[Cell]:
@@ -129,10 +141,11 @@ def cells(study: Study, root: Path) -> list[Cell]:
 def run_cell(cell: Cell, study: Study, num_workers: int) -> None:
     """Train what is missing of one run, then evaluate its final policy on new tasks."""
     blueprint = draw_up(cell.config)
+    results = cell.folder / "results.npz"
     if cell.iterations_done < cell.config.num_batches:
         resume = (cell.folder / "config.json").exists()
+        results.unlink(missing_ok=True)  # of a shorter run
         train(blueprint, num_workers=num_workers, folder=RunFolder(cell.folder), resume=resume, show=_show)
-    results = cell.folder / "results.npz"
     if not results.exists():
         parameters = load_parameters(blueprint, cell.folder / "policy.th")
         batch_size = min(study.test_tasks, cell.config.meta_batch_size)
@@ -178,8 +191,8 @@ def _table(done: Sequence[Cell]) -> list[str]:
         before, after = (metrics[key][-_LAST:].mean() for key in ("return_before", "return_after"))
         lines.append(
             f"| {cell.name} | {cell.seed} | {cell.config.env_name} | {len(metrics['iteration'])} "
-            f"| {metrics['env_steps'][-1] / 1e6:.1f} M | {metrics['seconds'][-1] / 60:.0f} | {before:.1f} "
-            f"| {after:.1f} | {_test_summary(cell)} |"
+            f"| {metrics['env_steps'][-1] / 1e6:.1f} M | {metrics['seconds'][-1] / 60:.0f} | {_figures(before)} "
+            f"| {_figures(after)} | {_test_summary(cell)} |"
         )
     return lines
 
@@ -191,7 +204,12 @@ def _test_summary(cell: Cell) -> str:
     with np.load(path) as results:
         interval = mean_interval(results["returns"].mean(axis=-1, dtype=np.float64))  # (S, N, B) -> (S,)
     rows = zip(interval.mean, interval.low, interval.high, strict=True)
-    return "; ".join(f"{mean:.1f} [{low:.1f}, {high:.1f}]" for mean, low, high in rows)
+    return "; ".join(f"{_figures(mean)} [{_figures(low)}, {_figures(high)}]" for mean, low, high in rows)
+
+
+def _figures(value: float) -> str:
+    """Three significant figures, but never more than two decimals."""
+    return f"{value:.{2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0}f}"
 
 
 def _figure(seeds: Sequence[Cell], path: Path) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from maml_rl.envs.errors import did_you_mean
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
 from maml_rl.envs.sweep import parse_sweeps
+from maml_rl.utils.field_words import did_you_mean
 
 
 class AttributeSweepVectorEnv(MetaVectorEnv):

@@ -10,9 +10,10 @@ from typing import Any
 
 import gymnasium as gym
 
-from maml_rl.envs.errors import UnknownEnvironmentError, did_you_mean
+from maml_rl.envs.errors import UnknownEnvironmentError
 from maml_rl.envs.meta_env import MetaVectorEnv
 from maml_rl.envs.single import SingleMetaEnv
+from maml_rl.utils.field_words import did_you_mean
 
 _VECTOR_ENTRY_POINT = "maml_rl.envs.registration:make_family"
 _SINGLE_ENTRY_POINT = "maml_rl.envs.registration:make_single"

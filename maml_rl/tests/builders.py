@@ -41,9 +41,7 @@ def tiny_policy(spec: PolicySpec, seed: int = 0) -> tuple[Policy, Params]:
     return policy, params
 
 
-def tiny_inner(
-    policy: Policy, *, fast_lr: float = 0.5, objective: str = "lvc", first_order: bool = False
-) -> InnerLoop:
+def tiny_inner(policy: Policy, *, fast_lr: float = 0.5, objective: str = "lvc", first_order: bool = False) -> InnerLoop:
     """Inner loop over all meta-parameters, with a step that is large enough to matter."""
     return InnerLoop(policy, fast_lr, tuple(policy.named_meta_parameters()), objective, first_order)
 

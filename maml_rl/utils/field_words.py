@@ -87,6 +87,14 @@ def _is_number(text: str) -> bool:
 
 
 def did_you_mean(word: Any, known: Iterable[str]) -> str:
-    """Return ``"; did you mean '...'?"`` with the nearest known word, or ``""`` when none is near."""
-    matches = difflib.get_close_matches(str(word), list(known), n=1)
+    """Return ``"; did you mean '...'?"`` with the nearest known word, or ``""`` when none is near.
+
+    Examples
+    --------
+    >>> did_you_mean("lenght", ["length", "gravity"])
+    "; did you mean 'length'?"
+    >>> did_you_mean("zzz", ["length", "gravity"])
+    ''
+    """
+    matches = difflib.get_close_matches(str(word), sorted(set(known)), n=1)
     return f"; did you mean {matches[0]!r}?" if matches else ""
