@@ -59,7 +59,7 @@ def measure(config: Config, arguments: argparse.Namespace) -> dict[str, float]:
         for purpose in (Purpose.EVALUATION_ENVIRONMENT, Purpose.EVALUATION_ACTIONS)
     ]
     tasks = [env.default_task()] * count
-    episodes = play_episodes(env, blueprint.policy, expand(params, count), tasks, Streams(*rngs))
+    episodes, _ = play_episodes(env, blueprint.policy, expand(params, count), tasks, Streams(*rngs))
     episodes = with_advantages(episodes, LinearFeatureBaseline(), gamma=config.gamma, gae_lambda=config.gae_lambda)
     inner = InnerLoop(blueprint.policy, config.fast_lr, blueprint.names)
     learning, frozen = inner.split(params)

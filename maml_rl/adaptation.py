@@ -54,7 +54,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 def policy_distribution(policy: Policy, params: Params, data: LearningData) -> Distribution:
     """Action distributions along the episodes of one task: data (T, B, ...), result (T, B, ...)."""
-    state = policy.initial_state(tuple(data.mask.shape[1:]))
+    state = data.state or policy.initial_state(params, tuple(data.mask.shape[1:]))
     return policy.unroll(params, data.observations, data.mask, state)
 
 

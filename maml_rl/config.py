@@ -75,9 +75,12 @@ class Config(BaseModel):
         description="Generalised advantage estimation: 1 is return minus baseline, 0 the one-step error.",
     )
 
-    policy: Literal["mlp"] = Field(
+    policy: Literal["mlp", "rnn", "lstm", "geometric"] = Field(
         default="mlp",
-        description="Kind of network: 'mlp' has no memory; its output fits the action space.",
+        description=(
+            "Kind of network: 'mlp' has no memory; 'rnn' and 'lstm' have recurrent hidden layers; 'geometric' has a "
+            "recurrent controller with a memory of slots on a sphere. The output fits the action space."
+        ),
     )
     hidden_sizes: tuple[Count, ...] = Field(
         default=(64, 64), description="Units of each hidden layer; an empty list gives a linear policy."
@@ -85,6 +88,22 @@ class Config(BaseModel):
     nonlinearity: Literal["elu", "gelu", "relu", "sigmoid", "silu", "tanh"] = Field(
         default="tanh", description="Activation after each hidden layer; upper or lower case."
     )
+    train_recurrent: bool = Field(
+        default=True,
+        description=(
+            "Whether hidden-to-hidden weights and biases are adapted and meta-learned; if not, they keep their random "
+            "initial values. Nothing to choose without memory."
+        ),
+    )
+    memory_scope: Literal["episode", "task"] = Field(
+        default="episode",
+        description=(
+            "What ends the memory: 'episode', or 'task', where it lasts from the episodes before an inner step into "
+            "those after it. Nothing to choose without memory."
+        ),
+    )
+    memory_slots: Count = Field(default=16, description="Slots of the geometric memory.")
+    memory_width: Count = Field(default=16, description="Values in each slot of the geometric memory.")
 
     fast_batch_size: Count = Field(
         default=20, description="Episodes of each task per inner step, and again after adaptation."

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Episodes:
         (M, T, B), logarithm of the probability (density) with which each action was taken; 0 on padding.
     advantages
         (M, T, B), normalised per task; 0 on padding.
+    state
+        What the policy remembered at the start, tensors (M, B, ...); ``()``: its initial state.
     """
 
     observations: Tensor
@@ -36,6 +39,7 @@ class Episodes:
     mask: Tensor
     log_probs: Tensor
     advantages: Tensor
+    state: Any = ()
 
     @property
     def num_tasks(self) -> int:
@@ -60,8 +64,8 @@ class Episodes:
 
     def learning_data(self, tasks: slice) -> LearningData:
         """The part of some tasks that a loss needs."""
-        parts = (self.observations, self.actions, self.mask, self.log_probs, self.advantages)
-        return LearningData(*(part[tasks] for part in parts))
+        parts = (self.observations, self.actions, self.mask, self.log_probs, self.advantages, self.state)
+        return LearningData(*tree_map(lambda part: part[tasks], parts))
 
 
 @dataclass(frozen=True)
@@ -85,21 +89,23 @@ class CollectReport:
 
 
 class LearningData(NamedTuple):
-    """What a policy-gradient loss reads; (M, T, B, ...) outside, (T, B, ...) inside `vmap`."""
+    """What a policy-gradient loss reads; (M, T, B, ...) outside, (T, B, ...) inside `vmap`; see `Episodes`."""
 
     observations: Tensor
     actions: Tensor
     mask: Tensor
     log_probs: Tensor
     advantages: Tensor
+    state: Any = ()
 
 
-def thin(data: LearningData, num_samples: int | None) -> LearningData:
+def thin(data: LearningData, num_samples: int | None, *, whole_episodes: bool = False) -> LearningData:
     """Keep evenly spaced time steps of every episode, at least `num_samples` of each task's T * B steps.
 
-    Time steps instead of episodes, because neighbouring steps tell nearly the same, episodes do not. Only
-    for policies without memory, which see each step by itself. ``None`` keeps all. T is here the longest
-    episode of the task itself, so that the sample does not depend on the tasks that share its shard.
+    Time steps instead of episodes, because neighbouring steps tell nearly the same, episodes do not. A
+    policy with memory needs `whole_episodes`: then the first so many are kept. ``None`` keeps all. T is here
+    the longest episode of the task itself, so that the sample does not depend on the tasks that share its
+    shard.
 
     Parameters
     ----------
@@ -111,14 +117,25 @@ def thin(data: LearningData, num_samples: int | None) -> LearningData:
     length, num_episodes = data.mask.shape[1:]
     if num_samples is None or num_samples >= length * num_episodes:
         return data
-    count = -(-num_samples // num_episodes)
     lengths = data.mask.amax(2).sum(1, keepdim=True).long()  # (M, 1)
+    if whole_episodes:
+        return _first_episodes(data, -(-num_samples // lengths))
+    count = -(-num_samples // num_episodes)
     steps = torch.arange(count, device=data.mask.device).expand(len(lengths), count)
     kept = torch.where(lengths > count, (2 * steps + 1) * lengths // (2 * count), steps)  # (M, count)
     # Padding is thinned like everything else: a task must keep a step, and every episode has a first one.
     kept[:, 0] = 0
     tasks = torch.arange(len(lengths), device=kept.device).unsqueeze(1)
-    return LearningData(*(part[tasks, kept] for part in data))
+    return LearningData(*(part[tasks, kept] for part in data[:-1]))._replace(state=data.state)
+
+
+def _first_episodes(data: LearningData, counts: Tensor) -> LearningData:
+    """Mask all but the first counts (M, 1) episodes of each task out; drop those that no task keeps."""
+    width = min(int(counts.max()), data.mask.shape[2])
+    part = LearningData(*(part[:, :, :width] for part in data[:-1]))
+    part = part._replace(state=tree_map(lambda x: x[:, :width], data.state))
+    kept = torch.arange(width, device=counts.device) < counts  # (M, B)
+    return part._replace(mask=part.mask * kept.unsqueeze(1))
 
 
 def discounted_returns(rewards: Tensor, mask: Tensor, gamma: float) -> Tensor:

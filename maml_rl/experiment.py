@@ -85,10 +85,12 @@ def draw_up(config: Config, *, device: str = "cpu") -> Blueprint:
         name=config.policy,
         hidden_sizes=config.hidden_sizes,
         nonlinearity=config.nonlinearity,
+        memory_slots=config.memory_slots,
+        memory_width=config.memory_width,
     )
     policy = make_policy(spec)
     policy.initialise(generator(config.seed, Purpose.INITIAL_PARAMETERS))
-    names = tuple(policy.named_meta_parameters())
+    names = tuple(policy.named_meta_parameters(config.train_recurrent))
     worker = MAMLWorkerSpec(
         env_name=config.env_name,
         env_kwargs=config.env_kwargs,
@@ -101,6 +103,7 @@ def draw_up(config: Config, *, device: str = "cpu") -> Blueprint:
         inner_objective=_inner_objective(config, spec),
         gamma=config.gamma,
         gae_lambda=config.gae_lambda,
+        memory_scope=config.memory_scope,
         first_order=config.first_order,
         hessian_steps=config.hessian_steps,
         fisher_steps=config.fisher_steps,

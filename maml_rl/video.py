@@ -200,7 +200,7 @@ def _film_row(
             pictures.append(_draw(env))
 
     params = _stack_params(blueprint, vectors)
-    episodes = play_episodes(env, blueprint.policy, params, tasks, Streams(*rngs), heartbeat=take_picture)
+    episodes, _ = play_episodes(env, blueprint.policy, params, tasks, Streams(*rngs), heartbeat=take_picture)
     take_picture()  # the heartbeat comes before each step, so the last state is still missing
     returns = np.cumsum(episodes.rewards[:, :, 0].double().numpy(), axis=1)  # (M, T, 1) -> (M, T)
     returns = np.pad(returns, ((0, 0), (1, 0)))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from maml_rl.policies.distributions import Normal
+from maml_rl.policies.heads import NormalHead
 from maml_rl.policies.policy import NONLINEARITIES, Params, Policy, affine
 
 
@@ -48,21 +47,18 @@ class NormalMLPPolicy(Policy):
         super().__init__(input_size, output_size)
         self.hidden_sizes = tuple(hidden_sizes)
         self.nonlinearity = NONLINEARITIES[nonlinearity]
-        self.min_log_std = math.log(min_std)
         sizes = (input_size, *self.hidden_sizes)
         for index in range(1, len(sizes)):
             self.add_module(f"layer{index}", nn.Linear(sizes[index - 1], sizes[index]))
-        self.mu = nn.Linear(sizes[-1], output_size)
-        self.sigma = nn.Parameter(torch.full((output_size,), math.log(initial_std)))
+        self.head = NormalHead(output_size, initial_std=initial_std, min_std=min_std)
+        self.head.add_to(self, sizes[-1])
 
     def step(self, params: Params, observation: Tensor, state: Any = ()) -> tuple[Normal, Any]:
         """See `Policy.step`."""
         hidden = observation
         for index in range(1, len(self.hidden_sizes) + 1):
             hidden = self.nonlinearity(affine(params, f"layer{index}", hidden))
-        loc = affine(params, "mu", hidden)
-        log_scale = params["sigma"].clamp(min=self.min_log_std).expand_as(loc)
-        return Normal(loc, log_scale), state
+        return self.head(params, hidden), state
 
     def unroll(self, params: Params, observations: Tensor, masks: Tensor, state: Any = ()) -> Normal:
         """See `Policy.unroll`."""

@@ -44,26 +44,37 @@ class Policy(nn.Module, abc.ABC):
     distribution: type[Any]
     """`Normal` or `Categorical`."""
 
+    has_memory: bool = False
+    """Whether a step depends on the ones before it."""
+
     def __init__(self, input_size: int, output_size: int) -> None:
         super().__init__()
         self.input_size = input_size
         self.output_size = output_size
 
-    def initial_state(self, batch_shape: tuple[int, ...]) -> Any:
-        """State before the first step, tensors of leading shape `batch_shape`; ``()`` without memory."""
+    def initial_state(self, params: Params, batch_shape: tuple[int, ...]) -> Any:
+        """State before the first step, tensors of leading shape `batch_shape`; ``()`` without memory.
+
+        It may depend on the parameters: what a memory holds at first can be meta-learned.
+        """
         return ()
 
     @abc.abstractmethod
-    def step(self, params: Params, observation: Tensor, state: Any = ()) -> tuple[Distribution, Any]:
+    def step(self, params: Params, observation: Tensor, state: Any) -> tuple[Distribution, Any]:
         """Act: observation (..., O) and state give the action distribution (...) and the next state."""
 
     @abc.abstractmethod
-    def unroll(self, params: Params, observations: Tensor, masks: Tensor, state: Any = ()) -> Distribution:
+    def unroll(self, params: Params, observations: Tensor, masks: Tensor, state: Any) -> Distribution:
         """Learn: the distributions `step` would give along observations (T, B, O) with masks (T, B)."""
 
     def named_meta_parameters(self, train_recurrent: bool = True) -> list[str]:
-        """Names of the parameters that inner and outer loop may change, in the order of flat vectors."""
-        return [name for name, _ in self.named_parameters()]
+        """Names of the parameters that inner and outer loop may change, in the order of flat vectors.
+
+        Without `train_recurrent` the hidden-to-hidden weights and biases (``hh``) are not among them: they
+        keep their initial values in inner step, meta-gradient, curvature and line search.
+        """
+        names = [name for name, _ in self.named_parameters()]
+        return [name for name in names if train_recurrent or "hh" not in name.split(".")]
 
     def params(self) -> Params:
         """A detached copy of the module's parameters."""

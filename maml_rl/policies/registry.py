@@ -10,8 +10,12 @@ import gymnasium as gym
 import numpy as np
 
 from maml_rl.policies.categorical_mlp import CategoricalMLPPolicy
+from maml_rl.policies.geometric_policy import GeometricPolicy
+from maml_rl.policies.heads import CategoricalHead, Head, NormalHead
+from maml_rl.policies.lstm_policy import LSTMPolicy
 from maml_rl.policies.normal_mlp import NormalMLPPolicy
 from maml_rl.policies.policy import Policy
+from maml_rl.policies.rnn_policy import RNNPolicy
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class PolicySpec:
         Whether actions are real vectors (`Normal`) or indices (`Categorical`).
     hidden_sizes, nonlinearity
         See the policy classes.
+    memory_slots, memory_width
+        Slots and values of a slot of a policy with an external memory.
     """
 
     name: str
@@ -36,6 +42,8 @@ class PolicySpec:
     continuous: bool
     hidden_sizes: tuple[int, ...]
     nonlinearity: str
+    memory_slots: int = 16
+    memory_width: int = 16
 
     @classmethod
     def for_spaces(
@@ -44,10 +52,9 @@ class PolicySpec:
         action_space: gym.Space[Any],
         *,
         name: str,
-        hidden_sizes: tuple[int, ...],
-        nonlinearity: str,
+        **settings: Any,
     ) -> PolicySpec:
-        """Return the spec of a policy between these single-environment spaces.
+        """Return the spec of a policy between these single-environment spaces; `settings` are the other fields.
 
         Raises
         ------
@@ -62,7 +69,7 @@ class PolicySpec:
         else:
             raise ValueError(f"action space: got {action_space}, expected Box or Discrete")
         input_size = int(np.prod(observation_space.shape or (1,)))
-        return cls(name, input_size, output_size, continuous, hidden_sizes, nonlinearity)
+        return cls(name, input_size, output_size, continuous, **settings)
 
 
 def _make_mlp(spec: PolicySpec) -> Policy:
@@ -70,7 +77,35 @@ def _make_mlp(spec: PolicySpec) -> Policy:
     return policy_class(spec.input_size, spec.output_size, spec.hidden_sizes, nonlinearity=spec.nonlinearity)
 
 
-_FACTORIES: dict[str, Callable[[PolicySpec], Policy]] = {"mlp": _make_mlp}
+def _head(spec: PolicySpec) -> Head:
+    return NormalHead(spec.output_size) if spec.continuous else CategoricalHead(spec.output_size)
+
+
+def _make_rnn(spec: PolicySpec) -> Policy:
+    return RNNPolicy(spec.input_size, _head(spec), spec.hidden_sizes, nonlinearity=spec.nonlinearity)
+
+
+def _make_lstm(spec: PolicySpec) -> Policy:
+    return LSTMPolicy(spec.input_size, _head(spec), spec.hidden_sizes)
+
+
+def _make_geometric(spec: PolicySpec) -> Policy:
+    return GeometricPolicy(
+        spec.input_size,
+        _head(spec),
+        spec.hidden_sizes,
+        nonlinearity=spec.nonlinearity,
+        num_slots=spec.memory_slots,
+        width=spec.memory_width,
+    )
+
+
+_FACTORIES: dict[str, Callable[[PolicySpec], Policy]] = {
+    "mlp": _make_mlp,
+    "rnn": _make_rnn,
+    "lstm": _make_lstm,
+    "geometric": _make_geometric,
+}
 
 
 def registered_policies() -> list[str]:

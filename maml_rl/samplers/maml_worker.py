@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from maml_rl.adaptation import InnerLoop, adapt_step, expand, inner_gradient
 from maml_rl.baseline import LinearFeatureBaseline
@@ -41,6 +42,7 @@ class MAMLWorkerSpec:
     inner_objective: str
     gamma: float
     gae_lambda: float
+    memory_scope: str
     first_order: bool
     hessian_steps: int | None
     fisher_steps: int | None
@@ -163,19 +165,20 @@ class MAMLWorker:
         initial = {**self._like, **unflatten(vector, self._like, self.spec.names)}
         learning, frozen = self.inner.split(initial)
         learning = expand(learning, len(tasks))
-        all_episodes, path = [], [learning]
+        all_episodes, path, state = [], [learning], ()
         for step in range(num_steps + 1):
             rngs = [
                 [generator(spec.seed, p, iteration=iteration, task=i, inner_step=step) for i in indices]
                 for p in purposes
             ]
             params = {**expand(frozen, len(tasks)), **learning}
-            episodes = play_episodes(
+            episodes, state = play_episodes(
                 self._environment(len(tasks)),
                 self.policy,
                 params,
                 tasks,
                 Streams(*rngs),
+                state=state if spec.memory_scope == "task" else (),
                 heartbeat=self.heartbeat,
             )
             episodes = with_advantages(episodes, self.baseline, gamma=spec.gamma, gae_lambda=spec.gae_lambda)
@@ -236,14 +239,15 @@ class MAMLWorker:
     def _curvature(self, chunk: slice, params: Params) -> Callable[[Params], Params]:
         self.heartbeat()
         train, valid = self._data(chunk)
-        train = [thin(data, self.spec.hessian_steps) for data in train]
-        valid = thin(valid, self.spec.fisher_steps)
+        whole = self.policy.has_memory
+        train = [thin(data, self.spec.hessian_steps, whole_episodes=whole) for data in train]
+        valid = thin(valid, self.spec.fisher_steps, whole_episodes=whole)
         path = [self._to_device({k: v[chunk] for k, v in p.items()}) for p in self._paths]
         return linearised_curvature(self.inner, params, train, valid, path=path)
 
     def _data(self, chunk: slice) -> tuple[list[LearningData], LearningData]:
         parts = [
-            LearningData(*(x.to(self.spec.device) for x in data))
+            LearningData(*tree_map(lambda x: x.to(self.spec.device), tuple(data)))
             for data in (episodes.learning_data(chunk) for episodes in self._episodes)
         ]
         return parts[:-1], parts[-1]

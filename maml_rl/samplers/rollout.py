@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from maml_rl.baseline import LinearFeatureBaseline
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
@@ -32,8 +34,9 @@ def play_episodes(
     tasks: Sequence[Task],
     streams: Streams,
     *,
+    state: Any = (),
     heartbeat: Callable[[], None] = lambda: None,
-) -> Episodes:
+) -> tuple[Episodes, Any]:
     """Play ``env.num_envs / M`` episodes of each of M tasks to their end; advantages are left 0.
 
     Parameters
@@ -47,14 +50,25 @@ def play_episodes(
     streams
         Generators of environment and action noise, M each: the episodes are a function of these,
         tasks and parameters.
+    state
+        What the policy remembers at the start, tensors (M, B, ...); ``()``: its initial state.
     heartbeat
         Called once per step.
+
+    Returns
+    -------
+    episodes
+        As recorded, with the state they began with.
+    state
+        What the policy remembers at the end of each episode, tensors (M, B, ...).
     """
     num_tasks = len(tasks)
     shape = (num_tasks, env.num_envs // num_tasks)
     env.set_tasks(tasks)
     observations, _ = env.reset(options={"rngs": streams.environment})
-    state = policy.initial_state(shape)
+    begin = state
+    if policy.has_memory and not state:
+        state = torch.func.vmap(lambda p: policy.initial_state(p, shape[1:]))(params)
     step = torch.func.vmap(policy.step)
     noise = np.empty(0)
     rows: list[tuple[np.ndarray, ...]] = []
@@ -65,7 +79,8 @@ def play_episodes(
                 noise = _draw_noise(policy, streams.actions, env, shape[1])
             active = ~env.finished
             batch = torch.from_numpy(observations).float().reshape(*shape, -1)  # (N, O*) -> (M, B, O)
-            distribution, state = step(params, batch, state)
+            distribution, after = step(params, batch, state)
+            state = _where(torch.from_numpy(active).reshape(shape), after, state)
             sampled = distribution.sample(torch.from_numpy(noise[:, len(rows) % _NOISE_BLOCK]))
             log_probs = distribution.log_prob(sampled).numpy().reshape(env.num_envs)  # (M, B) -> (N,)
             actions = sampled.numpy().reshape(env.num_envs, *sampled.shape[2:])  # (M, B, A*) -> (N, A*)
@@ -73,7 +88,16 @@ def play_episodes(
             flat = batch.numpy().reshape(env.num_envs, -1)  # (M, B, O) -> (N, O)
             rows.append((flat, actions, rewards, log_probs, active))
             observations = next_observations
-    return _stack(rows, shape)
+    return replace(_stack(rows, shape), state=begin), state
+
+
+def _where(active: Tensor, after: Any, before: Any) -> Any:
+    """States of running episodes move on, those of finished ones stay: active (M, B), states (M, B, ...)."""
+    if bool(active.all()):
+        return after
+    return tree_map(
+        lambda new, old: torch.where(active.reshape(*active.shape, *[1] * (new.dim() - 2)), new, old), after, before
+    )
 
 
 def _draw_noise(

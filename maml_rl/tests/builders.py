@@ -15,6 +15,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from maml_rl.adaptation import InnerLoop
 from maml_rl.config import Config
@@ -24,7 +25,9 @@ from maml_rl.episode import LearningData
 from maml_rl.policies import Params, Policy, PolicySpec, make_policy, registered_policies
 
 POLICY_SPECS = [
-    PolicySpec(name, 3, 2, continuous, (3,), "tanh") for name in registered_policies() for continuous in (True, False)
+    PolicySpec(name, 3, 2, continuous, (3,), "tanh", memory_slots=3, memory_width=2)
+    for name in registered_policies()
+    for continuous in (True, False)
 ]
 
 
@@ -76,7 +79,7 @@ def with_garbage(data: LearningData, seed: int) -> LearningData:
     inside = torch.zeros(num_tasks, num_steps + 2, num_episodes + 1, dtype=torch.bool)
     inside[:, :num_steps, :num_episodes] = data.mask.bool()
     parts = []
-    for part in data:
+    for part in data[:-1]:  # all but the state, which has no steps
         shape = (*inside.shape, *part.shape[3:])
         values = rng.integers(0, 2, shape) if part.dtype == torch.int64 else rng.normal(0.0, 3.0, shape)
         padded = torch.from_numpy(np.asarray(values)).to(part)
@@ -86,8 +89,8 @@ def with_garbage(data: LearningData, seed: int) -> LearningData:
 
 
 def pick(data: Any, index: Any) -> Any:
-    """Index every tensor of a tuple along its first dimension."""
-    return type(data)(*(part[index] for part in data))
+    """Index every tensor of a nested tuple along its first dimension."""
+    return tree_map(lambda part: part[index], data)
 
 
 def flat(params: Params, names: Sequence[str]) -> Tensor:

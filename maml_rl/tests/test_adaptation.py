@@ -81,7 +81,7 @@ def test_only_the_ratio_s_hessian_is_on_average_that_of_the_expected_reward():
     theta, rewards = flat(params, inner.names), torch.tensor([0.2, -1.0, 0.7])
 
     def probabilities(values):
-        return policy.step(values, torch.ones(3, 1))[0].log_prob(torch.arange(3)).exp()
+        return policy.step(values, torch.ones(3, 1), ())[0].log_prob(torch.arange(3)).exp()
 
     def expected_reward(vector):
         return probabilities(unflat(vector, params, inner.names)) @ rewards

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
+from torch.utils._pytree import tree_map
 
 from maml_rl.adaptation import adapt, masked_mean, policy_distribution
 from maml_rl.objectives import linearised_curvature, meta_gradient, surrogate
@@ -141,7 +142,7 @@ def test_tasks_do_not_see_each_other(spec):
 @every_policy
 def test_masked_out_episodes_are_as_good_as_absent(spec):
     inner, params, train, valid = case(spec)
-    few = [type(d)(*(part[:, :, :2] for part in d)) for d in (*train, valid)]
+    few = [tree_map(lambda part: part[:, :, :2], d) for d in (*train, valid)]
     masked = [d._replace(mask=d.mask * torch.tensor([1.0, 1.0, 0.0])) for d in (*train, valid)]
     assert_close(everything(inner, params, masked[:-1], masked[-1]), everything(inner, params, few[:-1], few[-1]))
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
+from torch.utils._pytree import tree_leaves
 
 from maml_rl.policies import CategoricalMLPPolicy, NormalMLPPolicy, PolicySpec, make_policy
 from maml_rl.policies.policy import NONLINEARITIES
@@ -48,12 +49,12 @@ def test_unrolling_is_stepping_again_and_again(spec):
     policy, params = tiny_policy(spec)
     observations = tiny_data(spec, 1, num_tasks=1).observations[0]  # (T, B, O)
     mask = torch.ones(observations.shape[:2])
-    state = policy.initial_state((observations.shape[1],))
+    state = policy.initial_state(params, (observations.shape[1],))
     steps = []
     for observation in observations:
         distribution, state = policy.step(params, observation, state)
         steps.append(distribution)
-    unrolled = policy.unroll(params, observations, mask, policy.initial_state((observations.shape[1],)))
+    unrolled = policy.unroll(params, observations, mask, policy.initial_state(params, (observations.shape[1],)))
     for part, expected in zip(unrolled, zip(*steps, strict=True), strict=True):
         assert_close(part, torch.stack(expected))
 
@@ -65,29 +66,32 @@ def test_vmapped_steps_are_steps_of_every_task_by_itself(spec):
     policy = policies[0][0]
     stacked = {name: torch.stack([params[name] for _, params in policies]) for name in policies[0][1]}
     observations = tiny_data(spec, 1).observations[:, 0]  # (M, B, O)
-    batched, state = torch.func.vmap(policy.step)(stacked, observations, policy.initial_state((2, 3)))
+    begin = torch.func.vmap(lambda p: policy.initial_state(p, (3,)))(stacked) if policy.has_memory else ()
+    batched, state = torch.func.vmap(policy.step)(stacked, observations, begin)
     torch.func.vmap(policy.step)(stacked, observations, state)
     for task, (_, params) in enumerate(policies):
-        alone, _ = policy.step(params, observations[task], policy.initial_state((3,)))
+        alone, _ = policy.step(params, observations[task], policy.initial_state(params, (3,)))
         for part, expected in zip(batched, alone, strict=True):
             assert_close(part[task], expected)
 
 
 @every_policy
 def test_the_state_of_an_episode_begins_with_the_batch_shape(spec):
-    policy, _ = tiny_policy(spec)
-    assert all(part.shape[:2] == (2, 3) for part in policy.initial_state((2, 3)))
+    policy, params = tiny_policy(spec)
+    parts = tree_leaves(policy.initial_state(params, (2, 3)))
+    assert bool(parts) == policy.has_memory
+    assert all(part.shape[:2] == (2, 3) for part in parts)
 
 
 @every_policy
 def test_a_policy_computes_with_the_parameters_it_is_given_only(spec):
     policy, params = tiny_policy(spec)
     observation = torch.ones(4, spec.input_size)
-    before, _ = policy.step(params, observation, policy.initial_state((4,)))
+    before, _ = policy.step(params, observation, policy.initial_state(params, (4,)))
     with torch.no_grad():
         for value in policy.parameters():
             value.fill_(float("nan"))
-    after, _ = policy.step(params, observation, policy.initial_state((4,)))
+    after, _ = policy.step(params, observation, policy.initial_state(params, (4,)))
     for part, expected in zip(after, before, strict=True):
         assert_close(part, expected, rtol=0, atol=0)
 
@@ -110,13 +114,42 @@ def test_initial_weights_depend_on_the_generator_only(spec):
 def test_initial_weights_are_xavier_uniform_and_biases_zero(spec):
     policy = make_policy(replace(spec, input_size=40, hidden_sizes=(50,)))
     policy.initialise(np.random.default_rng(0))
-    for module in policy.modules():
+    special = {policy.get_submodule(n) for n in ("layer1.hh", "layer1.ih", "command") if n in names_of(policy)}
+    for module in set(policy.modules()) - special:
         if isinstance(module, nn.Linear):
             assert not module.bias.any()
             bound = (6.0 / sum(module.weight.shape)) ** 0.5
             assert 0.9 * bound < module.weight.abs().max() <= bound
     if "sigma" in policy.params():
         assert not policy.params()["sigma"].any()
+
+
+def names_of(policy):
+    return {name for name, _ in policy.named_modules()}
+
+
+@every_policy
+def test_recurrent_weights_start_orthogonal_and_lstms_remember(spec):
+    policy = make_policy(replace(spec, hidden_sizes=(50,)))
+    policy.initialise(np.random.default_rng(0))
+    if not policy.has_memory:
+        assert "layer1.hh" not in names_of(policy)
+        return
+    params = policy.params()
+    for gate in params["layer1.hh.weight"].split(50):
+        assert_close(gate @ gate.T, torch.eye(50), rtol=0, atol=1e-5)
+    assert not params["layer1.hh.bias"].any()
+    forget = params["layer1.ih.bias"][50:100]
+    assert bool((forget == 1.0).all()) == (spec.name == "lstm")
+
+
+@every_policy
+def test_only_recurrent_weights_and_biases_are_left_out_by_the_mask(spec):
+    policy = make_policy(spec)
+    everything, masked = policy.named_meta_parameters(), policy.named_meta_parameters(train_recurrent=False)
+    left_out = {"layer1.hh.weight", "layer1.hh.bias"} if policy.has_memory else set()
+    assert set(everything) - set(masked) == left_out
+    assert set(everything) == set(policy.params())
 
 
 @pytest.mark.usefixtures("float64")
@@ -136,7 +169,7 @@ def test_the_mlp_is_torchs_sequential(continuous, hidden_sizes, nonlinearity):
         layers += [layer, MODULES[nonlinearity]]
     expected = nn.Sequential(*layers[:-1])
     observations = torch.from_numpy(np.random.default_rng(1).normal(size=(6, 3)))
-    distribution, _ = policy.step(params, observations)
+    distribution, _ = policy.step(params, observations, ())
     assert_close(distribution[0], expected(observations).detach())
 
 

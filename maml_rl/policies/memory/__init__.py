@@ -1,0 +1,1 @@
+"""Memories that policies read and write."""

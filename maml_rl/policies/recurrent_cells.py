@@ -1,0 +1,121 @@
+"""Recurrent cells as pure functions: the same arithmetic for one step and for a whole sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from maml_rl.policies.policy import Params, affine
+
+CellState = tuple[Tensor, ...]
+
+
+class Cell:
+    """One recurrent layer: names its parameters and steps its state.
+
+    The input's part (``NAME.ih``) is one affine map that `project` computes for a whole sequence at once;
+    `advance` adds the recurrent part (``NAME.hh``), the only thing that has to wait for the step before.
+
+    Parameters
+    ----------
+    name
+        Prefix of the parameters.
+    hidden_size
+        Units H.
+    """
+
+    num_gates = 1
+    num_states = 1
+
+    def __init__(self, name: str, hidden_size: int) -> None:
+        self.name = name
+        self.hidden_size = hidden_size
+
+    def add_to(self, policy: nn.Module, input_size: int) -> None:
+        """Give `policy` the linear layers ``NAME.ih`` and ``NAME.hh``."""
+        outputs = self.num_gates * self.hidden_size
+        maps = {"ih": nn.Linear(input_size, outputs), "hh": nn.Linear(self.hidden_size, outputs)}
+        policy.add_module(self.name, nn.ModuleDict(maps))
+
+    def initial_state(self, params: Params, batch_shape: tuple[int, ...]) -> CellState:
+        """Zeros (*batch_shape, H) of the parameters' type."""
+        like = params[f"{self.name}.hh.weight"]
+        return tuple(like.new_zeros((*batch_shape, self.hidden_size)) for _ in range(self.num_states))
+
+    def initialise(self, policy: nn.Module, rng: np.random.Generator) -> None:
+        """Make the recurrent weights of every gate orthogonal: they neither blow up nor damp the state."""
+        gates = [_orthogonal(self.hidden_size, rng) for _ in range(self.num_gates)]
+        with torch.no_grad():
+            policy.get_parameter(f"{self.name}.hh.weight").copy_(torch.from_numpy(np.concatenate(gates)))
+            policy.get_parameter(f"{self.name}.hh.bias").zero_()
+
+    def project(self, params: Params, inputs: Tensor) -> Tensor:
+        """The input's part of the gates: inputs (..., I) -> (..., G * H)."""
+        return affine(params, f"{self.name}.ih", inputs)
+
+    def advance(self, params: Params, projected: Tensor, state: CellState) -> CellState:
+        """Next state from a projected input (..., G * H); its first part is the output (..., H)."""
+        raise NotImplementedError
+
+    def unroll(self, params: Params, inputs: Tensor, state: CellState) -> tuple[Tensor, CellState]:
+        """Outputs (T, ..., H) along inputs (T, ..., I) and the state after the last one."""
+        outputs = []
+        for projected in self.project(params, inputs).unbind(0):
+            state = self.advance(params, projected, state)
+            outputs.append(state[0])
+        return torch.stack(outputs), state
+
+
+class RNNCell(Cell):
+    """``h' = f(W_ih x + b_ih + W_hh h + b_hh)`` (Elman 1990).
+
+    Parameters
+    ----------
+    name, hidden_size
+        See `Cell`.
+    nonlinearity
+        The function f.
+    """
+
+    def __init__(self, name: str, hidden_size: int, nonlinearity: Callable[[Tensor], Tensor] = torch.tanh) -> None:
+        super().__init__(name, hidden_size)
+        self.nonlinearity = nonlinearity
+
+    def advance(self, params: Params, projected: Tensor, state: CellState) -> CellState:
+        """See `Cell.advance`."""
+        return (self.nonlinearity(projected + affine(params, f"{self.name}.hh", state[0])),)
+
+
+class LSTMCell(Cell):
+    """Long short-term memory with a forget gate (Hochreiter & Schmidhuber 1997, Gers et al. 2000).
+
+    ``c' = s(f) * c + s(i) * tanh(g)``, ``h' = s(o) * tanh(c')``, s the logistic function, gates in the order
+    i, f, o, g. The forget gate's bias starts at 1 (Jozefowicz et al. 2015).
+    """
+
+    num_gates = 4
+    num_states = 2
+
+    def initialise(self, policy: nn.Module, rng: np.random.Generator) -> None:
+        """See `Cell.initialise`; opens the forget gate."""
+        super().initialise(policy, rng)
+        with torch.no_grad():
+            policy.get_parameter(f"{self.name}.ih.bias")[self.hidden_size : 2 * self.hidden_size].fill_(1.0)
+
+    def advance(self, params: Params, projected: Tensor, state: CellState) -> CellState:
+        """See `Cell.advance`."""
+        hidden, content = state
+        gates = projected + affine(params, f"{self.name}.hh", hidden)
+        size = self.hidden_size
+        keep = torch.sigmoid(gates[..., : 3 * size])
+        content = keep[..., size : 2 * size] * content + keep[..., :size] * torch.tanh(gates[..., 3 * size :])
+        return keep[..., 2 * size :] * torch.tanh(content), content
+
+
+def _orthogonal(size: int, rng: np.random.Generator) -> np.ndarray:
+    """A random orthogonal matrix (size, size), uniform over rotations and reflections (Mezzadri 2007)."""
+    q, r = np.linalg.qr(rng.standard_normal((size, size)))
+    return np.asarray(q * np.sign(np.diag(r)), dtype=np.float64)
