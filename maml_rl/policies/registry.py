@@ -12,6 +12,7 @@ import numpy as np
 from maml_rl.policies.categorical_mlp import CategoricalMLPPolicy
 from maml_rl.policies.normal_mlp import NormalMLPPolicy
 from maml_rl.policies.policy import Policy
+from maml_rl.utils.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class PolicySpec:
         elif isinstance(action_space, gym.spaces.Discrete):
             output_size = int(action_space.n)
         else:
-            raise ValueError(f"action space: got {action_space}, expected Box or Discrete")
+            raise InputError(f"action space: got {action_space}, expected Box or Discrete")
         input_size = int(np.prod(observation_space.shape or (1,)))
         return cls(name, input_size, output_size, continuous, hidden_sizes, nonlinearity)
 
