@@ -64,7 +64,9 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 bench: $(BENCH_STAMP)
-	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+	$(BIN)/python -m benchmarks.foundation --output results/benchmarks/foundation.json
+	$(BIN)/python -m benchmarks.curvature
+	$(BIN)/python -m benchmarks.gradient_signal
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

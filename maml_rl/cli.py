@@ -9,16 +9,14 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from maml_rl.config import ConfigError, load_config
-from maml_rl.envs import UnknownEnvironmentError
+from maml_rl.config import load_config
 from maml_rl.evaluation import check_num_steps, evaluate, load_parameters, save_results, summary_lines
 from maml_rl.experiment import TrainingError, draw_up, train
-from maml_rl.run_folder import RunFolder, RunFolderError
+from maml_rl.run_folder import RunFolder
 from maml_rl.samplers import WorkerError
+from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import check_writable
 from maml_rl.video import ENDINGS, check_can_film, choose_gl, film
-
-_BAD_INPUT = (ConfigError, RunFolderError, UnknownEnvironmentError, ImportError, ValueError)
 
 
 def available_cores() -> int:
@@ -39,10 +37,17 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--use-cuda", action="store_true", help="learn on the GPU; sampling stays on the CPU")
 
 
+def _path(text: str) -> str:
+    """A path; an empty one is most likely a shell variable that is not set."""
+    if not text:
+        raise argparse.ArgumentTypeError("got an empty path, expected a folder")
+    return text
+
+
 def device_from(arguments: argparse.Namespace) -> str:
     """Return the device to learn on, and say so when there is no GPU to use."""
     if arguments.num_workers < 1:
-        raise ValueError(f"--num-workers: got {arguments.num_workers}, expected at least 1")
+        raise InputError(f"--num-workers: got {arguments.num_workers}, expected at least 1")
     if arguments.use_cuda and not torch.cuda.is_available():
         print("--use-cuda: found no GPU, using the CPU", file=sys.stderr)
     return "cuda" if arguments.use_cuda and torch.cuda.is_available() else "cpu"
@@ -51,7 +56,7 @@ def device_from(arguments: argparse.Namespace) -> str:
 def run_command(
     main: Callable[[], None],
     *,
-    interrupted: str = "the last finished iteration is saved, continue with --resume",
+    interrupted: str,
 ) -> int:
     """Run `main`; return 0, or after one line on standard error 2 (bad input), 1 (failure) or 130 (Ctrl-C).
 
@@ -65,9 +70,15 @@ def run_command(
     except (WorkerError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except _BAD_INPUT as error:
+    except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        print(f"error: {error}; what was finished before is saved", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -75,7 +86,9 @@ def train_command(argv: Sequence[str] | None = None) -> int:
     """`train.py`: meta-train what a configuration describes."""
     parser = argparse.ArgumentParser(prog="train.py", description="Meta-train an agent.")
     parser.add_argument("--config", required=True, help="path to the configuration (.yaml or .json)")
-    parser.add_argument("--output-folder", help="folder for config.json, metrics.csv, policy.th, checkpoint.pt")
+    parser.add_argument(
+        "--output-folder", type=_path, help="folder for config.json, metrics.csv, policy.th, checkpoint.pt"
+    )
     parser.add_argument("--seed", type=int, help="random seed (default: the configuration's, else 0)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the configuration"
@@ -93,7 +106,7 @@ def train_command(argv: Sequence[str] | None = None) -> int:
         if arguments.num_batches is not None:
             overrides.append(f"num-batches={arguments.num_batches}")
         if arguments.resume and arguments.output_folder is None:
-            raise ValueError("--resume: got no --output-folder, expected the folder of the run to continue")
+            raise InputError("--resume: got no --output-folder, expected the folder of the run to continue")
         device = device_from(arguments)
         blueprint = draw_up(load_config(arguments.config, overrides), device=device)
         folder = RunFolder(arguments.output_folder) if arguments.output_folder else None
@@ -105,7 +118,10 @@ def train_command(argv: Sequence[str] | None = None) -> int:
             show=lambda line: print(line, flush=True),
         )
 
-    return run_command(main)
+    saved = "the last finished iteration is saved, continue with --resume"
+    return run_command(
+        main, interrupted=saved if arguments.output_folder else "nothing is kept without --output-folder"
+    )
 
 
 def test_command(argv: Sequence[str] | None = None) -> int:  # noqa: PT028

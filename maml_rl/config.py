@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+from maml_rl.utils.errors import InputError
 from maml_rl.utils.field_words import cure, did_you_mean, expected, shown
 from maml_rl.utils.strict_parsing import parse_json, parse_yaml
 
@@ -19,10 +20,11 @@ from maml_rl.utils.strict_parsing import parse_json, parse_yaml
 _COMMAND_LINE_KEYS = frozenset({"config", "output-folder", "num-workers", "use-cuda", "device"})
 
 _MAX_DEPTH = 20
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Width = Annotated[int, Field(ge=1, le=10_000)]
 
 
-class ConfigError(ValueError):
+class ConfigError(InputError):
     """A configuration that cannot be used; the message is one line: field, got, expected, cure."""
 
 
@@ -82,7 +84,7 @@ class Config(BaseModel):
             "recurrent controller with a memory of slots on a sphere. The output fits the action space."
         ),
     )
-    hidden_sizes: tuple[Count, ...] = Field(
+    hidden_sizes: tuple[Width, ...] = Field(
         default=(64, 64), description="Units of each hidden layer; an empty list gives a linear policy."
     )
     nonlinearity: Literal["elu", "gelu", "relu", "sigmoid", "silu", "tanh"] = Field(

@@ -19,6 +19,7 @@ from maml_rl.config import Config
 from maml_rl.evaluation import Evaluation, evaluate, save_results, summary_lines
 from maml_rl.experiment import Blueprint, draw_up, train
 from maml_rl.run_folder import Checkpoint, RunFolder
+from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import write_atomically
 from maml_rl.video import NO_SCREEN_CURE, VideoError, check_can_film, choose_gl, film, task_words
 
@@ -51,9 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def demo() -> None:
         if not arguments.minutes > 0:
-            raise ValueError(f"--minutes: got {arguments.minutes:g}, expected a number > 0")
+            raise InputError(f"--minutes: got {arguments.minutes:g}, expected a number > 0")
         if arguments.num_workers < 1:
-            raise ValueError(f"--num-workers: got {arguments.num_workers}, expected at least 1")
+            raise InputError(f"--num-workers: got {arguments.num_workers}, expected at least 1")
         run_demo(
             CONFIG,
             Path(arguments.output_folder),

@@ -15,6 +15,7 @@ from maml_rl.envs import Task
 from maml_rl.experiment import Blueprint, workers
 from maml_rl.metalearners.maml_trpo import shards
 from maml_rl.run_folder import load_policy
+from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import write_atomically
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.utils.vectors import flatten
@@ -143,7 +144,7 @@ def save_results(path: str | Path, evaluation: Evaluation, num_steps: Sequence[i
 def check_num_steps(num_steps: Sequence[int]) -> list[int]:
     """Return the numbers of steps in order, each once; none may be negative."""
     if not num_steps or min(num_steps) < 0:
-        raise ValueError(f"--num-steps: got {list(num_steps)}, expected numbers >= 0, such as 0 1 2 3")
+        raise InputError(f"--num-steps: got {list(num_steps)}, expected numbers >= 0, such as 0 1 2 3")
     return sorted(set(num_steps))
 
 
@@ -188,4 +189,4 @@ def summary_lines(evaluation: Evaluation, num_steps: Sequence[int]) -> list[str]
 def _check_at_least(least: int, **counts: int) -> None:
     for name, count in counts.items():
         if count < least:
-            raise ValueError(f"--{name.replace('_', '-')}: got {count}, expected at least {least}")
+            raise InputError(f"--{name.replace('_', '-')}: got {count}, expected at least {least}")

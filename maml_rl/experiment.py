@@ -16,7 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from maml_rl.config import Config
-from maml_rl.envs import MetaVectorEnv, make_meta_env
+from maml_rl.envs import MetaVectorEnv, make_meta_env, rehearse
 from maml_rl.metalearners import MAMLTRPO, IterationReport, TrustRegion
 from maml_rl.policies import Policy, PolicySpec, make_policy
 from maml_rl.run_folder import Checkpoint, RunFolder
@@ -79,6 +79,7 @@ def draw_up(config: Config, *, device: str = "cpu") -> Blueprint:
         In one line, if the environment is unknown, its arguments are wrong or a package is missing.
     """
     env = make_meta_env(config.env_name, 1, config.env_kwargs)
+    rehearse(env)
     spec = PolicySpec.for_spaces(
         env.single_observation_space,
         env.single_action_space,

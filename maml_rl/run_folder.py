@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from maml_rl.config import Config, load_config
+from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import write_atomically
 
 # Keys that may differ between a run and its resumption: they do not change the curve.
@@ -21,7 +22,7 @@ _RESUMABLE_KEYS = frozenset({"num-batches", "worker-timeout"})
 _CHECKPOINT_FORMAT = 1
 
 
-class RunFolderError(ValueError):
+class RunFolderError(InputError):
     """A run folder that cannot be used; the message is one line: field, got, expected, cure."""
 
 

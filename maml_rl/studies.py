@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import matplotlib.figure
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from maml_rl import __version__
 from maml_rl.analysis import mean_interval
@@ -29,12 +29,15 @@ from maml_rl.config import Config, ConfigError, load_config
 from maml_rl.evaluation import evaluate, load_parameters, save_results
 from maml_rl.experiment import draw_up, train
 from maml_rl.run_folder import RunFolder
+from maml_rl.utils.errors import InputError
 from maml_rl.utils.field_words import did_you_mean, shown
 from maml_rl.utils.files import write_atomically
 from maml_rl.utils.strict_parsing import parse_yaml
 
 _VERSIONS = ("torch", "numpy", "scipy", "gymnasium", "mujoco")
 _LAST = 10
+NAME = r"^[\w.-]*\w[\w.-]*$"
+"""What a folder may be called: letters, digits, dots, dashes, underscores."""
 
 
 class StudyRun(BaseModel):
@@ -46,17 +49,26 @@ class StudyRun(BaseModel):
     seeds: list[int] = Field(min_length=1, description="Seeds, one run each.")
     set: list[str] = Field(default_factory=list, description="Overrides, as train.py's --set.")
 
+    @field_validator("seeds")
+    @classmethod
+    def _check_seeds(cls, value: list[int]) -> list[int]:
+        if len(dict.fromkeys(value)) != len(value) or min(value) < 0:
+            raise ValueError("expected different whole numbers >= 0")
+        return value
+
 
 class Study(BaseModel):
     """A study file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    name: str = Field(description="Results go to results/NAME.")
+    name: str = Field(pattern=NAME, description="Results go to results/NAME.")
     question: str = Field(description="What the study asks, in one sentence.")
     test_tasks: int = Field(default=80, ge=2, description="New tasks each final policy is evaluated on.")
     test_steps: int = Field(default=3, ge=0, description="Gradient steps of the evaluation.")
-    runs: dict[str, StudyRun] = Field(min_length=1, description="Name of a run: what it is.")
+    runs: dict[Annotated[str, Field(pattern=NAME)], StudyRun] = Field(
+        min_length=1, description="Name of a run: what it is."
+    )
 
 
 @dataclass(frozen=True)
@@ -140,25 +152,49 @@ def cells(study: Study, root: Path) -> list[Cell]:
 
 def run_cell(cell: Cell, study: Study, num_workers: int) -> None:
     """Train what is missing of one run, then evaluate its final policy on new tasks."""
+    _check_unchanged(cell)
     blueprint = draw_up(cell.config)
     results = cell.folder / "results.npz"
+    batch_size = min(study.test_tasks, cell.config.meta_batch_size)
+    num_batches = -(-study.test_tasks // batch_size)
     if cell.iterations_done < cell.config.num_batches:
         resume = (cell.folder / "config.json").exists()
         results.unlink(missing_ok=True)  # of a shorter run
         train(blueprint, num_workers=num_workers, folder=RunFolder(cell.folder), resume=resume, show=_show)
-    if not results.exists():
+    if not _holds(results, num_steps=study.test_steps, num_tasks=num_batches * batch_size):
         parameters = load_parameters(blueprint, cell.folder / "policy.th")
-        batch_size = min(study.test_tasks, cell.config.meta_batch_size)
         evaluation = evaluate(
             blueprint,
             parameters,
-            num_batches=-(-study.test_tasks // batch_size),
+            num_batches=num_batches,
             meta_batch_size=batch_size,
             num_steps=study.test_steps,
             num_workers=num_workers,
             seed=1000 + cell.seed,
         )
         save_results(results, evaluation, range(study.test_steps + 1))
+
+
+def _check_unchanged(cell: Cell) -> None:
+    """Refuse a run whose configuration is not the one the study now asks for."""
+    path = cell.folder / "config.json"
+    if not path.exists():
+        return
+    mine, theirs = cell.config.to_json_dict(), load_config(path).to_json_dict()
+    for key in sorted(mine.keys() - {"num-batches", "worker-timeout"}):
+        if mine[key] != theirs[key]:
+            raise ConfigError(
+                f"{cell.name} seed {cell.seed}: {key} is {mine[key]!r} in the study, but the run in "
+                f"{str(cell.folder)!r} has {theirs[key]!r}; rename the run or move its folder away"
+            )
+
+
+def _holds(results: Path, *, num_steps: int, num_tasks: int) -> bool:
+    """Whether the evaluation of a run is there and has this size."""
+    if not results.exists():
+        return False
+    with np.load(results) as arrays:
+        return bool(arrays["returns"].shape[:2] == (num_steps + 1, num_tasks))
 
 
 def report(study: Study, root: Path) -> str:
@@ -277,7 +313,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         study = load_study(arguments.study)
         unknown = set(arguments.only or ()) - study.runs.keys()
         if unknown:
-            raise ValueError(f"--only: got {unknown.pop()!r}, expected one of {', '.join(study.runs)}")
+            raise InputError(f"--only: got {unknown.pop()!r}, expected one of {', '.join(study.runs)}")
+        if arguments.num_workers < 1:
+            raise InputError(f"--num-workers: got {arguments.num_workers}, expected at least 1")
+        seeds = {seed for run in study.runs.values() for seed in run.seeds}
+        if set(arguments.seed or ()) - seeds:
+            raise InputError(f"--seed: got {arguments.seed}, expected seeds of the study: {sorted(seeds)}")
         for cell in cells(study, arguments.results) if arguments.command == "run" else ():
             wanted = cell.name in (arguments.only or study.runs) and cell.seed in (arguments.seed or [cell.seed])
             if wanted:

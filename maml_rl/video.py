@@ -21,6 +21,7 @@ from maml_rl.envs import MetaVectorEnv, Task, make_meta_env
 from maml_rl.experiment import Blueprint
 from maml_rl.policies import Params
 from maml_rl.samplers.rollout import Streams, play_episodes
+from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import write_atomically
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.utils.vectors import unflatten
@@ -40,7 +41,7 @@ _NUM_CANDIDATES, _MAX_TASKS = 64, 3
 _ADAPT_ITERATION, _FILM_ITERATION = 0, 1
 
 
-class VideoError(ValueError):
+class VideoError(InputError):
     """A film that cannot be made; the message is one line with the cure."""
 
 

@@ -1,19 +1,21 @@
 """Task families: vector environments whose sub-environments each carry a task. Importing registers them."""
 
 from maml_rl.envs.checker import check_meta_env
-from maml_rl.envs.errors import MetaEnvError, UnknownEnvironmentError
+from maml_rl.envs.errors import EnvironmentArgumentError, MetaEnvError, UnknownEnvironmentError
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
 from maml_rl.envs.registration import (
     make_meta_env,
     register_families,
     register_meta_env,
     registered_meta_envs,
+    rehearse,
 )
 from maml_rl.envs.single import SingleMetaEnv
 
 register_families()
 
 __all__ = [
+    "EnvironmentArgumentError",
     "MetaEnvError",
     "MetaVectorEnv",
     "SingleMetaEnv",
@@ -23,4 +25,5 @@ __all__ = [
     "make_meta_env",
     "register_meta_env",
     "registered_meta_envs",
+    "rehearse",
 ]

@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from maml_rl.envs.errors import MissingPackageError
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
 from maml_rl.envs.sweep import parse_sweeps
 from maml_rl.utils.field_words import did_you_mean
@@ -37,7 +38,7 @@ class AttributeSweepVectorEnv(MetaVectorEnv):
     env_kwargs
         Keyword arguments all copies share.
     max_episode_steps
-        Steps per episode; ``None``: the environment's own limit.
+        Steps per episode; ``None``: the environment's own limit, if it has one.
     render_mode
         Passed to the copies.
 
@@ -144,10 +145,12 @@ class AttributeSweepVectorEnv(MetaVectorEnv):
         kwargs = {**self._make_kwargs, **arguments}
         try:
             return gym.make(self.env_id, disable_env_checker=True, **kwargs)
-        except TypeError as error:
-            reason = str(error).splitlines()[0]
+        except gym.error.DependencyNotInstalled as error:
+            raise MissingPackageError(f"{self.env_id} needs more packages: {str(error).splitlines()[0]}") from error
+        except Exception as error:  # whatever that environment makes of impossible values
+            reason = (str(error).splitlines() or [""])[0]
             raise ValueError(
-                f"arguments, env_kwargs: {self.env_id!r} cannot be made with {sorted(kwargs)}: {reason}"
+                f"arguments, env_kwargs: {self.env_id!r} cannot be made with {kwargs}: {type(error).__name__}: {reason}"
             ) from error
 
     def _copy(self, index: int) -> gym.Env[Any, Any]:
@@ -178,11 +181,15 @@ class AttributeSweepVectorEnv(MetaVectorEnv):
 
     def _check_attributes(self, env: gym.Env[Any, Any]) -> None:
         inner = env.unwrapped
-        for name in self._attributes:
+        for name, sweep in self._attributes.items():
             if not hasattr(inner, name):
                 known = [word for word in dir(inner) if not word.startswith("_")]
                 hint = did_you_mean(name, known)
                 raise ValueError(f"attributes: {type(inner).__name__} has no attribute {name!r}{hint}")
+            if isinstance(getattr(inner, name), int | float | np.number):
+                for value in sweep.values:
+                    if not isinstance(value, int | float | np.number):
+                        raise ValueError(f"attributes[{name!r}]: got {value!r}, expected numbers")
             try:
                 setattr(inner, name, getattr(inner, name))
             except AttributeError as error:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import types
+import typing
 from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
+import pydantic
+from pydantic.fields import FieldInfo
 
-from maml_rl.envs.errors import UnknownEnvironmentError
+from maml_rl.envs.errors import EnvironmentArgumentError, MissingPackageError, UnknownEnvironmentError
 from maml_rl.envs.meta_env import MetaVectorEnv
 from maml_rl.envs.single import SingleMetaEnv
-from maml_rl.utils.field_words import did_you_mean
+from maml_rl.utils.field_words import did_you_mean, expected, shown
 
 _VECTOR_ENTRY_POINT = "maml_rl.envs.registration:make_family"
 _SINGLE_ENTRY_POINT = "maml_rl.envs.registration:make_single"
@@ -71,7 +76,7 @@ def make_meta_env(env_name: str, num_envs: int = 1, env_kwargs: Mapping[str, Any
     ------
     UnknownEnvironmentError
         If no task family has this name.
-    ValueError
+    EnvironmentArgumentError
         If a keyword is not one of the family's, or its value is impossible.
     ImportError
         If an optional package is missing.
@@ -83,13 +88,51 @@ def make_meta_env(env_name: str, num_envs: int = 1, env_kwargs: Mapping[str, Any
     """
     spec = _find_spec(env_name)
     env_kwargs = dict(env_kwargs or {})
-    _check_keywords(_load_family(spec.kwargs["family"], spec.kwargs.get("package")), env_kwargs)
+    family_class = _load_family(spec.kwargs["family"], spec.kwargs.get("package"))
+    _check_keywords(family_class, env_kwargs)
+    _check_types(family_class, env_kwargs)
     kwargs = {**spec.kwargs, **env_kwargs}
     if spec.max_episode_steps is not None:
         kwargs.setdefault("max_episode_steps", spec.max_episode_steps)
-    env = make_family(num_envs, **kwargs)
+        if kwargs["max_episode_steps"] is None:
+            raise EnvironmentArgumentError(
+                f"env-kwargs.max_episode_steps: got null, but episodes of {spec.id} may never end by themselves; "
+                f"give a number, such as {spec.max_episode_steps}"
+            )
+    try:
+        env = make_family(num_envs, **kwargs)
+    except (EnvironmentArgumentError, MissingPackageError):
+        raise
+    except Exception as error:  # whatever a constructor makes of impossible values
+        raise EnvironmentArgumentError(f"env-kwargs of {spec.id}: {_one_line(error)}") from error
     env.spec = spec
     return env
+
+
+def rehearse(env: MetaVectorEnv) -> None:
+    """Play two steps of a new task, so that values which only fail in use fail before a run starts.
+
+    Raises
+    ------
+    EnvironmentArgumentError
+        If that fails, whatever the reason.
+    """
+    rng = np.random.default_rng(0)
+    try:
+        env.set_tasks(env.sample_tasks(1, rng))
+        env.reset(seed=0)
+        for _ in range(2):
+            env.action_space.seed(0)
+            env.step(env.action_space.sample())
+    except Exception as error:
+        name = env.spec.id if env.spec else type(env).__name__
+        raise EnvironmentArgumentError(f"env-kwargs of {name}: its first steps fail: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    words = str(error).strip().splitlines()
+    text = words[0] if words else ""
+    return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"
 
 
 def registered_meta_envs() -> list[str]:
@@ -103,7 +146,7 @@ def make_family(num_envs: int = 1, *, family: str, package: str | None = None, *
     _check_keywords(family_class, kwargs)
     missing = _missing_keywords(family_class, kwargs)
     if missing:
-        raise ValueError(f"env-kwargs: {family_class.__name__} needs {', '.join(missing)}")
+        raise EnvironmentArgumentError(f"env-kwargs: {family_class.__name__} needs {', '.join(missing)}")
     return family_class(num_envs=num_envs, **kwargs)
 
 
@@ -132,7 +175,13 @@ def _is_complete(kwargs: Mapping[str, Any]) -> bool:
 def _find_spec(env_name: str) -> gym.envs.registration.EnvSpec:
     module, _, name = env_name.rpartition(":")
     if module:
-        importlib.import_module(module)
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise UnknownEnvironmentError(
+                f"env-name: cannot import {module!r} of {env_name!r} ({error}); "
+                "install it or put its folder into PYTHONPATH"
+            ) from error
     known = _all_meta_envs()
     if name in known:
         return gym.registry[name]
@@ -152,7 +201,7 @@ def _load_family(family: str, package: str | None) -> type[MetaVectorEnv]:
         if package is None or (error.name or "").partition(".")[0] != package:
             raise
         cure = _CURES.get(package, package)
-        raise ImportError(f"{class_name} needs {package}: pip install {cure}", name=package) from error
+        raise MissingPackageError(f"{class_name} needs {package}: pip install {cure}") from error
     family_class = getattr(module, class_name)
     if not issubclass(family_class, MetaVectorEnv):
         raise TypeError(f"family: got {family!r}, expected a subclass of MetaVectorEnv")
@@ -176,10 +225,34 @@ def _check_keywords(family_class: type[MetaVectorEnv], given: Mapping[str, Any])
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for name in given:
         if name not in legal and not takes_any:
-            raise ValueError(
+            raise EnvironmentArgumentError(
                 f"env-kwargs: unknown keyword {name!r} for {family_class.__name__}"
                 f"{did_you_mean(name, legal)}; legal keywords: {', '.join(legal)}"
             )
+
+
+def _check_types(family_class: type[MetaVectorEnv], given: Mapping[str, Any]) -> None:
+    """Refuse values that the constructor's annotations do not allow; true is no number here, nor text one."""
+    hints = typing.get_type_hints(family_class.__init__)
+    for name, value in given.items():
+        hint = hints.get(name, Any)
+        try:
+            pydantic.TypeAdapter(hint).validate_python(value, strict=isinstance(value, bool | int | float | str))
+            fits = not (isinstance(value, float) and not np.isfinite(value))
+        except pydantic.ValidationError:
+            fits = False
+        if not fits:
+            raise EnvironmentArgumentError(f"env-kwargs.{name}: got {shown(value)}, expected {_words(hint)}")
+
+
+def _words(hint: Any) -> str:
+    """What an annotation accepts, in words."""
+    choices = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if set(choices) <= {int, float, bool, str, type(None)}:
+        return expected(FieldInfo.from_annotation(hint))
+    return (
+        "a mapping from names to values" if Mapping in {typing.get_origin(choice) for choice in choices} else str(hint)
+    )
 
 
 def register_families() -> None:

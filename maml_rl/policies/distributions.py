@@ -56,10 +56,6 @@ class Normal(NamedTuple):
         """Differential entropy (...), in nats."""
         return (self.log_scale + 0.5 * math.log(2.0 * math.pi * math.e)).sum(-1)
 
-    def fisher_product(self, tangent: Normal) -> Normal:
-        """Fisher information in (loc, log_scale) times `tangent`: ``diag(1 / scale^2, 2)``."""
-        return Normal(tangent.loc * torch.exp(-2.0 * self.log_scale), 2.0 * tangent.log_scale)
-
 
 class Categorical(NamedTuple):
     """Distribution over A discrete actions.
@@ -101,12 +97,6 @@ class Categorical(NamedTuple):
         """Entropy (...), in nats."""
         log_p = torch.log_softmax(self.logits, -1)
         return -(log_p.exp() * log_p).sum(-1)
-
-    def fisher_product(self, tangent: Categorical) -> Categorical:
-        """Fisher information in the logits times `tangent`: ``p * (v - p . v)``."""
-        probabilities = torch.softmax(self.logits, -1)
-        mean = (probabilities * tangent.logits).sum(-1, keepdim=True)
-        return Categorical(probabilities * (tangent.logits - mean))
 
 
 Distribution: TypeAlias = Normal | Categorical

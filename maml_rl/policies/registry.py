@@ -16,6 +16,7 @@ from maml_rl.policies.lstm_policy import LSTMPolicy
 from maml_rl.policies.normal_mlp import NormalMLPPolicy
 from maml_rl.policies.policy import Policy
 from maml_rl.policies.rnn_policy import RNNPolicy
+from maml_rl.utils.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class PolicySpec:
         elif isinstance(action_space, gym.spaces.Discrete):
             output_size = int(action_space.n)
         else:
-            raise ValueError(f"action space: got {action_space}, expected Box or Discrete")
+            raise InputError(f"action space: got {action_space}, expected Box or Discrete")
         input_size = int(np.prod(observation_space.shape or (1,)))
         return cls(name, input_size, output_size, continuous, **settings)
 

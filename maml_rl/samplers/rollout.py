@@ -17,6 +17,8 @@ from maml_rl.episode import Episodes, discounted_returns, generalised_advantages
 from maml_rl.policies import Params, Policy
 
 _NOISE_BLOCK = 128
+_LONGEST = 100_000
+"""Steps after which an episode without a limit counts as endless."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,10 @@ def play_episodes(
     with torch.no_grad():
         while not env.finished.all():
             heartbeat()
+            if len(rows) >= _LONGEST:
+                raise RuntimeError(
+                    f"an episode has not ended after {_LONGEST} steps; set a limit with env-kwargs.max_episode_steps"
+                )
             if len(rows) % _NOISE_BLOCK == 0:
                 noise = _draw_noise(policy, streams.actions, env, shape[1])
             active = ~env.finished

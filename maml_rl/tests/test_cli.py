@@ -72,6 +72,26 @@ def metrics(folder):
         (["--set", "policy=mpl"], "policy .*'mpl'.*mlp"),
         (["--set", "env-name=Bandit-K6-v0"], "unknown environment 'Bandit-K6-v0'.*did you mean 'Bandit-K5-v0'"),
         (["--set", "env-kwargs={arms: 3}"], "env-kwargs: .*arms"),
+        (["--set", "env-name=no_such:Maze-v0"], "env-name: cannot import 'no_such'.*PYTHONPATH"),
+        (["--set", "env-kwargs={k: 2.5}"], "env-kwargs.k: got 2.5, expected a whole number"),
+        (["--set", "env-kwargs={k: true}"], "env-kwargs.k: got True, expected a whole number"),
+        (
+            ["--set", "env-name=2DNavigation-v0", "--set", "env-kwargs={low: a}"],
+            "env-kwargs.low: got 'a', expected a num",
+        ),
+        (
+            ["--set", "env-name=2DNavigation-v0", "--set", "env-kwargs={max_episode_steps: null}"],
+            "give a number, such as",
+        ),
+        (
+            ["--set", "env-name=2DNavigation-v0", "--set", "env-kwargs={low: 2, high: 1}"],
+            "env-kwargs of 2DN.*low: got 2",
+        ),
+        (["--set", "hidden-sizes=[100000000000]"], "hidden-sizes .*: got .*, expected .* in .1, 10000."),
+        (
+            ["--set", "meta-batch-size=1000000000000"],
+            "meta-batch-size .*: got 1000000000000, expected .* in .1, 1000000.",
+        ),
         (["--seed", -1], "seed .*: got -1, expected"),
         (["--num-batches", -3], "num-batches .*: got -3, expected"),
         (["--num-workers", 0], "--num-workers: got 0, expected at least 1"),
@@ -139,6 +159,21 @@ def test_a_bad_checkpoint_is_refused_and_never_executed(tmp_path, config, capfd,
     assert "checkpoint" in error
     assert not sprung.exists()
     assert files(tmp_path) == before
+
+
+def test_an_empty_output_folder_is_no_folder(config, capfd):
+    with pytest.raises(SystemExit) as caught:
+        run(config, "")
+    assert caught.value.code == 2
+    assert "--output-folder: got an empty path" in capfd.readouterr().err
+
+
+def test_a_reader_that_goes_away_ends_the_run_without_a_word(tmp_path):
+    config = write_config(tmp_path / "long.json", CONFIG.model_copy(update={"num_batches": 100_000}))
+    command = f"{sys.executable} train.py --config {config} --num-workers 1 | head -n 1"
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.startswith("1/100000")
+    assert done.stderr == ""
 
 
 def test_the_command_writes_what_it_says(tmp_path, config):

@@ -184,20 +184,21 @@ def test_overrides_win_and_the_last_one_wins(write):
         ("fast-lr: .inf", "fast-lr in bandit.yaml: got inf, expected a number >= 0"),
         ("max-kl: 0", "max-kl in bandit.yaml: got 0, expected a number > 0"),
         ("ls-backtrack-ratio: 1", "ls-backtrack-ratio in bandit.yaml: got 1, expected a number in (0, 1)"),
-        ("hessian-steps: 0", "hessian-steps in bandit.yaml: got 0, expected a whole number >= 1, or null"),
+        ("hessian-steps: 0", "hessian-steps in bandit.yaml: got 0, expected a whole number in [1, 1000000], or null"),
         (
             "hessian-steps: '9'",
-            "hessian-steps in bandit.yaml: got '9', expected a whole number >= 1, or null; write it without quotes",
+            "hessian-steps in bandit.yaml: got '9', expected a whole number in [1, 1000000], or null; "
+            "write it without quotes",
         ),
         ("gamma:", "gamma in bandit.yaml: got nothing, expected a number in [0, 1]"),
         ("gamma: true", "gamma in bandit.yaml: got True, expected a number in [0, 1]"),
-        ("num-batches: true", "num-batches in bandit.yaml: got True, expected a whole number >= 1"),
-        ("num-batches: 500.0", "num-batches in bandit.yaml: got 500.0, expected a whole number >= 1"),
-        ("num-steps: 0", "num-steps in bandit.yaml: got 0, expected a whole number >= 1"),
+        ("num-batches: true", "num-batches in bandit.yaml: got True, expected a whole number in [1, 1000000]"),
+        ("num-batches: 500.0", "num-batches in bandit.yaml: got 500.0, expected a whole number in [1, 1000000]"),
+        ("num-steps: 0", "num-steps in bandit.yaml: got 0, expected a whole number in [1, 1000000]"),
         ("seed: -1", "seed in bandit.yaml: got -1, expected a whole number >= 0"),
         (
             "cg-iters: '10'",
-            "cg-iters in bandit.yaml: got '10', expected a whole number >= 1; write it without quotes",
+            "cg-iters in bandit.yaml: got '10', expected a whole number in [1, 1000000]; write it without quotes",
         ),
         (
             "first-order: 'false'",
@@ -206,11 +207,12 @@ def test_overrides_win_and_the_last_one_wins(write):
         ("first-order: 0", "first-order in bandit.yaml: got 0, expected true or false"),
         (
             "hidden-sizes: 64",
-            "hidden-sizes in bandit.yaml: got 64, expected a list of whole numbers >= 1, such as [64, 64]",
+            "hidden-sizes in bandit.yaml: got 64, expected a list of whole numbers in [1, 10000], such as [64, 64]",
         ),
         (
             "hidden-sizes: [64, 0]",
-            "hidden-sizes in bandit.yaml: got [64, 0], expected a list of whole numbers >= 1, such as [64, 64]",
+            "hidden-sizes in bandit.yaml: got [64, 0], "
+            "expected a list of whole numbers in [1, 10000], such as [64, 64]",
         ),
         (
             "nonlinearity: rellu",

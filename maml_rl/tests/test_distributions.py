@@ -47,18 +47,6 @@ def test_log_probability_entropy_and_divergence_are_torchs(kind):
 
 
 @every_kind
-def test_the_fisher_product_is_the_hessian_of_the_divergence(kind):
-    old = kind(*(part[0, 0] for part in draw(kind, 1)))
-    tangent = kind(*(part[0, 0] for part in draw(kind, 2)))
-
-    def divergence(vector):
-        return old.kl(kind(*vector.split(3)))
-
-    hessian = torch.func.hessian(divergence)(torch.cat(tuple(old)))
-    assert_close(torch.cat(tuple(old.fisher_product(tangent))), hessian @ torch.cat(tuple(tangent)))
-
-
-@every_kind
 def test_the_mode_is_the_most_probable_action(kind):
     distribution = draw(kind, 1)
     best = distribution.log_prob(distribution.mode())
@@ -110,4 +98,3 @@ def test_vmap_gives_what_the_whole_batch_gives(kind):
     assert_close(vmap(kind.kl)(first, second), first.kl(second))
     assert_close(vmap(kind.entropy)(first), first.entropy())
     assert_close(vmap(kind.sample)(first, noise), first.sample(noise))
-    assert_close(vmap(kind.fisher_product)(first, second), first.fisher_product(second))

@@ -75,6 +75,8 @@ def test_a_report_alone_trains_nothing(study):
         ("question", "qestion", "unknown key 'qestion' in .*tiny.yaml; did you mean 'question'"),
         ("question: Does it run?", "", "question in .*tiny.yaml: got nothing"),
         ("set: ", "sett: ", "unknown key 'runs.slow.sett' in .*tiny.yaml; did you mean 'set'"),
+        ("seeds: [1, 2]", "seeds: [1, 1]", r"runs.plain.seeds in .*tiny.yaml: got \[1, 1\]; .*different"),
+        ("name: tiny", "name: ../evil", "name in .*tiny.yaml: got '../evil'"),
         ("seeds: [1, 2]", "seeds: []", r"runs.plain.seeds in .*tiny.yaml: got \[\]"),
         ("tiny.json", "nowhere.json", "config: no such file"),
         ("fast-lr", "fast-lrr", "unknown key 'fast-lrr' .*did you mean 'fast-lr'"),
@@ -90,9 +92,33 @@ def test_a_wrong_study_costs_one_line_and_starts_nothing(study, capfd, old, new,
     assert not (study.parent / "results").exists()
 
 
-def test_a_run_that_is_not_in_the_study_is_refused(study, capfd):
-    assert run(study, "--only", "plan") == 2
-    assert "--only: got 'plan', expected one of plain, slow" in capfd.readouterr().err
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--only", "plan"], "--only: got 'plan', expected one of plain, slow"),
+        (["--seed", "9"], "--seed: got [9], expected seeds of the study: [1, 2]"),
+        (["--num-workers", "0"], "--num-workers: got 0, expected at least 1"),
+    ],
+)
+def test_flags_that_fit_no_run_are_refused(study, capfd, flags, words):
+    assert run(study, *flags) == 2
+    assert words in capfd.readouterr().err
+
+
+def test_a_run_of_another_configuration_is_never_taken_for_the_study_s(study, capfd):
+    assert run(study, "--only", "slow") == 0
+    capfd.readouterr()
+    study.write_text(study.read_text().replace("fast-lr=0.01", "fast-lr=0.02"))
+    assert run(study, "--only", "slow") == 2
+    assert "slow seed 1: fast-lr is 0.02 in the study, but the run in" in capfd.readouterr().err
+
+
+def test_a_larger_evaluation_takes_the_place_of_a_smaller_one(study):
+    assert run(study, "--only", "slow") == 0
+    study.write_text(study.read_text().replace("test_steps: 2", "test_steps: 3"))
+    assert run(study, "--only", "slow") == 0
+    with np.load(study.parent / "results" / "tiny" / "slow" / "seed-1" / "results.npz") as results:
+        assert len(results["returns"]) == 4
 
 
 @pytest.mark.parametrize(

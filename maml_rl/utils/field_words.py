@@ -45,7 +45,7 @@ def _expected(field: FieldInfo) -> str:
     if origin is Literal:
         return "one of " + ", ".join(repr(choice) for choice in typing.get_args(field.annotation))
     if origin is tuple:
-        return "a list of whole numbers >= 1, such as [64, 64]"
+        return "a list of whole numbers in [1, 10000], such as [64, 64]"
     if origin is dict:
         return f"a mapping, such as {field.examples[0] if field.examples else '{}'}"
     if field.annotation is bool:

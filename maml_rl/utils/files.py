@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from maml_rl.utils.errors import InputError
+
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file of a temporary name with the same ending, then rename it to `path`."""
@@ -36,14 +38,14 @@ def check_writable(path: str | Path, *, flag: str, endings: tuple[str, ...]) -> 
     """
     path = Path(path)
     if path.suffix.lower() not in endings:
-        raise ValueError(f"{flag}: got {str(path)!r}, expected a file that ends in {' or '.join(endings)}")
+        raise InputError(f"{flag}: got {str(path)!r}, expected a file that ends in {' or '.join(endings)}")
     if path.is_dir():
-        raise ValueError(f"{flag}: {str(path)!r} is a folder, expected a file; add a file name")
+        raise InputError(f"{flag}: {str(path)!r} is a folder, expected a file; add a file name")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         probe = path.with_name(f".{path.stem}.probe")
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise ValueError(f"{flag}: cannot write {str(path)!r} ({error.strerror}); choose another place") from error
+        raise InputError(f"{flag}: cannot write {str(path)!r} ({error.strerror}); choose another place") from error
     return path

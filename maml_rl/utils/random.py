@@ -17,8 +17,6 @@ class Purpose(IntEnum):
     EVALUATION_TASKS = 4
     EVALUATION_ENVIRONMENT = 5
     EVALUATION_ACTIONS = 6
-    CURVATURE_SAMPLE = 7
-    MINIBATCHES = 8
 
 
 def generator(
