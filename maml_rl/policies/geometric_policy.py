@@ -99,7 +99,8 @@ class GeometricPolicy(Policy):
     def _project(self, params: Params, observations: Tensor) -> Tensor:
         """The observation's part of the controller's input; what was read has to wait."""
         name = f"{self.controller.name}.ih"
-        return observations @ params[f"{name}.weight"][:, : self.input_size].T + params[f"{name}.bias"]
+        weight = params[f"{name}.weight"][:, : self.input_size]
+        return observations @ weight.T + params[f"{name}.bias"] + params[f"{self.controller.name}.hh.bias"]
 
     def _advance(self, params: Params, projected: Tensor, state: GeometricState) -> GeometricState:
         hidden, memory, read = state

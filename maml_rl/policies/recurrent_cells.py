@@ -53,8 +53,12 @@ class Cell:
             policy.get_parameter(f"{self.name}.hh.bias").zero_()
 
     def project(self, params: Params, inputs: Tensor) -> Tensor:
-        """The input's part of the gates: inputs (..., I) -> (..., G * H)."""
-        return affine(params, f"{self.name}.ih", inputs)
+        """All of the gates that does not wait for the state: inputs (..., I) -> (..., G * H)."""
+        return affine(params, f"{self.name}.ih", inputs) + params[f"{self.name}.hh.bias"]
+
+    def recur(self, params: Params, projected: Tensor, hidden: Tensor) -> Tensor:
+        """The gates (..., G * H) from their projected part and the state's output (..., H)."""
+        return projected + hidden @ params[f"{self.name}.hh.weight"].T
 
     def advance(self, params: Params, projected: Tensor, state: CellState) -> CellState:
         """Next state from a projected input (..., G * H); its first part is the output (..., H)."""
@@ -86,7 +90,7 @@ class RNNCell(Cell):
 
     def advance(self, params: Params, projected: Tensor, state: CellState) -> CellState:
         """See `Cell.advance`."""
-        return (self.nonlinearity(projected + affine(params, f"{self.name}.hh", state[0])),)
+        return (self.nonlinearity(self.recur(params, projected, state[0])),)
 
 
 class LSTMCell(Cell):
@@ -108,11 +112,11 @@ class LSTMCell(Cell):
     def advance(self, params: Params, projected: Tensor, state: CellState) -> CellState:
         """See `Cell.advance`."""
         hidden, content = state
-        gates = projected + affine(params, f"{self.name}.hh", hidden)
-        size = self.hidden_size
-        keep = torch.sigmoid(gates[..., : 3 * size])
-        content = keep[..., size : 2 * size] * content + keep[..., :size] * torch.tanh(gates[..., 3 * size :])
-        return keep[..., 2 * size :] * torch.tanh(content), content
+        gates = self.recur(params, projected, hidden)
+        logistic, candidate = gates.split((3 * self.hidden_size, self.hidden_size), -1)
+        enter, keep, leave = torch.sigmoid(logistic).chunk(3, -1)
+        content = keep * content + enter * torch.tanh(candidate)
+        return leave * torch.tanh(content), content
 
 
 def _orthogonal(size: int, rng: np.random.Generator) -> np.ndarray:
