@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +17,15 @@ from torch import Tensor
 
 from maml_rl.config import Config, load_config
 from maml_rl.utils.errors import InputError
+from maml_rl.utils.field_words import shown
 from maml_rl.utils.files import write_atomically
 
 # Keys that may differ between a run and its resumption: they do not change the curve.
 _RESUMABLE_KEYS = frozenset({"num-batches", "worker-timeout"})
 _CHECKPOINT_FORMAT = 1
+_WHOLE_NUMBERS = ("format", "iteration", "env_steps", "refused_in_row")
+_FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
+_START_ANEW = "start anew in another folder"
 
 
 class RunFolderError(InputError):
@@ -124,25 +130,14 @@ class RunFolder:
             If the file is damaged or of another kind or size.
         """
         content = load_tensors(self.checkpoint_path)
-        try:
-            if content["format"] != _CHECKPOINT_FORMAT:
-                raise KeyError
-            parameters = content["parameters"].numpy()
-            checkpoint = Checkpoint(
-                int(content["iteration"]),
-                parameters,
-                int(content["env_steps"]),
-                float(content["seconds"]),
-                int(content["refused_in_row"]),
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise RunFolderError(f"checkpoint: {str(self.checkpoint_path)!r} is not a checkpoint of maml_rl") from error
-        if parameters.shape != (num_parameters,):
-            raise RunFolderError(
-                f"checkpoint: {str(self.checkpoint_path)!r} holds {parameters.size} parameters, expected "
-                f"{num_parameters}; hidden-sizes or environment differ"
-            )
-        return checkpoint
+        _check_checkpoint(content, num_parameters, where=f"checkpoint {str(self.checkpoint_path)!r}")
+        return Checkpoint(
+            content["iteration"],
+            content["parameters"].to(torch.float64).numpy(),
+            content["env_steps"],
+            content["seconds"],
+            content["refused_in_row"],
+        )
 
     def save(self, checkpoint: Checkpoint, state_dict: Mapping[str, Tensor], row: Mapping[str, Any]) -> None:
         """Append a row of metrics, then replace policy and checkpoint, each in one motion.
@@ -187,16 +182,19 @@ def load_tensors(path: str | Path) -> dict[str, Any]:
         If the file is missing, damaged, or holds more than tensors and numbers.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise RunFolderError(f"no such file: {str(path)!r}") from None
+    except OSError as error:
+        raise RunFolderError(f"cannot read {str(path)!r} ({error.strerror}); use another file") from error
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RunFolderError(
-            f"cannot load {str(path)!r}: not a file of tensors, or damaged ({reason[:120]}); nothing was executed"
+            f"cannot load {str(path)!r}: not a file of tensors, or damaged; nothing was executed; use another file"
         ) from error
     if not isinstance(content, dict):
-        raise RunFolderError(f"cannot load {str(path)!r}: got {type(content).__name__}, expected named tensors")
+        raise RunFolderError(f"cannot load {str(path)!r}: got {_words(content)}, expected named tensors")
     return content
 
 
@@ -206,22 +204,62 @@ def load_policy(path: str | Path, like: Mapping[str, Tensor]) -> dict[str, Tenso
     Raises
     ------
     RunFolderError
-        If it cannot be loaded or belongs to another policy.
+        If it cannot be loaded, belongs to another policy, or holds anything but plain finite numbers.
     """
+    where, cure = f"policy {str(path)!r}", "use the policy.th of a run with this configuration"
     content = load_tensors(path)
     for name, value in like.items():
-        found = content.get(name)
-        if not isinstance(found, Tensor) or found.shape != value.shape:
-            got = tuple(found.shape) if isinstance(found, Tensor) else "nothing"
-            raise RunFolderError(
-                f"policy {str(path)!r}: {name} is {got}, expected {tuple(value.shape)}; "
-                "was it trained with another configuration?"
-            )
-    extra = sorted(content.keys() - like.keys(), key=str)
-    if extra:
-        raise RunFolderError(
-            f"policy {str(path)!r}: unexpected parameter {extra[0]!r}; was it trained with another configuration?"
-        )
-    if not all(bool(value.isfinite().all()) for value in content.values()):
-        raise RunFolderError(f"policy {str(path)!r}: holds NaN or infinity; use an earlier file")
+        _check_tensor(content.get(name), tuple(value.shape), value.dtype, field=f"{where}: {name}", cure=cure)
+    for name in content:
+        if name not in like:
+            raise RunFolderError(f"{where}: unexpected parameter {_words(name)}; {cure}")
     return {name: content[name].to(value.dtype) for name, value in like.items()}
+
+
+def _check_checkpoint(content: Mapping[str, Any], num_parameters: int, *, where: str) -> None:
+    """Refuse a checkpoint whose fields are not exactly those that `RunFolder.save` writes."""
+    for name in _WHOLE_NUMBERS:
+        value = content.get(name)
+        if type(value) is not int or value < 0:
+            raise RunFolderError(f"{where}: {name}: got {_words(value)}, expected a whole number >= 0; {_START_ANEW}")
+    version, seconds = content["format"], content.get("seconds")
+    if version != _CHECKPOINT_FORMAT:
+        raise RunFolderError(f"{where}: format: got {version}, expected {_CHECKPOINT_FORMAT}; {_START_ANEW}")
+    if type(seconds) is not float or not (math.isfinite(seconds) and seconds >= 0.0):
+        raise RunFolderError(f"{where}: seconds: got {_words(seconds)}, expected a finite number >= 0; {_START_ANEW}")
+    for name in content:
+        if name not in {*_WHOLE_NUMBERS, "seconds", "parameters"}:
+            raise RunFolderError(f"{where}: unexpected field {_words(name)}; {_START_ANEW}")
+    # Policies are made in the default type: the parameters must be finite there too.
+    shape, dtype = (num_parameters,), torch.get_default_dtype()
+    _check_tensor(content.get("parameters"), shape, dtype, field=f"{where}: parameters", cure=_START_ANEW)
+
+
+def _check_tensor(found: Any, shape: tuple[int, ...], dtype: torch.dtype, *, field: str, cure: str) -> None:
+    """Refuse anything but plain numbers of this shape that are finite, also as `dtype`."""
+    if not isinstance(found, Tensor):
+        raise RunFolderError(f"{field} is {_words(found)}, expected {shape} numbers; {cure}")
+    # The kind comes first: nested tensors have no shape, and those without storage no numbers.
+    is_dense = type(found) is Tensor and not found.is_nested and found.layout == torch.strided
+    is_readable = found.device.type == "cpu" and found.dtype in _FLOATS and not (found.requires_grad or found.is_neg())
+    if not (is_dense and is_readable):
+        raise RunFolderError(f"{field} is {_kind(found)}, expected a plain dense tensor of floats; {cure}")
+    if tuple(found.shape) != shape:
+        raise RunFolderError(f"{field} is {tuple(found.shape)}, expected {shape}; {cure}")
+    if not found.isfinite().all():
+        raise RunFolderError(f"{field} holds NaN or infinity, expected finite numbers; {cure}")
+    if not found.to(dtype).isfinite().all():
+        raise RunFolderError(f"{field} holds numbers too large for {dtype}, expected finite ones; {cure}")
+
+
+def _words(value: Any) -> str:
+    """Say in one line what a file holds: short values themselves, of all others the kind."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return shown(value)
+    return _kind(value) if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
+def _kind(tensor: Tensor) -> str:
+    oddities = {"nested": tensor.is_nested, "requires_grad": tensor.requires_grad}
+    words = [str(tensor.dtype), str(tensor.layout), str(tensor.device), *(k for k, v in oddities.items() if v)]
+    return f"a {type(tensor).__name__} ({', '.join(words)})"
