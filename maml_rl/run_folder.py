@@ -114,11 +114,10 @@ class RunFolder:
                     f"--resume: {key} is {mine[key]!r}, but the run in {str(self.path)!r} has {theirs[key]!r}; "
                     "use the same configuration and seed or another folder"
                 )
-        if not self.checkpoint_path.exists():
-            self._truncate_metrics(0)
-            return None
-        checkpoint = self.load_checkpoint(num_parameters)
-        self._truncate_metrics(checkpoint.iteration)
+        checkpoint = self.load_checkpoint(num_parameters) if self.checkpoint_path.exists() else None
+        rows = self._rows_of(checkpoint.iteration if checkpoint else 0)
+        # All is checked; only now may anything change.
+        write_atomically(self.metrics_path, lambda file: file.write_bytes(rows))
         return checkpoint
 
     def load_checkpoint(self, num_parameters: int) -> Checkpoint:
@@ -165,12 +164,38 @@ class RunFolder:
                 writer.writeheader()
             writer.writerow(row)
 
-    def _truncate_metrics(self, num_iterations: int) -> None:
-        if not self.metrics_path.exists():
-            return
-        lines = self.metrics_path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = "".join(lines[: num_iterations + 1]) if num_iterations else ""  # even the header may be torn
-        write_atomically(self.metrics_path, lambda file: file.write_text(kept, encoding="utf-8"))
+    def _rows_of(self, num_iterations: int) -> bytes:
+        """Header and first rows of the metrics, each checked; what follows may be torn, and so may a lone header."""
+        if num_iterations == 0:
+            return b""
+        where = f"metrics {str(self.metrics_path)!r}"
+        try:
+            lines = self.metrics_path.read_bytes().split(b"\n")[:-1]
+        except OSError as error:
+            raise RunFolderError(f"{where}: cannot read it ({error.strerror}); {_START_ANEW}") from error
+        if len(lines) <= num_iterations:
+            found = max(len(lines) - 1, 0)
+            raise RunFolderError(f"{where}: got {found} complete rows, expected {num_iterations}; {_START_ANEW}")
+        lines = lines[: num_iterations + 1]
+        num_columns = _num_columns(lines[0], where=f"{where}: header")
+        for number, line in enumerate(lines):
+            found = _num_columns(line, where=f"{where}: row {number}")
+            if found != num_columns:
+                raise RunFolderError(
+                    f"{where}: row {number}: got {found} columns, expected {num_columns}; {_START_ANEW}"
+                )
+        return b"\n".join([*lines, b""])
+
+
+def _num_columns(line: bytes, *, where: str) -> int:
+    """Number of columns of a line of CSV, at least one."""
+    try:
+        columns = next(csv.reader([line.decode("utf-8")], strict=True))
+    except (UnicodeDecodeError, csv.Error):
+        columns = []
+    if not columns:
+        raise RunFolderError(f"{where}: got {shown(line)}, expected columns of text; {_START_ANEW}")
+    return len(columns)
 
 
 def load_tensors(path: str | Path) -> dict[str, Any]:

@@ -160,3 +160,57 @@ def test_the_reason_why_a_file_cannot_be_loaded_is_in_our_words(folder):
     line = refusal(folder.resume, CONFIG, NUM_PARAMETERS)
     assert line.startswith(f"cannot load {str(folder.checkpoint_path)!r}: not a file of tensors, or damaged")
     assert "weights_only" not in line
+
+
+def refused_metrics(folder, content):
+    """The line that refuses to resume with this metrics.csv; nothing has changed."""
+    folder.metrics_path.write_bytes(content)
+    before = contents(folder)
+    line = refusal(folder.resume, CONFIG.model_copy(update={"num_batches": 9}), NUM_PARAMETERS)
+    assert line.startswith(f"metrics {str(folder.metrics_path)!r}: ")
+    assert line.endswith("; start anew in another folder")
+    assert contents(folder) == before
+    return line
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "got 0 complete rows, expected 2"),
+        (b"iteration,loss", "got 0 complete rows, expected 2"),
+        (b"iteration,loss\n0,0.5\n", "got 1 complete rows, expected 2"),
+        (b"iteration,loss\n0,0.5\n1,0.5", "got 1 complete rows, expected 2"),
+        (b"iteration,loss\n0,0.5\n1\n2,0.5\n", "row 2: got 1 columns, expected 2"),
+        (b"iteration,loss\n0,0.5,7\n1,0.5\n", "row 1: got 3 columns, expected 2"),
+        (b"iteration,loss\n\n1,0.5\n", "row 1: got b'', expected columns of text"),
+        (b"\n\n\n", "header: got b'', expected columns of text"),
+        (b"iteration,loss\n0,\xff\n1,0.5\n", r"row 1: got b'0,\xff', expected columns of text"),
+        (b'iteration,loss\n0,"0.5\n1,0.5\n', "row 1: got b'0,\"0.5', expected columns of text"),
+        (b"iteration,loss\n0,0.5\r1,0.5\n1,0.5\n", r"row 1: got b'0,0.5\r1,0.5', expected columns of text"),
+    ],
+)
+def test_metrics_without_a_whole_row_for_each_iteration_are_refused(folder, content, words):
+    assert words in refused_metrics(folder, content)
+
+
+def test_missing_metrics_are_refused(folder):
+    folder.metrics_path.unlink()
+    assert "cannot read it (No such file or directory)" in refusal(folder.resume, CONFIG, NUM_PARAMETERS)
+    assert not folder.metrics_path.exists()
+
+
+@pytest.mark.parametrize("rest", [b"", b"2,0.5\n", b"2,0.", b"2,\xff", b"torn\n", b"2,0.5\n3"])
+def test_whatever_follows_the_last_iteration_s_row_is_dropped(folder, rest):
+    whole = b"iteration,loss\n0,0.5\n1,\xc3\xbc\n"
+    folder.metrics_path.write_bytes(whole + rest)
+    assert folder.resume(CONFIG, NUM_PARAMETERS).iteration == 2
+    assert folder.metrics_path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("torn", [b"", b"iterat", b"iteration,loss\n0,\xff"])
+def test_without_a_checkpoint_the_metrics_begin_anew(folder, torn):
+    folder.checkpoint_path.unlink()
+    folder.metrics_path.write_bytes(torn)
+    assert folder.resume(CONFIG, NUM_PARAMETERS) is None
+    save(folder)
+    assert folder.metrics_path.read_bytes() == b"iteration,loss\n0,0.5\n"
