@@ -86,8 +86,7 @@ class RunFolder:
             )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(config.to_json_dict(), indent=2) + "\n"
-            write_atomically(self.config_path, lambda f: f.write_text(text, encoding="utf-8"))
+            self._write_config(config)
         except OSError as error:
             raise RunFolderError(
                 f"output folder: cannot write {str(self.path)!r} ({error.strerror}); choose another folder"
@@ -96,7 +95,8 @@ class RunFolder:
     def resume(self, config: Config, num_parameters: int) -> Checkpoint | None:
         """Check that the folder's run is the one `config` describes and return where it stands.
 
-        Metrics of iterations after the checkpoint are dropped. ``None`` if no iteration was finished.
+        Metrics of iterations after the checkpoint are dropped, and ``config.json`` becomes `config`. ``None``
+        if no iteration was finished.
 
         Raises
         ------
@@ -118,6 +118,8 @@ class RunFolder:
         rows = self._rows_of(checkpoint.iteration if checkpoint else 0)
         # All is checked; only now may anything change.
         write_atomically(self.metrics_path, lambda file: file.write_bytes(rows))
+        if mine != theirs:
+            self._write_config(config)
         return checkpoint
 
     def load_checkpoint(self, num_parameters: int) -> Checkpoint:
@@ -155,6 +157,10 @@ class RunFolder:
             "refused_in_row": checkpoint.refused_in_row,
         }
         write_atomically(self.checkpoint_path, lambda file: torch.save(content, file))
+
+    def _write_config(self, config: Config) -> None:
+        text = json.dumps(config.to_json_dict(), indent=2) + "\n"
+        write_atomically(self.config_path, lambda file: file.write_text(text, encoding="utf-8"))
 
     def _append_metrics(self, row: Mapping[str, Any]) -> None:
         is_new = not self.metrics_path.exists() or self.metrics_path.stat().st_size == 0

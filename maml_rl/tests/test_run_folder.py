@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from maml_rl.config import load_config
 from maml_rl.run_folder import Checkpoint, RunFolder, RunFolderError, load_policy
 from maml_rl.tests.builders import tiny_config
 
@@ -214,3 +215,22 @@ def test_without_a_checkpoint_the_metrics_begin_anew(folder, torn):
     assert folder.resume(CONFIG, NUM_PARAMETERS) is None
     save(folder)
     assert folder.metrics_path.read_bytes() == b"iteration,loss\n0,0.5\n"
+
+
+@pytest.mark.parametrize(("key", "value"), [("num_batches", 9), ("worker_timeout", 7.5)])
+def test_the_configuration_in_the_folder_is_the_one_that_ran_last(folder, key, value):
+    changed = CONFIG.model_copy(update={key: value})
+    folder.resume(changed, NUM_PARAMETERS)
+    assert load_config(folder.config_path) == changed
+    anew = RunFolder(folder.path.parent / "anew")
+    anew.create(changed)
+    assert folder.config_path.read_bytes() == anew.config_path.read_bytes()
+    assert not list(folder.path.glob(".*"))
+
+
+def test_a_refused_resumption_leaves_the_configuration(folder):
+    before = contents(folder)
+    assert "seed is 9" in refusal(
+        folder.resume, CONFIG.model_copy(update={"seed": 9, "num_batches": 9}), NUM_PARAMETERS
+    )
+    assert contents(folder) == before
