@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import warnings
@@ -79,18 +80,21 @@ class RunFolder:
         RunFolderError
             If the folder holds a run already, is not a folder or cannot be written.
         """
-        if self.config_path.exists() or self.checkpoint_path.exists():
+        found = self._files()
+        if self.config_path in found or self.checkpoint_path in found:
             raise RunFolderError(
                 f"output folder: {str(self.path)!r} holds another run; add --resume to continue it "
                 "or choose another folder"
+            )
+        if found:
+            raise RunFolderError(
+                f"output folder: {str(self.path)!r} holds {found[0].name} of another run; choose another folder"
             )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._write_config(config)
         except OSError as error:
-            raise RunFolderError(
-                f"output folder: cannot write {str(self.path)!r} ({error.strerror}); choose another folder"
-            ) from error
+            raise self._unusable(error) from error
 
     def resume(self, config: Config, num_parameters: int) -> Checkpoint | None:
         """Check that the folder's run is the one `config` describes and return where it stands.
@@ -103,7 +107,8 @@ class RunFolder:
         RunFolderError
             If there is no run here, or another one, or its files are damaged.
         """
-        if not self.config_path.exists():
+        found = self._files()
+        if self.config_path not in found:
             raise RunFolderError(
                 f"--resume: found no config.json in {str(self.path)!r}; leave --resume out to start a run there"
             )
@@ -114,7 +119,7 @@ class RunFolder:
                     f"--resume: {key} is {mine[key]!r}, but the run in {str(self.path)!r} has {theirs[key]!r}; "
                     "use the same configuration and seed or another folder"
                 )
-        checkpoint = self.load_checkpoint(num_parameters) if self.checkpoint_path.exists() else None
+        checkpoint = self.load_checkpoint(num_parameters) if self.checkpoint_path in found else None
         rows = self._rows_of(checkpoint.iteration if checkpoint else 0)
         # All is checked; only now may anything change.
         write_atomically(self.metrics_path, lambda file: file.write_bytes(rows))
@@ -147,7 +152,7 @@ class RunFolder:
         drops the row.
         """
         self._append_metrics(row)
-        write_atomically(self.policy_path, lambda file: torch.save(dict(state_dict), file))
+        _save_tensors(self.policy_path, dict(state_dict))
         content = {
             "format": _CHECKPOINT_FORMAT,
             "iteration": checkpoint.iteration,
@@ -156,7 +161,26 @@ class RunFolder:
             "seconds": checkpoint.seconds,
             "refused_in_row": checkpoint.refused_in_row,
         }
-        write_atomically(self.checkpoint_path, lambda file: torch.save(content, file))
+        _save_tensors(self.checkpoint_path, content)
+
+    def _files(self) -> list[Path]:
+        """Those of the run's files that exist; none of them is a folder."""
+        try:
+            paths = (self.config_path, self.checkpoint_path, self.metrics_path, self.policy_path)
+            found = [path for path in paths if path.exists()]
+        except OSError as error:
+            raise self._unusable(error) from error
+        for path in found:
+            if path.is_dir():
+                raise RunFolderError(
+                    f"output folder: {str(path)!r} is a folder, expected a file; choose another output folder"
+                )
+        return found
+
+    def _unusable(self, error: OSError) -> RunFolderError:
+        return RunFolderError(
+            f"output folder: cannot write {str(self.path)!r} ({error.strerror}); choose another folder"
+        )
 
     def _write_config(self, config: Config) -> None:
         text = json.dumps(config.to_json_dict(), indent=2) + "\n"
@@ -202,6 +226,12 @@ def _num_columns(line: bytes, *, where: str) -> int:
     if not columns:
         raise RunFolderError(f"{where}: got {shown(line)}, expected columns of text; {_START_ANEW}")
     return len(columns)
+
+
+def _save_tensors(path: Path, content: Mapping[str, Any]) -> None:
+    buffer = io.BytesIO()  # PyTorch itself answers a full disk with a RuntimeError
+    torch.save(content, buffer)
+    write_atomically(path, lambda file: file.write_bytes(buffer.getvalue()))
 
 
 def load_tensors(path: str | Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import resource
 import warnings
 
 import numpy as np
@@ -233,4 +234,59 @@ def test_a_refused_resumption_leaves_the_configuration(folder):
     assert "seed is 9" in refusal(
         folder.resume, CONFIG.model_copy(update={"seed": 9, "num_batches": 9}), NUM_PARAMETERS
     )
+    assert contents(folder) == before
+
+
+@pytest.fixture
+def full_disk():
+    """No file can grow beyond some bytes: the metrics fit, policy and checkpoint do not."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_an_operating_system_s_error_and_loses_nothing(folder, full_disk):
+    folder.resume(CONFIG, NUM_PARAMETERS)
+    before = contents(folder)
+    with pytest.raises(OSError, match="File too large"):
+        save(folder, 3)
+    after = contents(folder)
+    assert after.pop("metrics.csv") == before.pop("metrics.csv") + b"2,0.5\n"
+    assert after == before
+    assert folder.resume(CONFIG, NUM_PARAMETERS).iteration == 2
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.csv", "policy.th", "checkpoint.pt"])
+def test_a_folder_in_place_of_a_file_is_refused(folder, tmp_path, name):
+    (folder.path / name).unlink()
+    (folder.path / name).mkdir()
+    (tmp_path / "new" / name).mkdir(parents=True)
+    for call in (
+        lambda: folder.resume(CONFIG, NUM_PARAMETERS),
+        lambda: RunFolder(tmp_path / "new").create(CONFIG),
+    ):
+        line = refusal(call)
+        assert line.startswith("output folder: ")
+        assert f"{name}' is a folder, expected a file" in line
+    assert [path.name for path in (tmp_path / "new").iterdir()] == [name]
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "x/" * 3000, "f/x"], ids=["long name", "long path", "below a file"])
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path, path):
+    (tmp_path / "f").touch()
+    line = refusal(RunFolder(tmp_path / path).create, CONFIG)
+    assert line.startswith("output folder: cannot write ")
+    assert line.endswith("; choose another folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
+    assert refusal(RunFolder(tmp_path / path).resume, CONFIG, NUM_PARAMETERS)
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "policy.th"])
+def test_a_run_never_begins_beside_the_files_of_another(folder, name):
+    for path in folder.path.iterdir():
+        if path.name != name:
+            path.unlink()
+    before = contents(folder)
+    assert f"holds {name} of another run" in refusal(folder.create, CONFIG)
     assert contents(folder) == before
