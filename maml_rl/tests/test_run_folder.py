@@ -14,6 +14,8 @@ from torch import nn
 from maml_rl.config import load_config
 from maml_rl.run_folder import Checkpoint, RunFolder, RunFolderError, load_policy
 from maml_rl.tests.builders import tiny_config
+from maml_rl.utils.errors import InputError
+from maml_rl.utils.files import check_writable, write_atomically
 
 CONFIG = tiny_config("Bandit-K5-v0")
 NUM_PARAMETERS = 3
@@ -290,3 +292,22 @@ def test_a_run_never_begins_beside_the_files_of_another(folder, name):
     before = contents(folder)
     assert f"holds {name} of another run" in refusal(folder.create, CONFIG)
     assert contents(folder) == before
+
+
+def named(folder, length):
+    """A path whose last name has this many characters; 255 is the most."""
+    return folder / ("x" * (length - 4) + ".npz")
+
+
+@pytest.mark.parametrize("length", [5, 250])
+def test_an_output_file_that_passes_the_check_can_be_written(tmp_path, length):
+    path = check_writable(named(tmp_path, length), flag="--output", endings=(".npz",))
+    assert not list(tmp_path.iterdir())
+    write_atomically(path, lambda file: file.write_bytes(b"later"))
+    assert path.read_bytes() == b"later"
+
+
+@pytest.mark.parametrize("length", [251, 255, 256])
+def test_an_output_file_whose_name_is_too_long_is_refused_at_once(tmp_path, length):
+    with pytest.raises(InputError, match=r"^--output: cannot write .*; choose another place$"):
+        check_writable(named(tmp_path, length), flag="--output", endings=(".npz",))
