@@ -208,6 +208,7 @@ class MultiprocessBackend(Backend):
         self.num_restarts += 1
         if slot.losses > _MAX_LOSSES:
             about = slot.journal.describe(*call)
+            slot.process.join(1.0)  # its pipe can close a moment before it has an exit code
             raise WorkerError(
                 f"worker {slot.index} died or hung {slot.losses} times in {call[0]} ({about}); "
                 f"last exit code {slot.process.exitcode}, silence allowed {self.timeout_seconds:g} s"
