@@ -174,13 +174,13 @@ def run_in_thread(function):
 @pytest.mark.parametrize("moment", [1, 2])
 def test_an_interrupt_while_workers_start_waits_for_them_and_then_ends_them(monkeypatch, moment):
     launch = SpawnProcess.start
-    started: list[int | None] = []
+    started: list[int] = []
 
     def interrupted_start(process):
         if len(started) == moment - 1:
             os.kill(os.getpid(), signal.SIGINT)
         launch(process)
-        started.append(process.pid)
+        started.append(process.pid or 0)
 
     monkeypatch.setattr(SpawnProcess, "start", interrupted_start)
     with pytest.raises(KeyboardInterrupt):
