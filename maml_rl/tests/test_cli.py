@@ -282,8 +282,14 @@ def test_an_interrupt_at_an_early_moment_ends_in_one_line(tmp_path, config, scri
     command = [sys.executable, script, "--config", config, "--num-workers", "3"]
     if script == "test.py":
         command += ["--policy", "random", "--output", tmp_path / "results.npz"]
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=ROOT, start_new_session=True, **pipes) as process:
+    with subprocess.Popen(
+        [*map(str, command)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
         assert wait_until(lambda: EARLY[moment](process), seconds=60)
         os.killpg(process.pid, signal.SIGINT)
         _, error = process.communicate(timeout=30)
