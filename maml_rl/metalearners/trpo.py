@@ -95,9 +95,9 @@ def trust_region_step(
 
     The natural direction ``x = (F + damping)^-1 g`` is scaled to ``KL = max_kl`` to second order and
     shortened until the true objective is lower and the true divergence is within the region; if that
-    never happens the parameters stay. A candidate is shortened by `ls_backtrack_ratio`, or by less
-    where its divergence, quadratic in the step, says that less is enough. The first NaN or infinity, wherever it
-    turns up, refuses the step.
+    never happens the parameters stay. A candidate is shortened by `ls_backtrack_ratio`; one that diverges too
+    far, to where its divergence, quadratic in the step, would be within the region. The first NaN or infinity,
+    wherever it turns up, refuses the step.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def trust_region_step(
 
 
 def _shrinkage(kl: float, settings: TrustRegion) -> float:
-    """Factor to the next candidate: never below the backtrack ratio, never above 0.98."""
+    """Factor to the next candidate; at most three backtracks at once, at least a fiftieth."""
     if not kl > settings.max_kl:
         return settings.ls_backtrack_ratio
-    return max(settings.ls_backtrack_ratio, 0.98 * float(np.sqrt(settings.max_kl / kl)))
+    return max(settings.ls_backtrack_ratio**3, 0.98 * float(np.sqrt(settings.max_kl / kl)))

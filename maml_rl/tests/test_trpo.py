@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 
@@ -106,20 +107,26 @@ def test_damping_is_added_to_the_curvature():
     assert cosine == pytest.approx(1.0, abs=1e-12)
 
 
-def test_every_candidate_is_the_one_before_shortened():
+@pytest.mark.parametrize(
+    ("loss", "divergence", "factor"),
+    [
+        (2.0, 0.0, 0.8),  # no improvement: the backtrack ratio
+        (0.0, 1.0, 0.8**3),  # far outside: three backtracks at once
+        (0.0, 2 * EXACT.max_kl, 0.98 * math.sqrt(0.5)),  # outside: where the divergence would be within
+    ],
+)
+def test_every_candidate_is_the_one_before_shortened(loss, divergence, factor):
     gradient, matrix, _ = quadratic()
     candidates = []
 
-    def too_far(vector):
+    def poor(vector):
         candidates.append(vector)
-        return (0.0, 1.0) if len(candidates) < 4 else (0.0, 0.0)
+        return (loss, divergence) if len(candidates) < 4 else (0.0, 0.0)
 
-    result = trust_region_step(
-        np.ones(5), 1.0, gradient, curvature=lambda v: matrix @ v, evaluate=too_far, settings=EXACT
-    )
+    result = trust_region_step(np.ones(5), 1.0, gradient, curvature=lambda v: matrix @ v, evaluate=poor, settings=EXACT)
     assert result.line_search_steps == 4
     for before, after in pairwise(candidates):
-        np.testing.assert_allclose(after - 1.0, 0.8 * (before - 1.0))
+        np.testing.assert_allclose(after - 1.0, factor * (before - 1.0))
 
 
 @pytest.mark.parametrize("outcome", [(2.0, 0.0), (0.0, 1.0)])
