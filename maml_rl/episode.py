@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -84,6 +85,9 @@ class CollectReport:
     finite: bool
 
 
+_GOLDEN_RATIO = 0.5 * (math.sqrt(5.0) - 1.0)
+
+
 class LearningData(NamedTuple):
     """What a policy-gradient loss reads; (M, T, B, ...) outside, (T, B, ...) inside `vmap`."""
 
@@ -95,11 +99,14 @@ class LearningData(NamedTuple):
 
 
 def thin(data: LearningData, num_samples: int | None) -> LearningData:
-    """Keep evenly spaced time steps of every episode, at least `num_samples` of each task's T * B steps.
+    """Keep one time step of each of several equal stretches of every episode, `num_samples` per task or more.
 
-    Time steps instead of episodes, because neighbouring steps tell nearly the same, episodes do not. Only
-    for policies without memory, which see each step by itself. ``None`` keeps all. T is here the longest
-    episode of the task itself, so that the sample does not depend on the tasks that share its shard.
+    Time steps instead of episodes, because neighbouring steps tell nearly the same, episodes do not. Where in its
+    stretch a step lies differs from stretch to stretch and from episode to episode: an even spacing near the
+    period of a gait sees the same posture again and again. Only for policies without memory, which see each
+    step by itself. ``None`` keeps all. T is here the longest episode of the task itself, so that the
+    sample does not depend on the tasks that share its shard; that episode keeps nothing but real steps, so that
+    no task is left without any.
 
     Parameters
     ----------
@@ -112,13 +119,16 @@ def thin(data: LearningData, num_samples: int | None) -> LearningData:
     if num_samples is None or num_samples >= length * num_episodes:
         return data
     count = -(-num_samples // num_episodes)
-    lengths = data.mask.amax(2).sum(1, keepdim=True).long()  # (M, 1)
-    steps = torch.arange(count, device=data.mask.device).expand(len(lengths), count)
-    kept = torch.where(lengths > count, (2 * steps + 1) * lengths // (2 * count), steps)  # (M, count)
-    # Padding is thinned like everything else: a task must keep a step, and every episode has a first one.
-    kept[:, 0] = 0
-    tasks = torch.arange(len(lengths), device=kept.device).unsqueeze(1)
-    return LearningData(*(part[tasks, kept] for part in data))
+    device = data.mask.device
+    lengths = data.mask.amax(2).sum(1).long()[:, None, None]  # (M, 1, 1)
+    stretches = torch.arange(count, device=device)[:, None]  # (count, 1)
+    episodes = torch.arange(num_episodes, device=device)  # (B,)
+    # Quadratic Weyl sequences: spread evenly over [0, 1), without a period, and without a generator.
+    offsets = (_GOLDEN_RATIO * stretches.square() + math.sqrt(2.0) * (episodes + 0.5)) % 1.0  # (count, B)
+    spread = ((stretches + offsets) * lengths / count).long()  # (M, count, B)
+    kept = torch.where(lengths > count, torch.minimum(spread, lengths - 1), stretches)
+    tasks = torch.arange(len(lengths), device=device)[:, None, None]
+    return LearningData(*(part[tasks, kept, episodes] for part in data))
 
 
 def discounted_returns(rewards: Tensor, mask: Tensor, gamma: float) -> Tensor:
