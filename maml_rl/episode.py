@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -88,6 +89,9 @@ class CollectReport:
     finite: bool
 
 
+_GOLDEN_RATIO = 0.5 * (math.sqrt(5.0) - 1.0)
+
+
 class LearningData(NamedTuple):
     """What a policy-gradient loss reads; (M, T, B, ...) outside, (T, B, ...) inside `vmap`; see `Episodes`."""
 
@@ -100,12 +104,14 @@ class LearningData(NamedTuple):
 
 
 def thin(data: LearningData, num_samples: int | None, *, whole_episodes: bool = False) -> LearningData:
-    """Keep evenly spaced time steps of every episode, at least `num_samples` of each task's T * B steps.
+    """Keep one time step of each of several equal stretches of every episode, `num_samples` per task or more.
 
-    Time steps instead of episodes, because neighbouring steps tell nearly the same, episodes do not. A
-    policy with memory needs `whole_episodes`: then the first so many are kept. ``None`` keeps all. T is here
-    the longest episode of the task itself, so that the sample does not depend on the tasks that share its
-    shard.
+    Time steps instead of episodes, because neighbouring steps tell nearly the same, episodes do not. Where in its
+    stretch a step lies differs from stretch to stretch and from episode to episode: an even spacing near the
+    period of a gait sees the same posture again and again. A policy with memory needs `whole_episodes`: then the
+    first so many are kept. ``None`` keeps all. T is here the longest episode of the task itself, so that the
+    sample does not depend on the tasks that share its shard; that episode keeps nothing but real steps, so that
+    no task is left without any.
 
     Parameters
     ----------
@@ -117,16 +123,19 @@ def thin(data: LearningData, num_samples: int | None, *, whole_episodes: bool = 
     length, num_episodes = data.mask.shape[1:]
     if num_samples is None or num_samples >= length * num_episodes:
         return data
-    lengths = data.mask.amax(2).sum(1, keepdim=True).long()  # (M, 1)
     if whole_episodes:
-        return _first_episodes(data, -(-num_samples // lengths))
+        return _first_episodes(data, -(-num_samples // data.mask.amax(2).sum(1, keepdim=True).long()))
     count = -(-num_samples // num_episodes)
-    steps = torch.arange(count, device=data.mask.device).expand(len(lengths), count)
-    kept = torch.where(lengths > count, (2 * steps + 1) * lengths // (2 * count), steps)  # (M, count)
-    # Padding is thinned like everything else: a task must keep a step, and every episode has a first one.
-    kept[:, 0] = 0
-    tasks = torch.arange(len(lengths), device=kept.device).unsqueeze(1)
-    return LearningData(*(part[tasks, kept] for part in data[:-1]))._replace(state=data.state)
+    device = data.mask.device
+    lengths = data.mask.amax(2).sum(1).long()[:, None, None]  # (M, 1, 1)
+    stretches = torch.arange(count, device=device)[:, None]  # (count, 1)
+    episodes = torch.arange(num_episodes, device=device)  # (B,)
+    # Quadratic Weyl sequences: spread evenly over [0, 1), without a period, and without a generator.
+    offsets = (_GOLDEN_RATIO * stretches.square() + math.sqrt(2.0) * (episodes + 0.5)) % 1.0  # (count, B)
+    spread = ((stretches + offsets) * lengths / count).long()  # (M, count, B)
+    kept = torch.where(lengths > count, torch.minimum(spread, lengths - 1), stretches)
+    tasks = torch.arange(len(lengths), device=device)[:, None, None]
+    return LearningData(*(part[tasks, kept, episodes] for part in data[:-1]))._replace(state=data.state)
 
 
 def _first_episodes(data: LearningData, counts: Tensor) -> LearningData:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +18,15 @@ from torch import Tensor
 
 from maml_rl.config import Config, load_config
 from maml_rl.utils.errors import InputError
+from maml_rl.utils.field_words import shown
 from maml_rl.utils.files import write_atomically
 
 # Keys that may differ between a run and its resumption: they do not change the curve.
 _RESUMABLE_KEYS = frozenset({"num-batches", "worker-timeout"})
 _CHECKPOINT_FORMAT = 1
+_WHOLE_NUMBERS = ("format", "iteration", "env_steps", "refused_in_row")
+_FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
+_START_ANEW = "start anew in another folder"
 
 
 class RunFolderError(InputError):
@@ -73,31 +80,35 @@ class RunFolder:
         RunFolderError
             If the folder holds a run already, is not a folder or cannot be written.
         """
-        if self.config_path.exists() or self.checkpoint_path.exists():
+        found = self._files()
+        if self.config_path in found or self.checkpoint_path in found:
             raise RunFolderError(
                 f"output folder: {str(self.path)!r} holds another run; add --resume to continue it "
                 "or choose another folder"
             )
+        if found:
+            raise RunFolderError(
+                f"output folder: {str(self.path)!r} holds {found[0].name} of another run; choose another folder"
+            )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(config.to_json_dict(), indent=2) + "\n"
-            write_atomically(self.config_path, lambda f: f.write_text(text, encoding="utf-8"))
+            self._write_config(config)
         except OSError as error:
-            raise RunFolderError(
-                f"output folder: cannot write {str(self.path)!r} ({error.strerror}); choose another folder"
-            ) from error
+            raise self._unusable(error) from error
 
     def resume(self, config: Config, num_parameters: int) -> Checkpoint | None:
         """Check that the folder's run is the one `config` describes and return where it stands.
 
-        Metrics of iterations after the checkpoint are dropped. ``None`` if no iteration was finished.
+        Metrics of iterations after the checkpoint are dropped, and ``config.json`` becomes `config`. ``None``
+        if no iteration was finished.
 
         Raises
         ------
         RunFolderError
             If there is no run here, or another one, or its files are damaged.
         """
-        if not self.config_path.exists():
+        found = self._files()
+        if self.config_path not in found:
             raise RunFolderError(
                 f"--resume: found no config.json in {str(self.path)!r}; leave --resume out to start a run there"
             )
@@ -108,11 +119,12 @@ class RunFolder:
                     f"--resume: {key} is {mine[key]!r}, but the run in {str(self.path)!r} has {theirs[key]!r}; "
                     "use the same configuration and seed or another folder"
                 )
-        if not self.checkpoint_path.exists():
-            self._truncate_metrics(0)
-            return None
-        checkpoint = self.load_checkpoint(num_parameters)
-        self._truncate_metrics(checkpoint.iteration)
+        checkpoint = self.load_checkpoint(num_parameters) if self.checkpoint_path in found else None
+        rows = self._rows_of(checkpoint.iteration if checkpoint else 0)
+        # All is checked; only now may anything change.
+        write_atomically(self.metrics_path, lambda file: file.write_bytes(rows))
+        if mine != theirs:
+            self._write_config(config)
         return checkpoint
 
     def load_checkpoint(self, num_parameters: int) -> Checkpoint:
@@ -124,25 +136,14 @@ class RunFolder:
             If the file is damaged or of another kind or size.
         """
         content = load_tensors(self.checkpoint_path)
-        try:
-            if content["format"] != _CHECKPOINT_FORMAT:
-                raise KeyError
-            parameters = content["parameters"].numpy()
-            checkpoint = Checkpoint(
-                int(content["iteration"]),
-                parameters,
-                int(content["env_steps"]),
-                float(content["seconds"]),
-                int(content["refused_in_row"]),
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise RunFolderError(f"checkpoint: {str(self.checkpoint_path)!r} is not a checkpoint of maml_rl") from error
-        if parameters.shape != (num_parameters,):
-            raise RunFolderError(
-                f"checkpoint: {str(self.checkpoint_path)!r} holds {parameters.size} parameters, expected "
-                f"{num_parameters}; hidden-sizes or environment differ"
-            )
-        return checkpoint
+        _check_checkpoint(content, num_parameters, where=f"checkpoint {str(self.checkpoint_path)!r}")
+        return Checkpoint(
+            content["iteration"],
+            content["parameters"].to(torch.float64).numpy(),
+            content["env_steps"],
+            content["seconds"],
+            content["refused_in_row"],
+        )
 
     def save(self, checkpoint: Checkpoint, state_dict: Mapping[str, Tensor], row: Mapping[str, Any]) -> None:
         """Append a row of metrics, then replace policy and checkpoint, each in one motion.
@@ -151,7 +152,7 @@ class RunFolder:
         drops the row.
         """
         self._append_metrics(row)
-        write_atomically(self.policy_path, lambda file: torch.save(dict(state_dict), file))
+        _save_tensors(self.policy_path, dict(state_dict))
         content = {
             "format": _CHECKPOINT_FORMAT,
             "iteration": checkpoint.iteration,
@@ -160,7 +161,30 @@ class RunFolder:
             "seconds": checkpoint.seconds,
             "refused_in_row": checkpoint.refused_in_row,
         }
-        write_atomically(self.checkpoint_path, lambda file: torch.save(content, file))
+        _save_tensors(self.checkpoint_path, content)
+
+    def _files(self) -> list[Path]:
+        """Those of the run's files that exist; none of them is a folder."""
+        try:
+            paths = (self.config_path, self.checkpoint_path, self.metrics_path, self.policy_path)
+            found = [path for path in paths if path.exists()]
+        except OSError as error:
+            raise self._unusable(error) from error
+        for path in found:
+            if path.is_dir():
+                raise RunFolderError(
+                    f"output folder: {str(path)!r} is a folder, expected a file; choose another output folder"
+                )
+        return found
+
+    def _unusable(self, error: OSError) -> RunFolderError:
+        return RunFolderError(
+            f"output folder: cannot write {str(self.path)!r} ({error.strerror}); choose another folder"
+        )
+
+    def _write_config(self, config: Config) -> None:
+        text = json.dumps(config.to_json_dict(), indent=2) + "\n"
+        write_atomically(self.config_path, lambda file: file.write_text(text, encoding="utf-8"))
 
     def _append_metrics(self, row: Mapping[str, Any]) -> None:
         is_new = not self.metrics_path.exists() or self.metrics_path.stat().st_size == 0
@@ -170,12 +194,44 @@ class RunFolder:
                 writer.writeheader()
             writer.writerow(row)
 
-    def _truncate_metrics(self, num_iterations: int) -> None:
-        if not self.metrics_path.exists():
-            return
-        lines = self.metrics_path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = "".join(lines[: num_iterations + 1]) if num_iterations else ""  # even the header may be torn
-        write_atomically(self.metrics_path, lambda file: file.write_text(kept, encoding="utf-8"))
+    def _rows_of(self, num_iterations: int) -> bytes:
+        """Header and first rows of the metrics, each checked; what follows may be torn, and so may a lone header."""
+        if num_iterations == 0:
+            return b""
+        where = f"metrics {str(self.metrics_path)!r}"
+        try:
+            lines = self.metrics_path.read_bytes().split(b"\n")[:-1]
+        except OSError as error:
+            raise RunFolderError(f"{where}: cannot read it ({error.strerror}); {_START_ANEW}") from error
+        if len(lines) <= num_iterations:
+            found = max(len(lines) - 1, 0)
+            raise RunFolderError(f"{where}: got {found} complete rows, expected {num_iterations}; {_START_ANEW}")
+        lines = lines[: num_iterations + 1]
+        num_columns = _num_columns(lines[0], where=f"{where}: header")
+        for number, line in enumerate(lines):
+            found = _num_columns(line, where=f"{where}: row {number}")
+            if found != num_columns:
+                raise RunFolderError(
+                    f"{where}: row {number}: got {found} columns, expected {num_columns}; {_START_ANEW}"
+                )
+        return b"\n".join([*lines, b""])
+
+
+def _num_columns(line: bytes, *, where: str) -> int:
+    """Number of columns of a line of CSV, at least one."""
+    try:
+        columns = next(csv.reader([line.decode("utf-8")], strict=True))
+    except (UnicodeDecodeError, csv.Error):
+        columns = []
+    if not columns:
+        raise RunFolderError(f"{where}: got {shown(line)}, expected columns of text; {_START_ANEW}")
+    return len(columns)
+
+
+def _save_tensors(path: Path, content: Mapping[str, Any]) -> None:
+    buffer = io.BytesIO()  # PyTorch itself answers a full disk with a RuntimeError
+    torch.save(content, buffer)
+    write_atomically(path, lambda file: file.write_bytes(buffer.getvalue()))
 
 
 def load_tensors(path: str | Path) -> dict[str, Any]:
@@ -187,16 +243,19 @@ def load_tensors(path: str | Path) -> dict[str, Any]:
         If the file is missing, damaged, or holds more than tensors and numbers.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise RunFolderError(f"no such file: {str(path)!r}") from None
+    except OSError as error:
+        raise RunFolderError(f"cannot read {str(path)!r} ({error.strerror}); use another file") from error
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RunFolderError(
-            f"cannot load {str(path)!r}: not a file of tensors, or damaged ({reason[:120]}); nothing was executed"
+            f"cannot load {str(path)!r}: not a file of tensors, or damaged; nothing was executed; use another file"
         ) from error
     if not isinstance(content, dict):
-        raise RunFolderError(f"cannot load {str(path)!r}: got {type(content).__name__}, expected named tensors")
+        raise RunFolderError(f"cannot load {str(path)!r}: got {_words(content)}, expected named tensors")
     return content
 
 
@@ -206,22 +265,62 @@ def load_policy(path: str | Path, like: Mapping[str, Tensor]) -> dict[str, Tenso
     Raises
     ------
     RunFolderError
-        If it cannot be loaded or belongs to another policy.
+        If it cannot be loaded, belongs to another policy, or holds anything but plain finite numbers.
     """
+    where, cure = f"policy {str(path)!r}", "use the policy.th of a run with this configuration"
     content = load_tensors(path)
     for name, value in like.items():
-        found = content.get(name)
-        if not isinstance(found, Tensor) or found.shape != value.shape:
-            got = tuple(found.shape) if isinstance(found, Tensor) else "nothing"
-            raise RunFolderError(
-                f"policy {str(path)!r}: {name} is {got}, expected {tuple(value.shape)}; "
-                "was it trained with another configuration?"
-            )
-    extra = sorted(content.keys() - like.keys(), key=str)
-    if extra:
-        raise RunFolderError(
-            f"policy {str(path)!r}: unexpected parameter {extra[0]!r}; was it trained with another configuration?"
-        )
-    if not all(bool(value.isfinite().all()) for value in content.values()):
-        raise RunFolderError(f"policy {str(path)!r}: holds NaN or infinity; use an earlier file")
+        _check_tensor(content.get(name), tuple(value.shape), value.dtype, field=f"{where}: {name}", cure=cure)
+    for name in content:
+        if name not in like:
+            raise RunFolderError(f"{where}: unexpected parameter {_words(name)}; {cure}")
     return {name: content[name].to(value.dtype) for name, value in like.items()}
+
+
+def _check_checkpoint(content: Mapping[str, Any], num_parameters: int, *, where: str) -> None:
+    """Refuse a checkpoint whose fields are not exactly those that `RunFolder.save` writes."""
+    for name in _WHOLE_NUMBERS:
+        value = content.get(name)
+        if type(value) is not int or value < 0:
+            raise RunFolderError(f"{where}: {name}: got {_words(value)}, expected a whole number >= 0; {_START_ANEW}")
+    version, seconds = content["format"], content.get("seconds")
+    if version != _CHECKPOINT_FORMAT:
+        raise RunFolderError(f"{where}: format: got {version}, expected {_CHECKPOINT_FORMAT}; {_START_ANEW}")
+    if type(seconds) is not float or not (math.isfinite(seconds) and seconds >= 0.0):
+        raise RunFolderError(f"{where}: seconds: got {_words(seconds)}, expected a finite number >= 0; {_START_ANEW}")
+    for name in content:
+        if name not in {*_WHOLE_NUMBERS, "seconds", "parameters"}:
+            raise RunFolderError(f"{where}: unexpected field {_words(name)}; {_START_ANEW}")
+    # Policies are made in the default type: the parameters must be finite there too.
+    shape, dtype = (num_parameters,), torch.get_default_dtype()
+    _check_tensor(content.get("parameters"), shape, dtype, field=f"{where}: parameters", cure=_START_ANEW)
+
+
+def _check_tensor(found: Any, shape: tuple[int, ...], dtype: torch.dtype, *, field: str, cure: str) -> None:
+    """Refuse anything but plain numbers of this shape that are finite, also as `dtype`."""
+    if not isinstance(found, Tensor):
+        raise RunFolderError(f"{field} is {_words(found)}, expected {shape} numbers; {cure}")
+    # The kind comes first: nested tensors have no shape, and those without storage no numbers.
+    is_dense = type(found) is Tensor and not found.is_nested and found.layout == torch.strided
+    is_readable = found.device.type == "cpu" and found.dtype in _FLOATS and not (found.requires_grad or found.is_neg())
+    if not (is_dense and is_readable):
+        raise RunFolderError(f"{field} is {_kind(found)}, expected a plain dense tensor of floats; {cure}")
+    if tuple(found.shape) != shape:
+        raise RunFolderError(f"{field} is {tuple(found.shape)}, expected {shape}; {cure}")
+    if not found.isfinite().all():
+        raise RunFolderError(f"{field} holds NaN or infinity, expected finite numbers; {cure}")
+    if not found.to(dtype).isfinite().all():
+        raise RunFolderError(f"{field} holds numbers too large for {dtype}, expected finite ones; {cure}")
+
+
+def _words(value: Any) -> str:
+    """Say in one line what a file holds: short values themselves, of all others the kind."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return shown(value)
+    return _kind(value) if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
+def _kind(tensor: Tensor) -> str:
+    oddities = {"nested": tensor.is_nested, "requires_grad": tensor.requires_grad}
+    words = [str(tensor.dtype), str(tensor.layout), str(tensor.device), *(k for k, v in oddities.items() if v)]
+    return f"a {type(tensor).__name__} ({', '.join(words)})"

@@ -124,7 +124,9 @@ class MujocoVectorEnv(MetaVectorEnv):
         self._qpos, self._qvel, self._warmstart, self._ctrl = (
             self._state[:, offset : offset + size] for offset, size in offsets
         )
-        self._rows = list(self._state)
+        # Assigned through memoryviews, which takes a third of the time of assigning through arrays.
+        self._data_span = self._span.data
+        self._rows = [row.data for row in self._state]
         self._initial_qpos = self.data.qpos.copy()
         self._renderer: _Renderer | None = None
 
@@ -141,9 +143,9 @@ class MujocoVectorEnv(MetaVectorEnv):
         self._warmstart[mask] = 0.0
         self._ctrl[mask] = 0.0
         for index in np.flatnonzero(mask).tolist():
-            self._span[:] = self._rows[index]
+            self._data_span[:] = self._rows[index]
             mujoco.mj_forward(self.model, self.data)
-            self._rows[index][:] = self._span
+            self._rows[index][:] = self._data_span
             if self._record is not None:
                 self._record(index)
         return self._observe()
@@ -157,7 +159,7 @@ class MujocoVectorEnv(MetaVectorEnv):
         return self._observe(), rewards, terminated
 
     def _simulate(self, indices: Any) -> None:
-        model, data, span, frame_skip = self.model, self.data, self._span, self.frame_skip
+        model, data, span, frame_skip = self.model, self.data, self._data_span, self.frame_skip
         rows, record, step = self._rows, self._record, mujoco.mj_step
         for index in indices:
             row = rows[index]
@@ -188,7 +190,7 @@ class MujocoVectorEnv(MetaVectorEnv):
             self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
         frames = []
         for row in self._rows:
-            self._span[:] = row
+            self._data_span[:] = row
             mujoco.mj_forward(self.model, self.data)
             self._renderer.update_scene(self.data, camera="track")
             frames.append(self._renderer.render())

@@ -47,7 +47,8 @@ class IterationReport:
     step_accepted
         Whether the parameters moved.
     finite
-        False when an environment or a gradient gave NaN or infinity; the step was refused.
+        False when an environment, a gradient, the curvature or the line search gave NaN or infinity; the step
+        was refused.
     """
 
     env_steps: int
@@ -103,7 +104,7 @@ class MAMLTRPO:
             gradient_norm=float(np.linalg.norm(gradient)),
             line_search_steps=outcome.line_search_steps,
             step_accepted=outcome.accepted,
-            finite=finite,
+            finite=finite and outcome.finite,
         )
 
     def collect(self, tasks: Sequence[Task], iteration: int) -> list[CollectReport]:
@@ -132,7 +133,8 @@ class MAMLTRPO:
     def _mean(self, method: str, num_tasks: int, vector: np.ndarray) -> tuple[Any, Any]:
         """Mean over tasks of the two sums that each worker returns."""
         first, second = zip(*self.workers.broadcast(method, vector), strict=True)
-        return sum(first) / num_tasks, sum(second[1:], second[0]) / num_tasks
+        with np.errstate(all="ignore"):  # infinities of opposite sign make NaN, which the step refuses
+            return sum(first) / num_tasks, sum(second[1:], second[0]) / num_tasks
 
 
 def shards(num_tasks: int, num_workers: int) -> list[list[int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,6 +35,8 @@ class StepResult:
         Candidates evaluated.
     accepted
         Whether a candidate improved the objective within the trust region.
+    finite
+        False when curvature, direction, objective or divergence was NaN or infinite; the step is then refused.
     """
 
     parameters: Vector
@@ -42,6 +44,7 @@ class StepResult:
     kl: float
     line_search_steps: int
     accepted: bool
+    finite: bool = True
 
 
 def conjugate_gradient(
@@ -75,6 +78,10 @@ def conjugate_gradient(
     return solution
 
 
+class _NotFiniteError(ArithmeticError):
+    """NaN or infinity where a step needs numbers."""
+
+
 def trust_region_step(
     parameters: Vector,
     loss: float,
@@ -88,8 +95,9 @@ def trust_region_step(
 
     The natural direction ``x = (F + damping)^-1 g`` is scaled to ``KL = max_kl`` to second order and
     shortened until the true objective is lower and the true divergence is within the region; if that
-    never happens the parameters stay. A candidate is shortened by `ls_backtrack_ratio`, or by less
-    where its divergence, quadratic in the step, says that less is enough.
+    never happens the parameters stay. A candidate is shortened by `ls_backtrack_ratio`; one that diverges too
+    far, to where its divergence, quadratic in the step, would be within the region. The first NaN or infinity,
+    wherever it turns up, refuses the step.
 
     Parameters
     ----------
@@ -105,27 +113,37 @@ def trust_region_step(
     unchanged = StepResult(parameters, loss, 0.0, 0, False)
 
     def damped(vector: Vector) -> Vector:
-        return curvature(vector) + settings.cg_damping * vector
+        product = curvature(vector) + settings.cg_damping * vector
+        if not np.isfinite(product).all():
+            raise _NotFiniteError
+        return product
 
-    with np.errstate(all="ignore"):  # a curvature that is not positive and finite is refused below
-        direction = conjugate_gradient(damped, gradient, num_iterations=settings.cg_iters)
+    with np.errstate(all="ignore"):  # whatever overflows is refused below
+        try:
+            direction = conjugate_gradient(damped, gradient, num_iterations=settings.cg_iters)
+        except _NotFiniteError:
+            return replace(unchanged, finite=False)
         # x^T A x = x^T g for an iterate of conjugate gradient, whose residual is orthogonal to it.
         steepness = 0.5 * float(direction @ gradient)
-    if not (np.isfinite(steepness) and steepness > 0.0):
-        return unchanged
-    full_step = direction * np.sqrt(settings.max_kl / steepness)
+        if np.isfinite(direction).all() and steepness <= 0.0:
+            return unchanged
+        full_step = direction * np.sqrt(settings.max_kl / steepness)
+    if not np.isfinite(full_step).all():
+        return replace(unchanged, finite=False)
     scale = 1.0
     for count in range(1, settings.ls_max_steps + 1):
         candidate = parameters - scale * full_step
         new_loss, kl = evaluate(candidate)
+        if not (np.isfinite(new_loss) and np.isfinite(kl)):
+            return replace(unchanged, line_search_steps=count, finite=False)
         if new_loss < loss and kl < settings.max_kl:
             return StepResult(candidate, new_loss, kl, count, True)
         scale *= _shrinkage(kl, settings)
-    return StepResult(parameters, loss, 0.0, settings.ls_max_steps, False)
+    return replace(unchanged, line_search_steps=settings.ls_max_steps)
 
 
 def _shrinkage(kl: float, settings: TrustRegion) -> float:
-    """Factor to the next candidate: never below the backtrack ratio, never above 0.98."""
+    """Factor to the next candidate; at most three backtracks at once, at least a fiftieth."""
     if not kl > settings.max_kl:
         return settings.ls_backtrack_ratio
-    return max(settings.ls_backtrack_ratio, 0.98 * float(np.sqrt(settings.max_kl / kl)))
+    return max(settings.ls_backtrack_ratio**3, 0.98 * float(np.sqrt(settings.max_kl / kl)))

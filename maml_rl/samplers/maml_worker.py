@@ -112,7 +112,7 @@ class MAMLWorker:
         self._episodes, self._paths = self._play_and_adapt(
             indices, tasks, vector, iteration, self.spec.num_steps, purposes
         )
-        self._chunks = self._chunks_of(self._episodes[0].mask[0].numel())
+        self._chunks = _chunks(self._episodes[0], self._episodes[0].mask[0].numel())
         return CollectReport(
             self._episodes[0].returns().numpy(),
             self._episodes[-1].returns().numpy(),
@@ -184,10 +184,17 @@ class MAMLWorker:
             episodes = with_advantages(episodes, self.baseline, gamma=spec.gamma, gae_lambda=spec.gae_lambda)
             all_episodes.append(episodes)
             if step < num_steps:
-                data = episodes.learning_data(slice(None))
-                learning = adapt_step(self.inner, learning, inner_gradient(self.inner, learning, frozen, data))
+                learning = self._adapt(learning, frozen, episodes)
                 path.append(learning)
         return all_episodes, path
+
+    def _adapt(self, learning: Params, frozen: Params, episodes: Episodes) -> Params:
+        adapted = []
+        for chunk in _chunks(episodes, episodes.mask[0].numel()):
+            values = {name: value[chunk] for name, value in learning.items()}
+            gradients = inner_gradient(self.inner, values, frozen, episodes.learning_data(chunk))
+            adapted.append(adapt_step(self.inner, values, gradients))
+        return {name: torch.cat([values[name] for values in adapted]) for name in learning}
 
     def surrogate_gradient(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
         """Sum over the shard's tasks of surrogate losses and of their gradients (P,), in float64.
@@ -212,7 +219,7 @@ class MAMLWorker:
         if not self._products:
             params = self._params(old)
             rows = min(self._episodes[0].mask[0].numel(), self.spec.hessian_steps or sys.maxsize)
-            self._products = [self._curvature(chunk, params) for chunk in self._chunks_of(rows)]
+            self._products = [self._curvature(chunk, params) for chunk in _chunks(self._episodes[0], rows)]
         direction = self._learning(vector)
         total = np.zeros(len(vector))
         for product in self._products:
@@ -230,11 +237,6 @@ class MAMLWorker:
             total_loss += losses.double().sum().item()
             total_kl += divergences.double().sum().item()
         return total_loss, total_kl
-
-    def _chunks_of(self, rows: int) -> list[slice]:
-        """Cut the shard into groups of tasks computed together, `rows` environment steps each."""
-        num_tasks, size = self._episodes[0].num_tasks, max(1, _CHUNK_ROWS // rows)
-        return [slice(i, i + size) for i in range(0, num_tasks, size)]
 
     def _curvature(self, chunk: slice, params: Params) -> Callable[[Params], Params]:
         self.heartbeat()
@@ -279,3 +281,9 @@ class MAMLWorker:
         """Free the environments."""
         if self._env is not None:
             self._env.close()
+
+
+def _chunks(episodes: Episodes, rows: int) -> list[slice]:
+    """Cut a shard into groups of tasks computed together, `rows` environment steps each."""
+    size = max(1, _CHUNK_ROWS // rows)
+    return [slice(i, i + size) for i in range(0, episodes.num_tasks, size)]

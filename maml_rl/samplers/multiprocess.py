@@ -6,11 +6,12 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Sequence
-from multiprocessing import connection
+from collections.abc import Iterator, Sequence
+from multiprocessing import connection, resource_tracker
 from typing import Any
 
 from maml_rl.samplers.backend import Backend, Journal, WorkerError, WorkerSpec
@@ -58,6 +59,31 @@ def _serve(spec: WorkerSpec, pipe: Any, pulse: Any, parent: int) -> None:
             pipe.send(answer)
         except OSError:
             return
+
+
+@contextlib.contextmanager
+def _interrupts_deferred() -> Iterator[None]:
+    """Let Ctrl-C wait until processes have started.
+
+    They inherit the blocked signal and so never hear of it, not even while they import libraries; this process
+    is not torn out of the middle of a start, which would leave half a process behind, and answers afterwards.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    late: list[object] = []
+    # Another thread may receive the signal, and Python then answers in the main one.
+    is_ours = threading.current_thread() is threading.main_thread() and before is not None
+    if is_ours:
+        signal.signal(signal.SIGINT, lambda *arguments: late.append(arguments))
+    resource_tracker.ensure_running()  # every start makes sure of it, and its own start unblocks the signal
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if is_ours:
+            signal.signal(signal.SIGINT, before)
+    if late:
+        signal.raise_signal(signal.SIGINT)
 
 
 class _Slot:
@@ -125,8 +151,13 @@ class MultiprocessBackend(Backend):
         self.num_workers = num_workers
         self.timeout_seconds = timeout_seconds
         self._slots: list[_Slot] = []
-        for index in range(num_workers):
-            self._slots.append(_Slot(spec, index))
+        try:
+            with _interrupts_deferred():
+                for index in range(num_workers):
+                    self._slots.append(_Slot(spec, index))
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def process_ids(self) -> list[int]:
@@ -177,11 +208,13 @@ class MultiprocessBackend(Backend):
         self.num_restarts += 1
         if slot.losses > _MAX_LOSSES:
             about = slot.journal.describe(*call)
+            slot.process.join(1.0)  # its pipe can close a moment before it has an exit code
             raise WorkerError(
                 f"worker {slot.index} died or hung {slot.losses} times in {call[0]} ({about}); "
                 f"last exit code {slot.process.exitcode}, silence allowed {self.timeout_seconds:g} s"
             )
-        slot.replace(call)
+        with _interrupts_deferred():
+            slot.replace(call)
 
     def close(self) -> None:
         """See `Backend.close`."""

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 from maml_rl.baseline import LinearFeatureBaseline
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
 from maml_rl.episode import Episodes, discounted_returns, generalised_advantages, normalise
-from maml_rl.policies import Params, Policy
+from maml_rl.policies import Distribution, Params, Policy
 
 _NOISE_BLOCK = 128
 _LONGEST = 100_000
@@ -74,6 +74,7 @@ def play_episodes(
     step = torch.func.vmap(policy.step)
     noise = np.empty(0)
     rows: list[tuple[np.ndarray, ...]] = []
+    distributions: list[Distribution] = []
     with torch.no_grad():
         while not env.finished.all():
             heartbeat()
@@ -88,13 +89,13 @@ def play_episodes(
             distribution, after = step(params, batch, state)
             state = _where(torch.from_numpy(active).reshape(shape), after, state)
             sampled = distribution.sample(torch.from_numpy(noise[:, len(rows) % _NOISE_BLOCK]))
-            log_probs = distribution.log_prob(sampled).numpy().reshape(env.num_envs)  # (M, B) -> (N,)
             actions = sampled.numpy().reshape(env.num_envs, *sampled.shape[2:])  # (M, B, A*) -> (N, A*)
             next_observations, rewards, _, _, _ = env.step(actions)
             flat = batch.numpy().reshape(env.num_envs, -1)  # (M, B, O) -> (N, O)
-            rows.append((flat, actions, rewards, log_probs, active))
+            rows.append((flat, actions, rewards, active))
+            distributions.append(distribution)
             observations = next_observations
-    return replace(_stack(rows, shape), state=begin), state
+    return replace(_stack(rows, distributions, shape), state=begin), state
 
 
 def _where(active: Tensor, after: Any, before: Any) -> Any:
@@ -115,8 +116,10 @@ def _draw_noise(
     return np.stack([policy.distribution.draw_noise(rng, shape, policy.output_size) for rng in rngs])
 
 
-def _stack(rows: Sequence[tuple[np.ndarray, ...]], shape: tuple[int, int]) -> Episodes:
-    """T rows of (N, ...) -> tensors (M, T, B, ...), zero where an episode had already ended."""
+def _stack(
+    rows: Sequence[tuple[np.ndarray, ...]], distributions: Sequence[Distribution], shape: tuple[int, int]
+) -> Episodes:
+    """T rows of (N, ...) and distributions (M, B) -> tensors (M, T, B, ...), zero where an episode had ended."""
     active = _by_task([row[-1] for row in rows], shape)
 
     def column(index: int) -> Tensor:
@@ -125,9 +128,11 @@ def _stack(rows: Sequence[tuple[np.ndarray, ...]], shape: tuple[int, int]) -> Ep
             values[~active] = 0
         return torch.from_numpy(values)
 
+    actions = column(1)
     mask = torch.from_numpy(active.astype(np.float32))
-    rewards = column(2).float()
-    return Episodes(column(0), column(1), rewards, mask, column(3), torch.zeros_like(mask))
+    played = type(distributions[0])(*(torch.stack(parts, 1) for parts in zip(*distributions, strict=True)))
+    log_probs = played.log_prob(actions) * mask
+    return Episodes(column(0), actions, column(2).float(), mask, log_probs, torch.zeros_like(mask))
 
 
 def _by_task(arrays: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:

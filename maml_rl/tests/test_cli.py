@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import re
@@ -255,3 +256,52 @@ def test_a_stopped_run_leaves_no_orphan_and_resumes_bit_for_bit(tmp_path, monkey
     whole = train(draw_up(more), num_workers=2, folder=RunFolder(tmp_path / "whole"), show=lambda line: None)
     assert metrics(folder) == metrics(tmp_path / "whole")
     np.testing.assert_array_equal(resumed, whole)
+
+
+def has_loaded(process, library):
+    """Whether a process has opened a shared library of this name."""
+    try:
+        return library in Path(f"/proc/{process.pid}/maps").read_text(encoding="utf-8")
+    except OSError:
+        return False
+
+
+# What has just happened when Ctrl-C comes; interpreter and libraries take two seconds to get to work.
+EARLY = {
+    "PyTorch's libraries are opened": lambda process: has_loaded(process, "libtorch_cpu"),
+    "NumPy is imported": lambda process: has_loaded(process, "_multiarray_umath"),
+    "TensorBoard is imported": lambda process: has_loaded(process, "google/_upb"),
+    "all workers have started": lambda process: len(children_of(process.pid)) >= 4,
+}
+
+
+@pytest.mark.parametrize(
+    ("script", "moment"), [*(("train.py", moment) for moment in EARLY), ("test.py", "NumPy is imported")]
+)
+def test_an_interrupt_at_an_early_moment_ends_in_one_line(tmp_path, config, script, moment):
+    command = [sys.executable, script, "--config", config, "--num-workers", "3"]
+    if script == "test.py":
+        command += ["--policy", "random", "--output", tmp_path / "results.npz"]
+    with subprocess.Popen(
+        [*map(str, command)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert wait_until(lambda: EARLY[moment](process), seconds=60)
+        os.killpg(process.pid, signal.SIGINT)
+        _, error = process.communicate(timeout=30)
+    assert (process.returncode, error.count("\n")) == (130, 1), error
+    assert error.startswith("interrupted")
+    assert wait_until(lambda: not group_of(process.pid), seconds=10)
+
+
+def group_of(process_id):
+    """Running processes of a process group."""
+    fields = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields[path.parent.name] = path.read_text(encoding="utf-8").rpartition(")")[2].split()
+    return [name for name, (state, _, group, *_) in fields.items() if int(group) == process_id and state not in "ZX"]

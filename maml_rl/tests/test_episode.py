@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -147,11 +149,22 @@ def steps_of(data, task=0):
     return [tuple(pair) for pair in data.observations[task][data.mask[task] == 1].tolist()]
 
 
-def test_thinning_keeps_evenly_spaced_steps_and_the_first():
+def test_thinning_keeps_a_step_of_every_stretch_of_every_episode():
     thinned = thin(numbered([12, 12], 12), 8)
-    assert steps_of(thinned) == [(step, episode) for step in (0, 4, 7, 10) for episode in (0, 1)]
+    assert [(step // 3, episode) for step, episode in steps_of(thinned)] == list(product(range(4), range(2)))
     assert_close(thinned.actions, thinned.observations[..., 0])
     assert_close(thinned.advantages, thinned.observations[..., 0].double())
+
+
+def test_thinning_favours_no_step_and_has_no_period():
+    num_episodes, num_steps, count = 400, 100, 35
+    kept = thin(numbered([num_steps] * num_episodes, num_steps), count * num_episodes).observations[0, ..., 0]
+    share = torch.bincount(kept.flatten(), minlength=num_steps) / num_episodes
+    assert share.min() > 0.8 * count / num_steps
+    assert share.max() < 1.2 * count / num_steps
+    frequencies = torch.linspace(0.01, 0.5, 200).reshape(-1, 1, 1)  # even spacing has a resonance of 1 at 0.35
+    waves = torch.exp(2j * torch.pi * frequencies * kept.T).mean(-1).abs()  # (frequency, episode)
+    assert waves[2:].square().mean(1).max() < 0.15
 
 
 @pytest.mark.parametrize("num_samples", [None, 24, 1000])

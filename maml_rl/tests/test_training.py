@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from maml_rl.cli import train_command
 from maml_rl.experiment import TrainingError, draw_up, train
@@ -123,7 +123,11 @@ class Saboteur:
     def __init__(self, monkeypatch, fatal):
         self.count, self.fatal = 0, fatal
         monkeypatch.setattr("os.replace", self.around(__import__("os").replace))
-        monkeypatch.setattr("torch.save", self.around(torch.save, lambda content, path: path.write_bytes(b"PK\3")))
+        write_bytes = Path.write_bytes
+        monkeypatch.setattr(
+            "pathlib.Path.write_bytes",
+            self.around(write_bytes, lambda path, content: write_bytes(path, content[: len(content) // 2])),
+        )
         monkeypatch.setattr("csv.DictWriter.writeheader", self.around(csv.DictWriter.writeheader, self.tear))
         monkeypatch.setattr("csv.DictWriter.writerow", self.around(csv.DictWriter.writerow, self.tear))
 

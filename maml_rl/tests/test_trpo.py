@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maml_rl.metalearners import TrustRegion, conjugate_gradient, trust_region_step
+from maml_rl.episode import CollectReport
+from maml_rl.metalearners import MAMLTRPO, TrustRegion, conjugate_gradient, trust_region_step
 
 EXACT = TrustRegion(cg_iters=20, cg_damping=0.0)
 
@@ -105,23 +107,29 @@ def test_damping_is_added_to_the_curvature():
     assert cosine == pytest.approx(1.0, abs=1e-12)
 
 
-def test_every_candidate_is_the_one_before_shortened():
+@pytest.mark.parametrize(
+    ("loss", "divergence", "factor"),
+    [
+        (2.0, 0.0, 0.8),  # no improvement: the backtrack ratio
+        (0.0, 1.0, 0.8**3),  # far outside: three backtracks at once
+        (0.0, 2 * EXACT.max_kl, 0.98 * math.sqrt(0.5)),  # outside: where the divergence would be within
+    ],
+)
+def test_every_candidate_is_the_one_before_shortened(loss, divergence, factor):
     gradient, matrix, _ = quadratic()
     candidates = []
 
-    def too_far(vector):
+    def poor(vector):
         candidates.append(vector)
-        return (0.0, 1.0) if len(candidates) < 4 else (0.0, 0.0)
+        return (loss, divergence) if len(candidates) < 4 else (0.0, 0.0)
 
-    result = trust_region_step(
-        np.ones(5), 1.0, gradient, curvature=lambda v: matrix @ v, evaluate=too_far, settings=EXACT
-    )
+    result = trust_region_step(np.ones(5), 1.0, gradient, curvature=lambda v: matrix @ v, evaluate=poor, settings=EXACT)
     assert result.line_search_steps == 4
     for before, after in pairwise(candidates):
-        np.testing.assert_allclose(after - 1.0, 0.8 * (before - 1.0))
+        np.testing.assert_allclose(after - 1.0, factor * (before - 1.0))
 
 
-@pytest.mark.parametrize("outcome", [(2.0, 0.0), (0.0, 1.0), (np.nan, 0.0), (0.0, np.nan), (np.inf, np.inf)])
+@pytest.mark.parametrize("outcome", [(2.0, 0.0), (0.0, 1.0)])
 def test_without_an_acceptable_candidate_the_parameters_stay(outcome):
     gradient, matrix, _ = quadratic()
     start = np.full(5, 0.3)
@@ -129,24 +137,91 @@ def test_without_an_acceptable_candidate_the_parameters_stay(outcome):
         start, 1.0, gradient, curvature=lambda v: matrix @ v, evaluate=lambda v: outcome, settings=EXACT
     )
     assert not result.accepted
+    assert result.finite
     assert (result.loss, result.kl, result.line_search_steps) == (1.0, 0.0, EXACT.ls_max_steps)
     np.testing.assert_array_equal(result.parameters, np.full(5, 0.3))
 
 
 @pytest.mark.parametrize(
-    "curvature",
-    [lambda v: v * np.nan, lambda v: np.full_like(v, np.inf), lambda v: -v, lambda v: 0.0 * v],
-    ids=["NaN", "infinite", "negative", "zero"],
+    ("curvature", "finite"),
+    [
+        (lambda v: v * np.nan, False),
+        (lambda v: np.full_like(v, np.inf), False),
+        (lambda v: 0.0 * v, False),  # no curvature at all: the direction is infinite
+        (lambda v: 1e-320 * v, False),
+        (lambda v: -v, True),
+    ],
+    ids=["NaN", "infinite", "zero", "next to zero", "negative"],
 )
-def test_a_curvature_that_is_no_positive_number_is_refused(curvature):
-    start = np.full(5, 0.3)
-    result = trust_region_step(start, 1.0, np.ones(5), curvature=curvature, evaluate=never, settings=EXACT)
+@pytest.mark.parametrize("num_iterations", [1, 20])
+def test_a_curvature_that_is_no_positive_number_is_refused(curvature, finite, num_iterations):
+    start, settings = np.full(5, 0.3), replace(EXACT, cg_iters=num_iterations)
+    result = trust_region_step(start, 1.0, np.ones(5), curvature=curvature, evaluate=never, settings=settings)
     assert not result.accepted
+    assert result.finite is finite
     assert (result.loss, result.kl, result.line_search_steps) == (1.0, 0.0, 0)
     np.testing.assert_array_equal(result.parameters, np.full(5, 0.3))
+
+
+def test_one_bad_entry_of_a_curvature_product_is_enough():
+    def curvature(vector):
+        return np.where(np.arange(5) == 2, np.inf, vector)
+
+    result = trust_region_step(
+        np.zeros(5), 1.0, np.ones(5), curvature=curvature, evaluate=never, settings=replace(EXACT, cg_iters=1)
+    )
+    assert (result.accepted, result.finite) == (False, False)
 
 
 @pytest.mark.parametrize("curvature", [lambda v: v, lambda v: 0.0 * v], ids=["some", "none"])
 def test_a_zero_gradient_is_no_step(curvature):
     result = trust_region_step(np.ones(3), 1.0, np.zeros(3), curvature=curvature, evaluate=never, settings=EXACT)
-    assert not result.accepted
+    assert (result.accepted, result.finite) == (False, True)
+
+
+NOT_FINITE = [np.nan, np.inf, -np.inf]
+
+
+class StubWorkers:
+    """Two workers of a quadratic objective, 1 + g x with divergence x^2 / 2; the second can be spoilt."""
+
+    num_workers = 2
+
+    def __init__(self, **spoilt):
+        self.spoilt = {"loss": 0.0, "kl": 0.0, "gradient": 0.0, "product": 0.0, **spoilt}
+
+    def map(self, method, arguments):
+        assert method == "collect"
+        return [CollectReport(np.zeros((1, 1)), np.zeros((1, 1)), 5, True) for _ in arguments]
+
+    def broadcast(self, method, vector, *_):
+        loss, kl = 1.0 + 3.0 * vector.sum(), 0.5 * vector @ vector
+        healthy, spoilt = {
+            "surrogate_gradient": ((1.0, np.full(3, 3.0)), (1.0, 3.0 + self.spoilt["gradient"] * np.ones(3))),
+            "fisher_vector_product": (vector, vector + self.spoilt["product"]),
+            "surrogate": ((loss, kl), (loss + self.spoilt["loss"], kl + self.spoilt["kl"])),
+        }[method]
+        return [healthy, spoilt]
+
+
+def outer_step(workers):
+    """Report of one outer step from 0, and the parameters after it."""
+    learner = MAMLTRPO(workers, np.zeros(3), TrustRegion())
+    return learner.step([{}, {}], 0), learner.parameters
+
+
+@pytest.mark.parametrize("where", ["gradient", "product", "loss", "kl"])
+@pytest.mark.parametrize("value", NOT_FINITE)
+def test_a_step_with_a_number_that_is_not_finite_is_refused_and_said_to_be(where, value):
+    report, parameters = outer_step(StubWorkers(**{where: value}))
+    assert (report.finite, report.step_accepted) == (False, False)
+    assert not parameters.any()
+
+
+def test_a_step_of_finite_numbers_is_finite_whether_accepted_or_not():
+    report, parameters = outer_step(StubWorkers())
+    assert (report.finite, report.step_accepted) == (True, True)
+    assert parameters.all()
+    report, parameters = outer_step(StubWorkers(loss=100.0))
+    assert (report.finite, report.step_accepted, report.line_search_steps) == (True, False, 15)
+    assert not parameters.any()

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +143,52 @@ def test_errors_of_a_maml_worker_name_its_tasks_iteration_and_seed():
         backend.map("collect", [([2, 3], [{"goal": np.zeros(3)}] * 2, blueprint.parameters(), 6)])
     assert "seed 11, iteration 6, tasks [2, 3]" in str(caught.value)
     assert "task['goal']" in str(caught.value)
+
+
+def hears_interrupts(process_id):
+    """Whether SIGINT would reach a process; it is neither blocked nor ignored."""
+    status = Path(f"/proc/{process_id}/status").read_text(encoding="utf-8").splitlines()
+    masks = {line.split()[0]: int(line.split()[1], 16) for line in status if line.startswith(("SigBlk:", "SigIgn:"))}
+    return not (masks["SigBlk:"] | masks["SigIgn:"]) >> (signal.SIGINT - 1) & 1
+
+
+@pytest.mark.parametrize("start", [lambda function: function(), lambda function: run_in_thread(function)])
+def test_no_interrupt_ever_reaches_a_worker(start):
+    with start(lambda: MultiprocessBackend(CounterSpec(), 2)) as backend:
+        assert not any(hears_interrupts(process_id) for process_id in backend.process_ids)
+        os.kill(backend.process_ids[0], signal.SIGKILL)
+        for process_id in backend.process_ids[1:]:
+            os.kill(process_id, signal.SIGINT)
+        assert backend.broadcast("begin", [1, 2]) == [3, 3]
+        assert backend.num_restarts == 1
+        assert not any(hears_interrupts(process_id) for process_id in backend.process_ids)
+    assert hears_interrupts(os.getpid())
+
+
+def run_in_thread(function):
+    """What a function returns in a thread that is not the main one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
+
+
+@pytest.mark.parametrize("moment", [1, 2])
+def test_an_interrupt_while_workers_start_waits_for_them_and_then_ends_them(monkeypatch, moment):
+    launch = SpawnProcess.start
+    started: list[int] = []
+
+    def interrupted_start(process):
+        if len(started) == moment - 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        launch(process)
+        started.append(process.pid or 0)
+
+    monkeypatch.setattr(SpawnProcess, "start", interrupted_start)
+    with pytest.raises(KeyboardInterrupt):
+        MultiprocessBackend(CounterSpec(), 2)
+    assert len(started) == 2
+    assert not any(is_running(process_id) for process_id in started)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert hears_interrupts(os.getpid())
 
 
 SCRIPT = """

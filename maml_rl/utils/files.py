@@ -11,7 +11,7 @@ from maml_rl.utils.errors import InputError
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file of a temporary name with the same ending, then rename it to `path`."""
-    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    temporary = _temporary(path)
     try:
         write(temporary)
         os.replace(temporary, path)
@@ -39,13 +39,17 @@ def check_writable(path: str | Path, *, flag: str, endings: tuple[str, ...]) -> 
     path = Path(path)
     if path.suffix.lower() not in endings:
         raise InputError(f"{flag}: got {str(path)!r}, expected a file that ends in {' or '.join(endings)}")
-    if path.is_dir():
-        raise InputError(f"{flag}: {str(path)!r} is a folder, expected a file; add a file name")
     try:
+        if path.is_dir():
+            raise InputError(f"{flag}: {str(path)!r} is a folder, expected a file; add a file name")
         path.parent.mkdir(parents=True, exist_ok=True)
-        probe = path.with_name(f".{path.stem}.probe")
+        probe = _temporary(path)  # its name is the longer one
         probe.touch()
         probe.unlink()
     except OSError as error:
         raise InputError(f"{flag}: cannot write {str(path)!r} ({error.strerror}); choose another place") from error
     return path
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.tmp{path.suffix}")
