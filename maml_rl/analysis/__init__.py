@@ -1,6 +1,26 @@
 """From arrays to intervals and figures; knows nothing of training."""
 
 from maml_rl.analysis.plots import plot_adaptation, plot_training_curve
-from maml_rl.analysis.statistics import Interval, mean_interval
+from maml_rl.analysis.statistics import (
+    Comparison,
+    Interval,
+    Line,
+    compare,
+    fit_line,
+    holm,
+    interquartile_mean_interval,
+    mean_interval,
+)
 
-__all__ = ["Interval", "mean_interval", "plot_adaptation", "plot_training_curve"]
+__all__ = [
+    "Comparison",
+    "Interval",
+    "Line",
+    "compare",
+    "fit_line",
+    "holm",
+    "interquartile_mean_interval",
+    "mean_interval",
+    "plot_adaptation",
+    "plot_training_curve",
+]
