@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import resource
 import warnings
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -239,19 +240,24 @@ def test_a_refused_resumption_leaves_the_configuration(folder):
     assert contents(folder) == before
 
 
-@pytest.fixture
+@contextmanager
 def full_disk():
-    """No file can grow beyond some bytes: the metrics fit, policy and checkpoint do not."""
+    """No file can grow beyond some bytes: the metrics fit, policy and checkpoint do not.
+
+    No fixture, which would also hold while pytest itself writes, to a log file for instance.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (400, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_is_an_operating_system_s_error_and_loses_nothing(folder, full_disk):
+def test_a_full_disk_is_an_operating_system_s_error_and_loses_nothing(folder):
     folder.resume(CONFIG, NUM_PARAMETERS)
     before = contents(folder)
-    with pytest.raises(OSError, match="File too large"):
+    with full_disk(), pytest.raises(OSError, match="File too large"):
         save(folder, 3)
     after = contents(folder)
     assert after.pop("metrics.csv") == before.pop("metrics.csv") + b"2,0.5\n"
