@@ -23,8 +23,9 @@ from maml_rl.samplers.rollout import Streams, play_episodes, with_advantages
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.utils.vectors import flatten, unflatten
 
-_CHUNK_ROWS = 8192
-"""Environment steps per batched computation: large enough to hide Python, small enough for the cache."""
+_CHUNK_ROWS = {False: 8192, True: 32768}
+"""Environment steps per batched computation, without and with memory: large enough to hide Python, small enough for the
+cache. A policy with memory computes one time step after another, so that a batch is small also if the chunk is not."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class MAMLWorker:
         self._episodes, self._paths = self._play_and_adapt(
             indices, tasks, vector, iteration, self.spec.num_steps, purposes
         )
-        self._chunks = _chunks(self._episodes[0], self._episodes[0].mask[0].numel())
+        self._chunks = self._cut(self._episodes[0], self._episodes[0].mask[0].numel())
         return CollectReport(
             self._episodes[0].returns().numpy(),
             self._episodes[-1].returns().numpy(),
@@ -190,7 +191,7 @@ class MAMLWorker:
 
     def _adapt(self, learning: Params, frozen: Params, episodes: Episodes) -> Params:
         adapted = []
-        for chunk in _chunks(episodes, episodes.mask[0].numel()):
+        for chunk in self._cut(episodes, episodes.mask[0].numel()):
             values = {name: value[chunk] for name, value in learning.items()}
             gradients = inner_gradient(self.inner, values, frozen, episodes.learning_data(chunk))
             adapted.append(adapt_step(self.inner, values, gradients))
@@ -219,7 +220,7 @@ class MAMLWorker:
         if not self._products:
             params = self._params(old)
             rows = min(self._episodes[0].mask[0].numel(), self.spec.hessian_steps or sys.maxsize)
-            self._products = [self._curvature(chunk, params) for chunk in _chunks(self._episodes[0], rows)]
+            self._products = [self._curvature(chunk, params) for chunk in self._cut(self._episodes[0], rows)]
         direction = self._learning(vector)
         total = np.zeros(len(vector))
         for product in self._products:
@@ -237,6 +238,11 @@ class MAMLWorker:
             total_loss += losses.double().sum().item()
             total_kl += divergences.double().sum().item()
         return total_loss, total_kl
+
+    def _cut(self, episodes: Episodes, rows: int) -> list[slice]:
+        """Cut the shard into groups of tasks computed together, `rows` environment steps each."""
+        size = max(1, _CHUNK_ROWS[self.policy.has_memory] // rows)
+        return [slice(i, i + size) for i in range(0, episodes.num_tasks, size)]
 
     def _curvature(self, chunk: slice, params: Params) -> Callable[[Params], Params]:
         self.heartbeat()
@@ -281,9 +287,3 @@ class MAMLWorker:
         """Free the environments."""
         if self._env is not None:
             self._env.close()
-
-
-def _chunks(episodes: Episodes, rows: int) -> list[slice]:
-    """Cut a shard into groups of tasks computed together, `rows` environment steps each."""
-    size = max(1, _CHUNK_ROWS // rows)
-    return [slice(i, i + size) for i in range(0, episodes.num_tasks, size)]
