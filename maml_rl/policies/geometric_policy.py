@@ -94,7 +94,7 @@ class GeometricPolicy(Policy):
         self.slots.initialise(self, rng)
         with torch.no_grad():
             self.command.weight[: 2 * NUM_AXES] *= 0.1
-            self.command.bias[2 * NUM_AXES] = -3.0
+            self.command.bias[2 * NUM_AXES] = -5.0
 
     def _project(self, params: Params, observations: Tensor) -> Tensor:
         """The observation's part of the controller's input; what was read has to wait."""

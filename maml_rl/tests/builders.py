@@ -13,6 +13,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
@@ -34,6 +35,14 @@ POLICY_SPECS = [
 def spec_id(spec: PolicySpec) -> str:
     """Name of a spec in test ids."""
     return f"{spec.name}-{'continuous' if spec.continuous else 'discrete'}"
+
+
+POLICIES_AND_OBJECTIVES = [
+    pytest.param(spec, objective, id=f"{spec_id(spec)}-{objective}")
+    for spec in POLICY_SPECS
+    for objective in ("lvc", "reinforce")
+    if objective == "lvc" or spec.name == "mlp"  # what the objectives differ in knows nothing of the policy
+]
 
 
 def tiny_policy(spec: PolicySpec, seed: int = 0) -> tuple[Policy, Params]:

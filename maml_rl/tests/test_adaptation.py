@@ -13,6 +13,7 @@ from maml_rl.episode import LearningData
 from maml_rl.objectives import meta_gradient, surrogate_loss
 from maml_rl.policies import PolicySpec
 from maml_rl.tests.builders import (
+    POLICIES_AND_OBJECTIVES,
     POLICY_SPECS,
     flat,
     pick,
@@ -30,7 +31,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning"),
 ]
 every_policy = pytest.mark.parametrize("spec", POLICY_SPECS, ids=spec_id)
-both_objectives = pytest.mark.parametrize("objective", ["lvc", "reinforce"])
+every_policy_and_objective = pytest.mark.parametrize(("spec", "objective"), POLICIES_AND_OBJECTIVES)
 one_or_two_steps = pytest.mark.parametrize("num_steps", [1, 2])
 TASKS = 2
 
@@ -53,8 +54,7 @@ def adapt_task_by_autograd(inner, params, episodes, task):
     return {name: phi[name].detach() for name in inner.names}
 
 
-@every_policy
-@both_objectives
+@every_policy_and_objective
 def test_the_inner_loss_is_minus_the_mean_weighted_log_probability_or_ratio(spec, objective):
     inner, params, (data,), _ = case(spec, 1, objective=objective)
     first = pick(data, 0)
@@ -115,9 +115,8 @@ def test_adaptation_is_gradient_descent_on_every_task_by_itself(spec, num_steps)
         assert_close({name: value[task] for name, value in adapted.items()}, expected)
 
 
-@every_policy
+@every_policy_and_objective
 @one_or_two_steps
-@both_objectives
 def test_the_meta_gradient_is_the_derivative_of_the_loss_after_adaptation(spec, num_steps, objective):
     inner, params, train, valid = case(spec, num_steps, objective=objective)
     gradients, _, old = meta_gradient(inner, params, train, valid)
@@ -139,9 +138,8 @@ def test_the_meta_gradient_is_the_derivative_of_the_loss_after_adaptation(spec, 
     assert_close(exact, differences, rtol=1e-6, atol=1e-8)
 
 
-@every_policy
+@every_policy_and_objective
 @one_or_two_steps
-@both_objectives
 def test_forward_and_transpose_are_the_derivatives_of_adapt(spec, num_steps, objective):
     inner, params, train, _ = case(spec, num_steps, objective=objective)
     learning, frozen = inner.split(params)

@@ -15,6 +15,7 @@ from maml_rl.config import Config, ConfigError, load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG_FILES = sorted((ROOT / "configs" / "maml").rglob("*.yaml"))
+OWN_FILES = {"delayed-recall"}
 BANDITS = [(k, n) for k in (5, 10, 50) for n in (10, 100, 500)]
 MUJOCO_KWARGS = {"normalization_scale": 10.0, "max_episode_steps": 100}
 EXPECTED_TASKS = {
@@ -50,10 +51,10 @@ def refusal(path: Path | str, *overrides: str) -> str:
 
 
 def test_all_fifteen_files_are_here():
-    assert {path.stem for path in CONFIG_FILES} == set(EXPECTED_TASKS)
+    assert {path.stem for path in CONFIG_FILES} - OWN_FILES == set(EXPECTED_TASKS)
 
 
-@pytest.mark.parametrize("path", CONFIG_FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [p for p in CONFIG_FILES if p.stem not in OWN_FILES], ids=lambda path: path.stem)
 def test_each_file_says_what_pytorch_maml_rl_ran(path):
     config = load_config(path)
     common = Config(env_name="x", cg_damping=1e-5, max_kl=1e-2, ls_backtrack_ratio=0.8, ls_max_steps=15)

@@ -198,7 +198,7 @@ def _unflat(vector, blueprint):
 def test_a_workers_sums_do_not_depend_on_the_size_of_its_chunks(collected, monkeypatch):
     results = []
     for rows in (8192, 1, 70):
-        monkeypatch.setattr("maml_rl.samplers.maml_worker._CHUNK_ROWS", rows)
+        monkeypatch.setattr("maml_rl.samplers.maml_worker._CHUNK_ROWS", {False: rows})
         worker, blueprint, _ = collected()
         theta = blueprint.parameters()
         loss, gradient = worker.surrogate_gradient(theta)
