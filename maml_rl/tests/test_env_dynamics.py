@@ -8,6 +8,8 @@ import pytest
 from maml_rl.envs import make_meta_env
 from maml_rl.utils.random import Purpose, generator
 
+HALVES = (slice(0, 100), slice(100, 200))
+
 
 @pytest.mark.parametrize(
     ("env_name", "task", "message"),
@@ -166,3 +168,39 @@ def test_a_finished_episode_waits_until_its_own_reset():
     observations, _ = env.reset(options={"reset_mask": np.array([True, False])})
     np.testing.assert_allclose(observations, np.array([[0.0, 0.0], [0.1, 0.0]]), atol=1e-7)
     assert not env.finished.any()
+
+
+def test_a_choice_is_asked_for_after_the_task_s_own_delay_and_pays_by_its_rule():
+    env = make_meta_env("DelayedRecall-v0", 200, {"delay": 7, "num_cues": 3})
+    tasks = [{"rule": [2, 0, 1], "delay": 4}, {"rule": [0, 1, 2], "delay": 7}]
+    env.set_tasks(tasks)
+    observations, _ = env.reset(seed=0)
+    cues = observations[:, :3].argmax(1)
+    assert set(cues.tolist()) == {0, 1, 2}
+    np.testing.assert_array_equal(observations[:, :3].sum(1), 1.0)
+    right = np.concatenate([np.array(task["rule"])[cues[rows]] for task, rows in zip(tasks, HALVES, strict=True)])
+    total = np.zeros(200)
+    for step in range(8):
+        due = np.repeat([step == 4, step == 7], 100)
+        running = np.repeat([step <= 4, True], 100)
+        np.testing.assert_array_equal(observations[running, 3], due[running])
+        assert step == 0 or not observations[running, :3].any()
+        observations, rewards, terminated, _, _ = env.step(np.where(np.arange(200) % 2, right, (right + 1) % 3))
+        np.testing.assert_array_equal(terminated[running], due[running])
+        total[running] += rewards[running]
+    np.testing.assert_array_equal(total, np.arange(200) % 2)
+
+
+def test_delays_are_log_uniform_between_their_limits():
+    env = make_meta_env("DelayedRecall-v0", 1, {"delay": 63, "min_delay": 1})
+    delays = np.array([task["delay"] for task in env.sample_tasks(20_000, np.random.default_rng(0))])
+    octaves = np.bincount(np.log2(delays).astype(int), minlength=6) / len(delays)
+    np.testing.assert_allclose(octaves, 1 / 6, atol=0.015)
+    fixed = make_meta_env("DelayedRecall-v0", 1, {"delay": 5})
+    assert {task["delay"] for task in fixed.sample_tasks(50, np.random.default_rng(0))} == {5}
+
+
+@pytest.mark.parametrize("min_delay", [0, 8])
+def test_delays_that_make_no_sense_are_refused(min_delay):
+    with pytest.raises(ValueError, match=f"min_delay: got {min_delay}, expected 1 to 7"):
+        make_meta_env("DelayedRecall-v0", 1, {"delay": 7, "min_delay": min_delay})
