@@ -1,27 +1,17 @@
 """Meta-train an agent: `python train.py --config configs/maml/halfcheetah-dir.yaml --output-folder FOLDER`."""
 
-import os
-import signal
 import sys
+from collections.abc import Callable
+
+from maml_rl.utils.scripts import run_script
 
 
-def main() -> int:
-    """Run the command; Ctrl-C ends it in one line even while libraries are imported, which takes seconds."""
-    answer = signal.signal(signal.SIGINT, _leave)
+def load() -> Callable[[], int]:
+    """Import the command."""
     from maml_rl.cli import train_command
 
-    try:
-        signal.signal(signal.SIGINT, answer)
-        return train_command()
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-
-
-def _leave(*_: object) -> None:
-    os.write(2, b"interrupted\n")
-    os._exit(130)  # an exception could be lost within a library that is being imported
+    return train_command
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(load))
