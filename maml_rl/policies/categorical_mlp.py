@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from torch import Tensor, nn
-
-from maml_rl.policies.distributions import Categorical
-from maml_rl.policies.policy import NONLINEARITIES, Params, Policy, affine
+from maml_rl.policies.heads import CategoricalHead
+from maml_rl.policies.mlp_policy import MLPPolicy
 
 
-class CategoricalMLPPolicy(Policy):
+class CategoricalMLPPolicy(MLPPolicy):
     """Logits over A actions; parameters ``layer1.weight``, ..., the last layer giving the logits.
+
+    The names are pytorch-maml-rl's, so its ``policy.th`` files load.
 
     Parameters
     ----------
     input_size, output_size
         Length O of an observation, number A of actions.
-    hidden_sizes
-        Units of each hidden layer.
-    nonlinearity
-        A key of `NONLINEARITIES`, applied after each hidden layer.
+    hidden_sizes, nonlinearity
+        See `MLPPolicy`.
     """
-
-    distribution = Categorical
 
     def __init__(
         self,
@@ -34,23 +29,5 @@ class CategoricalMLPPolicy(Policy):
         *,
         nonlinearity: str = "relu",
     ) -> None:
-        super().__init__(input_size, output_size)
-        self.hidden_sizes = tuple(hidden_sizes)
-        self.nonlinearity = NONLINEARITIES[nonlinearity]
-        sizes = (input_size, *self.hidden_sizes, output_size)
-        self.num_layers = len(sizes) - 1
-        for index in range(1, len(sizes)):
-            self.add_module(f"layer{index}", nn.Linear(sizes[index - 1], sizes[index]))
-
-    def step(self, params: Params, observation: Tensor, state: Any = ()) -> tuple[Categorical, Any]:
-        """See `Policy.step`."""
-        hidden = observation
-        for index in range(1, self.num_layers + 1):
-            hidden = affine(params, f"layer{index}", hidden)
-            if index < self.num_layers:
-                hidden = self.nonlinearity(hidden)
-        return Categorical(hidden), state
-
-    def unroll(self, params: Params, observations: Tensor, masks: Tensor, state: Any = ()) -> Categorical:
-        """See `Policy.unroll`."""
-        return self.step(params, observations, state)[0]
+        head = CategoricalHead(output_size, layer=f"layer{len(hidden_sizes) + 1}")
+        super().__init__(input_size, head, hidden_sizes, nonlinearity=nonlinearity)

@@ -120,8 +120,12 @@ def make_policy(spec: PolicySpec) -> Policy:
     Raises
     ------
     ValueError
-        If no policy of that name is registered.
+        If no policy of that name is registered, or one with memory has no hidden layer to hold it.
     """
     if spec.name not in _FACTORIES:
         raise ValueError(f"policy: got {spec.name!r}, expected one of {registered_policies()}")
+    if spec.name != "mlp" and not spec.hidden_sizes:
+        raise InputError(
+            f"hidden-sizes: got [], expected at least one layer for policy {spec.name!r}; give one, such as [64]"
+        )
     return _FACTORIES[spec.name](spec)

@@ -11,10 +11,12 @@ from torch import nn
 from torch.testing import assert_close
 from torch.utils._pytree import tree_leaves
 
-from maml_rl.policies import CategoricalMLPPolicy, NormalMLPPolicy, PolicySpec, make_policy
+from maml_rl.policies import CategoricalMLPPolicy, Normal, NormalMLPPolicy, PolicySpec, make_policy
 from maml_rl.policies.policy import NONLINEARITIES
+from maml_rl.policies.registry import registered_policies
 from maml_rl.run_folder import RunFolderError, load_policy
 from maml_rl.tests.builders import POLICY_SPECS, spec_id, tiny_data, tiny_policy
+from maml_rl.utils.errors import InputError
 
 every_policy = pytest.mark.parametrize("spec", POLICY_SPECS, ids=spec_id)
 MODULES = {
@@ -177,6 +179,7 @@ def test_the_deviation_has_a_lower_bound():
     policy = NormalMLPPolicy(3, 2, (), min_std=0.1)
     params = {**policy.params(), "sigma": torch.tensor([-20.0, 1.0])}
     distribution, _ = policy.step(params, torch.zeros(5, 3))
+    assert isinstance(distribution, Normal)
     assert_close(distribution.log_scale[0].exp(), torch.tensor([0.1, np.e]), check_dtype=False)
 
 
@@ -231,3 +234,10 @@ def test_a_policy_file_of_another_network_is_refused_in_one_line(damage, words, 
     with pytest.raises(RunFolderError, match=words) as caught:
         load_policy(tmp_path / "policy.th", like)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted(set(registered_policies()) - {"mlp"}))
+@pytest.mark.parametrize("continuous", [True, False])
+def test_a_memory_needs_a_layer_to_live_in(name, continuous):
+    with pytest.raises(InputError, match=r"hidden-sizes: got \[\], .* for policy '.*'; give one"):
+        make_policy(PolicySpec(name, 3, 2, continuous, (), "tanh"))
