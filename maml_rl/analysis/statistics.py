@@ -50,8 +50,7 @@ def mean_interval(values: np.ndarray, *, confidence: float = 0.95) -> Interval:
     values = np.asarray(values, dtype=np.float64)
     if values.ndim == 0 or values.shape[-1] == 0:
         raise ValueError(f"values: got shape {values.shape}, expected at least one unit along the last axis")
-    if not 0.0 < confidence < 1.0:
-        raise ValueError(f"confidence: got {confidence}, expected a number between 0 and 1")
+    _check_confidence(confidence)
     count = values.shape[-1]
     with np.errstate(invalid="ignore"):  # infinity among the values gives NaN, without a warning
         return _interval(values, count, confidence)
@@ -103,8 +102,7 @@ def interquartile_mean_interval(
     groups = [_scores("strata", values) for values in strata]
     if not groups:
         raise ValueError("strata: got none, expected at least one array of scores")
-    if not 0.0 < confidence < 1.0:
-        raise ValueError(f"confidence: got {confidence}, expected a number between 0 and 1")
+    _check_confidence(confidence)
     draws = [rng.choice(values, (num_resamples, len(values))) for values in groups]
     means = stats.trim_mean(np.concatenate(draws, axis=1), 0.25, axis=1)
     low, high = np.quantile(means, [0.5 - confidence / 2, 0.5 + confidence / 2])
@@ -229,3 +227,8 @@ def _scores(name: str, values: np.ndarray) -> np.ndarray:
     if values.ndim != 1 or len(values) == 0 or not np.isfinite(values).all():
         raise ValueError(f"{name}: got shape {values.shape}, expected finite numbers along one axis")
     return values
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0.0 < confidence < 1.0:
+        raise ValueError(f"confidence: got {confidence}, expected a number between 0 and 1")

@@ -192,6 +192,7 @@ class MAMLWorker:
     def _adapt(self, learning: Params, frozen: Params, episodes: Episodes) -> Params:
         adapted = []
         for chunk in self._cut(episodes, episodes.mask[0].numel()):
+            self.heartbeat()
             values = {name: value[chunk] for name, value in learning.items()}
             gradients = inner_gradient(self.inner, values, frozen, episodes.learning_data(chunk))
             adapted.append(adapt_step(self.inner, values, gradients))
