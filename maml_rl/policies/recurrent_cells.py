@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from maml_rl.policies import recurrence
 from maml_rl.policies.policy import Params, affine
-
-CellState = tuple[Tensor, ...]
+from maml_rl.policies.recurrence import CellState
 
 
 class Cell:
@@ -56,21 +56,18 @@ class Cell:
         """All of the gates that does not wait for the state: inputs (..., I) -> (..., G * H)."""
         return affine(params, f"{self.name}.ih", inputs) + params[f"{self.name}.hh.bias"]
 
-    def recur(self, params: Params, projected: Tensor, hidden: Tensor) -> Tensor:
-        """The gates (..., G * H) from their projected part and the state's output (..., H)."""
-        return projected + hidden @ params[f"{self.name}.hh.weight"].T
+    def pointwise(self, gates: Tensor, *contents: Tensor) -> CellState:
+        """Next state from the gates (..., G * H) and what the state holds beside the output, unit by unit."""
+        raise NotImplementedError
 
     def advance(self, params: Params, projected: Tensor, state: CellState) -> CellState:
         """Next state from a projected input (..., G * H); its first part is the output (..., H)."""
-        raise NotImplementedError
+        return self.pointwise(projected + state[0] @ params[f"{self.name}.hh.weight"].T, *state[1:])
 
     def unroll(self, params: Params, inputs: Tensor, state: CellState) -> tuple[Tensor, CellState]:
         """Outputs (T, ..., H) along inputs (T, ..., I) and the state after the last one."""
-        outputs = []
-        for projected in self.project(params, inputs).unbind(0):
-            state = self.advance(params, projected, state)
-            outputs.append(state[0])
-        return torch.stack(outputs), state
+        projected = self.project(params, inputs)
+        return recurrence.unroll(self.pointwise, projected, params[f"{self.name}.hh.weight"], state)
 
 
 class RNNCell(Cell):
@@ -88,9 +85,9 @@ class RNNCell(Cell):
         super().__init__(name, hidden_size)
         self.nonlinearity = nonlinearity
 
-    def advance(self, params: Params, projected: Tensor, state: CellState) -> CellState:
-        """See `Cell.advance`."""
-        return (self.nonlinearity(self.recur(params, projected, state[0])),)
+    def pointwise(self, gates: Tensor, *contents: Tensor) -> CellState:
+        """See `Cell.pointwise`."""
+        return (self.nonlinearity(gates),)
 
 
 class LSTMCell(Cell):
@@ -109,10 +106,9 @@ class LSTMCell(Cell):
         with torch.no_grad():
             policy.get_parameter(f"{self.name}.ih.bias")[self.hidden_size : 2 * self.hidden_size].fill_(1.0)
 
-    def advance(self, params: Params, projected: Tensor, state: CellState) -> CellState:
-        """See `Cell.advance`."""
-        hidden, content = state
-        gates = self.recur(params, projected, hidden)
+    def pointwise(self, gates: Tensor, *contents: Tensor) -> CellState:
+        """See `Cell.pointwise`."""
+        (content,) = contents
         logistic, candidate = gates.split((3 * self.hidden_size, self.hidden_size), -1)
         enter, keep, leave = torch.sigmoid(logistic).chunk(3, -1)
         content = keep * content + enter * torch.tanh(candidate)

@@ -10,7 +10,8 @@ from torch import Tensor
 from maml_rl.policies.distributions import Distribution
 from maml_rl.policies.heads import Head
 from maml_rl.policies.policy import NONLINEARITIES, Params, Policy
-from maml_rl.policies.recurrent_cells import Cell, CellState, RNNCell
+from maml_rl.policies.recurrence import CellState
+from maml_rl.policies.recurrent_cells import Cell, RNNCell
 
 State = tuple[CellState, ...]
 

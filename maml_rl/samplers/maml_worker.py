@@ -23,7 +23,7 @@ from maml_rl.samplers.rollout import Streams, play_episodes, with_advantages
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.utils.vectors import flatten, unflatten
 
-_CHUNK_ROWS = {False: 8192, True: 32768}
+_CHUNK_ROWS = {False: 8192, True: 16384}
 """Environment steps per batched computation, without and with memory: large enough to hide Python, small enough for the
 cache. A policy with memory computes one time step after another, so that a batch is small also if the chunk is not."""
 

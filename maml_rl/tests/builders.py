@@ -113,6 +113,11 @@ def unflat(vector: Tensor, like: Params, names: Sequence[str]) -> Params:
     return {name: part.reshape(like[name].shape) for name, part in zip(names, parts, strict=True)}
 
 
+def hessian(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Hessian in the first argument, by reverse mode twice: recurrent layers have no forward mode."""
+    return torch.func.jacrev(torch.func.jacrev(function))
+
+
 def random_like(params: Params, names: Sequence[str], seed: int, num_tasks: int | None = None) -> Params:
     """Draw values of the parameters' shapes, with a leading task dimension if asked for."""
     rng = np.random.default_rng(seed)

@@ -1,0 +1,182 @@
+"""Recurrent layers with derivatives by hand against plain loops and finite differences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from maml_rl.adaptation import inner_loss
+from maml_rl.policies import recurrence
+from maml_rl.policies.recurrent_cells import LSTMCell, RNNCell
+from maml_rl.tests.builders import (
+    POLICY_SPECS,
+    flat,
+    pick,
+    random_like,
+    spec_id,
+    tiny_data,
+    tiny_inner,
+    tiny_policy,
+    unflat,
+)
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+STEPS, TASKS, EPISODES, SIZE = 5, 3, 2, 4
+CELLS = [
+    RNNCell("layer", SIZE),
+    RNNCell("layer", SIZE, torch.nn.functional.silu),
+    LSTMCell("layer", SIZE),
+]
+every_cell = pytest.mark.parametrize("cell", CELLS, ids=["tanh", "silu", "lstm"])
+memory_specs = [spec for spec in POLICY_SPECS if spec.name != "mlp"]
+
+
+def draw(seed, *shape, scale=0.7):
+    return scale * torch.from_numpy(np.random.default_rng(seed).normal(size=shape))
+
+
+def inputs_of(cell, *lead):
+    """Inputs, recurrent weight and initial state, with leading dimensions for tasks."""
+    gates = cell.num_gates * SIZE
+    state = [draw(2 + i, *lead, EPISODES, SIZE) for i in range(cell.num_states)]
+    return draw(0, STEPS, *lead, EPISODES, gates), draw(1, *lead, gates, SIZE), *state
+
+
+def plain(cell, inputs, weight, *state):
+    """The same by a loop that autograd follows step by step."""
+    outputs = []
+    for now in inputs:
+        state = cell.pointwise(now + state[0] @ weight.mT, *state[1:])
+        outputs.append(state[0])
+    return torch.stack(outputs), state
+
+
+def number(function):
+    """A scalar in which every output has its own, nonlinear, part."""
+
+    def total(*arguments):
+        outputs, state = function(*arguments)
+        parts = [outputs, *state]
+        return sum((torch.sin(part) * draw(9, *part.shape)).sum() for part in parts)
+
+    return total
+
+
+def by_hand(cell):
+    def function(inputs, weight, *state):
+        return recurrence.unroll(cell.pointwise, inputs, weight, state)
+
+    return function
+
+
+@every_cell
+def test_values_and_first_and_second_derivatives_are_those_of_a_plain_loop(cell):
+    arguments = inputs_of(cell)
+    positions = tuple(range(len(arguments)))
+
+    def gradients(function):
+        return torch.func.grad(number(function), argnums=positions)
+
+    def second(function):
+        """Derivative of a nonlinear number made of all first derivatives."""
+
+        def total(*values):
+            return sum((torch.sin(part) * draw(7, *part.shape)).sum() for part in gradients(function)(*values))
+
+        return torch.func.grad(total, argnums=positions)
+
+    def loop(*values):
+        return plain(cell, *values)
+
+    for of in (lambda function: function, gradients, second):
+        assert_close(of(by_hand(cell))(*arguments), of(loop)(*arguments))
+
+
+@every_cell
+def test_derivatives_agree_with_finite_differences(cell):
+    arguments = [part.requires_grad_() for part in inputs_of(cell)]
+
+    def outputs(*values):
+        result, state = by_hand(cell)(*values)
+        return result, *state
+
+    assert torch.autograd.gradcheck(outputs, arguments)
+    assert torch.autograd.gradgradcheck(outputs, arguments)
+
+
+@every_cell
+@pytest.mark.parametrize("batched", ["everything", "weights", "inputs"])
+def test_vmapped_layers_are_layers_of_every_task_by_itself(cell, batched):
+    inputs, weight, *state = inputs_of(cell, TASKS)
+    dims: list[int | None] = [1, 0, *(0 for _ in state)]
+    if batched == "weights":
+        inputs, state = inputs[:, 0], [part[0] for part in state]
+        dims = [None, 0, *(None for _ in state)]
+    if batched == "inputs":
+        weight, dims[1] = weight[0], None
+    arguments = (inputs, weight, *state)
+
+    def gradients(function):
+        return torch.func.grad(number(function), argnums=tuple(range(len(arguments))))
+
+    together = torch.func.vmap(gradients(by_hand(cell)), in_dims=tuple(dims))(*arguments)
+    for task in range(TASKS):
+        own = [p if d is None else p.select(d, task) for p, d in zip(arguments, dims, strict=True)]
+        alone = gradients(lambda *values: plain(cell, *values))(*own)
+        for part, expected in zip(together, alone, strict=True):
+            assert_close(part[task], expected)
+
+
+def test_a_leaky_sum_and_its_derivatives_are_those_of_a_plain_loop():
+    def loop(keep, enter, begin):
+        totals = []
+        for k, e in zip(keep, enter, strict=True):
+            begin = k * begin + e
+            totals.append(begin)
+        return torch.stack(totals)
+
+    for width in (1, SIZE):
+        arguments = [draw(0, STEPS, EPISODES, width), draw(1, STEPS, EPISODES, SIZE), draw(2, EPISODES, SIZE)]
+        assert_close(recurrence.leaky_sum(*arguments), loop(*arguments))
+        leaves = [part.requires_grad_() for part in arguments]
+        assert torch.autograd.gradcheck(recurrence.leaky_sum, leaves)
+        assert torch.autograd.gradgradcheck(recurrence.leaky_sum, leaves)
+
+
+def test_no_steps_apart_the_first_step_of_a_leaky_sum_is_one_multiplication():
+    keep, enter, begin = draw(0, 1, SIZE), draw(1, 1, SIZE), draw(2, SIZE)
+    assert_close(recurrence.leaky_sum(keep, enter, begin), keep * begin + enter, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("spec", memory_specs, ids=spec_id)
+def test_the_gradient_through_a_hundred_steps_agrees_with_finite_differences(spec):
+    policy, params = tiny_policy(spec)
+    inner = tiny_inner(policy)
+    data = pick(tiny_data(spec, 1, num_tasks=1, num_steps=100), 0)
+    gradient = torch.func.grad(lambda values: inner_loss(inner, values, data))(params)
+    direction = flat(random_like(params, inner.names, 3), inner.names)
+    theta, step = flat(params, inner.names), 1e-4
+
+    def loss(scale):
+        return inner_loss(inner, unflat(theta + scale * step * direction, params, inner.names), data)
+
+    expected = (8 * (loss(1) - loss(-1)) - (loss(2) - loss(-2))) / (12 * step)
+    assert_close(flat(gradient, inner.names) @ direction, expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("spec", memory_specs, ids=spec_id)
+def test_unrolling_a_hundred_float32_steps_of_unequal_episodes_is_stepping(spec):
+    policy, params = tiny_policy(spec)
+    params = {name: value.float() for name, value in params.items()}
+    data = pick(tiny_data(spec, 1, num_tasks=1, num_steps=100, num_episodes=6), 0)
+    observations, mask = data.observations.float(), data.mask.float()
+    state = policy.initial_state(params, (observations.shape[1],))
+    unrolled = policy.unroll(params, observations, mask, state)
+    for index, observation in enumerate(observations):
+        distribution, state = policy.step(params, observation, state)
+        for part, expected in zip(unrolled, distribution, strict=True):
+            played = mask[index].bool()
+            assert_close(part[index][played], expected[played], rtol=1e-6, atol=1e-6)
