@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,18 +13,27 @@ from maml_rl.policies.distributions import Distribution
 from maml_rl.policies.heads import Head
 from maml_rl.policies.memory.geometric_memory import NUM_AXES, GeometricMemory, MemoryCommand, MemoryState
 from maml_rl.policies.policy import NONLINEARITIES, Params, Policy, affine
-from maml_rl.policies.recurrent_cells import CellState, RNNCell
+from maml_rl.policies.recurrence import CellState
+from maml_rl.policies.recurrent_cells import RNNCell
 
-GeometricState = tuple[CellState, MemoryState, Tensor]
+_TURN = 2.0 * math.pi / 125
+"""Radians in a turn of length one. Small, because a head adds up the turns of an episode: an inner step that changed
+every turn by as much as it changes other things would lose the way to whatever has been written."""
+
+_READ_GAIN = 30.0
+"""Size of what was read to the layers after the memory. A single step writes but a small share of a slot; at its own
+size it would drown in the controller's state, and adaptation could not find what it says about the task."""
+
+GeometricState = tuple[CellState, MemoryState]
 
 
 class GeometricPolicy(Policy):
     """An Elman controller that turns the heads of a `GeometricMemory`, writes to it and reads from it.
 
-    In every step the controller sees the observation and what was read in the step before; from its new
-    hidden state follow the turns of both heads, the gate and the value to write; the head over actions sees
-    the hidden state and what was just read, after layers without memory if there is more than one hidden
-    size.
+    From the controller's hidden state follow the turns of both heads, the gate and the value to write; the head over
+    actions sees the hidden state and what was just read, after layers without memory if there is more than one
+    hidden size. What was read does not go back to the controller, so that a whole sequence of commands is known
+    before the memory is asked.
 
     Parameters
     ----------
@@ -56,7 +66,7 @@ class GeometricPolicy(Policy):
         self.head = head
         self.nonlinearity = NONLINEARITIES[nonlinearity]
         self.controller = RNNCell("layer1", hidden_sizes[0], self.nonlinearity)
-        self.controller.add_to(self, input_size + width)
+        self.controller.add_to(self, input_size)
         self.slots = GeometricMemory("memory", num_slots, width)
         self.slots.add_to(self)
         self.command = nn.Linear(hidden_sizes[0], 2 * NUM_AXES + 1 + width)
@@ -68,54 +78,50 @@ class GeometricPolicy(Policy):
 
     def initial_state(self, params: Params, batch_shape: tuple[int, ...]) -> GeometricState:
         """See `Policy.initial_state`: contents and heads of the memory are meta-learned."""
-        hidden = self.controller.initial_state(params, batch_shape)
-        read = hidden[0].new_zeros((*batch_shape, self.slots.width))
-        return hidden, self.slots.initial_state(params, batch_shape), read
+        return self.controller.initial_state(params, batch_shape), self.slots.initial_state(params, batch_shape)
 
     def step(self, params: Params, observation: Tensor, state: GeometricState) -> tuple[Distribution, GeometricState]:
         """See `Policy.step`."""
-        projected = self._project(params, observation)
-        state = self._advance(params, projected, state)
-        return self._act(params, state[0][0], state[2]), state
+        controller, memory = state
+        controller = self.controller.advance(params, self.controller.project(params, observation), controller)
+        read, memory = self.slots.advance(params, self._command(params, controller[0]), memory)
+        return self._act(params, controller[0], read), (controller, memory)
 
     def unroll(self, params: Params, observations: Tensor, masks: Tensor, state: GeometricState) -> Distribution:
         """See `Policy.unroll`."""
-        hidden, read = [], []
-        for projected in self._project(params, observations).unbind(0):
-            state = self._advance(params, projected, state)
-            hidden.append(state[0][0])
-            read.append(state[2])
-        return self._act(params, torch.stack(hidden), torch.stack(read))
+        hidden, _ = self.controller.unroll(params, observations, state[0])
+        return self._act(params, hidden, self.slots.unroll(params, self._command(params, hidden), state[1]))
 
     def initialise(self, rng: np.random.Generator) -> None:
-        """See `Policy.initialise`; heads hardly turn and little is written until that is learned."""
+        """See `Policy.initialise`; the write head drifts, the read head stays, the output layer is zero.
+
+        So what happens at different times goes to different slots, and the beginning of an episode, where the read head
+        rests, is out of reach of what comes later until the drift has come full circle, after 125 steps. Behind an
+        output layer of zeros the first inner step moves nothing but that layer: it learns what the memory says
+        before it changes what the memory does.
+        """
         super().initialise(rng)
         self.controller.initialise(self, rng)
-        self.slots.initialise(self, rng)
+        self.slots.initialise(self)
+        start = self.get_parameter("memory.write_head").detach()
+        axis = torch.linalg.cross(start, torch.tensor([0.0, 0.0, 1.0]))
         with torch.no_grad():
-            self.command.weight[: 2 * NUM_AXES] *= 0.1
-            self.command.bias[2 * NUM_AXES] = -5.0
+            self.command.weight[: 2 * NUM_AXES] *= 0.4
+            self.command.bias[NUM_AXES : 2 * NUM_AXES] = axis / axis.norm()
+            self.command.bias[2 * NUM_AXES] = -2.0
+            self.command.weight[2 * NUM_AXES + 1 :] *= 3.0
+            self.get_parameter(f"{self.head.layer}.weight").zero_()
 
-    def _project(self, params: Params, observations: Tensor) -> Tensor:
-        """The observation's part of the controller's input; what was read has to wait."""
-        name = f"{self.controller.name}.ih"
-        weight = params[f"{name}.weight"][:, : self.input_size]
-        return observations @ weight.T + params[f"{name}.bias"] + params[f"{self.controller.name}.hh.bias"]
-
-    def _advance(self, params: Params, projected: Tensor, state: GeometricState) -> GeometricState:
-        hidden, memory, read = state
-        weight = params[f"{self.controller.name}.ih.weight"][:, self.input_size :]
-        hidden = self.controller.advance(params, projected + read @ weight.T, hidden)
-        wish = affine(params, "command", hidden[0])
-        turns, rest = wish[..., : 2 * NUM_AXES], wish[..., 2 * NUM_AXES :]
-        command = MemoryCommand(
+    def _command(self, params: Params, hidden: Tensor) -> MemoryCommand:
+        """What the controller's hidden state (..., H) asks of the memory."""
+        wish = affine(params, "command", hidden)
+        turns, rest = _TURN * wish[..., : 2 * NUM_AXES], wish[..., 2 * NUM_AXES :]
+        return MemoryCommand(
             turns[..., :NUM_AXES], turns[..., NUM_AXES:], torch.sigmoid(rest[..., :1]), 0.5 * torch.tanh(rest[..., 1:])
         )
-        read, memory = self.slots.advance(params, command, memory)
-        return hidden, memory, read
 
     def _act(self, params: Params, hidden: Tensor, read: Tensor) -> Distribution:
-        features = torch.cat([hidden, read], -1)
+        features = torch.cat([hidden, _READ_GAIN * read], -1)
         for name in self.layers:
             features = self.nonlinearity(affine(params, name, features))
         return self.head(params, features)

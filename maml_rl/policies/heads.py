@@ -26,6 +26,7 @@ class NormalHead:
     """
 
     distribution: type[Any] = Normal
+    layer = "mu"
 
     def __init__(self, output_size: int, *, initial_std: float = 1.0, min_std: float = 1e-6) -> None:
         self.output_size = output_size
@@ -34,13 +35,13 @@ class NormalHead:
 
     def add_to(self, policy: nn.Module, num_features: int) -> None:
         """Give `policy` the parameters ``mu.weight``, ``mu.bias`` and ``sigma``."""
-        policy.add_module("mu", nn.Linear(num_features, self.output_size))
+        policy.add_module(self.layer, nn.Linear(num_features, self.output_size))
         sigma = torch.full((self.output_size,), math.log(self.initial_std))
         policy.register_parameter("sigma", nn.Parameter(sigma))
 
     def __call__(self, params: Params, features: Tensor) -> Normal:
         """Features (..., H) -> distribution over actions (..., A)."""
-        loc = affine(params, "mu", features)
+        loc = affine(params, self.layer, features)
         return Normal(loc, params["sigma"].clamp(min=self.min_log_std).expand_as(loc))
 
 

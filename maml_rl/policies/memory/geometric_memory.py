@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from maml_rl.policies.policy import Params
+from maml_rl.policies.recurrence import leaky_sum
 
 NUM_AXES = 3
 """Heads and addresses live on the unit sphere of ordinary space, where a rotation has three numbers."""
@@ -90,13 +91,13 @@ class GeometricMemory:
         values = {key: nn.Parameter(torch.zeros(shape)) for key, shape in self.shapes.items()}
         policy.add_module(self.name, nn.ParameterDict(values))
 
-    def initialise(self, policy: nn.Module, rng: np.random.Generator) -> None:
-        """Spread the addresses evenly, draw small contents, point both heads at the first slot."""
+    def initialise(self, policy: nn.Module) -> None:
+        """Spread the addresses evenly, empty the slots, point both heads at the first one."""
         values = {key: policy.get_parameter(f"{self.name}.{key}") for key in self.shapes}
         addresses = torch.from_numpy(fibonacci_sphere(self.num_slots))
         with torch.no_grad():
             values["addresses"].copy_(addresses)
-            values["contents"].copy_(torch.from_numpy(rng.normal(0.0, 0.1, (self.num_slots, self.width))))
+            values["contents"].zero_()
             for head in ("read_head", "write_head"):
                 values[head].copy_(addresses[0])
             values["log_sharpness"].fill_(math.log(10.0))
@@ -122,10 +123,28 @@ class GeometricMemory:
         """Turn the heads, write, then read: the value read (..., V) and the next state."""
         write_head = rotate(state.write_head, command.write_turn)
         read_head = rotate(state.read_head, command.read_turn)
-        written = (command.gate * self.attention(params, write_head)).unsqueeze(-1)  # (..., S, 1)
-        contents = state.contents + written * (command.value.unsqueeze(-2) - state.contents)
-        weights = self.attention(params, read_head).unsqueeze(-2)  # (..., 1, S)
-        return (weights @ contents)[..., 0, :], MemoryState(contents, read_head, write_head)
+        keep, enter = self._write(params, command, write_head)
+        contents = keep * state.contents + enter
+        return self._read(params, contents, read_head), MemoryState(contents, read_head, write_head)
+
+    def unroll(self, params: Params, commands: MemoryCommand, state: MemoryState) -> Tensor:
+        """What `advance` reads along commands (T, ..., n) from a state (..., n): values (T, ..., V).
+
+        All turns of a head are composed at once, and then all attentions are computed; only contents wait for
+        the step before.
+        """
+        write_heads = turn_heads(state.write_head, commands.write_turn)
+        read_heads = turn_heads(state.read_head, commands.read_turn)
+        keep, enter = self._write(params, commands, write_heads)
+        return self._read(params, leaky_sum(keep, enter, state.contents), read_heads)
+
+    def _write(self, params: Params, command: MemoryCommand, head: Tensor) -> tuple[Tensor, Tensor]:
+        """Share of a slot that stays (..., S, 1) and what is added (..., S, V)."""
+        written = (command.gate * self.attention(params, head)).unsqueeze(-1)
+        return 1.0 - written, written * command.value.unsqueeze(-2)
+
+    def _read(self, params: Params, contents: Tensor, head: Tensor) -> Tensor:
+        return (self.attention(params, head).unsqueeze(-2) @ contents)[..., 0, :]
 
 
 def unit(vectors: Tensor) -> Tensor:
@@ -133,23 +152,36 @@ def unit(vectors: Tensor) -> Tensor:
     return vectors * torch.rsqrt(vectors.square().sum(-1, keepdim=True) + 1e-12)
 
 
-def rotate(vectors: Tensor, turns: Tensor) -> Tensor:
-    """Rotate unit vectors (..., 3) by rotation vectors (..., 3), smoothly also at no turn (Rodrigues).
+def rotations(turns: Tensor) -> Tensor:
+    """Rotation matrices (..., 3, 3) of rotation vectors (..., 3), smooth also at no turn (Rodrigues).
 
-    ``u cos t + (w x u) sin(t)/t + w (w . u) (1 - cos t)/t^2`` with t the length of w; then scaled to length 1, so that
-    rounding does not add up over an episode.
+    ``cos t I + sin(t)/t [w] + (1 - cos t)/t^2 w w^T`` with t the length of w and [w] its cross product's matrix.
     """
-    squared = turns.square().sum(-1, keepdim=True)
-    angle = torch.sqrt(squared + 1e-12)
-    sine = torch.sin(angle) / angle
-    half = torch.sin(0.5 * angle) / angle
-    along = (turns * vectors).sum(-1, keepdim=True)
-    return unit(vectors * torch.cos(angle) + cross(turns, vectors) * sine + turns * (2.0 * half * half * along))
+    angle = torch.sqrt(turns.square().sum(-1, keepdim=True) + 1e-12)
+    sine = torch.sin(angle) / angle * turns
+    half = torch.sin(0.5 * angle) / angle * turns
+    cosine = torch.cos(angle)[..., 0]
+    x, y, z = sine.unbind(-1)
+    rows = [cosine, -z, y, z, cosine, -x, -y, x, cosine]
+    return torch.stack(rows, -1).unflatten(-1, (3, 3)) + 2.0 * half.unsqueeze(-1) * half.unsqueeze(-2)
 
 
-def cross(a: Tensor, b: Tensor) -> Tensor:
-    """Cross product of vectors (..., 3); unlike `torch.linalg.cross` made of two products of whole arrays."""
-    return (a.roll(-1, -1) * b.roll(1, -1)) - (a.roll(1, -1) * b.roll(-1, -1))
+def rotate(heads: Tensor, turns: Tensor) -> Tensor:
+    """Turn unit vectors (..., 3) by rotation vectors (..., 3); scaled to length 1, so that rounding does not add up."""
+    return unit((rotations(turns) @ heads.unsqueeze(-1))[..., 0])
+
+
+def turn_heads(head: Tensor, turns: Tensor) -> Tensor:
+    """Where `rotate` takes a head (..., 3) step by step along turns (T, ..., 3): (T, ..., 3).
+
+    All products of consecutive rotations in ``log2 T`` rounds, each of which doubles their number of factors
+    (Hillis & Steele 1986).
+    """
+    matrices, span = rotations(turns), 1
+    while span < len(matrices):
+        matrices = torch.cat([matrices[:span], matrices[span:] @ matrices[:-span]])
+        span *= 2
+    return unit((matrices @ head.unsqueeze(-1))[..., 0])
 
 
 def fibonacci_sphere(num_points: int) -> np.ndarray:
