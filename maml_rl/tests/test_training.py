@@ -12,6 +12,7 @@ import pytest
 from maml_rl.cli import train_command
 from maml_rl.experiment import TrainingError, draw_up, train
 from maml_rl.metalearners import MAMLTRPO
+from maml_rl.policies import registered_policies
 from maml_rl.run_folder import RunFolder, load_policy
 from maml_rl.samplers import MultiprocessBackend, SerialBackend
 from maml_rl.tests.builders import NAN_REWARD, UNEVEN, tiny_config, write_config
@@ -19,6 +20,11 @@ from maml_rl.utils.random import Purpose, generator
 
 CLOCKS = {"seconds", "sampling_seconds", "learning_seconds"}
 SMALL = [tiny_config("2DNavigation-v0"), tiny_config("Bandit-K5-v0", fast_batch_size=10, fast_lr=0.5)]
+WITH_MEMORY = [
+    tiny_config("DelayedRecall-v0", policy=name, env_kwargs={"delay": 4, "min_delay": 2}, gamma=0.0, fast_lr=1.0)
+    for name in sorted(set(registered_policies()) - {"mlp"})
+]
+every_memory = pytest.mark.parametrize("config", WITH_MEMORY, ids=lambda c: c.policy)
 
 
 def silent(line):
@@ -55,6 +61,24 @@ def test_the_curve_is_the_same_for_one_two_and_three_workers(config, tmp_path):
         rows, others = run(config, tmp_path / str(num_workers), num_workers=num_workers)
         assert_close_metrics(rows, expected, 1e-5)
         np.testing.assert_allclose(others, parameters, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("train_recurrent", [True, False])
+@every_memory
+def test_recurrent_weights_learn_or_stay_as_they_are_for_ten_iterations(config, train_recurrent):
+    blueprint = draw_up(config.model_copy(update={"train_recurrent": train_recurrent}))
+    learner = MAMLTRPO(SerialBackend(blueprint.worker, 1), blueprint.parameters(), blueprint.trust_region())
+    accepted = 0
+    for iteration in range(10):
+        tasks = blueprint.env.sample_tasks(5, generator(config.seed, Purpose.TASKS, iteration=iteration))
+        accepted += learner.step(tasks, iteration).step_accepted
+    assert accepted > 2
+    before, after = (blueprint.state_dict(p) for p in (blueprint.parameters(), learner.parameters))
+    moved = {name for name in before if not np.array_equal(before[name], after[name])}
+    recurrent = {name for name in before if "hh" in name.split(".")}
+    assert recurrent
+    assert moved & recurrent == (recurrent if train_recurrent else set())
+    assert moved - recurrent
 
 
 def test_a_run_repeats_bit_for_bit_and_the_seed_matters(tmp_path):
@@ -95,6 +119,29 @@ def test_half_cheetah_has_the_same_episodes_and_update_for_any_number_of_shards(
         others = step_once(blueprint, SerialBackend(blueprint.worker, num_workers))
         np.testing.assert_array_equal(others[0], returns)
         np.testing.assert_allclose(others[1], parameters, rtol=0, atol=1e-6)
+
+
+@every_memory
+def test_memories_have_the_same_episodes_gradient_and_curvature_for_any_number_of_shards(config):
+    blueprint = draw_up(config)
+    theta = blueprint.parameters()
+    tasks = blueprint.env.sample_tasks(config.meta_batch_size, generator(config.seed, Purpose.TASKS))
+
+    def summed(num_workers):
+        backend = SerialBackend(blueprint.worker, num_workers)
+        reports = MAMLTRPO(backend, theta, blueprint.trust_region()).collect(tasks, 0)
+        returns = np.concatenate([[r.returns_before, r.returns_after] for r in reports], axis=1)
+        losses, gradients = zip(*backend.broadcast("surrogate_gradient", theta), strict=True)
+        gradient = sum(gradients)
+        return returns, sum(losses), gradient, sum(backend.broadcast("fisher_vector_product", gradient, theta))
+
+    expected = summed(1)
+    assert np.abs(expected[3]).max() > 1e-3
+    for num_workers in (2, 3):
+        others = summed(num_workers)
+        np.testing.assert_array_equal(others[0], expected[0])
+        for other, value in zip(others[1:], expected[1:], strict=True):
+            np.testing.assert_allclose(other, value, rtol=0, atol=1e-6 * max(1.0, np.abs(value).max()))
 
 
 def test_sampled_curvature_does_not_depend_on_the_shard_when_episodes_end_early():
@@ -173,8 +220,8 @@ def test_a_metrics_file_that_ends_in_half_a_header_is_started_anew(tmp_path):
     assert run(config, tmp_path / "torn", resume=True)[0] == expected
 
 
-def test_more_iterations_continue_a_finished_run(tmp_path):
-    config = tiny_config("Bandit-K5-v0")
+@pytest.mark.parametrize("config", [tiny_config("Bandit-K5-v0"), *WITH_MEMORY], ids=lambda c: c.policy)
+def test_more_iterations_continue_a_finished_run(config, tmp_path):
     expected = run(config, tmp_path / "whole")
     run(config.model_copy(update={"num_batches": 1}), tmp_path / "part")
     rows, parameters = run(config, tmp_path / "part", resume=True)
