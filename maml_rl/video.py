@@ -94,7 +94,8 @@ def film(
     """Write a film: a column for each task, above the agent before adapting to it, below after.
 
     Both episodes of a task start in the same state and draw the same noise; they are none of those the
-    agent adapts to. At most the first 300 steps are shown.
+    agent adapts to. A memory that lasts for the task is carried over from the first to the second. At most the first
+    300 steps are shown.
 
     Parameters
     ----------
@@ -124,10 +125,12 @@ def film(
     labels = ("before", f"after {num_steps} gradient step{'s' if num_steps > 1 else ''}")
     env = _make_env(blueprint, len(tasks))
     try:
-        rows = [
-            _film_row(blueprint, env, tasks, vectors, label, seed)
-            for vectors, label in zip((stages[0], stages[-1]), labels, strict=True)
-        ]
+        rows, state = [], ()
+        for vectors, label in zip((stages[0], stages[-1]), labels, strict=True):
+            row, state = _film_row(blueprint, env, tasks, vectors, label, seed, state)
+            rows.append(row)
+            if blueprint.config.memory_scope == "episode":
+                state = ()
     finally:
         env.close()
     frames = [_grid([_at(panels, t) for row in rows for panels in row], len(tasks)) for t in range(_length(rows))]
@@ -189,9 +192,15 @@ def _shrink(picture: Image.Image) -> Image.Image:
 
 
 def _film_row(
-    blueprint: Blueprint, env: MetaVectorEnv, tasks: Sequence[Task], vectors: np.ndarray, label: str, seed: int
-) -> list[list[Image.Image]]:
-    """Play one episode of each of M tasks with parameters (M, P); return M lists of captioned pictures."""
+    blueprint: Blueprint,
+    env: MetaVectorEnv,
+    tasks: Sequence[Task],
+    vectors: np.ndarray,
+    label: str,
+    seed: int,
+    state: Any,
+) -> tuple[list[list[Image.Image]], Any]:
+    """Play one episode of each of M tasks with parameters (M, P); M lists of captioned pictures, state at the end."""
     purposes = (Purpose.EVALUATION_ENVIRONMENT, Purpose.EVALUATION_ACTIONS)
     rngs = [[generator(seed, p, iteration=_FILM_ITERATION, task=m) for m in range(len(tasks))] for p in purposes]
     pictures: list[list[Image.Image]] = []
@@ -201,14 +210,17 @@ def _film_row(
             pictures.append(_draw(env))
 
     params = _stack_params(blueprint, vectors)
-    episodes, _ = play_episodes(env, blueprint.policy, params, tasks, Streams(*rngs), heartbeat=take_picture)
+    episodes, state = play_episodes(
+        env, blueprint.policy, params, tasks, Streams(*rngs), state=state, heartbeat=take_picture
+    )
     take_picture()  # the heartbeat comes before each step, so the last state is still missing
     returns = np.cumsum(episodes.rewards[:, :, 0].double().numpy(), axis=1)  # (M, T, 1) -> (M, T)
     returns = np.pad(returns, ((0, 0), (1, 0)))
-    return [
+    panels = [
         [_panel(row[m], f"{task_words(task)}: {label}", returns[m, t]) for t, row in enumerate(pictures)]
         for m, task in enumerate(tasks)
     ]
+    return panels, state
 
 
 def _stack_params(blueprint: Blueprint, vectors: np.ndarray) -> Params:

@@ -72,14 +72,16 @@ def test_a_film_is_a_function_of_the_seed(tmp_path, navigation):
     assert one != other
 
 
-def test_without_an_inner_step_size_before_and_after_look_the_same(tmp_path):
-    blueprint = draw_up(NAVIGATION.model_copy(update={"fast_lr": 0.0}))
+@pytest.mark.parametrize(("policy", "scope"), [("mlp", "episode"), ("rnn", "episode"), ("rnn", "task")])
+def test_without_an_inner_step_size_before_and_after_differ_by_what_the_task_s_memory_holds(tmp_path, policy, scope):
+    changes = {"fast_lr": 0.0, "policy": policy, "memory_scope": scope}
+    blueprint = draw_up(NAVIGATION.model_copy(update=changes))
     film(blueprint, blueprint.parameters(), tmp_path / "film.gif")
     with opened(tmp_path / "film.gif") as gif:
         gif.seek(gif.n_frames - 1)
         picture = np.asarray(gif.convert("RGB"))
     before, after = np.split(picture, 2)
-    np.testing.assert_array_equal(before[44:], after[44:])  # below the captions
+    assert np.array_equal(before[44:], after[44:]) == (scope == "episode")  # below the captions
 
 
 def test_each_direction_is_filmed_and_else_three_tasks(navigation):
