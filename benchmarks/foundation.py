@@ -69,10 +69,10 @@ def measure(blueprint: Blueprint, arguments: argparse.Namespace) -> dict[str, An
     num_tasks = blueprint.config.meta_batch_size
     with workers(blueprint, cores, num_tasks) as backend:
         learner = MAMLTRPO(backend, blueprint.parameters(), blueprint.trust_region())
-        _iterate(blueprint, learner, 0)
+        iterate(blueprint, learner, 0)
         for index in range(arguments.rounds):
             row = {name: run() for name, run in engines.items()}
-            row |= _iterate(blueprint, learner, index + 1)
+            row |= iterate(blueprint, learner, index + 1)
             rows.append(row)
         memory = _peak_memory(backend)
     medians = {name: statistics.median(row[name] for row in rows) for name in rows[0]}
@@ -93,7 +93,8 @@ def measure(blueprint: Blueprint, arguments: argparse.Namespace) -> dict[str, An
     }
 
 
-def _iterate(blueprint: Blueprint, learner: MAMLTRPO, iteration: int) -> dict[str, float]:
+def iterate(blueprint: Blueprint, learner: MAMLTRPO, iteration: int) -> dict[str, float]:
+    """Take one outer step and return its times and the steps/s of its sampling."""
     rng = generator(blueprint.config.seed, Purpose.TASKS, iteration=iteration)
     tasks = blueprint.env.sample_tasks(blueprint.config.meta_batch_size, rng)
     report = learner.step(tasks, iteration)
