@@ -8,7 +8,8 @@ import re
 import numpy as np
 import pytest
 
-from maml_rl import studies
+from maml_rl.studies.__main__ import main
+from maml_rl.studies.tables import three_figures
 from maml_rl.tests.builders import tiny_config, write_config
 
 CONFIG = tiny_config("Bandit-K5-v0", num_batches=3, meta_batch_size=3, hidden_sizes=(4,))
@@ -29,7 +30,7 @@ def study(tmp_path):
 
 def run(study, *flags, command="run"):
     results = study.parent / "results"
-    return studies.main([command, str(study), "--results", str(results), "--num-workers", "1", *flags])
+    return main([command, str(study), "--results", str(results), "--num-workers", "1", *flags])
 
 
 def test_every_run_is_trained_evaluated_and_reported(study):
@@ -125,4 +126,4 @@ def test_a_larger_evaluation_takes_the_place_of_a_smaller_one(study):
     ("value", "text"), [(0.123, "0.12"), (-9.994, "-9.99"), (9.996, "10.0"), (99.96, "100"), (-257.77, "-258")]
 )
 def test_numbers_have_three_figures(value, text):
-    assert studies._figures(value) == text
+    assert three_figures(value) == text

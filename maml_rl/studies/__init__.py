@@ -1,0 +1,5 @@
+"""Studies: runs (configuration x seeds x overrides) and what they show, from one YAML file.
+
+``python -m maml_rl.studies run studies/NAME.yaml`` trains and evaluates what is not done yet, resumes what was
+interrupted, and then reports; ``report`` only writes table and figures from what is there.
+"""

@@ -1,0 +1,56 @@
+"""What a study shows: manifest, table and figures of what is done."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from maml_rl import __version__
+from maml_rl.cli import available_cores
+from maml_rl.studies.figures import draw_run
+from maml_rl.studies.study import Cell, Study, cells
+from maml_rl.studies.tables import table_of_cells
+from maml_rl.utils.files import write_atomically
+
+_VERSIONS = ("torch", "numpy", "scipy", "gymnasium", "mujoco")
+
+
+def report(study: Study, root: Path) -> str:
+    """Write manifest, table and figures of what is done; return the table as Markdown."""
+    folder = root / study.name
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    done = [cell for cell in cells(study, root) if cell.iterations_done]
+    lines = [f"# {study.name}", "", study.question, "", *table_of_cells(done), ""]
+    for name in dict.fromkeys(cell.name for cell in done):
+        seeds = [cell for cell in done if cell.name == name]
+        draw_run(seeds, folder / "figures" / f"{name}.png")
+        lines.append(f"![{name}](figures/{name}.png)")
+    text = "\n".join(lines) + "\n"
+    write_atomically(folder / "table.md", lambda file: file.write_text(text, encoding="utf-8"))
+    manifest = json.dumps(_manifest(study, done), indent=2) + "\n"
+    write_atomically(folder / "manifest.json", lambda file: file.write_text(manifest, encoding="utf-8"))
+    return text
+
+
+def _manifest(study: Study, done: Sequence[Cell]) -> dict[str, Any]:
+    return {
+        "study": study.model_dump(),
+        "versions": {"maml_rl": __version__, **{name: metadata.version(name) for name in _VERSIONS}},
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {available_cores()} cores",
+        "runs": [
+            {
+                "run": cell.name,
+                "seed": cell.seed,
+                "iterations": cell.iterations_done,
+                "env_steps": int(cell.metrics()["env_steps"][-1]),
+                "minutes": round(float(cell.metrics()["seconds"][-1]) / 60, 1),
+                "command": cell.command,
+            }
+            for cell in done
+        ],
+    }

@@ -1,0 +1,128 @@
+"""A study file, and the runs it asks for."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from maml_rl.config import Config, ConfigError, load_config
+from maml_rl.utils.field_words import did_you_mean, shown
+from maml_rl.utils.strict_parsing import parse_yaml
+
+NAME = r"^[\w.-]*\w[\w.-]*$"
+"""What a folder may be called: letters, digits, dots, dashes, underscores."""
+
+
+class StudyRun(BaseModel):
+    """One line of a study: a configuration, its overrides and its seeds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    config: str = Field(description="Configuration file, relative to the working directory.")
+    seeds: list[int] = Field(min_length=1, description="Seeds, one run each.")
+    set: list[str] = Field(default_factory=list, description="Overrides, as train.py's --set.")
+
+    @field_validator("seeds")
+    @classmethod
+    def _check_seeds(cls, value: list[int]) -> list[int]:
+        if len(dict.fromkeys(value)) != len(value) or min(value) < 0:
+            raise ValueError("expected different whole numbers >= 0")
+        return value
+
+
+class Study(BaseModel):
+    """A study file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str = Field(pattern=NAME, description="Results go to results/NAME.")
+    question: str = Field(description="What the study asks, in one sentence.")
+    test_tasks: int = Field(default=80, ge=2, description="New tasks each final policy is evaluated on.")
+    test_steps: int = Field(default=3, ge=0, description="Gradient steps of the evaluation.")
+    runs: dict[Annotated[str, Field(pattern=NAME)], StudyRun] = Field(
+        min_length=1, description="Name of a run: what it is."
+    )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of one seed.
+
+    Attributes
+    ----------
+    name, seed
+        Which run, which seed.
+    config
+        Its configuration.
+    folder
+        Its run folder.
+    command
+        The command line that makes the same run by hand.
+    """
+
+    name: str
+    seed: int
+    config: Config
+    folder: Path
+    command: str
+
+    @property
+    def iterations_done(self) -> int:
+        """Finished iterations."""
+        path = self.folder / "metrics.csv"
+        return max(0, len(path.read_text(encoding="utf-8").splitlines()) - 1) if path.exists() else 0
+
+    def metrics(self) -> dict[str, np.ndarray]:
+        """Columns of ``metrics.csv``, (I,) each."""
+        with (self.folder / "metrics.csv").open(encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return {key: np.array([float(row[key]) for row in rows]) for key in rows[0]}
+
+
+def load_study(path: str | Path) -> Study:
+    """Read a study file.
+
+    Raises
+    ------
+    ConfigError
+        In one line, if it cannot be read or a field is wrong.
+    """
+    try:
+        return Study.model_validate(parse_yaml(Path(path).read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except ValidationError as error:
+        raise ConfigError(_error_line(path, error)) from error
+    except ValueError as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+
+
+def _error_line(path: str | Path, error: ValidationError) -> str:
+    """Say the first thing that is wrong; an unknown key before what is missing because of it."""
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    *parents, key = [str(part) for part in first["loc"]] or ["study"]
+    field = ".".join([*parents, key])
+    if first["type"] == "extra_forbidden":
+        fields = (StudyRun if parents else Study).model_fields
+        return f"unknown key {field!r} in {path}{did_you_mean(key, fields)}"
+    if first["type"] == "missing":
+        return f"{field} in {path}: got nothing; add it"
+    return f"{field} in {path}: got {shown(first['input'])}; {first['msg']}"
+
+
+def cells(study: Study, root: Path) -> list[Cell]:
+    """All runs of the study, seed by seed, below `root`."""
+    found = []
+    for name, run in study.runs.items():
+        for seed in run.seeds:
+            config = load_config(run.config, [*run.set, f"seed={seed}"])
+            folder = root / study.name / name / f"seed-{seed}"
+            overrides = "".join(f" --set {override}" for override in run.set)
+            command = f"python train.py --config {run.config}{overrides} --seed {seed} --output-folder {folder}"
+            found.append(Cell(name, seed, config, folder, command))
+    return found
