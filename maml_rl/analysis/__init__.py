@@ -10,6 +10,7 @@ from maml_rl.analysis.statistics import (
     holm,
     interquartile_mean_interval,
     mean_interval,
+    smallest_permutation_p,
 )
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "mean_interval",
     "plot_adaptation",
     "plot_training_curve",
+    "smallest_permutation_p",
 ]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+
+_NUM_ARRANGEMENTS = 10_000
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ def interquartile_mean_interval(
 
     The lowest and the highest quarter of all scores are left out of the mean. A resample draws as many
     units as there are, with replacement, within each stratum. With three seeds the interval is
-    honest about nothing but the spread of these three: read it beside the scores themselves.
+    honest about nothing but the spread of these three: read it beside the scores themselves. Where no
+    stratum has more than one score, nothing can be resampled, and the ends are NaN.
 
     Parameters
     ----------
@@ -103,10 +107,13 @@ def interquartile_mean_interval(
     if not groups:
         raise ValueError("strata: got none, expected at least one array of scores")
     _check_confidence(confidence)
+    mean = np.asarray(stats.trim_mean(np.concatenate(groups), 0.25))
+    if all(len(values) == 1 for values in groups):
+        return Interval(mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan))
     draws = [rng.choice(values, (num_resamples, len(values))) for values in groups]
     means = stats.trim_mean(np.concatenate(draws, axis=1), 0.25, axis=1)
     low, high = np.quantile(means, [0.5 - confidence / 2, 0.5 + confidence / 2])
-    return Interval(np.asarray(stats.trim_mean(np.concatenate(groups), 0.25)), np.asarray(low), np.asarray(high))
+    return Interval(mean, np.asarray(low), np.asarray(high))
 
 
 @dataclass(frozen=True)
@@ -119,11 +126,14 @@ class Line:
         ``value = intercept + slope * position``.
     r_squared
         Share of the variance that the line explains, in [0, 1]; NaN where nothing varies.
+    residual_deviation
+        ``sqrt(sum((value - line)**2) / (n - 2))``, how far values lie from the line; NaN for two values.
     """
 
     slope: float
     intercept: float
     r_squared: float
+    residual_deviation: float
 
 
 def fit_line(positions: np.ndarray, values: np.ndarray) -> Line:
@@ -132,14 +142,16 @@ def fit_line(positions: np.ndarray, values: np.ndarray) -> Line:
     Examples
     --------
     >>> fit_line(np.array([0.0, 1.0, 2.0]), np.array([1.0, 3.0, 5.0]))
-    Line(slope=2.0, intercept=1.0, r_squared=1.0)
+    Line(slope=2.0, intercept=1.0, r_squared=1.0, residual_deviation=0.0)
     """
     positions, values = _scores("positions", positions), _scores("values", values)
     if len(positions) != len(values) or len(np.unique(positions)) < 2:
         raise ValueError("positions: expected as many as values, and at least two different ones")
     fit = stats.linregress(positions, values)
     r_squared = fit.rvalue**2 if np.ptp(values) > 0 else np.nan
-    return Line(float(fit.slope), float(fit.intercept), float(r_squared))
+    residuals = values - (fit.intercept + fit.slope * positions)
+    deviation = math.sqrt(residuals @ residuals / (len(values) - 2)) if len(values) > 2 else math.nan
+    return Line(float(fit.slope), float(fit.intercept), float(r_squared), deviation)
 
 
 @dataclass(frozen=True)
@@ -171,8 +183,8 @@ class Comparison:
 def compare(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> Comparison:
     """Compare independent scores (n,) and (m,), n and m >= 2, one per seed.
 
-    With three seeds each, no permutation test can give less than p = 0.1: 2 of 20 arrangements are
-    as extreme as the most extreme one.
+    With few seeds a permutation test cannot give a small p whatever the scores are: see
+    `smallest_permutation_p`.
 
     Examples
     --------
@@ -200,10 +212,24 @@ def compare(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> 
         (first, second),
         lambda x, y, axis: x.mean(axis=axis) - y.mean(axis=axis),
         vectorized=True,
-        n_resamples=10_000,
+        n_resamples=_NUM_ARRANGEMENTS,
         rng=rng,
     )
     return Comparison(difference, low, high, welch_p, float(permutation.pvalue), improvement)
+
+
+def smallest_permutation_p(num_first: int, num_second: int) -> float:
+    """Smallest ``permutation_p`` that `compare` can give to n and m scores: two of ``(n + m)! / (n! m!)`` arrangements.
+
+    Beyond 10,000 arrangements it is two of the 10,001 that are looked at.
+
+    Examples
+    --------
+    >>> smallest_permutation_p(3, 3)
+    0.1
+    """
+    arrangements = math.comb(num_first + num_second, num_first)
+    return min(1.0, 2.0 / (arrangements if arrangements <= _NUM_ARRANGEMENTS else _NUM_ARRANGEMENTS + 1))
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:

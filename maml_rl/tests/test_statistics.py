@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from maml_rl.analysis import compare, fit_line, holm, interquartile_mean_interval
+from maml_rl.analysis import compare, fit_line, holm, interquartile_mean_interval, smallest_permutation_p
 
 SCORES = arrays(np.float64, st.integers(2, 4), elements=st.integers(-9, 9).map(lambda x: 12.0 * x))  # exact means
 
@@ -30,6 +30,12 @@ def test_resamples_stay_within_their_stratum():
     assert (float(apart.mean), float(apart.low), float(apart.high)) == (0.5, 0.5, 0.5)
     mixed = interquartile_mean_interval([np.concatenate([low, high])], rng())
     assert mixed.low < 0.45 < 0.55 < mixed.high
+
+
+def test_where_each_stratum_has_one_score_the_bootstrap_knows_no_interval():
+    interval = interquartile_mean_interval([np.array([1.0]), np.array([3.0])], rng())
+    assert interval.mean == 2.0
+    assert np.isnan([interval.low, interval.high]).all()
 
 
 def test_the_bootstrap_interval_holds_the_true_value_about_as_often_as_it_says():
@@ -67,6 +73,13 @@ def test_a_comparison_turned_round_is_the_same(first, second):
     assert forth.probability_of_improvement == pytest.approx(1.0 - back.probability_of_improvement)
 
 
+@pytest.mark.parametrize(("num_first", "num_second"), [(2, 2), (3, 3), (2, 5), (5, 5), (10, 10)])
+def test_scores_that_do_not_overlap_have_the_smallest_p_there_is(num_first, num_second):
+    first, second = 100.0 + np.arange(num_first), np.arange(num_second, dtype=float)
+    expected = smallest_permutation_p(num_first, num_second)
+    assert compare(first, second, rng()).permutation_p == pytest.approx(expected)
+
+
 def test_welch_s_test_is_that_of_the_formula():
     first, second = np.array([3.0, 5.0, 4.0, 8.0]), np.array([1.0, 2.0, 1.5])
     variances = first.var(ddof=1) / 4, second.var(ddof=1) / 3
@@ -102,6 +115,15 @@ def test_a_line_is_recovered():
     noisy = fit_line(positions, rng().standard_normal(50))
     assert noisy.r_squared < 0.2
     assert np.isnan(fit_line(positions, np.zeros(50)).r_squared)
+
+
+def test_the_deviation_of_residuals_is_that_of_the_noise_around_the_line():
+    positions = np.arange(20_000.0)
+    line = fit_line(positions, 5.0 + 0.3 * positions + 2.0 * rng().standard_normal(20_000))
+    assert line.residual_deviation == pytest.approx(2.0, rel=0.02)
+    by_hand = fit_line(np.arange(4.0), np.array([1.0, -1.0, -1.0, 1.0]))  # slope 0, mean 0
+    assert by_hand.residual_deviation == pytest.approx(np.sqrt(4 / 2))
+    assert np.isnan(fit_line(np.arange(2.0), np.arange(2.0)).residual_deviation)
 
 
 @pytest.mark.parametrize(
