@@ -12,8 +12,9 @@ from typing import Any
 from maml_rl import __version__
 from maml_rl.cli import available_cores
 from maml_rl.studies.figures import draw_run
+from maml_rl.studies.scores import finished_seeds
 from maml_rl.studies.study import Cell, Study, cells
-from maml_rl.studies.tables import table_of_cells
+from maml_rl.studies.tables import table_of_cells, table_of_comparisons, table_of_runs
 from maml_rl.utils.files import write_atomically
 
 _VERSIONS = ("torch", "numpy", "scipy", "gymnasium", "mujoco")
@@ -24,7 +25,7 @@ def report(study: Study, root: Path) -> str:
     folder = root / study.name
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     done = [cell for cell in cells(study, root) if cell.iterations_done]
-    lines = [f"# {study.name}", "", study.question, "", *table_of_cells(done), ""]
+    lines = [f"# {study.name}", "", study.question, "", *table_of_cells(done), "", *_statistics(study, done)]
     for name in dict.fromkeys(cell.name for cell in done):
         seeds = [cell for cell in done if cell.name == name]
         draw_run(seeds, folder / "figures" / f"{name}.png")
@@ -34,6 +35,19 @@ def report(study: Study, root: Path) -> str:
     manifest = json.dumps(_manifest(study, done), indent=2) + "\n"
     write_atomically(folder / "manifest.json", lambda file: file.write_text(manifest, encoding="utf-8"))
     return text
+
+
+def _statistics(study: Study, done: Sequence[Cell]) -> list[str]:
+    """Tables whose units are seeds, where a run has several or the study compares."""
+    runs, left_out = finished_seeds(done)
+    tables = []
+    if any(len(seeds.cells) > 1 for seeds in runs.values()):
+        tables += [*table_of_runs(study, runs), ""]
+    if study.comparisons:
+        tables += [*table_of_comparisons(study, runs), ""]
+    if tables and left_out:
+        tables += [f"Not in these tables: {'; '.join(left_out)}.", ""]
+    return tables
 
 
 def _manifest(study: Study, done: Sequence[Cell]) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from maml_rl.config import Config, ConfigError, load_config
 from maml_rl.utils.field_words import did_you_mean, shown
@@ -16,6 +17,8 @@ from maml_rl.utils.strict_parsing import parse_yaml
 
 NAME = r"^[\w.-]*\w[\w.-]*$"
 """What a folder may be called: letters, digits, dots, dashes, underscores."""
+FIGURE_OF_COMPARISONS = "comparison"
+"""Name of a figure beside those of the runs."""
 
 
 class StudyRun(BaseModel):
@@ -47,6 +50,31 @@ class Study(BaseModel):
     runs: dict[Annotated[str, Field(pattern=NAME)], StudyRun] = Field(
         min_length=1, description="Name of a run: what it is."
     )
+    comparisons: list[Annotated[tuple[str, str], Field(strict=False)]] = Field(
+        default_factory=list, description="Pairs of runs the report compares: first minus second."
+    )
+
+    @field_validator("comparisons")
+    @classmethod
+    def _check_comparisons(cls, value: list[tuple[str, str]], info: ValidationInfo) -> list[tuple[str, str]]:
+        runs = info.data.get("runs")
+        if runs is None:  # wrong themselves, which is said instead
+            return value
+        for name in (name for pair in value for name in pair):
+            if name not in runs:
+                raise ValueError(f"unknown run {name!r}{did_you_mean(name, runs) or _one_of(runs)}")
+        for index, (first, second) in enumerate(value):
+            if first == second:
+                raise ValueError(f"run {first!r} is compared to itself; name two different runs")
+            if {first, second} in [set(pair) for pair in value[:index]]:
+                raise ValueError(f"runs {first!r} and {second!r} are compared twice; name each pair once")
+        if value and FIGURE_OF_COMPARISONS in runs:
+            raise ValueError(f"a run is called {FIGURE_OF_COMPARISONS!r}, as their figure is; rename the run")
+        return value
+
+
+def _one_of(names: Iterable[str]) -> str:
+    return f", expected one of {', '.join(names)}"
 
 
 @dataclass(frozen=True)
@@ -112,7 +140,7 @@ def _error_line(path: str | Path, error: ValidationError) -> str:
         return f"unknown key {field!r} in {path}{did_you_mean(key, fields)}"
     if first["type"] == "missing":
         return f"{field} in {path}: got nothing; add it"
-    return f"{field} in {path}: got {shown(first['input'])}; {first['msg']}"
+    return f"{field} in {path}: got {shown(first['input'])}; {first['msg'].removeprefix('Value error, ')}"
 
 
 def cells(study: Study, root: Path) -> list[Cell]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from maml_rl.analysis import mean_interval
-from maml_rl.studies.study import Cell
-
-_LAST = 10
+from maml_rl.analysis import Comparison, compare, holm, mean_interval, smallest_permutation_p
+from maml_rl.studies.scores import NUM_LAST, Seeds, score_interval
+from maml_rl.studies.study import Cell, Study
+from maml_rl.utils.random import Purpose, generator
 
 
 def table_of_cells(done: Sequence[Cell]) -> list[str]:
@@ -23,7 +24,7 @@ def table_of_cells(done: Sequence[Cell]) -> list[str]:
     ]
     for cell in done:
         metrics = cell.metrics()
-        before, after = (metrics[key][-_LAST:].mean() for key in ("return_before", "return_after"))
+        before, after = (metrics[key][-NUM_LAST:].mean() for key in ("return_before", "return_after"))
         lines.append(
             f"| {cell.name} | {cell.seed} | {cell.config.env_name} | {len(metrics['iteration'])} "
             f"| {metrics['env_steps'][-1] / 1e6:.1f} M | {metrics['seconds'][-1] / 60:.0f} | {three_figures(before)} "
@@ -45,3 +46,105 @@ def _test_summary(cell: Cell) -> str:
 def three_figures(value: float) -> str:
     """Three significant figures, but never more than two decimals."""
     return f"{value:.{2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0}f}"
+
+
+def table_of_runs(study: Study, runs: Mapping[str, Seeds]) -> list[str]:
+    """One row per run; its finished seeds are the units."""
+    lines = [
+        "## Seeds as units",
+        "",
+        "Area: mean total reward of a batch (after adaptation) over all iterations the study asks for. Final: mean of "
+        f"the last {NUM_LAST}; interquartile mean over seeds (the plain mean of fewer than four), its 95 % bootstrap "
+        "interval, which few seeds make too narrow, and the standard deviation over seeds. Slope per iteration and R²: "
+        "least-squares line through the total rewards of the batches. Residual deviation: standard deviation of the "
+        "batches of one run around its line, where a bend of the curve counts as well as noise. In parentheses: the "
+        "range over seeds of what stands before it, a mean over seeds.",
+        "",
+        "| run | seeds | area | final | deviation over seeds | slope | R² | residual deviation |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, seeds in runs.items():
+        interval = score_interval(seeds.final)
+        final, low, high = (three_figures(float(x)) for x in (interval.mean, interval.low, interval.high))
+        several = len(seeds.final) > 1
+        slope, r_squared, residual = (
+            np.array([getattr(line, field) for line in seeds.lines()])
+            for field in ("slope", "r_squared", "residual_deviation")
+        )
+        lines.append(
+            f"| {name} | {len(seeds.final)} of {len(study.runs[name].seeds)} "
+            f"| {_with_range(seeds.area, three_figures)} | {f'{final} [{low}, {high}]' if several else final} "
+            f"| {three_digits(float(seeds.final.std(ddof=1))) if several else 'one seed'} "
+            f"| {_with_range(slope, three_digits)} | {_with_range(r_squared, three_figures)} "
+            f"| {_with_range(residual, three_digits)} |"
+        )
+    return lines
+
+
+def table_of_comparisons(study: Study, runs: Mapping[str, Seeds]) -> list[str]:
+    """One row per comparison of the study; what cannot be tested yet says so."""
+    finals = [[runs[name].final if name in runs else np.empty(0) for name in pair] for pair in study.comparisons]
+    results = [
+        compare(first, second, generator(0, Purpose.STATISTICS)) if min(len(first), len(second)) > 1 else None
+        for first, second in finals
+    ]
+    # What cannot be tested yet counts as p = 1: the correction is the same before and after.
+    welch, permutation = (
+        holm(np.array([1.0 if result is None else getattr(result, field) for result in results]))
+        for field in ("welch_p", "permutation_p")
+    )
+    sizes = {(len(a), len(b)) for (a, b), result in zip(finals, results, strict=True) if result}
+    smallest = "".join(f" {_smallest(*size, len(results))}" for size in sorted(sizes))
+    lines = [
+        "## Comparisons",
+        "",
+        "Final return, first minus second: difference of means with its 95 % interval (Welch, not corrected); "
+        "two-sided p of Welch's test and of a permutation test, each followed by its correction (Holm) for all "
+        f"{len(results)} comparisons of the study; probability that a seed of the first is better than one of the "
+        f"second.{smallest}",
+        "",
+        "| comparison | seeds | difference | Welch p | corrected | permutation p | corrected | first is better |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for pair, scores, result, *corrected in zip(study.comparisons, finals, results, welch, permutation, strict=True):
+        row = _untested(*scores) if result is None else _tested(result, *corrected)
+        lines.append(f"| {' - '.join(pair)} | {' against '.join(str(len(s)) for s in scores)} | {' | '.join(row)} |")
+    return lines
+
+
+def _smallest(num_first: int, num_second: int, num_comparisons: int) -> str:
+    p = smallest_permutation_p(num_first, num_second)
+    return (
+        f"With {num_first} against {num_second} seeds no permutation test can give less than p = {p:.2g}, corrected "
+        f"{min(1.0, num_comparisons * p):.2g}."
+    )
+
+
+def _tested(result: Comparison, welch: float, permutation: float) -> list[str]:
+    difference, low, high = (three_figures(value) for value in (result.difference, result.low, result.high))
+    p_values = (result.welch_p, welch, result.permutation_p, permutation)
+    return [f"{difference} [{low}, {high}]", *map(probability, p_values), f"{result.probability_of_improvement:.2f}"]
+
+
+def _untested(first: np.ndarray, second: np.ndarray) -> list[str]:
+    difference = three_figures(float(first.mean() - second.mean())) if len(first) and len(second) else "not finished"
+    return [difference, "too few seeds", "-", "too few seeds", "-", "-"]
+
+
+def _with_range(values: np.ndarray, show: Callable[[float], str]) -> str:
+    """Mean of values (n,), and between which they lie; "none" if one of them is not defined."""
+    if not np.isfinite(values).all():
+        return "none"
+    mean, low, high = (show(float(value)) for value in (values.mean(), values.min(), values.max()))
+    return mean if len(values) == 1 else f"{mean} ({low} to {high})"
+
+
+def three_digits(value: float) -> str:
+    """Three significant digits without an exponent; what is below a millionth is nothing."""
+    decimals = 2 - math.floor(math.log10(abs(value))) if abs(value) >= 1e-6 else 2
+    return f"{value:.{max(0, decimals)}f}"
+
+
+def probability(p: float) -> str:
+    """Two significant digits, but not below a thousandth."""
+    return f"{p:.2g}" if p >= 0.001 else "< 0.001"

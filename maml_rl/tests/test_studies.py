@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from maml_rl.studies.__main__ import main
-from maml_rl.studies.tables import three_figures
+from maml_rl.studies.study import cells, load_study
+from maml_rl.studies.tables import probability, three_digits, three_figures
 from maml_rl.tests.builders import tiny_config, write_config
 
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = tiny_config("Bandit-K5-v0", num_batches=3, meta_batch_size=3, hidden_sizes=(4,))
 
 
@@ -42,7 +46,7 @@ def test_every_run_is_trained_evaluated_and_reported(study):
             assert results["returns"].shape == (3, 6, CONFIG.fast_batch_size)  # whole meta-batches
     assert json.loads((folder / "slow/seed-1/config.json").read_text())["fast-lr"] == 0.01
     table = (folder / "table.md").read_text()
-    assert len(re.findall(r"^\| (plain|slow) \| \d", table, re.M)) == 3
+    assert len(re.findall(r"^\| (plain|slow) \| \d \| Bandit", table, re.M)) == 3
     for name in re.findall(r"\(figures/(.*)\)", table):
         assert (folder / "figures" / name).stat().st_size > 1000
     commands = [entry["command"] for entry in json.loads((folder / "manifest.json").read_text())["runs"]]
@@ -82,6 +86,17 @@ def test_a_report_alone_trains_nothing(study):
         ("tiny.json", "nowhere.json", "config: no such file"),
         ("fast-lr", "fast-lrr", "unknown key 'fast-lrr' .*did you mean 'fast-lr'"),
         ("name: tiny", "name: [", "cannot read .*tiny.yaml"),
+        (
+            "runs:",
+            "comparisons: [[plain, slwo]]\nruns:",
+            "comparisons in .*: got .*unknown run 'slwo'; did you mean 'slow'",
+        ),
+        ("runs:", "comparisons: [[plain, xyz]]\nruns:", "unknown run 'xyz', expected one of plain, slow"),
+        ("runs:", "comparisons: [[slow, slow]]\nruns:", "run 'slow' is compared to itself; name two different runs"),
+        ("runs:", "comparisons: [[slow, plain], [plain, slow]]\nruns:", "'plain' and 'slow' are compared twice"),
+        ("runs:", "comparisons: [[slow]]\nruns:", r"comparisons.0.1 in .*tiny.yaml: got nothing; add it"),
+        ("runs:", "comparisons: [[slow, 1]]\nruns:", r"comparisons.0.1 in .*tiny.yaml: got 1; .*string"),
+        ("runs:", "comparisons: [[comparison, slow]]\nruns:\n  comparison: {config: c, seeds: [1]}", "rename the run"),
     ],
 )
 def test_a_wrong_study_costs_one_line_and_starts_nothing(study, capfd, old, new, words):
@@ -127,3 +142,122 @@ def test_a_larger_evaluation_takes_the_place_of_a_smaller_one(study):
 )
 def test_numbers_have_three_figures(value, text):
     assert three_figures(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "0.00"), (0.01234, "0.0123"), (-0.8, "-0.800"), (17.55, "17.6"), (1234.5, "1234")]
+)
+def test_small_numbers_keep_three_digits(value, text):
+    assert three_digits(value) == text
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_study_of_the_repository_can_be_run(path, monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    study = load_study(path)
+    assert study.name == path.stem
+    assert cells(study, tmp_path)
+
+
+NUM_ITERATIONS = 20
+
+
+@pytest.fixture
+def compared(tmp_path):
+    """Path of a study of three runs by three seeds, two of them compared to the first; nothing is done."""
+    config = write_config(tmp_path / "tiny.json", tiny_config("Bandit-K5-v0", num_batches=NUM_ITERATIONS))
+    path = tmp_path / "tiny.yaml"
+    path.write_text(
+        "name: tiny\nquestion: Which is better?\ncomparisons: [[high, low], [near, low]]\nruns:\n"
+        + "".join(f"  {name}: {{config: {config}, seeds: [1, 2, 3]}}\n" for name in ("low", "high", "near"))
+    )
+    return path
+
+
+def record(study, name, seed, returns):
+    """Write what a training with these returns after adaptation leaves behind, as far as a report reads it."""
+    folder = study.parent / "results" / "tiny" / name / f"seed-{seed}"
+    folder.mkdir(parents=True)
+    rows = [f"{i},{100 * (i + 1)},{i}.5,0.0,{value!r}" for i, value in enumerate(np.asarray(returns).tolist())]
+    (folder / "metrics.csv").write_text(
+        "\n".join(["iteration,env_steps,seconds,return_before,return_after", *rows]) + "\n"
+    )
+
+
+def rows_of(study, heading):
+    """Cells of the table below this heading, by the first of each row."""
+    assert run(study, command="report") == 0
+    text = (study.parent / "results" / "tiny" / "table.md").read_text()
+    part = text.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in part.splitlines() if line.startswith("| ")]
+    return {row[0]: row[1:] for row in rows[1:]}, part
+
+
+FINALS = {"low": [1.0, 2.0, 3.0], "high": [4.0, 5.0, 6.0], "near": [2.0, 4.0, 3.0]}
+
+
+def test_a_comparison_says_difference_and_tests_of_final_returns_corrected_together(compared):
+    for name, finals in FINALS.items():
+        for seed, final in enumerate(finals, start=1):
+            record(compared, name, seed, [99.0] * (NUM_ITERATIONS - 10) + [final] * 10)  # the end alone counts
+    rows, text = rows_of(compared, "Comparisons")
+    p_high, p_near = (stats.ttest_ind(FINALS[name], FINALS["low"], equal_var=False).pvalue for name in ("high", "near"))
+    assert p_high < p_near
+    high, near = rows["high - low"], rows["near - low"]
+    assert high[0] == "3 against 3"
+    assert high[1].startswith("3.00 [")
+    assert near[1].startswith("1.00 [")
+    assert high[2:] == [probability(p_high), probability(2 * p_high), "0.1", "0.2", "1.00"]
+    assert near[2:4] == [probability(p_near), probability(max(p_near, 2 * p_high))]
+    assert "With 3 against 3 seeds no permutation test can give less than p = 0.1, corrected 0.2." in text
+
+
+def test_a_run_says_what_its_seeds_have_in_common_and_in_what_they_differ(compared):
+    iterations = np.arange(NUM_ITERATIONS)
+    zigzag = np.where(iterations % 4 % 3 == 0, 1.0, -1.0)  # has no slope
+    for seed, (slope, noise) in enumerate([(1.0, 0.0), (2.0, 0.0), (3.0, 6.0)], start=1):
+        record(compared, "low", seed, slope * (iterations - 14.5) + noise * zigzag)
+    rows, _ = rows_of(compared, "Seeds as units")
+    seeds, area, final, deviation, slope, r_squared, residual = rows["low"]
+    assert seeds == "3 of 3"
+    assert area == "-10.0 (-15.0 to -5.00)"  # the mean iteration is 9.5
+    last = np.array([0.0, 0.0, 6 * zigzag[-10:].mean()])  # the mean of the last ten iterations is 14.5
+    assert final.startswith(f"{three_figures(last.mean())} [")
+    assert deviation == three_digits(last.std(ddof=1))
+    assert slope == "2.00 (1.00 to 3.00)"
+    assert r_squared.endswith(" to 1.00)")
+    spread = 6 * np.sqrt(NUM_ITERATIONS / (NUM_ITERATIONS - 2))
+    assert residual.startswith(three_digits(spread / 3))
+    assert residual.endswith(f" to {three_digits(spread)})")
+
+
+def test_a_run_under_way_is_not_compared_and_the_report_says_so(compared):
+    for seed in (1, 2):
+        record(compared, "low", seed, np.arange(NUM_ITERATIONS + 5.0))  # longer than the study asks for
+    record(compared, "low", 3, np.full(NUM_ITERATIONS - 1, 1000.0))
+    record(compared, "high", 1, np.full(NUM_ITERATIONS, 15.5))
+    record(compared, "near", 1, [*np.zeros(NUM_ITERATIONS - 1), np.nan])
+    rows, text = rows_of(compared, "Comparisons")
+    assert rows["high - low"] == ["1 against 2", "1.00", "too few seeds", "-", "too few seeds", "-", "-"]
+    assert rows["near - low"][:3] == ["0 against 2", "not finished", "too few seeds"]
+    assert "no permutation test" not in text
+    assert "low seed 3 (19/20 iterations); near seed 1 (some returns are not finite)" in text
+    rows, _ = rows_of(compared, "Seeds as units")
+    assert rows["low"][:2] == ["2 of 3", "9.50 (9.50 to 9.50)"]
+    assert rows["high"][3] == "one seed"
+    assert "near" not in rows
+
+
+def test_a_single_iteration_has_no_slope(compared):
+    compared.write_text(compared.read_text().replace("seeds:", "set: [num-batches=1], seeds:"))
+    for seed in (1, 2):
+        record(compared, "low", seed, [1.0])
+    rows, _ = rows_of(compared, "Seeds as units")
+    assert rows["low"][4:] == ["none", "none", "none"]
+
+
+def test_a_report_without_seeds_or_comparisons_is_the_table_of_runs(compared):
+    compared.write_text(re.sub("comparisons: .*\n", "", compared.read_text()))
+    record(compared, "low", 1, np.zeros(NUM_ITERATIONS))
+    assert rows_of(compared, "Seeds as units") == ({}, "")
+    assert rows_of(compared, "Comparisons") == ({}, "")

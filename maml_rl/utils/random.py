@@ -17,6 +17,7 @@ class Purpose(IntEnum):
     EVALUATION_TASKS = 4
     EVALUATION_ENVIRONMENT = 5
     EVALUATION_ACTIONS = 6
+    STATISTICS = 7
 
 
 def generator(

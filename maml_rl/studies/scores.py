@@ -1,0 +1,78 @@
+"""What the seeds of a run earned: the numbers that the statistics of a study start from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from maml_rl.analysis import Interval, Line, fit_line, interquartile_mean_interval
+from maml_rl.studies.study import Cell
+from maml_rl.utils.random import Purpose, generator
+
+NUM_LAST = 10
+"""Iterations at the end of a training whose mean is the final return."""
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """The finished seeds of one run.
+
+    Attributes
+    ----------
+    cells
+        The S seeds.
+    returns
+        (S, I), mean return after adaptation over the batch of each of the I iterations the study asks for.
+    """
+
+    cells: tuple[Cell, ...]
+    returns: np.ndarray
+
+    @property
+    def area(self) -> np.ndarray:
+        """Mean over the whole training, (S,)."""
+        return np.asarray(self.returns.mean(axis=1))
+
+    @property
+    def final(self) -> np.ndarray:
+        """Mean over the last iterations, (S,)."""
+        return np.asarray(self.returns[:, -NUM_LAST:].mean(axis=1))
+
+    def lines(self) -> list[Line]:
+        """Line through the returns of each seed against the iteration; of NaN where there is one iteration."""
+        count = self.returns.shape[1]
+        if count < 2:
+            return [Line(np.nan, np.nan, np.nan, np.nan)] * len(self.returns)
+        return [fit_line(np.arange(count), returns) for returns in self.returns]
+
+
+def finished_seeds(done: Sequence[Cell]) -> tuple[dict[str, Seeds], list[str]]:
+    """Return the finished seeds by the name of their run, and for each other seed why it does not count.
+
+    A run that is under way must not be compared with one that has ended. Iterations beyond those the study asks for
+    are left out.
+    """
+    cells: dict[str, list[Cell]] = {}
+    left_out = []
+    for cell in done:
+        if cell.iterations_done < cell.config.num_batches:
+            left_out.append(
+                f"{cell.name} seed {cell.seed} ({cell.iterations_done}/{cell.config.num_batches} iterations)"
+            )
+        elif not np.isfinite(_returns(cell)).all():
+            left_out.append(f"{cell.name} seed {cell.seed} (some returns are not finite)")
+        else:
+            cells.setdefault(cell.name, []).append(cell)
+    found = {name: Seeds(tuple(seeds), np.stack([_returns(cell) for cell in seeds])) for name, seeds in cells.items()}
+    return found, left_out
+
+
+def _returns(cell: Cell) -> np.ndarray:
+    return cell.metrics()["return_after"][: cell.config.num_batches]
+
+
+def score_interval(scores: np.ndarray) -> Interval:
+    """Interquartile mean of scores (S,) and its bootstrap interval, the same whenever it is asked for."""
+    return interquartile_mean_interval([scores], generator(0, Purpose.STATISTICS))
