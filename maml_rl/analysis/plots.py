@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from maml_rl.analysis.statistics import mean_interval
+from maml_rl.analysis.statistics import Interval, fit_line, mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BEFORE_COLOUR = "#7f7f7f"
+BEFORE_COLOUR = REGULAR_COLOUR = "#7f7f7f"
 _MIN_SEEDS_FOR_BAND = 5
 AFTER_COLOUR = "#0072b2"  # readable with every common colour blindness (Okabe and Ito 2008)
+COLOURS = (AFTER_COLOUR, "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Colours of runs beside each other, from the same palette."""
+_MARKERS = "osD^vPX*"
 
 
 def plot_training_curve(
@@ -108,6 +112,91 @@ def plot_adaptation(
         _note(ax, f"band: {band}")
     if label is not None:
         ax.legend(frameon=False, loc="upper left")
+    _tidy(ax)
+
+
+def plot_seeds_and_line(ax: Axes, returns: np.ndarray, *, name: str, colour: str) -> None:
+    """Draw how the seeds of a run learn: each thin, their mean thick, the line fitted to them dashed.
+
+    The line has the mean slope and the mean intercept of the lines fitted to the seeds, which is the line fitted to
+    their mean; the R² in the legend is the mean over seeds too, below that of the mean, which is smoother. Call it
+    once per run to compare runs.
+
+    Parameters
+    ----------
+    returns
+        (S, I), mean total reward of the batch of each iteration, of S seeds.
+    name, colour
+        Of the run.
+
+    Raises
+    ------
+    ValueError
+        If there is no seed or no iteration.
+    """
+    if np.ndim(returns) != 2 or 0 in np.shape(returns):
+        raise ValueError(f"returns: got shape {np.shape(returns)}, expected (S, I), seeds by iterations")
+    num_seeds, count = np.shape(returns)
+    iterations = np.arange(count)
+    seeds = f"{num_seeds} seed{'' if num_seeds == 1 else 's'}"
+    ax.plot(iterations, np.mean(returns, axis=0), color=colour, linewidth=2, label=f"{name}, {seeds}")
+    if num_seeds > 1:
+        ax.plot(iterations, np.transpose(returns), color=colour, alpha=0.5, linewidth=0.7)
+    if count > 1:
+        lines = [fit_line(iterations, values) for values in returns]
+        slope, intercept, r_squared = (
+            np.mean([getattr(line, field) for line in lines]) for field in ("slope", "intercept", "r_squared")
+        )
+        label = f"slope {slope:+#.3g}" + (f", R² {r_squared:.2f}" if np.isfinite(r_squared) else "")
+        ax.plot(iterations, intercept + slope * iterations, color=colour, linestyle="--", linewidth=1.2, label=label)
+    ax.set_xlabel("iteration of meta-training (one batch)")
+    ax.set_ylabel("mean total reward of a batch")
+    ax.legend(frameon=False, loc="upper left", fontsize="small")
+    _tidy(ax)
+
+
+def plot_adaptation_of_runs(
+    ax: Axes, num_steps: np.ndarray, intervals: Mapping[str, Interval], colours: Mapping[str, str], *, explanation: str
+) -> None:
+    """Draw the return of several runs against the number of gradient steps, side by side at each number.
+
+    Parameters
+    ----------
+    num_steps
+        (K,), gradient steps >= 0, ascending.
+    intervals
+        Mean and ends of the interval, (K,) each, by the name of the run; ends that are NaN are left out.
+    colours
+        Of the same runs.
+    explanation
+        What points and bars show, written above the plot.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ.
+    """
+    for index, (name, interval) in enumerate(intervals.items()):
+        if np.shape(interval.mean) != np.shape(num_steps):
+            raise ValueError(f"{name}: got means of shape {np.shape(interval.mean)}, expected {np.shape(num_steps)}")
+        offset = (index - (len(intervals) - 1) / 2) * min(0.08, 0.6 / len(intervals))
+        below, above = np.nan_to_num([interval.mean - interval.low, interval.high - interval.mean])
+        ax.errorbar(
+            np.asarray(num_steps) + offset,
+            interval.mean,
+            yerr=np.maximum(0.0, [below, above]),
+            color=colours[name],
+            label=name,
+            marker=_MARKERS[index % len(_MARKERS)],
+            markersize=5,
+            linewidth=1,
+            capsize=2,
+        )
+    ax.set_xticks(num_steps)
+    ax.set_xlabel("gradient steps on a new task")
+    ax.set_ylabel("return of an episode (sum of rewards)")
+    ax.set_title(explanation, fontsize="medium")  # within the axes it would hide points
+    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     _tidy(ax)
 
 

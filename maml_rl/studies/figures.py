@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.figure
 import numpy as np
 
 from maml_rl.analysis import mean_interval
-from maml_rl.analysis.plots import plot_adaptation, plot_training_curve
-from maml_rl.studies.study import Cell
+from maml_rl.analysis.plots import (
+    COLOURS,
+    REGULAR_COLOUR,
+    plot_adaptation,
+    plot_adaptation_of_runs,
+    plot_seeds_and_line,
+    plot_training_curve,
+)
+from maml_rl.studies.scores import Seeds
+from maml_rl.studies.study import Cell, Study
 from maml_rl.utils.files import write_atomically
 
 
@@ -39,3 +47,57 @@ def draw_run(seeds: Sequence[Cell], path: Path) -> None:
     if not adaptation.lines:
         adaptation.set_axis_off()
     write_atomically(path, lambda file: figure.savefig(file, dpi=110))
+
+
+_NUM_COLUMNS = 3
+_EXPLANATION = (
+    "Total reward after adaptation. Thin: each seed; thick: mean over seeds; dashed: line fitted to each "
+    "seed, averaged; slope (per iteration) and R² likewise."
+)
+
+
+def draw_comparison(study: Study, runs: Mapping[str, Seeds], path: Path) -> None:
+    """Draw every run beside the first run of the study, and all of them on new tasks."""
+    regular, *names = study.runs
+    colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)} | {regular: REGULAR_COLOUR}
+    others = [name for name in names if name in runs]
+    height = 2.9 * -(-len(others) // _NUM_COLUMNS) + 0.4
+    figure = matplotlib.figure.Figure(figsize=(11, height + 3.4), layout="constrained")
+    parts = figure.add_gridspec(2, 1, height_ratios=(height, 3.4))
+    upper, lower = (figure.add_subfigure(parts[index]) for index in range(2))
+    upper.suptitle(_EXPLANATION, fontsize="medium")
+    _draw_beside(upper, others, regular, runs, colours)
+    adapted = {name: runs[name].adapted(study.test_steps) for name in study.runs if name in runs}
+    intervals = {name: interval for name, interval in adapted.items() if interval is not None}
+    if intervals:
+        explanation = (
+            "Tasks not seen in training. Point: interquartile mean over seeds; bar: its 95 % bootstrap interval."
+        )
+        num_steps = np.arange(study.test_steps + 1)
+        plot_adaptation_of_runs(lower.subplots(), num_steps, intervals, colours, explanation=explanation)
+    write_atomically(path, lambda file: figure.savefig(file, dpi=110))
+
+
+def _draw_beside(
+    figure: matplotlib.figure.SubFigure,
+    others: Sequence[str],
+    regular: str,
+    runs: Mapping[str, Seeds],
+    colours: Mapping[str, str],
+) -> None:
+    """Draw a panel for each of the others, the regular run in all of them, with axes that are the same."""
+    num_rows, num_columns = -(-len(others) // _NUM_COLUMNS), min(_NUM_COLUMNS, len(others))
+    grid = figure.subplots(num_rows, num_columns, sharex=True, sharey=True, squeeze=False)
+    for index, ax in enumerate(grid.flat):
+        if index >= len(others):
+            ax.set_axis_off()
+            continue
+        for name in (regular, others[index]):
+            if name in runs:
+                plot_seeds_and_line(ax, runs[name].returns, name=name, colour=colours[name])
+        if index % num_columns:
+            ax.set_ylabel("")
+        lowest = index + num_columns >= len(others)
+        ax.tick_params(labelbottom=lowest)
+        if not lowest:
+            ax.set_xlabel("")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from maml_rl import __version__
 from maml_rl.cli import available_cores
-from maml_rl.studies.figures import draw_run
-from maml_rl.studies.scores import finished_seeds
-from maml_rl.studies.study import Cell, Study, cells
+from maml_rl.studies.figures import draw_comparison, draw_run
+from maml_rl.studies.scores import Seeds, finished_seeds
+from maml_rl.studies.study import FIGURE_OF_COMPARISONS, Cell, Study, cells
 from maml_rl.studies.tables import table_of_cells, table_of_comparisons, table_of_runs
 from maml_rl.utils.files import write_atomically
 
@@ -25,7 +25,12 @@ def report(study: Study, root: Path) -> str:
     folder = root / study.name
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     done = [cell for cell in cells(study, root) if cell.iterations_done]
-    lines = [f"# {study.name}", "", study.question, "", *table_of_cells(done), "", *_statistics(study, done)]
+    runs, left_out = finished_seeds(done)
+    lines = [f"# {study.name}", "", study.question, "", *table_of_cells(done), ""]
+    lines += _statistics(study, runs, left_out)
+    if study.comparisons and len(runs) > 1:
+        draw_comparison(study, runs, folder / "figures" / f"{FIGURE_OF_COMPARISONS}.png")
+        lines.append(f"![every run beside {next(iter(study.runs))}](figures/{FIGURE_OF_COMPARISONS}.png)")
     for name in dict.fromkeys(cell.name for cell in done):
         seeds = [cell for cell in done if cell.name == name]
         draw_run(seeds, folder / "figures" / f"{name}.png")
@@ -37,9 +42,8 @@ def report(study: Study, root: Path) -> str:
     return text
 
 
-def _statistics(study: Study, done: Sequence[Cell]) -> list[str]:
+def _statistics(study: Study, runs: Mapping[str, Seeds], left_out: Sequence[str]) -> list[str]:
     """Tables whose units are seeds, where a run has several or the study compares."""
-    runs, left_out = finished_seeds(done)
     tables = []
     if any(len(seeds.cells) > 1 for seeds in runs.values()):
         tables += [*table_of_runs(study, runs), ""]

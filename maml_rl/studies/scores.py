@@ -40,6 +40,23 @@ class Seeds:
         """Mean over the last iterations, (S,)."""
         return np.asarray(self.returns[:, -NUM_LAST:].mean(axis=1))
 
+    def adapted(self, num_steps: int) -> Interval | None:
+        """Return on new tasks after 0 ... K gradient steps with its interval over seeds, (K + 1,) each.
+
+        ``None`` if no seed was evaluated with this many steps.
+        """
+        found = []
+        for cell in self.cells:
+            path = cell.folder / "results.npz"
+            if path.exists():
+                with np.load(path) as results:
+                    found.append(results["returns"].mean(axis=(1, 2), dtype=np.float64))  # (K + 1, N, B) -> (K + 1,)
+        scores = [values for values in found if len(values) == num_steps + 1]
+        if not scores:
+            return None
+        intervals = [score_interval(values) for values in np.transpose(scores)]
+        return Interval(*(np.array([getattr(x, end) for x in intervals]) for end in ("mean", "low", "high")))
+
     def lines(self) -> list[Line]:
         """Line through the returns of each seed against the iteration; of NaN where there is one iteration."""
         count = self.returns.shape[1]

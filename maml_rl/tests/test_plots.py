@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from maml_rl.analysis import mean_interval, plot_adaptation, plot_training_curve
+from maml_rl.analysis import (
+    Interval,
+    mean_interval,
+    plot_adaptation,
+    plot_adaptation_of_runs,
+    plot_seeds_and_line,
+    plot_training_curve,
+)
 
 
 @pytest.fixture
@@ -65,6 +72,45 @@ def test_two_agents_share_axes_in_two_colours_and_one_explanation(ax):
     assert len(ax.get_legend().get_texts()) == 2
 
 
+def test_the_line_of_several_seeds_is_that_of_their_mean(ax):
+    returns = np.random.default_rng(0).normal(size=(3, 7)) + np.arange(7)
+    plot_seeds_and_line(ax, returns, name="lstm", colour="red")
+    mean, *seeds, dashed = (line.get_ydata() for line in ax.lines)
+    np.testing.assert_allclose(mean, returns.mean(axis=0))
+    np.testing.assert_array_equal(seeds, returns)
+    slope, intercept = np.polyfit(np.arange(7), returns.mean(axis=0), 1)
+    np.testing.assert_allclose(dashed, intercept + slope * np.arange(7))
+    r_squared = np.mean([np.corrcoef(np.arange(7), values)[0, 1] ** 2 for values in returns])
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["lstm, 3 seeds", f"slope {slope:+.3g}, R² {r_squared:.2f}"]
+
+
+@pytest.mark.parametrize(
+    ("returns", "labels"),
+    [
+        ([[1.0]], ["rnn, 1 seed"]),
+        ([[2.0, 2.0, 2.0]], ["rnn, 1 seed", "slope +0.00"]),
+        ([[1.0], [2.0]], ["rnn, 2 seeds"]),
+    ],
+)
+def test_what_no_line_explains_has_no_r_squared(ax, returns, labels):
+    plot_seeds_and_line(ax, np.array(returns), name="rnn", colour="red")
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == labels
+
+
+def test_runs_stand_side_by_side_with_their_own_intervals(ax):
+    mean, unknown = np.array([0.0, 5.0]), np.full(2, np.nan)
+    intervals = {"mlp": Interval(mean, mean - 1, mean + 2), "rnn": Interval(mean + 1, unknown, unknown)}
+    plot_adaptation_of_runs(ax, np.arange(2), intervals, {"mlp": "grey", "rnn": "red"}, explanation="bar: range")
+    assert ax.get_title() == "bar: range"
+    (mlp, *_, bars), (rnn, *_) = ax.containers[0].lines, ax.containers[1].lines
+    np.testing.assert_array_equal([mlp.get_ydata(), rnn.get_ydata()], [mean, mean + 1])
+    assert (mlp.get_xdata() < rnn.get_xdata()).all()
+    np.testing.assert_array_equal([ends[:, 1] for ends in bars[0].get_segments()], [[-1.0, 2.0], [4.0, 7.0]])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["mlp", "rnn"]
+    assert ax.get_xticks().tolist() == [0, 1]
+
+
 def test_axes_carry_units(ax):
     plot_training_curve(ax, np.array([1]), np.array([0.0]), np.array([1.0]))
     assert ax.get_xlabel() == "environment steps of meta-training (millions)"
@@ -76,6 +122,10 @@ def test_lengths_that_differ_are_refused(ax):
         plot_training_curve(ax, np.arange(3), np.zeros(2), np.zeros(3))
     with pytest.raises(ValueError, match=r"num_steps, mean, low, high: got shapes"):
         plot_adaptation(ax, np.arange(2), np.zeros(2), np.zeros(2), np.zeros(3))
+    with pytest.raises(ValueError, match=r"returns: got shape \(3,\), expected \(S, I\)"):
+        plot_seeds_and_line(ax, np.zeros(3), name="mlp", colour="red")
+    with pytest.raises(ValueError, match=r"mlp: got means of shape \(2,\), expected \(3,\)"):
+        plot_adaptation_of_runs(ax, np.arange(3), {"mlp": Interval(*np.zeros((3, 2)))}, {"mlp": "red"}, explanation="")
 
 
 def test_plotting_opens_no_global_figure(ax):

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from maml_rl.studies.__main__ import main
+from maml_rl.studies.scores import finished_seeds
 from maml_rl.studies.study import cells, load_study
 from maml_rl.studies.tables import probability, three_digits, three_figures
 from maml_rl.tests.builders import tiny_config, write_config
@@ -193,6 +194,10 @@ def rows_of(study, heading):
     return {row[0]: row[1:] for row in rows[1:]}, part
 
 
+def all_cells(study):
+    return cells(load_study(study), study.parent / "results")
+
+
 FINALS = {"low": [1.0, 2.0, 3.0], "high": [4.0, 5.0, 6.0], "near": [2.0, 4.0, 3.0]}
 
 
@@ -261,3 +266,34 @@ def test_a_report_without_seeds_or_comparisons_is_the_table_of_runs(compared):
     record(compared, "low", 1, np.zeros(NUM_ITERATIONS))
     assert rows_of(compared, "Seeds as units") == ({}, "")
     assert rows_of(compared, "Comparisons") == ({}, "")
+
+
+def test_the_comparison_is_drawn_where_the_study_compares_and_two_runs_are_done(compared):
+    figure = compared.parent / "results" / "tiny" / "figures" / "comparison.png"
+    for seed in (1, 2):
+        record(compared, "low", seed, np.zeros(NUM_ITERATIONS))
+    assert "comparison.png" not in rows_of(compared, "Comparisons")[1]
+    assert not figure.exists()
+    record(compared, "near", 1, np.arange(NUM_ITERATIONS))
+    evaluated = figure.parents[1] / "near" / "seed-1" / "results.npz"
+    assert "comparison.png" in rows_of(compared, "Comparisons")[1]  # nothing evaluated yet
+    np.savez(evaluated, returns=np.ones((4, 2, 3)), num_steps=np.arange(4))
+    before = figure.read_bytes()
+    assert "comparison.png" in rows_of(compared, "Comparisons")[1]
+    assert figure.read_bytes() != before
+    compared.write_text(re.sub("comparisons: .*\n", "", compared.read_text()))
+    assert run(compared, command="report") == 0
+    assert "comparison.png" not in (figure.parents[1] / "table.md").read_text()
+
+
+def test_new_tasks_are_averaged_within_a_seed_and_compared_between_seeds(compared):
+    for seed, level in enumerate([1.0, 3.0], start=1):
+        record(compared, "low", seed, np.zeros(NUM_ITERATIONS))
+        folder = compared.parent / "results" / "tiny" / "low" / f"seed-{seed}"
+        returns = level + np.array([0.0, 10.0])[:, None, None] + np.linspace(-5, 5, 6).reshape(2, 3)
+        np.savez(folder / "results.npz", returns=returns, num_steps=np.arange(2))
+    runs, _ = finished_seeds([cell for cell in all_cells(compared) if cell.iterations_done])
+    interval = runs["low"].adapted(num_steps=1)
+    assert interval is not None
+    np.testing.assert_allclose([interval.low, interval.mean, interval.high], [[1, 11], [2, 12], [3, 13]])
+    assert runs["low"].adapted(num_steps=2) is None  # evaluated with fewer
