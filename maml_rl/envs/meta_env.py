@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -59,6 +59,7 @@ class MetaVectorEnv(VectorEnv[Any, Any, Any], abc.ABC):
         self._rngs: list[np.random.Generator] = []
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
         self._finished = np.ones(num_envs, dtype=bool)
+        self._drawing = np.ones(num_envs, dtype=bool)
         self._observations = np.zeros((num_envs, *self._observation_shape), self._observation_dtype)
 
     @property
@@ -149,6 +150,7 @@ class MetaVectorEnv(VectorEnv[Any, Any, Any], abc.ABC):
             raise ValueError(f"options['reset_mask']: got shape {mask.shape}, expected ({self.num_envs},)")
         self._elapsed[mask] = 0
         self._finished[mask] = False
+        self._drawing = mask
         observations = self._reset(mask)
         self._observations[mask] = observations[mask]
         return self._observations.copy(), {}
@@ -160,7 +162,7 @@ class MetaVectorEnv(VectorEnv[Any, Any, Any], abc.ABC):
         an empty dict. Rows already finished repeat their last observation, pay 0 and report
         neither termination nor truncation again.
         """
-        active = ~self._finished
+        active = self._drawing = ~self._finished
         observations, rewards, terminated = self._step(np.asarray(actions), active)
         rewards = np.where(active, rewards, 0.0)
         terminated = terminated & active
@@ -189,11 +191,22 @@ class MetaVectorEnv(VectorEnv[Any, Any, Any], abc.ABC):
         """The task a sub-environment has before `set_tasks` is called; needs no random draw."""
 
     def _uniform(self, *shape: int) -> np.ndarray:
-        """Uniform numbers on [0, 1) of shape (N, *shape), each task's from its own generator."""
-        per_group = self.num_envs // len(self._rngs)
-        return np.concatenate([rng.random((per_group, *shape)) for rng in self._rngs])
+        """Uniform numbers on [0, 1) of shape (N, *shape), each task's from its own generator.
+
+        A task none of whose sub-environments are being stepped or reset draws nothing (its numbers are 0): what happens
+        to other tasks does not move its generator.
+        """
+        return self._draw(np.random.Generator.random, shape)
 
     def _normal(self, *shape: int) -> np.ndarray:
-        """Standard normal numbers of shape (N, *shape), each task's from its own generator."""
+        """Standard normal numbers of shape (N, *shape); see `_uniform`."""
+        return self._draw(np.random.Generator.standard_normal, shape)
+
+    def _draw(self, draw: Callable[..., np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
         per_group = self.num_envs // len(self._rngs)
-        return np.concatenate([rng.standard_normal((per_group, *shape)) for rng in self._rngs])
+        if self._drawing.all():
+            return np.concatenate([draw(rng, (per_group, *shape)) for rng in self._rngs])
+        numbers = np.zeros((len(self._rngs), per_group, *shape))
+        for index in np.flatnonzero(self._drawing.reshape(-1, per_group).any(1)):
+            numbers[index] = draw(self._rngs[index], (per_group, *shape))
+        return numbers.reshape(self.num_envs, *shape)

@@ -1,0 +1,101 @@
+"""Several episodes of a task as one, for agents whose memory learns the task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from maml_rl.envs.meta_env import MetaVectorEnv, Task
+
+
+class MetaEpisodeVectorEnv(MetaVectorEnv):
+    """Plays `num_episodes` episodes of the same task one after another and calls them one meta-episode.
+
+    The observation is (Duan et al. 2016, section 2.2; Wang et al. 2016, section 2)
+
+        [observation, previous action, previous reward, previous done, share of the meta-episode that is over]
+
+    with a one-hot vector for a discrete action, zeros before the first action, and the last entry only with
+    `show_progress`. When an episode ends, the next observation is the first one of the next episode, and *previous
+    done* is 1. The end of an episode does not end the meta-episode: terminated is only reported after the last
+    one. Whoever steps this keeps its memory for as long as that, which is what makes it learn.
+
+    Parameters
+    ----------
+    env
+        The episodes' environment, with as many sub-environments as this is to have. It belongs to this one from
+        now on.
+    num_episodes
+        Episodes of a meta-episode, >= 1.
+    show_progress
+        Whether the share of episodes that are over is observed: the trial number of Wang et al. 2016, from 0 to 1.
+    """
+
+    def __init__(self, env: MetaVectorEnv, num_episodes: int, *, show_progress: bool = False) -> None:
+        if num_episodes < 1:
+            raise ValueError(f"num_episodes: got {num_episodes}, expected at least 1")
+        space = env.single_action_space
+        if not isinstance(space, gym.spaces.Discrete | gym.spaces.Box):
+            raise ValueError(f"action space: got {space}, expected Box or Discrete")
+        self.env = env
+        self.num_episodes = num_episodes
+        self.show_progress = show_progress
+        self._discrete = isinstance(space, gym.spaces.Discrete)
+        self._num_inputs = int(np.prod(env.single_observation_space.shape or (1,)))
+        self._action_size = int(space.n) if isinstance(space, gym.spaces.Discrete) else int(np.prod(space.shape))
+        size = self._num_inputs + self._action_size + 2 + show_progress
+        box = gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+        super().__init__(env.num_envs, box, space, max_episode_steps=None)
+        self._rows = np.arange(env.num_envs)
+        self._episodes_over = np.zeros(env.num_envs, dtype=np.int64)
+
+    @property
+    def episodes_over(self) -> np.ndarray:
+        """Episodes (N,) each meta-episode has behind it."""
+        return self._episodes_over
+
+    def default_task(self) -> Task:
+        """The episodes' default task."""
+        return self.env.default_task()
+
+    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+        """Draw tasks of the episodes' family."""
+        return self.env.sample_tasks(num_tasks, rng)
+
+    def _apply_tasks(self, tasks: Sequence[Task]) -> None:
+        self.env.set_tasks(tasks)
+
+    def _reset(self, mask: np.ndarray) -> np.ndarray:
+        begun, _ = self.env.reset(options={"rngs": self._rngs, "reset_mask": mask})
+        self._episodes_over[mask] = 0
+        observations = np.zeros((self.num_envs, *self._observation_shape), np.float32)
+        observations[:, : self._num_inputs] = begun.reshape(self.num_envs, -1)
+        return observations
+
+    def _step(self, actions: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        following, rewards, terminated, truncated, _ = self.env.step(actions)
+        ended = terminated | truncated
+        self._episodes_over += ended
+        over = self._episodes_over >= self.num_episodes
+        again = ended & ~over
+        if again.any():
+            following, _ = self.env.reset(options={"reset_mask": again})
+        observations = np.zeros((self.num_envs, *self._observation_shape), np.float32)
+        stop = self._num_inputs + self._action_size
+        observations[:, : self._num_inputs] = following.reshape(self.num_envs, -1)
+        if self._discrete:
+            observations[self._rows, self._num_inputs + actions] = 1.0
+        else:
+            observations[:, self._num_inputs : stop] = actions.reshape(self.num_envs, -1)
+        observations[:, stop] = rewards
+        observations[:, stop + 1] = ended
+        if self.show_progress:
+            observations[:, stop + 2] = self._episodes_over / self.num_episodes
+        return observations, rewards, over
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Close the episodes' environment."""
+        self.env.close(**kwargs)

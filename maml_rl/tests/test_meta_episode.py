@@ -1,0 +1,117 @@
+"""Meta-episodes: episodes in a row, what is seen between them, and that nothing crosses from task to task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from maml_rl.envs import make_meta_env
+from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
+from maml_rl.tests.builders import UNEVEN
+
+FAMILIES = [
+    ("Bandit-K5-v0", {}),
+    ("TabularMDP-v0", {"max_episode_steps": 3}),
+    ("2DNavigation-v0", {"max_episode_steps": 4}),
+    (UNEVEN, {"longest": 6}),
+]
+every_family = pytest.mark.parametrize(("name", "kwargs"), FAMILIES, ids=[name.split(":")[-1] for name, _ in FAMILIES])
+EPISODES = 3
+
+
+def play(name, kwargs, tasks, seeds, *, wrapped=True, num_episodes=EPISODES):
+    """Meta-episodes with actions that are a function of the step; rows of step results and the environment."""
+    env = make_meta_env(name, len(tasks), kwargs)
+    if wrapped:
+        env = MetaEpisodeVectorEnv(env, num_episodes, show_progress=True)
+    env.set_tasks(tasks)
+    observations, _ = env.reset(options={"rngs": [np.random.default_rng(seed) for seed in seeds]})
+    rows: list[tuple[Any, ...]] = [(observations, None, None, None)]
+    while not env.finished.all():
+        actions = np.stack([scripted(env, len(rows))] * len(tasks))
+        observations, rewards, terminated, truncated, _ = env.step(actions)
+        assert not truncated.any() or not wrapped
+        rows.append((observations, rewards, terminated, actions))
+    return rows, env
+
+
+def scripted(env, step):
+    space = env.single_action_space
+    return step % space.n if hasattr(space, "n") else np.full(space.shape, 0.05 * (-1) ** step, dtype=np.float32)
+
+
+def drawn(name, kwargs, count=4):
+    return make_meta_env(name, 1, kwargs).sample_tasks(count, np.random.default_rng(5))
+
+
+@every_family
+def test_a_meta_episode_is_its_episodes_in_a_row(name, kwargs):
+    (task,) = drawn(name, kwargs, 1)
+    rows, _ = play(name, kwargs, [task], [3])
+    env = make_meta_env(name, 1, kwargs)
+    env.set_tasks([task])
+    width = int(np.prod(env.single_observation_space.shape or ()))
+    observations, _ = env.reset(options={"rngs": [np.random.default_rng(3)]})
+    np.testing.assert_array_equal(rows[0][0][:, :width], observations)
+    ended = 0
+    for step, (seen, rewards, terminated, actions) in enumerate(rows[1:], 1):
+        expected, paid, ends, cut, _ = env.step(actions)
+        done = bool((ends | cut)[0])
+        ended += done
+        if done and ended < EPISODES:
+            expected, _ = env.reset()
+        np.testing.assert_array_equal(seen[:, :width], expected.reshape(1, -1))
+        np.testing.assert_array_equal(rewards, paid)
+        assert seen[0, -3] == np.float32(paid[0])
+        assert seen[0, -2] == done
+        assert seen[0, -1] == np.float32(ended / EPISODES)
+        action = seen[0, width:-3]
+        if action.size == getattr(env.single_action_space, "n", None):
+            assert action.argmax() == actions[0]
+            assert action.sum() == 1.0
+        else:
+            np.testing.assert_array_equal(action, actions[0])
+        assert bool(terminated[0]) == (step == len(rows) - 1)
+    assert ended == EPISODES
+
+
+@every_family
+def test_before_the_first_action_there_is_nothing_to_see_of_it(name, kwargs):
+    rows, env = play(name, kwargs, drawn(name, kwargs), range(4))
+    width = int(np.prod(env.env.single_observation_space.shape or ()))
+    assert not rows[0][0][:, width:].any()
+
+
+@every_family
+def test_a_task_s_meta_episode_does_not_depend_on_the_others(name, kwargs):
+    tasks = drawn(name, kwargs)
+    together, env = play(name, kwargs, tasks, range(4))
+    np.testing.assert_array_equal(env.episodes_over, EPISODES)
+    for index, task in enumerate(tasks):
+        alone, _ = play(name, kwargs, [task], [index])
+        for step, row in enumerate(alone):
+            for part, expected in zip(together[step][:2], row[:2], strict=True):
+                if expected is not None:
+                    np.testing.assert_array_equal(part[index], expected[0])
+
+
+def test_episodes_of_different_tasks_end_at_different_times_here():
+    name, kwargs = FAMILIES[-1]
+    rows, _ = play(name, kwargs, drawn(name, kwargs), range(4))
+    ends = {tuple(np.flatnonzero([row[0][m, -2] for row in rows])) for m in range(4)}
+    assert len(ends) > 1
+
+
+def test_a_finished_meta_episode_pays_nothing_more():
+    _, env = play("Bandit-K5-v0", {}, drawn("Bandit-K5-v0", {}), range(4))
+    _, rewards, terminated, _, _ = env.step(np.zeros(4, dtype=np.int64))
+    assert not rewards.any()
+    assert not terminated.any()
+    np.testing.assert_array_equal(env.episodes_over, EPISODES)
+
+
+def test_a_meta_episode_has_at_least_one_episode():
+    with pytest.raises(ValueError, match="num_episodes: got 0, expected at least 1"):
+        MetaEpisodeVectorEnv(make_meta_env("Bandit-K5-v0", 2), 0)
