@@ -3,7 +3,8 @@
 from maml_rl.policies.categorical_mlp import CategoricalMLPPolicy
 from maml_rl.policies.distributions import Categorical, Distribution, Normal
 from maml_rl.policies.normal_mlp import NormalMLPPolicy
-from maml_rl.policies.policy import Params, Policy
+from maml_rl.policies.params import Params
+from maml_rl.policies.policy import Policy
 from maml_rl.policies.registry import PolicySpec, make_policy, registered_policies
 
 __all__ = [

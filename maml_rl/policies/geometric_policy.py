@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from maml_rl.policies.distributions import Distribution
 from maml_rl.policies.heads import Head
 from maml_rl.policies.memory.geometric_memory import NUM_AXES, GeometricMemory, MemoryCommand, MemoryState
-from maml_rl.policies.policy import NONLINEARITIES, Params, Policy, affine
+from maml_rl.policies.params import Params, affine
+from maml_rl.policies.policy import NONLINEARITIES, Policy
 from maml_rl.policies.recurrence import CellState
 from maml_rl.policies.recurrent_cells import RNNCell
 
@@ -61,9 +61,7 @@ class GeometricPolicy(Policy):
         num_slots: int = 16,
         width: int = 16,
     ) -> None:
-        super().__init__(input_size, head.output_size)
-        self.distribution = head.distribution
-        self.head = head
+        super().__init__(input_size, head)
         self.nonlinearity = NONLINEARITIES[nonlinearity]
         self.controller = RNNCell("layer1", hidden_sizes[0], self.nonlinearity)
         self.controller.add_to(self, input_size)
@@ -74,23 +72,23 @@ class GeometricPolicy(Policy):
         self.layers = tuple(f"layer{i}" for i in range(2, len(sizes) + 1))
         for name, inputs, outputs in zip(self.layers, sizes[:-1], sizes[1:], strict=True):
             self.add_module(name, nn.Linear(inputs, outputs))
-        head.add_to(self, sizes[-1])
+        self.add_head(sizes[-1])
 
     def initial_state(self, params: Params, batch_shape: tuple[int, ...]) -> GeometricState:
         """See `Policy.initial_state`: contents and heads of the memory are meta-learned."""
         return self.controller.initial_state(params, batch_shape), self.slots.initial_state(params, batch_shape)
 
-    def step(self, params: Params, observation: Tensor, state: GeometricState) -> tuple[Distribution, GeometricState]:
-        """See `Policy.step`."""
+    def advance(self, params: Params, observation: Tensor, state: GeometricState) -> tuple[Tensor, GeometricState]:
+        """See `Policy.advance`."""
         controller, memory = state
         controller = self.controller.advance(params, self.controller.project(params, observation), controller)
         read, memory = self.slots.advance(params, self._command(params, controller[0]), memory)
-        return self._act(params, controller[0], read), (controller, memory)
+        return self._combine(params, controller[0], read), (controller, memory)
 
-    def unroll(self, params: Params, observations: Tensor, masks: Tensor, state: GeometricState) -> Distribution:
-        """See `Policy.unroll`."""
+    def features(self, params: Params, observations: Tensor, masks: Tensor, state: GeometricState) -> Tensor:
+        """See `Policy.features`."""
         hidden, _ = self.controller.unroll(params, observations, state[0])
-        return self._act(params, hidden, self.slots.unroll(params, self._command(params, hidden), state[1]))
+        return self._combine(params, hidden, self.slots.unroll(params, self._command(params, hidden), state[1]))
 
     def initialise(self, rng: np.random.Generator) -> None:
         """See `Policy.initialise`; the write head drifts, the read head stays, the output layer is zero.
@@ -120,8 +118,9 @@ class GeometricPolicy(Policy):
             turns[..., :NUM_AXES], turns[..., NUM_AXES:], torch.sigmoid(rest[..., :1]), 0.5 * torch.tanh(rest[..., 1:])
         )
 
-    def _act(self, params: Params, hidden: Tensor, read: Tensor) -> Distribution:
+    def _combine(self, params: Params, hidden: Tensor, read: Tensor) -> Tensor:
+        """What heads see of the controller's state (..., H) and of what was read (..., V)."""
         features = torch.cat([hidden, _READ_GAIN * read], -1)
         for name in self.layers:
             features = self.nonlinearity(affine(params, name, features))
-        return self.head(params, features)
+        return features

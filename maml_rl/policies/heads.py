@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from maml_rl.policies.distributions import Categorical, Normal
-from maml_rl.policies.policy import Params, affine
+from maml_rl.policies.params import Params, affine
 
 
 class NormalHead:

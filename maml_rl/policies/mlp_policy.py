@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from maml_rl.policies.distributions import Distribution
 from maml_rl.policies.heads import Head
-from maml_rl.policies.policy import NONLINEARITIES, Params, Policy, affine
+from maml_rl.policies.params import Params, affine
+from maml_rl.policies.policy import NONLINEARITIES, Policy
 
 
 class MLPPolicy(Policy):
@@ -28,23 +28,21 @@ class MLPPolicy(Policy):
     """
 
     def __init__(self, input_size: int, head: Head, hidden_sizes: Sequence[int], *, nonlinearity: str) -> None:
-        super().__init__(input_size, head.output_size)
-        self.distribution = head.distribution
-        self.head = head
+        super().__init__(input_size, head)
         self.nonlinearity = NONLINEARITIES[nonlinearity]
         self.layers = tuple(f"layer{index}" for index in range(1, len(hidden_sizes) + 1))
         sizes = (input_size, *hidden_sizes)
         for name, inputs, outputs in zip(self.layers, sizes[:-1], sizes[1:], strict=True):
             self.add_module(name, nn.Linear(inputs, outputs))
-        head.add_to(self, sizes[-1])
+        self.add_head(sizes[-1])
 
-    def step(self, params: Params, observation: Tensor, state: Any = ()) -> tuple[Distribution, Any]:
-        """See `Policy.step`."""
+    def advance(self, params: Params, observation: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """See `Policy.advance`."""
         hidden = observation
         for name in self.layers:
             hidden = self.nonlinearity(affine(params, name, hidden))
-        return self.head(params, hidden), state
+        return hidden, state
 
-    def unroll(self, params: Params, observations: Tensor, masks: Tensor, state: Any = ()) -> Distribution:
-        """See `Policy.unroll`."""
-        return self.step(params, observations, state)[0]
+    def features(self, params: Params, observations: Tensor, masks: Tensor, state: Any) -> Tensor:
+        """See `Policy.features`."""
+        return self.advance(params, observations, state)[0]

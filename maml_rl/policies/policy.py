@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from maml_rl.policies.distributions import Distribution
-
-Params = dict[str, Tensor]
+from maml_rl.policies.heads import Head
+from maml_rl.policies.params import Params, affine
 
 NONLINEARITIES = {
     "tanh": torch.tanh,
@@ -24,33 +24,40 @@ NONLINEARITIES = {
 }
 
 
-def affine(params: Params, layer: str, inputs: Tensor) -> Tensor:
-    """``inputs @ weight^T + bias`` of a named layer, inputs (..., I).
-
-    Written out because `vmap` over `torch.nn.functional.linear` with one weight per task copies more and
-    takes a third longer.
-    """
-    return inputs @ params[f"{layer}.weight"].T + params[f"{layer}.bias"]
-
-
 class Policy(nn.Module, abc.ABC):
     """Maps observations (and a hidden state) to a distribution over actions.
 
     The module owns names, shapes and initial values of the parameters; `step` and `unroll` compute
     with the parameters they are given and never with their own. Inside them there is no task
     dimension: tasks are batched from outside with `torch.func.vmap`.
-    """
 
-    distribution: type[Any]
-    """`Normal` or `Categorical`."""
+    Parameters
+    ----------
+    input_size
+        Length O of an observation.
+    head
+        Head over the actions.
+    """
 
     has_memory: bool = False
     """Whether a step depends on the ones before it."""
 
-    def __init__(self, input_size: int, output_size: int) -> None:
+    def __init__(self, input_size: int, head: Head) -> None:
         super().__init__()
         self.input_size = input_size
-        self.output_size = output_size
+        self.head = head
+        self.output_size = head.output_size
+        self.distribution: type[Any] = head.distribution
+        self.num_features = 0
+
+    def add_head(self, num_features: int) -> None:
+        """Let the head follow `num_features` features; for the end of a constructor."""
+        self.num_features = num_features
+        self.head.add_to(self, num_features)
+
+    def add_value(self) -> None:
+        """Give the policy a linear layer ``value`` beside its head, see `unroll_with_values`."""
+        self.add_module("value", nn.Linear(self.num_features, 1))
 
     def initial_state(self, params: Params, batch_shape: tuple[int, ...]) -> Any:
         """State before the first step, tensors of leading shape `batch_shape`; ``()`` without memory.
@@ -60,12 +67,28 @@ class Policy(nn.Module, abc.ABC):
         return ()
 
     @abc.abstractmethod
-    def step(self, params: Params, observation: Tensor, state: Any) -> tuple[Distribution, Any]:
-        """Act: observation (..., O) and state give the action distribution (...) and the next state."""
+    def advance(self, params: Params, observation: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Features (..., F) that heads see after an observation (..., O), and the next state."""
 
     @abc.abstractmethod
-    def unroll(self, params: Params, observations: Tensor, masks: Tensor, state: Any) -> Distribution:
+    def features(self, params: Params, observations: Tensor, masks: Tensor, state: Any) -> Tensor:
+        """The features `advance` would give along observations (T, B, O) with masks (T, B): (T, B, F)."""
+
+    def step(self, params: Params, observation: Tensor, state: Any = ()) -> tuple[Distribution, Any]:
+        """Act: observation (..., O) and state give the action distribution (...) and the next state."""
+        features, state = self.advance(params, observation, state)
+        return self.head(params, features), state
+
+    def unroll(self, params: Params, observations: Tensor, masks: Tensor, state: Any = ()) -> Distribution:
         """Learn: the distributions `step` would give along observations (T, B, O) with masks (T, B)."""
+        return self.head(params, self.features(params, observations, masks, state))
+
+    def unroll_with_values(
+        self, params: Params, observations: Tensor, masks: Tensor, state: Any = ()
+    ) -> tuple[Distribution, Tensor]:
+        """As `unroll`, and the values (T, B) that the layer ``value`` sees in the same features."""
+        features = self.features(params, observations, masks, state)
+        return self.head(params, features), affine(params, "value", features)[..., 0]
 
     def named_meta_parameters(self, train_recurrent: bool = True) -> list[str]:
         """Names of the parameters that inner and outer loop may change, in the order of flat vectors.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from maml_rl.policies import recurrence
-from maml_rl.policies.policy import Params, affine
+from maml_rl.policies.params import Params, affine
 from maml_rl.policies.recurrence import CellState
 
 

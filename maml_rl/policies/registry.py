@@ -35,6 +35,8 @@ class PolicySpec:
         See the policy classes.
     memory_slots, memory_width
         Slots and values of a slot of a policy with an external memory.
+    with_value
+        Whether the policy also values states, see `Policy.unroll_with_values`.
     """
 
     name: str
@@ -45,6 +47,7 @@ class PolicySpec:
     nonlinearity: str
     memory_slots: int = 16
     memory_width: int = 16
+    with_value: bool = False
 
     @classmethod
     def for_spaces(
@@ -128,4 +131,7 @@ def make_policy(spec: PolicySpec) -> Policy:
         raise InputError(
             f"hidden-sizes: got [], expected at least one layer for policy {spec.name!r}; give one, such as [64]"
         )
-    return _FACTORIES[spec.name](spec)
+    policy = _FACTORIES[spec.name](spec)
+    if spec.with_value:
+        policy.add_value()
+    return policy

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from maml_rl.policies.distributions import Distribution
 from maml_rl.policies.heads import Head
-from maml_rl.policies.policy import NONLINEARITIES, Params, Policy
+from maml_rl.policies.params import Params
+from maml_rl.policies.policy import NONLINEARITIES, Policy
 from maml_rl.policies.recurrence import CellState
 from maml_rl.policies.recurrent_cells import Cell, RNNCell
 
@@ -32,33 +32,31 @@ class RecurrentPolicy(Policy):
     has_memory = True
 
     def __init__(self, input_size: int, cells: Sequence[Cell], head: Head) -> None:
-        super().__init__(input_size, head.output_size)
+        super().__init__(input_size, head)
         self.cells = tuple(cells)
-        self.head = head
-        self.distribution = head.distribution
         for cell in self.cells:
             cell.add_to(self, input_size)
             input_size = cell.hidden_size
-        head.add_to(self, input_size)
+        self.add_head(input_size)
 
     def initial_state(self, params: Params, batch_shape: tuple[int, ...]) -> State:
         """See `Policy.initial_state`."""
         return tuple(cell.initial_state(params, batch_shape) for cell in self.cells)
 
-    def step(self, params: Params, observation: Tensor, state: State) -> tuple[Distribution, State]:
-        """See `Policy.step`."""
+    def advance(self, params: Params, observation: Tensor, state: State) -> tuple[Tensor, State]:
+        """See `Policy.advance`."""
         hidden, new_state = observation, []
         for cell, cell_state in zip(self.cells, state, strict=True):
             new_state.append(cell.advance(params, cell.project(params, hidden), cell_state))
             hidden = new_state[-1][0]
-        return self.head(params, hidden), tuple(new_state)
+        return hidden, tuple(new_state)
 
-    def unroll(self, params: Params, observations: Tensor, masks: Tensor, state: State) -> Distribution:
-        """See `Policy.unroll`."""
+    def features(self, params: Params, observations: Tensor, masks: Tensor, state: State) -> Tensor:
+        """See `Policy.features`."""
         hidden = observations
         for cell, cell_state in zip(self.cells, state, strict=True):
             hidden, _ = cell.unroll(params, hidden, cell_state)
-        return self.head(params, hidden)
+        return hidden
 
     def initialise(self, rng: np.random.Generator) -> None:
         """See `Policy.initialise`; recurrent weights are orthogonal."""

@@ -15,7 +15,7 @@ from maml_rl.policies import CategoricalMLPPolicy, Normal, NormalMLPPolicy, Poli
 from maml_rl.policies.policy import NONLINEARITIES
 from maml_rl.policies.registry import registered_policies
 from maml_rl.run_folder import RunFolderError, load_policy
-from maml_rl.tests.builders import POLICY_SPECS, spec_id, tiny_data, tiny_policy
+from maml_rl.tests.builders import POLICY_SPECS, pick, spec_id, tiny_data, tiny_policy
 from maml_rl.utils.errors import InputError
 
 every_policy = pytest.mark.parametrize("spec", POLICY_SPECS, ids=spec_id)
@@ -75,6 +75,22 @@ def test_vmapped_steps_are_steps_of_every_task_by_itself(spec):
         alone, _ = policy.step(params, observations[task], policy.initial_state(params, (3,)))
         for part, expected in zip(batched, alone, strict=True):
             assert_close(part[task], expected)
+
+
+@pytest.mark.usefixtures("float64")
+@every_policy
+def test_values_are_linear_in_the_features_of_the_actions(spec):
+    policy, params = tiny_policy(replace(spec, with_value=True))
+    data = pick(tiny_data(spec, 1), 0)
+    state = policy.initial_state(params, (data.mask.shape[1],))
+    distribution, values = policy.unroll_with_values(params, data.observations, data.mask, state)
+    for part, expected in zip(distribution, policy.unroll(params, data.observations, data.mask, state), strict=True):
+        assert_close(part, expected, rtol=0, atol=0)
+    features = policy.features(params, data.observations, data.mask, state)
+    weight, bias = params["value.weight"], params["value.bias"]
+    assert_close(values, (features * weight[0]).sum(-1) + bias)
+    assert values.shape == data.mask.shape
+    assert set(policy.params()) - set(make_policy(spec).params()) == {"value.weight", "value.bias"}
 
 
 @every_policy

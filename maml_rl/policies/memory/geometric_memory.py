@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from maml_rl.policies.policy import Params
+from maml_rl.policies.params import Params
 from maml_rl.policies.recurrence import leaky_sum
 
 NUM_AXES = 3
