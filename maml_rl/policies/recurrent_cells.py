@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -46,9 +47,15 @@ class Cell:
         return tuple(like.new_zeros((*batch_shape, self.hidden_size)) for _ in range(self.num_states))
 
     def initialise(self, policy: nn.Module, rng: np.random.Generator) -> None:
-        """Make the recurrent weights of every gate orthogonal: they neither blow up nor damp the state."""
+        """Make the recurrent weights of every gate orthogonal: they neither blow up nor damp the state.
+
+        Input weights, drawn for one layer of all gates, are widened to what they are for one of a single gate.
+        """
         gates = [_orthogonal(self.hidden_size, rng) for _ in range(self.num_gates)]
+        inputs = policy.get_parameter(f"{self.name}.ih.weight")
+        num_inputs = inputs.shape[1]
         with torch.no_grad():
+            inputs *= math.sqrt((num_inputs + len(inputs)) / (num_inputs + self.hidden_size))
             policy.get_parameter(f"{self.name}.hh.weight").copy_(torch.from_numpy(np.concatenate(gates)))
             policy.get_parameter(f"{self.name}.hh.bias").zero_()
 
