@@ -57,6 +57,11 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         """Episodes (N,) each meta-episode has behind it."""
         return self._episodes_over
 
+    @property
+    def done_index(self) -> int:
+        """Where in the observation *previous done* stands."""
+        return self._num_inputs + self._action_size + 1
+
     def default_task(self) -> Task:
         """The episodes' default task."""
         return self.env.default_task()

@@ -55,7 +55,7 @@ class Cell:
         inputs = policy.get_parameter(f"{self.name}.ih.weight")
         num_inputs = inputs.shape[1]
         with torch.no_grad():
-            inputs *= math.sqrt((num_inputs + len(inputs)) / (num_inputs + self.hidden_size))
+            inputs.mul_(math.sqrt((num_inputs + len(inputs)) / (num_inputs + self.hidden_size)))
             policy.get_parameter(f"{self.name}.hh.weight").copy_(torch.from_numpy(np.concatenate(gates)))
             policy.get_parameter(f"{self.name}.hh.bias").zero_()
 

@@ -3,6 +3,7 @@
 from maml_rl.samplers.backend import Backend, WorkerError, WorkerSpec
 from maml_rl.samplers.maml_worker import MAMLWorker, MAMLWorkerSpec
 from maml_rl.samplers.multiprocess import MultiprocessBackend
+from maml_rl.samplers.rl2_worker import RL2WorkerSpec
 from maml_rl.samplers.serial import SerialBackend
 
 
@@ -18,6 +19,7 @@ __all__ = [
     "MAMLWorker",
     "MAMLWorkerSpec",
     "MultiprocessBackend",
+    "RL2WorkerSpec",
     "SerialBackend",
     "WorkerError",
     "WorkerSpec",

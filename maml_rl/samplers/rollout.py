@@ -37,6 +37,7 @@ def play_episodes(
     streams: Streams,
     *,
     state: Any = (),
+    shared: bool = False,
     heartbeat: Callable[[], None] = lambda: None,
 ) -> tuple[Episodes, Any]:
     """Play ``env.num_envs / M`` episodes of each of M tasks to their end; advantages are left 0.
@@ -46,7 +47,7 @@ def play_episodes(
     env
         Vector environment of N = M * B sub-environments.
     params
-        One set of parameters per task, (M, ...) each.
+        One set of parameters per task, (M, ...) each; if `shared`, one for all tasks.
     tasks
         The M tasks.
     streams
@@ -54,6 +55,8 @@ def play_episodes(
         tasks and parameters.
     state
         What the policy remembers at the start, tensors (M, B, ...); ``()``: its initial state.
+    shared
+        Whether `params` have no task dimension.
     heartbeat
         Called once per step.
 
@@ -70,8 +73,12 @@ def play_episodes(
     observations, _ = env.reset(options={"rngs": streams.environment})
     begin = state
     if policy.has_memory and not state:
-        state = torch.func.vmap(lambda p: policy.initial_state(p, shape[1:]))(params)
-    step = torch.func.vmap(policy.step)
+        state = (
+            policy.initial_state(params, shape)
+            if shared
+            else torch.func.vmap(lambda p: policy.initial_state(p, shape[1:]))(params)
+        )
+    step = policy.step if shared else torch.func.vmap(policy.step)
     noise = np.empty(0)
     rows: list[tuple[np.ndarray, ...]] = []
     distributions: list[Distribution] = []

@@ -11,7 +11,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"utils"}),
     frozenset({"envs", "policies", "episode", "config", "analysis"}),
     frozenset({"adaptation", "baseline", "evolution"}),
-    frozenset({"objectives"}),
+    frozenset({"objectives", "actor_critic"}),
     frozenset({"samplers", "metalearners"}),
     frozenset({"experiment", "run_folder", "evaluation", "studies", "video", "demo", "cli"}),
     frozenset({"train", "test"}),

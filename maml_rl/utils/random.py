@@ -18,6 +18,7 @@ class Purpose(IntEnum):
     EVALUATION_ENVIRONMENT = 5
     EVALUATION_ACTIONS = 6
     STATISTICS = 7
+    MINIBATCHES = 8
 
 
 def generator(

@@ -1,0 +1,113 @@
+"""What a learner of a policy with values descends, along episodes of B tasks: pure functions.
+
+All sums run over environment steps and are not divided, so that the parts of a minibatch may lie with several
+workers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from maml_rl.policies import Distribution, Params, Policy
+
+
+class ActorCriticData(NamedTuple):
+    """Meta-episodes of B tasks as a learner needs them.
+
+    Attributes
+    ----------
+    observations
+        (T, B, O).
+    actions
+        (T, B, A) float, or (T, B) int64.
+    mask
+        (T, B), 1 where there is a step.
+    log_probs
+        (T, B), of the actions under the policy that took them.
+    advantages
+        (T, B), normalised.
+    targets
+        (T, B), what the values ought to have been.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    mask: Tensor
+    log_probs: Tensor
+    advantages: Tensor
+    targets: Tensor
+
+
+class Weights(NamedTuple):
+    """How the parts of the loss are weighed, documented on `maml_rl.config.Config`."""
+
+    value_weight: float
+    entropy_weight: float
+    clip_range: float | None
+
+
+def distribution_and_values(policy: Policy, params: Params, data: ActorCriticData) -> tuple[Distribution, Tensor]:
+    """Distributions and values (T, B) along the episodes, from a memory as it is at the start of a task."""
+    state = policy.initial_state(params, tuple(data.mask.shape[1:]))
+    return policy.unroll_with_values(params, data.observations, data.mask, state)
+
+
+def actor_critic_loss(
+    policy: Policy, params: Params, data: ActorCriticData, weights: Weights
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Sum over steps of ``-min(r A, clip(r) A) + value_weight (V - target)^2 / 2 - entropy_weight H``.
+
+    ``r = pi(a) / pi_old(a)``. With a clip range this is PPO's (Schulman et al. 2017, equations 7 and 9); without one
+    and with the policy that played, its gradient is that of ``-log pi(a) A``: advantage actor-critic
+    (Mnih et al. 2016; Wang et al. 2016, equation 4).
+
+    Returns
+    -------
+    loss
+        Scalar.
+    parts
+        Sums over steps that are not differentiated: ``policy_loss``, ``value_loss``, ``entropy``, ``kl`` (an estimate,
+        Schulman 2020: ``r - 1 - log r``) and ``clipped`` (steps whose ratio is outside the range).
+    """
+    distribution, values = distribution_and_values(policy, params, data)
+    log_ratios = (distribution.log_prob(data.actions) - data.log_probs) * data.mask
+    ratios = torch.exp(log_ratios)
+    gains = ratios * data.advantages
+    outside = torch.zeros_like(ratios)
+    if weights.clip_range is not None:
+        clipped = ratios.clamp(1.0 - weights.clip_range, 1.0 + weights.clip_range)
+        gains = torch.minimum(gains, clipped * data.advantages)
+        outside = (clipped != ratios).to(ratios)
+    policy_loss = -(gains * data.mask).sum()
+    value_loss = 0.5 * ((values - data.targets).square() * data.mask).sum()
+    entropy = (distribution.entropy() * data.mask).sum()
+    loss = policy_loss + weights.value_weight * value_loss - weights.entropy_weight * entropy
+    parts = {
+        "policy_loss": policy_loss,
+        "value_loss": value_loss,
+        "entropy": entropy,
+        "kl": ((ratios - 1.0 - log_ratios) * data.mask).sum(),
+        "clipped": outside.sum(),
+    }
+    return loss, {name: part.detach() for name, part in parts.items()}
+
+
+def divergence(
+    policy: Policy,
+    params: Params,
+    data: ActorCriticData,
+    old: tuple[Any, Tensor],
+    *,
+    value_weight: float,
+) -> tuple[Tensor, Tensor]:
+    """Sums over steps of how far policies and values have moved from `old`.
+
+    The second is ``KL(old || new) + value_weight (V_old - V)^2 / 2``: values count as means of a normal distribution,
+    which gives a natural gradient step a scale for them too. The first is the policies' part alone.
+    """
+    distribution, values = distribution_and_values(policy, params, data)
+    kl = (old[0].kl(distribution) * data.mask).sum()
+    return kl, kl + value_weight * 0.5 * ((values - old[1]).square() * data.mask).sum()

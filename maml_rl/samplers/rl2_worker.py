@@ -1,0 +1,281 @@
+"""The worker of memory-based meta-learning: owns a shard of tasks and the meta-episodes played on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils._pytree import tree_map
+
+from maml_rl.actor_critic import (
+    ActorCriticData,
+    Weights,
+    actor_critic_loss,
+    distribution_and_values,
+    divergence,
+)
+from maml_rl.envs import make_meta_env
+from maml_rl.envs.meta_env import Task
+from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
+from maml_rl.episode import generalised_advantages
+from maml_rl.policies import Params, PolicySpec, make_policy
+from maml_rl.samplers.rollout import Streams, play_episodes
+from maml_rl.utils.random import Purpose, generator
+from maml_rl.utils.vectors import flatten, unflatten
+
+_CHUNK_ROWS = 16384
+"""Environment steps per batched computation of gradients."""
+
+
+@dataclass(frozen=True)
+class RL2WorkerSpec:
+    """What an RL² worker is built from; picklable. Hyper-parameters as in `maml_rl.config.Config`."""
+
+    env_name: str
+    env_kwargs: dict[str, Any]
+    policy: PolicySpec
+    names: tuple[str, ...]
+    frozen: dict[str, np.ndarray]
+    fast_batch_size: int
+    show_progress: bool
+    gamma: float
+    gae_lambda: float
+    seed: int
+    device: str = "cpu"
+
+    replayed_methods = {"collect": "restart", "remember": "keep"}  # noqa: RUF012
+    """Calls that build a worker's state: after a loss they are made again, from the last restart on."""
+
+    def build(self, heartbeat: Callable[[], None]) -> RL2Worker:
+        """Make the worker in the process that is to run it."""
+        return RL2Worker(self, heartbeat)
+
+    def describe(self, method: str, arguments: tuple[Any, ...]) -> str:
+        """Say in words what a call was about, for error messages."""
+        if method in ("collect", "evaluate"):
+            return f"seed {self.seed}, iteration {arguments[3]}, tasks {list(arguments[0])}"
+        return f"seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class RL2Report:
+    """What a shard tells of its meta-episodes.
+
+    Attributes
+    ----------
+    returns
+        Undiscounted return (M, E) of each of the E episodes of each meta-episode.
+    env_steps
+        Environment steps of all.
+    moments
+        Number of steps, sum of their advantages and sum of the squares, (3,): what all shards together need to
+        normalise.
+    finite
+        Whether all numbers are finite.
+    """
+
+    returns: np.ndarray
+    env_steps: int
+    moments: np.ndarray
+    finite: bool
+
+
+class RL2Worker:
+    """Plays a shard's meta-episodes and evaluates losses on them.
+
+    Parameters
+    ----------
+    spec
+        See `RL2WorkerSpec`.
+    heartbeat
+        Called at least once per environment step and per chunk of learning.
+    """
+
+    def __init__(self, spec: RL2WorkerSpec, heartbeat: Callable[[], None]) -> None:
+        self.spec = spec
+        self.heartbeat = heartbeat
+        self.policy = make_policy(spec.policy)
+        self._like = self.policy.params()
+        for name, value in spec.frozen.items():
+            self._like[name] = torch.from_numpy(value)
+        self._env: MetaEpisodeVectorEnv | None = None
+        self._indices: dict[int, int] = {}
+        self._data: ActorCriticData | None = None
+        self._old: list[Any] = []
+
+    def collect(self, indices: Sequence[int], tasks: Sequence[Task], vector: np.ndarray, iteration: int) -> RL2Report:
+        """Play a meta-episode of every task and keep it, with advantages that are not yet normalised.
+
+        Parameters
+        ----------
+        indices
+            Position of each task in the meta-batch: with seed and iteration it fixes the meta-episode.
+        tasks
+            The M tasks of the shard.
+        vector
+            Parameters (P,).
+        iteration
+            Outer iteration.
+        """
+        self._old = []
+        params = self._params(vector)
+        data, rewards, returns = self._play(indices, tasks, params, iteration, (Purpose.ENVIRONMENT, Purpose.ACTIONS))
+        with torch.no_grad():
+            values = torch.cat(
+                [distribution_and_values(self.policy, params, part)[1] for part in self._chunks(data)], dim=1
+            )
+        advantages = generalised_advantages(
+            rewards.T.unsqueeze(-1),
+            values.T.unsqueeze(-1),
+            data.mask.T.unsqueeze(-1),
+            gamma=self.spec.gamma,
+            gae_lambda=self.spec.gae_lambda,
+        )[..., 0].T  # (M, T, 1) -> (T, M)
+        self._data = data._replace(advantages=advantages, targets=advantages + values)
+        self._indices = {task: position for position, task in enumerate(indices)}
+        taken = advantages.double() * data.mask
+        moments = np.array([float(x) for x in (data.mask.sum(dtype=torch.float64), taken.sum(), taken.square().sum())])
+        finite = bool(np.isfinite(moments).all() and torch.isfinite(data.observations).all())
+        return RL2Report(returns, int(moments[0]), moments, finite)
+
+    def evaluate(self, indices: Sequence[int], tasks: Sequence[Task], vector: np.ndarray, iteration: int) -> np.ndarray:
+        """Returns (M, E) of every episode of meta-episodes on evaluation streams."""
+        purposes = (Purpose.EVALUATION_ENVIRONMENT, Purpose.EVALUATION_ACTIONS)
+        return self._play(indices, tasks, self._params(vector), iteration, purposes)[2]
+
+    def _play(
+        self,
+        indices: Sequence[int],
+        tasks: Sequence[Task],
+        params: Params,
+        iteration: int,
+        purposes: tuple[Purpose, Purpose],
+    ) -> tuple[ActorCriticData, torch.Tensor, np.ndarray]:
+        """Meta-episodes (T, M, ...), their rewards (T, M) and the return (M, E) of each episode in them."""
+        env = self._environment(len(tasks))
+        streams = Streams(
+            *([generator(self.spec.seed, p, iteration=iteration, task=i) for i in indices] for p in purposes)
+        )
+        episodes, _ = play_episodes(env, self.policy, params, tasks, streams, shared=True, heartbeat=self.heartbeat)
+
+        def in_time(part: torch.Tensor) -> torch.Tensor:
+            return part[:, :, 0].transpose(0, 1).contiguous()  # (M, T, 1, ...) -> (T, M, ...)
+
+        mask = in_time(episodes.mask)
+        data = ActorCriticData(
+            in_time(episodes.observations),
+            in_time(episodes.actions),
+            mask,
+            in_time(episodes.log_probs),
+            torch.zeros_like(mask),
+            torch.zeros_like(mask),
+        )
+        rewards = in_time(episodes.rewards)
+        return data, rewards, self._episode_returns(data, rewards)
+
+    def _episode_returns(self, data: ActorCriticData, rewards: torch.Tensor) -> np.ndarray:
+        """Sum of the rewards of each episode, (T, M) -> (M, E)."""
+        env = self._environment(data.mask.shape[1])
+        ended = np.zeros(rewards.shape, dtype=np.int64)  # episodes over before each step
+        ended[1:] = data.observations[1:, :, env.done_index].numpy()
+        episode = np.minimum(ended.cumsum(0), self.spec.fast_batch_size - 1)
+        returns = np.zeros((rewards.shape[1], self.spec.fast_batch_size))
+        columns = np.broadcast_to(np.arange(rewards.shape[1]), rewards.shape)
+        np.add.at(returns, (columns, episode), rewards.double().numpy())
+        return returns
+
+    def remember(self, mean: float, deviation: float, vector: np.ndarray | None) -> None:
+        """Normalise the advantages; with a vector (P,), keep its policies as the old ones of `divergences`."""
+        assert self._data is not None
+        advantages = (self._data.advantages - mean) / deviation * self._data.mask
+        self._data = self._data._replace(advantages=advantages)
+        if vector is not None:
+            params = self._params(vector)
+            with torch.no_grad():
+                self._old = [distribution_and_values(self.policy, params, part) for part in self._chunks(self._data)]
+
+    def gradient(
+        self, vector: np.ndarray, tasks: Sequence[int] | None, weights: Weights
+    ) -> tuple[np.ndarray, dict[str, float]]:
+        """Gradient (P,) and parts of the loss, sums over the steps of those of these tasks that lie here.
+
+        Parameters
+        ----------
+        vector
+            Parameters (P,).
+        tasks
+            Positions in the meta-batch; ``None``: all.
+        weights
+            Of the parts of the loss.
+        """
+        assert self._data is not None
+        mine = None if tasks is None else [self._indices[i] for i in tasks if i in self._indices]
+        total, sums = np.zeros(len(vector)), {"steps": 0.0}
+        data = self._data if mine is None else ActorCriticData(*(part[:, mine] for part in self._data))
+        learning = {k: v.requires_grad_() for k, v in self._learning(vector).items()}
+        for part in self._chunks(data):
+            self.heartbeat()
+            loss, parts = actor_critic_loss(self.policy, {**self._frozen(), **learning}, part, weights)
+            gradients = torch.autograd.grad(loss, [learning[name] for name in self.spec.names])
+            total += flatten(dict(zip(self.spec.names, gradients, strict=True)), self.spec.names)
+            for name, value in {**parts, "steps": part.mask.sum()}.items():
+                sums[name] = sums.get(name, 0.0) + float(value)
+        return total, sums
+
+    def losses(self, vector: np.ndarray, weights: Weights) -> tuple[float, float]:
+        """Sums over steps of the loss and of the policies' divergence from those of `remember`."""
+        params, loss, moved = self._params(vector), 0.0, 0.0
+        assert self._data is not None
+        with torch.no_grad():
+            for part, old in zip(self._chunks(self._data), self._old, strict=True):
+                self.heartbeat()
+                loss += float(actor_critic_loss(self.policy, params, part, weights)[0])
+                moved += float(divergence(self.policy, params, part, old, value_weight=0.0)[0])
+        return loss, moved
+
+    def fisher_vector_product(self, vector: np.ndarray, at: np.ndarray, value_weight: float) -> np.ndarray:
+        """Sum over steps of the Hessian at `at` (P,) of `divergence`, times `vector` (P,)."""
+        assert self._data is not None
+        direction, total = self._learning(vector), np.zeros(len(vector))
+        for part, old in zip(self._chunks(self._data), self._old, strict=True):
+            self.heartbeat()
+            learning = {k: v.requires_grad_() for k, v in self._learning(at).items()}
+            values = [learning[name] for name in self.spec.names]
+            moved = divergence(self.policy, {**self._frozen(), **learning}, part, old, value_weight=value_weight)[1]
+            slopes = torch.autograd.grad(moved, values, create_graph=True)
+            along = sum((g * direction[n]).sum() for n, g in zip(self.spec.names, slopes, strict=True))
+            products = torch.autograd.grad(along, values)  # type: ignore[arg-type]
+            total += flatten(dict(zip(self.spec.names, products, strict=True)), self.spec.names)
+        return total
+
+    def _chunks(self, data: ActorCriticData) -> Iterator[ActorCriticData]:
+        """Tasks computed together, a bounded number of environment steps each."""
+        num_tasks = data.mask.shape[1]
+        size = max(1, _CHUNK_ROWS // max(1, data.mask.shape[0]))
+        for start in range(0, num_tasks, size):
+            yield ActorCriticData(*(part[:, start : start + size].to(self.spec.device) for part in data))
+
+    def _learning(self, vector: np.ndarray) -> Params:
+        return tree_map(lambda x: x.to(self.spec.device), unflatten(vector, self._like, self.spec.names))
+
+    def _frozen(self) -> Params:
+        return {k: v.to(self.spec.device) for k, v in self._like.items() if k not in set(self.spec.names)}
+
+    def _params(self, vector: np.ndarray) -> Params:
+        return {**self._frozen(), **self._learning(vector)}
+
+    def _environment(self, num_tasks: int) -> MetaEpisodeVectorEnv:
+        if self._env is None or self._env.num_envs != num_tasks:
+            if self._env is not None:
+                self._env.close()
+            env = make_meta_env(self.spec.env_name, num_tasks, self.spec.env_kwargs)
+            self._env = MetaEpisodeVectorEnv(env, self.spec.fast_batch_size, show_progress=self.spec.show_progress)
+        return self._env
+
+    def close(self) -> None:
+        """Free the environments."""
+        if self._env is not None:
+            self._env.close()

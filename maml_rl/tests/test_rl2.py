@@ -1,0 +1,306 @@
+"""RL²: memory lasts for the task, losses are sums over steps, and nothing depends on how tasks are dealt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from maml_rl.actor_critic import Weights, actor_critic_loss, distribution_and_values, divergence
+from maml_rl.envs import make_meta_env
+from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
+from maml_rl.metalearners import TrustRegion
+from maml_rl.metalearners.rl2 import RL2, RL2Settings
+from maml_rl.policies import PolicySpec, make_policy, registered_policies
+from maml_rl.samplers import MultiprocessBackend, SerialBackend
+from maml_rl.samplers.rl2_worker import RL2WorkerSpec
+from maml_rl.tests.builders import UNEVEN, flat, hessian, unflat
+from maml_rl.utils.random import Purpose, generator
+from maml_rl.utils.vectors import flatten, unflatten
+
+EPISODES, TASKS = 3, 5
+PLAIN = Weights(value_weight=0.5, entropy_weight=0.01, clip_range=None)
+CLIPPED = PLAIN._replace(clip_range=0.2)
+SETTINGS = RL2Settings(
+    outer_step="ppo",
+    num_batches=10,
+    num_epochs=2,
+    num_minibatches=2,
+    clip_range=0.2,
+    learning_rate=1e-2,
+    learning_rate_end=1e-3,
+    entropy_weight=0.01,
+    entropy_weight_end=0.0,
+    value_weight=0.5,
+    max_grad_norm=1.0,
+    optimiser="adam",
+    seed=3,
+)
+FAMILIES = {"Bandit-K5-v0": {}, "TabularMDP-v0": {"max_episode_steps": 3}, UNEVEN: {"longest": 5}}
+with_memory = pytest.mark.parametrize("policy_name", sorted(set(registered_policies()) - {"mlp"}))
+every_family = pytest.mark.parametrize("env_name", FAMILIES, ids=[name.split(":")[-1] for name in FAMILIES])
+
+
+class Case:
+    """A worker specification, its initial parameters and tasks."""
+
+    def __init__(self, env_name="Bandit-K5-v0", policy_name="lstm", num_tasks=TASKS):
+        kwargs = FAMILIES[env_name]
+        env = MetaEpisodeVectorEnv(make_meta_env(env_name, 1, kwargs), EPISODES, show_progress=True)
+        spec = PolicySpec.for_spaces(
+            env.single_observation_space,
+            env.single_action_space,
+            name=policy_name,
+            hidden_sizes=(6,),
+            nonlinearity="tanh",
+            memory_slots=3,
+            memory_width=2,
+            with_value=True,
+        )
+        self.policy = make_policy(spec)
+        self.policy.initialise(generator(1, Purpose.INITIAL_PARAMETERS))
+        self.names = tuple(self.policy.named_meta_parameters())
+        self.spec = RL2WorkerSpec(env_name, kwargs, spec, self.names, {}, EPISODES, True, 0.9, 0.7, seed=3)
+        rng = np.random.default_rng(0)
+        self.theta = flatten(self.policy.params(), self.names)
+        self.theta += rng.normal(0.0, 0.3, self.theta.shape)
+        self.tasks = env.sample_tasks(num_tasks, np.random.default_rng(5))
+
+    def worker(self, indices=None):
+        """A worker that has collected these tasks."""
+        indices = list(range(len(self.tasks))) if indices is None else indices
+        worker = self.spec.build(lambda: None)
+        report = worker.collect(indices, [self.tasks[i] for i in indices], self.theta, 0)
+        return worker, report
+
+    def params(self, vector=None):
+        like = self.policy.params()
+        return unflatten(self.theta if vector is None else vector, like, self.names)
+
+    def learner(self, num_workers=1, **changes):
+        backend = SerialBackend(self.spec, num_workers)
+        return RL2(backend, self.theta, replace(SETTINGS, **changes), TrustRegion(cg_damping=0.1))
+
+
+@with_memory
+@every_family
+def test_memory_lasts_from_the_first_step_of_a_task_to_its_last(env_name, policy_name):
+    case = Case(env_name, policy_name)
+    worker, _ = case.worker()
+    data = worker._data
+    assert (data.observations[:, :, worker._env.done_index] * data.mask).sum() == TASKS * (EPISODES - 1)
+    params, state = case.params(), case.policy.initial_state(case.params(), (TASKS,))
+    for step, observation in enumerate(data.observations):
+        distribution, state = case.policy.step(params, observation, state)
+        log_probs = distribution.log_prob(data.actions[step]) * data.mask[step]
+        assert_close(log_probs, data.log_probs[step], rtol=0, atol=1e-5)
+
+
+@every_family
+def test_returns_are_those_of_each_episode(env_name):
+    case = Case(env_name)
+    worker, report = case.worker()
+    assert report.returns.shape == (TASKS, EPISODES)
+    assert report.env_steps == int(worker._data.mask.sum())
+    assert report.finite
+    rewards = worker._data.observations[1:, :, worker._env.done_index - 1].double()  # all but the last step's
+    ends = worker._data.observations[1:, :, worker._env.done_index].bool()
+    for task in range(TASKS):
+        first_end = int(torch.nonzero(ends[:, task])[0])
+        assert report.returns[task, 0] == pytest.approx(float(rewards[: first_end + 1, task].sum()), abs=1e-5)
+
+
+@with_memory
+@every_family
+def test_a_task_s_meta_episode_does_not_depend_on_the_shard(env_name, policy_name):
+    case = Case(env_name, policy_name)
+    worker, report = case.worker()
+    for task in range(TASKS):
+        alone, own = case.worker([task])
+        np.testing.assert_allclose(own.returns[0], report.returns[task], rtol=1e-6, atol=1e-7)
+        steps = int(alone._data.mask.sum())
+        for part, whole in zip(alone._data, worker._data, strict=True):
+            assert_close(part[:steps, 0], whole[:steps, task], rtol=0, atol=1e-5)
+
+
+def test_targets_and_advantages_are_generalised_advantage_estimates():
+    case = Case("TabularMDP-v0")
+    worker, report = case.worker()
+    data = worker._data
+    _, values = distribution_and_values(case.policy, case.params(), data)
+    rewards = np.zeros(data.mask.shape)
+    rewards[:-1] = data.observations[1:, :, worker._env.done_index - 1]
+    # The last step's reward is seen by nobody; it is what is missing in the returns.
+    rewards[-1] = report.returns.sum(axis=1) - rewards.sum(axis=0)
+    expected = np.zeros_like(rewards)
+    for t in range(len(rewards)):
+        for later in range(t, len(rewards)):
+            following = values[later + 1].detach().numpy() if later + 1 < len(rewards) else 0.0
+            delta = rewards[later] + 0.9 * following - values[later].detach().numpy()
+            expected[t] += (0.9 * 0.7) ** (later - t) * delta
+    np.testing.assert_allclose(data.advantages, expected, rtol=1e-4, atol=1e-5)
+    assert_close(data.targets, data.advantages + values.detach())
+    assert report.moments[0] == data.mask.numel()
+    assert report.moments[1] == pytest.approx(expected.sum(), rel=1e-4)
+    assert report.moments[2] == pytest.approx((expected**2).sum(), rel=1e-4)
+
+
+@pytest.mark.parametrize("weights", [PLAIN, CLIPPED], ids=["plain", "clipped"])
+def test_the_gradient_is_the_sum_of_those_of_any_minibatches(weights):
+    case = Case(UNEVEN)
+    worker, _ = case.worker()
+    theta = case.theta + 0.05
+    whole, sums = worker.gradient(theta, None, weights)
+    parts = [worker.gradient(theta, chosen, weights) for chosen in ([0, 3], [4], [1, 2])]
+    np.testing.assert_allclose(sum(g for g, _ in parts), whole, rtol=1e-4, atol=1e-5)
+    for name, value in sums.items():
+        assert sum(part[name] for _, part in parts) == pytest.approx(value, rel=1e-4, abs=1e-5)
+    assert sums["steps"] == float(worker._data.mask.sum())
+
+
+def test_without_clipping_the_first_gradient_is_that_of_advantage_actor_critic():
+    case = Case()
+    worker, _ = case.worker()
+    params = {k: v.requires_grad_() for k, v in case.params().items()}
+    distribution, values = distribution_and_values(case.policy, params, worker._data)
+    data = worker._data
+    loss = -(distribution.log_prob(data.actions) * data.advantages).sum()
+    loss = loss + 0.25 * (values - data.targets).square().sum() - 0.01 * distribution.entropy().sum()
+    expected = torch.autograd.grad(loss, list(params.values()))
+    gradient, parts = worker.gradient(case.theta, None, PLAIN)
+    assert_close(torch.from_numpy(gradient).float(), torch.cat([g.flatten() for g in expected]), rtol=1e-4, atol=1e-4)
+    assert parts["kl"] == pytest.approx(0.0, abs=1e-5)
+
+
+def test_a_step_outside_the_clip_range_has_no_gradient():
+    case = Case()
+    worker, _ = case.worker()
+    data = worker._data
+    far = data._replace(log_probs=data.log_probs - 1.0, advantages=torch.ones_like(data.mask))  # ratio e
+    params = {k: v.requires_grad_() for k, v in case.params().items()}
+    weights = Weights(value_weight=0.0, entropy_weight=0.0, clip_range=0.2)
+    loss, parts = actor_critic_loss(case.policy, params, far, weights)
+    gradients = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
+    assert not any(g is not None and g.any() for g in gradients)
+    assert parts["clipped"] == data.mask.sum()
+    back = far._replace(advantages=-far.advantages)  # moving back is not held up
+    loss, _ = actor_critic_loss(case.policy, params, back, weights)
+    assert torch.autograd.grad(loss, list(params.values()), allow_unused=True)[0].any()
+
+
+@with_memory
+def test_curvature_products_are_those_of_the_hessian_of_the_divergence(policy_name):
+    case = Case(policy_name=policy_name, num_tasks=2)
+    worker, _ = case.worker()
+    worker._like = {k: v.double() for k, v in worker._like.items()}
+    worker._data = type(worker._data)(*(p.double() if p.is_floating_point() else p for p in worker._data))
+    worker.remember(0.0, 1.0, case.theta)
+    vector = np.random.default_rng(1).normal(size=case.theta.shape)
+    params = unflatten(case.theta, worker._like, case.names)
+    old = distribution_and_values(case.policy, params, worker._data)
+
+    def moved(values):
+        return divergence(case.policy, unflat(values, params, case.names), worker._data, old, value_weight=0.5)[1]
+
+    matrix = hessian(moved)(flat(params, case.names))
+    product = worker.fisher_vector_product(vector, case.theta, 0.5)
+    np.testing.assert_allclose(product, matrix.numpy() @ vector, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("outer_step", ["a2c", "ppo", "trpo"])
+@pytest.mark.parametrize("env_name", ["Bandit-K5-v0", UNEVEN], ids=["bandit", "uneven"])
+def test_an_update_does_not_depend_on_the_number_of_shards(env_name, outer_step):
+    case = Case(env_name)
+    results = []
+    for num_workers in (1, 2, 3):
+        learner = case.learner(num_workers, outer_step=outer_step, optimiser="rmsprop")
+        report = learner.step(case.tasks, 0)
+        assert report.step_accepted
+        assert report.finite
+        results.append((report.return_total, report.policy_loss, report.entropy, learner.parameters))
+    assert np.abs(results[0][-1] - case.theta).max() > 1e-4
+    for other in results[1:]:
+        np.testing.assert_allclose(other[:3], results[0][:3], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(other[3], results[0][3], rtol=0, atol=1e-3)
+
+
+def test_processes_give_what_shards_in_this_process_give():
+    case = Case()
+    with MultiprocessBackend(case.spec, 2) as backend:
+        learner = RL2(backend, case.theta, SETTINGS, TrustRegion())
+        learner.step(case.tasks, 0)
+        other = case.learner(2)
+        other.step(case.tasks, 0)
+        np.testing.assert_array_equal(learner.parameters, other.parameters)
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "rmsprop"])
+def test_a_learner_resumes_bit_for_bit_from_parameters_and_optimiser(optimiser):
+    case = Case()
+    whole = case.learner(optimiser=optimiser)
+    for iteration in range(3):
+        whole.step(case.tasks, iteration)
+    first = case.learner(optimiser=optimiser)
+    assert first.optimiser_state() == {}
+    first.step(case.tasks, 0)
+    second = RL2(SerialBackend(case.spec), first.parameters, replace(SETTINGS, optimiser=optimiser), TrustRegion())
+    second.load_optimiser_state(first.optimiser_state())
+    for iteration in (1, 2):
+        second.step(case.tasks, iteration)
+    np.testing.assert_array_equal(second.parameters, whole.parameters)
+
+
+def test_a_trust_region_step_improves_the_loss_within_the_region():
+    case = Case(num_tasks=40)
+    learner = case.learner(outer_step="trpo")
+    report = learner.step(case.tasks, 0)
+    assert report.step_accepted
+    assert 1e-4 < report.kl < learner.trust_region.max_kl
+    worker = learner.workers._workers[0]
+    weights = learner._weights(0)
+    assert worker.losses(learner.parameters, weights)[0] < worker.losses(case.theta, weights)[0]
+
+
+def test_schedules_go_evenly_from_begin_to_end():
+    assert [SETTINGS.at(i, 1.0, 0.1) for i in (0, 9, 20)] == pytest.approx([1.0, 0.1, 0.1])
+    assert SETTINGS.at(3, 1.0, 0.1) == pytest.approx(0.7)
+
+
+def test_rewards_that_are_no_numbers_move_nothing(monkeypatch):
+    case = Case()
+    learner = case.learner()
+    monkeypatch.setattr(
+        "maml_rl.envs.bandit.BernoulliBanditVectorEnv._pay", lambda self, means: np.full(len(means), np.nan)
+    )
+    report = learner.step(case.tasks, 0)
+    assert not report.finite
+    assert not report.step_accepted
+    np.testing.assert_array_equal(learner.parameters, case.theta)
+
+
+@pytest.mark.slow
+def test_an_agent_learns_to_learn_which_arm_pays():
+    env = MetaEpisodeVectorEnv(make_meta_env("Bandit-K5-v0", 1), 20)
+    spec = PolicySpec.for_spaces(
+        env.single_observation_space,
+        env.single_action_space,
+        name="lstm",
+        hidden_sizes=(32,),
+        nonlinearity="tanh",
+        with_value=True,
+    )
+    policy = make_policy(spec)
+    policy.initialise(generator(1, Purpose.INITIAL_PARAMETERS))
+    names = tuple(policy.named_meta_parameters())
+    worker = RL2WorkerSpec("Bandit-K5-v0", {}, spec, names, {}, 20, False, 0.99, 0.3, seed=1)
+    settings = replace(SETTINGS, num_batches=60, num_epochs=4, learning_rate=3e-3, learning_rate_end=1e-3)
+    learner = RL2(SerialBackend(worker), flatten(policy.params(), names), settings, TrustRegion())
+    totals = []
+    for iteration in range(60):
+        tasks = env.sample_tasks(200, generator(1, Purpose.TASKS, iteration=iteration))
+        totals.append(learner.step(tasks, iteration).return_total)
+    assert np.mean(totals[:5]) == pytest.approx(10.0, abs=0.4)
+    assert np.mean(totals[-5:]) > 12.5
