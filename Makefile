@@ -65,6 +65,7 @@ format: $(STAMP)
 
 bench: $(BENCH_STAMP)
 	$(BIN)/python -m benchmarks.foundation --output results/benchmarks/foundation.json
+	$(BIN)/python -m benchmarks.memory --output results/benchmarks/memory.json
 	$(BIN)/python -m benchmarks.curvature
 	$(BIN)/python -m benchmarks.gradient_signal
 
