@@ -1,4 +1,4 @@
-"""Multi-armed bandits: one pull is one episode, the arms' means are the task."""
+"""Multi-armed bandits whose arms stay as they are: the arms' means are the task."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from maml_rl.envs.meta_env import MetaVectorEnv, Task
 
 
 class BanditVectorEnv(MetaVectorEnv):
-    """What the bandits share: k arms whose means are drawn uniformly from [0, 1].
+    """What all bandits share: k arms, of which one is pulled per step, for `num_pulls` steps.
 
-    Task: ``{"mean": (k,)}``. The observation (1,) is constant; every episode terminates at its first
-    step (Duan et al. 2016, section 3.1: "multi-armed bandits").
+    Task: ``{"mean": (k,)}``, every mean uniform on [0, 1]. The observation (1,) is a constant, or with `show_time` the
+    share of the episode's pulls already made. Episodes terminate: after the last pull nothing is left to earn. With
+    ``num_pulls=1`` a pull is an episode (Duan et al. 2016, section 3.1).
 
     Parameters
     ----------
@@ -23,23 +24,34 @@ class BanditVectorEnv(MetaVectorEnv):
         Number of bandits N played side by side.
     k
         Number of arms, >= 2.
+    num_pulls
+        Pulls per episode, >= 1.
+    show_time
+        Whether the observation tells the time.
     """
 
     constant_observation: float
 
-    def __init__(self, num_envs: int = 1, *, k: int) -> None:
+    def __init__(self, num_envs: int = 1, *, k: int, num_pulls: int = 1, show_time: bool = False) -> None:
         if k < 2:
             raise ValueError(f"k: got {k}, expected at least 2 arms")
+        if num_pulls < 1:
+            raise ValueError(f"num_pulls: got {num_pulls}, expected at least 1")
         super().__init__(
             num_envs,
             gym.spaces.Box(0.0, 1.0, (1,), np.float32),
             gym.spaces.Discrete(k),
             max_episode_steps=None,
         )
-        self.k = k
+        self.k, self.num_pulls, self.show_time = k, num_pulls, show_time
         self._rows = np.arange(num_envs)
-        self._terminated = np.ones(num_envs, dtype=bool)
         self._constant = np.full((num_envs, 1), self.constant_observation, dtype=np.float32)
+        self._means = np.zeros((num_envs, k))
+
+    @property
+    def arm_means(self) -> np.ndarray:
+        """(N, k): what each arm pays on average at the next pull; for oracles and regret, not for agents."""
+        return self._means.copy()
 
     def default_task(self) -> Task:
         """All arms alike, mean 0.5."""
@@ -56,10 +68,15 @@ class BanditVectorEnv(MetaVectorEnv):
         self._means = means
 
     def _reset(self, mask: np.ndarray) -> np.ndarray:
-        return self._constant
+        return self._observe(np.zeros(self.num_envs, dtype=np.int64))
 
     def _step(self, actions: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self._constant, self._pay(self._means[self._rows, actions]), self._terminated
+        pulls = self._elapsed + 1
+        return self._observe(pulls), self._pay(self._means[self._rows, actions]), pulls >= self.num_pulls
+
+    def _observe(self, pulls: np.ndarray) -> np.ndarray:
+        """Observations (N, 1) after this many pulls (N,)."""
+        return (pulls[:, None] / self.num_pulls).astype(np.float32) if self.show_time else self._constant
 
     @abc.abstractmethod
     def _pay(self, means: np.ndarray) -> np.ndarray:
@@ -78,21 +95,62 @@ class BernoulliBanditVectorEnv(BanditVectorEnv):
 class GaussianBanditVectorEnv(BanditVectorEnv):
     """GaussianBandit-K5-v0, -K10-v0, -K50-v0: an arm pays ``N(mean, std^2)``.
 
+    Task: ``{"mean": (k,), "std": s}``. Means are uniform on [`low`, `high`]; s is the same for all arms, and `std` in
+    all tasks, or with `max_std` uniform on [`std`, `max_std`]. A task without ``"std"`` has `std`.
+
     Parameters
     ----------
-    num_envs, k
+    num_envs, k, num_pulls, show_time
         As in `BanditVectorEnv`.
-    std
-        Standard deviation of a payment, the same for all arms and tasks, >= 0.
+    low, high
+        Range of the means.
+    std, max_std
+        Standard deviation of a payment, >= 0, and its largest value if tasks differ in it.
     """
 
     constant_observation = 0.0
 
-    def __init__(self, num_envs: int = 1, *, k: int, std: float = 1.0) -> None:
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        k: int,
+        num_pulls: int = 1,
+        show_time: bool = False,
+        low: float = 0.0,
+        high: float = 1.0,
+        std: float = 1.0,
+        max_std: float | None = None,
+    ) -> None:
+        if not low <= high:
+            raise ValueError(f"low: got {low} with high = {high}, expected low <= high")
         if not (np.isfinite(std) and std >= 0):
             raise ValueError(f"std: got {std}, expected a number >= 0")
-        super().__init__(num_envs, k=k)
-        self.std = float(std)
+        if max_std is not None and not (np.isfinite(max_std) and max_std >= std):
+            raise ValueError(f"max_std: got {max_std}, expected at least {std}, the std")
+        super().__init__(num_envs, k=k, num_pulls=num_pulls, show_time=show_time)
+        self.low, self.high = float(low), float(high)
+        self.std, self.max_std = float(std), float(std if max_std is None else max_std)
+        self._stds = np.full(num_envs, self.std)
+
+    def default_task(self) -> Task:
+        """All means in the middle of their range, the smallest standard deviation."""
+        return {"mean": np.full(self.k, (self.low + self.high) / 2), "std": self.std}
+
+    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+        """Draw uniform means and, if tasks differ in it, a uniform standard deviation."""
+        means = self.low + (self.high - self.low) * rng.random((num_tasks, self.k))
+        stds = np.full(num_tasks, self.std)
+        if self.max_std > self.std:
+            stds = rng.uniform(self.std, self.max_std, num_tasks)
+        return [{"mean": mean, "std": float(std)} for mean, std in zip(means, stds, strict=True)]
+
+    def _apply_tasks(self, tasks: Sequence[Task]) -> None:
+        super()._apply_tasks(tasks)
+        stds = np.array([task.get("std", self.std) for task in tasks], dtype=np.float64)  # (N,)
+        if not (np.isfinite(stds) & (stds >= 0)).all():
+            raise ValueError(f"task['std']: got {stds.tolist()}, expected numbers >= 0")
+        self._stds = stds
 
     def _pay(self, means: np.ndarray) -> np.ndarray:
-        return means + self.std * self._normal()
+        return means + self._stds * self._normal()

@@ -82,6 +82,22 @@ def test_make_vec_and_make_meta_env_give_the_same_episodes(env_name):
 
 
 @pytest.mark.parametrize("env_name", ENV_NAMES)
+def test_an_episode_is_a_function_of_its_task_and_stream_whatever_the_batch(env_name):
+    tasks = make_meta_env(env_name).sample_tasks(3, generator(3, Purpose.TASKS))
+    actions = _actions(make_meta_env(env_name, 3), 3, 12)
+    batches = [[0, 1, 2], [0], [1], [2]]
+    episodes = []
+    for rows in batches:
+        env = make_meta_env(env_name, len(rows))
+        env.set_tasks([tasks[m] for m in rows])
+        env.reset(options={"rngs": [generator(3, Purpose.ENVIRONMENT, task=m) for m in rows]})
+        steps = [env.step(actions[t, rows])[:4] for t in range(len(actions))]
+        episodes.append([np.stack(column) for column in zip(*steps, strict=True)])  # four of (T, N, ...)
+    for together, *alone in zip(*episodes, strict=True):
+        np.testing.assert_array_equal(together, np.concatenate(alone, axis=1))
+
+
+@pytest.mark.parametrize("env_name", ENV_NAMES)
 def test_the_single_environment_plays_what_the_vector_environment_plays(env_name):
     single: Any = gym.make(env_name).unwrapped
     vector = make_meta_env(env_name)
