@@ -261,6 +261,9 @@ def register_families() -> None:
     for k in (5, 10, 50):
         register_meta_env(f"Bandit-K{k}-v0", f"{bandit}:BernoulliBanditVectorEnv", k=k)
         register_meta_env(f"GaussianBandit-K{k}-v0", f"{bandit}:GaussianBanditVectorEnv", k=k, std=1.0)
+    for arms in ("uniform", "easy", "medium", "hard", "independent"):
+        two_armed = "maml_rl.envs.two_armed_bandit:TwoArmedBanditVectorEnv"
+        register_meta_env(f"TwoArmedBandit-{arms.capitalize()}-v0", two_armed, arms=arms)
     register_meta_env(
         "TabularMDP-v0",
         "maml_rl.envs.tabular_mdp:TabularMDPVectorEnv",
