@@ -264,6 +264,7 @@ def register_families() -> None:
     for arms in ("uniform", "easy", "medium", "hard", "independent"):
         two_armed = "maml_rl.envs.two_armed_bandit:TwoArmedBanditVectorEnv"
         register_meta_env(f"TwoArmedBandit-{arms.capitalize()}-v0", two_armed, arms=arms)
+    register_meta_env("InformativeArm-v0", "maml_rl.envs.informative_arm:InformativeArmVectorEnv")
     register_meta_env(
         "TabularMDP-v0",
         "maml_rl.envs.tabular_mdp:TabularMDPVectorEnv",
