@@ -265,6 +265,9 @@ def register_families() -> None:
         two_armed = "maml_rl.envs.two_armed_bandit:TwoArmedBanditVectorEnv"
         register_meta_env(f"TwoArmedBandit-{arms.capitalize()}-v0", two_armed, arms=arms)
     register_meta_env("InformativeArm-v0", "maml_rl.envs.informative_arm:InformativeArmVectorEnv")
+    restless = "maml_rl.envs.restless_bandit"
+    register_meta_env("RestlessBandit-Reversal-v0", f"{restless}:ReversalBanditVectorEnv")
+    register_meta_env("RestlessBandit-RandomWalk-v0", f"{restless}:RandomWalkBanditVectorEnv")
     register_meta_env(
         "TabularMDP-v0",
         "maml_rl.envs.tabular_mdp:TabularMDPVectorEnv",
