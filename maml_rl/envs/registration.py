@@ -268,6 +268,7 @@ def register_families() -> None:
     restless = "maml_rl.envs.restless_bandit"
     register_meta_env("RestlessBandit-Reversal-v0", f"{restless}:ReversalBanditVectorEnv")
     register_meta_env("RestlessBandit-RandomWalk-v0", f"{restless}:RandomWalkBanditVectorEnv")
+    register_meta_env("TwoStep-v0", "maml_rl.envs.two_step:TwoStepVectorEnv")
     register_meta_env(
         "TabularMDP-v0",
         "maml_rl.envs.tabular_mdp:TabularMDPVectorEnv",
