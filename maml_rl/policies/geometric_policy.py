@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from maml_rl.policies.distributions import Categorical
 from maml_rl.policies.heads import Head
 from maml_rl.policies.memory.geometric_memory import NUM_AXES, GeometricMemory, MemoryCommand, MemoryState
 from maml_rl.policies.params import Params, affine
@@ -91,12 +92,12 @@ class GeometricPolicy(Policy):
         return self._combine(params, hidden, self.slots.unroll(params, self._command(params, hidden), state[1]))
 
     def initialise(self, rng: np.random.Generator) -> None:
-        """See `Policy.initialise`; the write head drifts, the read head stays, the output layer is zero.
+        """See `Policy.initialise`; the write head drifts, the read head stays, no action is preferred.
 
         So what happens at different times goes to different slots, and the beginning of an episode, where the read head
-        rests, is out of reach of what comes later until the drift has come full circle, after 125 steps. Behind an
-        output layer of zeros the first inner step moves nothing but that layer: it learns what the memory says
-        before it changes what the memory does.
+        rests, is out of reach of what comes later until the drift has come full circle, after 125 steps. Behind logits
+        of zero the first inner step moves nothing but their layer: it learns what the memory says before it changes
+        what the memory does. Means of continuous actions start as in other policies: who stands still learns nothing.
         """
         super().initialise(rng)
         self.controller.initialise(self, rng)
@@ -108,7 +109,10 @@ class GeometricPolicy(Policy):
             self.command.bias[NUM_AXES : 2 * NUM_AXES] = axis / axis.norm()
             self.command.bias[2 * NUM_AXES] = -2.0
             self.command.weight[2 * NUM_AXES + 1 :] *= 3.0
-            self.get_parameter(f"{self.head.layer}.weight").zero_()
+            if self.layers:  # a saturated layer would pass nothing on
+                self.get_parameter(f"{self.layers[0]}.weight")[:, self.controller.hidden_size :] /= _READ_GAIN
+            if self.distribution is Categorical:
+                self.get_parameter(f"{self.head.layer}.weight").zero_()
 
     def _command(self, params: Params, hidden: Tensor) -> MemoryCommand:
         """What the controller's hidden state (..., H) asks of the memory."""

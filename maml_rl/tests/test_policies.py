@@ -132,7 +132,7 @@ def test_initial_weights_depend_on_the_generator_only(spec):
 def test_initial_weights_are_xavier_uniform_and_biases_zero(spec):
     policy = make_policy(replace(spec, input_size=40, hidden_sizes=(50,)))
     policy.initialise(np.random.default_rng(0))
-    special_names = ["layer1.hh", "layer1.ih", "command", *(("mu", "logits") if spec.name == "geometric" else ())]
+    special_names = ["layer1.hh", "layer1.ih", "command", *(("logits",) if spec.name == "geometric" else ())]
     special = {policy.get_submodule(name) for name in special_names if name in names_of(policy)}
     for module in set(policy.modules()) - special:
         if isinstance(module, nn.Linear):
@@ -163,20 +163,30 @@ def test_recurrent_weights_start_orthogonal_and_lstms_remember(spec):
 
 
 @pytest.mark.parametrize("continuous", [True, False])
-def test_a_geometric_memory_drifts_before_it_is_trained_and_does_not_act(continuous):
+def test_a_geometric_memory_drifts_before_it_is_trained_and_prefers_no_choice(continuous):
     policy = make_policy(PolicySpec("geometric", 3, 2, continuous, (50,), "tanh"))
     policy.initialise(np.random.default_rng(0))
     params = policy.params()
     state = policy.initial_state(params, ())
     begin = state[1]
     for _ in range(125):
-        distribution, state = policy.step(params, torch.zeros(3), state)
-        assert not distribution[0].any()
-        assert_close(state[1].read_head, begin.read_head)
-    assert_close(state[1].write_head, begin.write_head, rtol=0, atol=1e-4)  # full circle
+        distribution, state = policy.step(params, 1e-3 * torch.ones(3), state)
+        assert bool(distribution[0].any()) == continuous
+        assert_close(state[1].read_head, begin.read_head, rtol=0, atol=0.01)
+    assert_close(state[1].write_head, begin.write_head, rtol=0, atol=0.01)  # full circle
     for _ in range(62):
         _, state = policy.step(params, torch.zeros(3), state)
     assert_close(state[1].write_head, -begin.write_head, rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("continuous", [True, False])
+def test_what_was_read_does_not_saturate_the_layer_behind_it(continuous):
+    policy = make_policy(PolicySpec("geometric", 3, 2, continuous, (50, 20), "tanh"))
+    policy.initialise(np.random.default_rng(0))
+    params = policy.params()
+    hidden, read = torch.zeros(50), 0.1 * torch.ones(16)
+    assert policy._combine(params, hidden, read).abs().max() < 0.5
+    assert policy._combine(params, hidden, read).abs().max() > 0.01
 
 
 @every_policy
