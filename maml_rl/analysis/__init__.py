@@ -1,5 +1,19 @@
 """From arrays to intervals and figures; knows nothing of training."""
 
+from maml_rl.analysis.bandit_oracles import (
+    BanditPlay,
+    BanditPolicy,
+    bandit_regret,
+    epsilon_greedy,
+    gittins,
+    greedy,
+    most_likely_thompson,
+    optimistic_thompson,
+    play_bandit,
+    random_arm,
+    thompson,
+    ucb1,
+)
 from maml_rl.analysis.behaviour import (
     choice_autocorrelation,
     cumulative_regret,
@@ -9,6 +23,7 @@ from maml_rl.analysis.behaviour import (
     stay_probabilities,
 )
 from maml_rl.analysis.delta_rule import DeltaRuleFit, fit_learning_rate
+from maml_rl.analysis.gittins_table import gittins_indices
 from maml_rl.analysis.plots import (
     plot_adaptation,
     plot_adaptation_of_runs,
@@ -26,27 +41,50 @@ from maml_rl.analysis.statistics import (
     mean_interval,
     smallest_permutation_p,
 )
+from maml_rl.analysis.two_armed_bandits import (
+    BayesOptimum,
+    dependent_arms_optimum,
+    independent_arms_optimum,
+    independent_arms_regret,
+)
 
 __all__ = [
+    "BanditPlay",
+    "BanditPolicy",
+    "BayesOptimum",
     "Comparison",
     "DeltaRuleFit",
     "Interval",
     "Line",
+    "bandit_regret",
     "choice_autocorrelation",
     "compare",
     "cumulative_regret",
+    "dependent_arms_optimum",
+    "epsilon_greedy",
     "fit_learning_rate",
     "fit_line",
+    "gittins",
+    "gittins_indices",
+    "greedy",
     "holm",
+    "independent_arms_optimum",
+    "independent_arms_regret",
     "interquartile_mean_interval",
     "mean_interval",
     "model_based_index",
     "model_free_index",
+    "most_likely_thompson",
+    "optimistic_thompson",
+    "play_bandit",
     "plot_adaptation",
     "plot_adaptation_of_runs",
     "plot_seeds_and_line",
     "plot_training_curve",
+    "random_arm",
     "smallest_permutation_p",
     "stay_frequencies",
     "stay_probabilities",
+    "thompson",
+    "ucb1",
 ]
