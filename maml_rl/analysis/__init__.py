@@ -24,6 +24,17 @@ from maml_rl.analysis.behaviour import (
 )
 from maml_rl.analysis.delta_rule import DeltaRuleFit, fit_learning_rate
 from maml_rl.analysis.gittins_table import gittins_indices
+from maml_rl.analysis.mdp_oracles import (
+    MDPExperience,
+    MDPOptimum,
+    MDPPolicy,
+    opsrl,
+    play_mdp,
+    psrl,
+    random_plan,
+    sample_mdp,
+    value_iteration,
+)
 from maml_rl.analysis.plots import (
     plot_adaptation,
     plot_adaptation_of_runs,
@@ -56,6 +67,9 @@ __all__ = [
     "DeltaRuleFit",
     "Interval",
     "Line",
+    "MDPExperience",
+    "MDPOptimum",
+    "MDPPolicy",
     "bandit_regret",
     "choice_autocorrelation",
     "compare",
@@ -75,16 +89,22 @@ __all__ = [
     "model_based_index",
     "model_free_index",
     "most_likely_thompson",
+    "opsrl",
     "optimistic_thompson",
     "play_bandit",
+    "play_mdp",
     "plot_adaptation",
     "plot_adaptation_of_runs",
     "plot_seeds_and_line",
     "plot_training_curve",
+    "psrl",
     "random_arm",
+    "random_plan",
+    "sample_mdp",
     "smallest_permutation_p",
     "stay_frequencies",
     "stay_probabilities",
     "thompson",
     "ucb1",
+    "value_iteration",
 ]
