@@ -12,6 +12,7 @@ from torch.testing import assert_close
 from torch.utils._pytree import tree_leaves
 
 from maml_rl.policies import CategoricalMLPPolicy, Normal, NormalMLPPolicy, PolicySpec, make_policy
+from maml_rl.policies.geometric_policy import GeometricPolicy
 from maml_rl.policies.policy import NONLINEARITIES
 from maml_rl.policies.registry import registered_policies
 from maml_rl.run_folder import RunFolderError, load_policy
@@ -182,6 +183,7 @@ def test_a_geometric_memory_drifts_before_it_is_trained_and_prefers_no_choice(co
 @pytest.mark.parametrize("continuous", [True, False])
 def test_what_was_read_does_not_saturate_the_layer_behind_it(continuous):
     policy = make_policy(PolicySpec("geometric", 3, 2, continuous, (50, 20), "tanh"))
+    assert isinstance(policy, GeometricPolicy)
     policy.initialise(np.random.default_rng(0))
     params = policy.params()
     hidden, read = torch.zeros(50), 0.1 * torch.ones(16)
