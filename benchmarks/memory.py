@@ -69,6 +69,7 @@ def measure(cores: int, num_rounds: int, seconds: float) -> dict[str, Any]:
             row = {"bare_engine": {"sampler": bare_engine(model, cores, seconds, scale)}}
             row |= {name: iterate(blueprints[name], learner, index + 1) for name, learner in learners.items()}
             rounds.append(row)
+            print(json.dumps(row), flush=True)
 
     def median(name: str, key: str, over: str) -> float:
         return statistics.median(row[name][key] / row[over][key] for row in rounds)
