@@ -21,7 +21,7 @@ _TURN = 2.0 * math.pi / 125
 """Radians in a turn of length one. Small, because a head adds up the turns of an episode: an inner step that changed
 every turn by as much as it changes other things would lose the way to whatever has been written."""
 
-_READ_GAIN = 30.0
+READ_GAIN = 30.0
 """Size of what was read to the layers after the memory. A single step writes but a small share of a slot; at its own
 size it would drown in the controller's state, and adaptation could not find what it says about the task."""
 
@@ -110,7 +110,7 @@ class GeometricPolicy(Policy):
             self.command.bias[2 * NUM_AXES] = -2.0
             self.command.weight[2 * NUM_AXES + 1 :] *= 3.0
             if self.layers:  # a saturated layer would pass nothing on
-                self.get_parameter(f"{self.layers[0]}.weight")[:, self.controller.hidden_size :] /= _READ_GAIN
+                self.get_parameter(f"{self.layers[0]}.weight")[:, self.controller.hidden_size :] /= READ_GAIN
             if self.distribution is Categorical:
                 self.get_parameter(f"{self.head.layer}.weight").zero_()
 
@@ -124,7 +124,7 @@ class GeometricPolicy(Policy):
 
     def _combine(self, params: Params, hidden: Tensor, read: Tensor) -> Tensor:
         """What heads see of the controller's state (..., H) and of what was read (..., V)."""
-        features = torch.cat([hidden, _READ_GAIN * read], -1)
+        features = torch.cat([hidden, READ_GAIN * read], -1)
         for name in self.layers:
             features = self.nonlinearity(affine(params, name, features))
         return features

@@ -24,6 +24,7 @@ from maml_rl.envs import register_meta_env
 from maml_rl.envs.navigation import NavigationVectorEnv
 from maml_rl.episode import LearningData
 from maml_rl.policies import Params, Policy, PolicySpec, make_policy, registered_policies
+from maml_rl.policies.geometric_policy import READ_GAIN, GeometricPolicy
 
 POLICY_SPECS = [
     PolicySpec(name, 3, 2, continuous, (3,), "tanh", memory_slots=3, memory_width=2)
@@ -46,10 +47,12 @@ POLICIES_AND_OBJECTIVES = [
 
 
 def tiny_policy(spec: PolicySpec, seed: int = 0) -> tuple[Policy, Params]:
-    """Build the policy and draw all its parameters, biases too, from N(0, 0.5^2)."""
+    """Build the policy and draw all its parameters, biases too, from N(0, 0.5^2); what was read saturates nothing."""
     rng = np.random.default_rng(seed)
     policy = make_policy(spec)
     params = {k: torch.from_numpy(rng.normal(0.0, 0.5, tuple(v.shape))).to(v) for k, v in policy.params().items()}
+    if isinstance(policy, GeometricPolicy):
+        params[f"{policy.head.layer}.weight"][:, policy.controller.hidden_size :] /= READ_GAIN
     return policy, params
 
 
