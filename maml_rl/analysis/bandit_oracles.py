@@ -196,7 +196,7 @@ def most_likely_thompson(num_samples: int = 20) -> BanditPolicy:
     """Of several draws of all arms' means from the posterior, the one with the highest posterior density.
 
     It lies between `thompson` (one sample) and the mode of the posterior, and is what reproduces the column "OTS" of
-    Duan et al. 2016: "samples N times from the posterior, and takes the one with the highest probability".
+    Duan et al. 2016.
 
     Parameters
     ----------
