@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maml_rl.envs.bandit import BanditVectorEnv
+from maml_rl.envs.bandit import BernoulliBanditVectorEnv
 from maml_rl.envs.meta_env import Task
 
 
-class RestlessBanditVectorEnv(BanditVectorEnv):
+class RestlessBanditVectorEnv(BernoulliBanditVectorEnv):
     """What restless bandits share: ``p2 = 1 - p1``, and p1 moves after every pull, as fast as the volatility says.
 
     After Behrens et al. 2007; Wang et al. 2016, section 3.1; Wang et al. 2018, figure 3. An episode has `num_blocks`
@@ -32,8 +32,6 @@ class RestlessBanditVectorEnv(BanditVectorEnv):
     show_time
         True: the observation (1,) is the share of the pulls already made. False: it is 1.
     """
-
-    constant_observation = 1.0
 
     def __init__(
         self,
@@ -105,9 +103,6 @@ class RestlessBanditVectorEnv(BanditVectorEnv):
         moved = self._move(self._probability, self._volatility[self._rows, block])
         self._probability = np.where(active, moved, self._probability)
         return result
-
-    def _pay(self, means: np.ndarray) -> np.ndarray:
-        return (self._uniform() < means).astype(np.float64)
 
     @abc.abstractmethod
     def _draw_starts(self, num_tasks: int, rng: np.random.Generator) -> np.ndarray:

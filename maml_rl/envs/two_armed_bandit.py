@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maml_rl.envs.bandit import BanditVectorEnv
+from maml_rl.envs.bandit import BernoulliBanditVectorEnv
 from maml_rl.envs.meta_env import Task
 
 # The values that the first arm's probability may have; None: any in [0, 1].
@@ -19,7 +19,7 @@ FIRST_ARMS: dict[str, tuple[float, ...] | None] = {
 }
 
 
-class TwoArmedBanditVectorEnv(BanditVectorEnv):
+class TwoArmedBanditVectorEnv(BernoulliBanditVectorEnv):
     """TwoArmedBandit-Uniform-v0, -Easy-, -Medium-, -Hard-, -Independent-: arms with ``p2 = 1 - p1``.
 
     Wang et al. 2016, section 3.1. Task: ``{"mean": (p1, p2)}``, where p1 is uniform on [0, 1] (``uniform``), one of
@@ -40,8 +40,6 @@ class TwoArmedBanditVectorEnv(BanditVectorEnv):
         True, as in the paper: the observation (1,) is the share of the pulls already made. False: it is 1.
     """
 
-    constant_observation = 1.0
-
     def __init__(
         self, num_envs: int = 1, *, arms: str = "uniform", num_pulls: int = 100, show_time: bool = True
     ) -> None:
@@ -53,7 +51,7 @@ class TwoArmedBanditVectorEnv(BanditVectorEnv):
     def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
         """Draw the first arm's probability, and the second one's if it is independent."""
         if self.arms == "independent":
-            return [{"mean": mean} for mean in rng.random((num_tasks, 2))]
+            return super().sample_tasks(num_tasks, rng)
         values = FIRST_ARMS[self.arms]
         first = rng.random(num_tasks) if values is None else rng.choice(values, num_tasks)
         return [{"mean": mean} for mean in np.stack([first, 1.0 - first], axis=1)]
@@ -62,6 +60,3 @@ class TwoArmedBanditVectorEnv(BanditVectorEnv):
         super()._apply_tasks(tasks)
         if not ((self._means >= 0) & (self._means <= 1)).all():
             raise ValueError("task['mean']: got numbers outside [0, 1], expected probabilities")
-
-    def _pay(self, means: np.ndarray) -> np.ndarray:
-        return (self._uniform() < means).astype(np.float64)
