@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -84,12 +83,6 @@ class RL2IterationReport:
     gradient_norm: float
     step_accepted: bool
     finite: bool
-
-
-class _Optimiser(Protocol):
-    def zero_grad(self) -> None: ...
-
-    def step(self) -> Any: ...
 
 
 class RL2:
@@ -221,7 +214,8 @@ class RL2:
             losses, moved = zip(*self.workers.broadcast("losses", vector, weights), strict=True)
             return sum(losses) / count, sum(moved) / count
 
-        loss, _ = evaluate(old)
+        loss = parts["policy_loss"] + weights.value_weight * parts["value_loss"]
+        loss -= weights.entropy_weight * parts["entropy"]
         finite = bool(np.isfinite(gradient).all() and np.isfinite(loss))
         result = StepResult(old, loss, 0.0, 0, False, False)
         if finite:
