@@ -21,6 +21,12 @@ from maml_rl.studies.scores import Seeds
 from maml_rl.studies.study import Cell, Study
 from maml_rl.utils.files import write_atomically
 
+_NUM_COLUMNS = 3
+_EXPLANATION = (
+    "Total reward after adaptation. Thin: each seed; thick: mean over seeds; dashed: line fitted to each "
+    "seed, averaged; slope (per iteration) and R² likewise."
+)
+
 
 def draw_run(seeds: Sequence[Cell], path: Path) -> None:
     """Draw one run: its training, and its final policies on new tasks."""
@@ -47,13 +53,6 @@ def draw_run(seeds: Sequence[Cell], path: Path) -> None:
     if not adaptation.lines:
         adaptation.set_axis_off()
     write_atomically(path, lambda file: figure.savefig(file, dpi=110))
-
-
-_NUM_COLUMNS = 3
-_EXPLANATION = (
-    "Total reward after adaptation. Thin: each seed; thick: mean over seeds; dashed: line fitted to each "
-    "seed, averaged; slope (per iteration) and R² likewise."
-)
 
 
 def draw_comparison(study: Study, runs: Mapping[str, Seeds], path: Path) -> None:
