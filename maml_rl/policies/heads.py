@@ -42,7 +42,7 @@ class NormalHead:
     def __call__(self, params: Params, features: Tensor) -> Normal:
         """Features (..., H) -> distribution over actions (..., A)."""
         loc = affine(params, self.layer, features)
-        return Normal(loc, params["sigma"].clamp(min=self.min_log_std).expand_as(loc))
+        return Normal(loc, params["sigma"].unsqueeze(-2).clamp(min=self.min_log_std).expand_as(loc))
 
 
 class CategoricalHead:

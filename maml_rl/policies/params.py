@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 Params = dict[str, Tensor]
 
 
 def affine(params: Params, layer: str, inputs: Tensor) -> Tensor:
-    """``inputs @ weight^T + bias`` of a named layer, inputs (..., I).
+    """``inputs @ weight^T + bias`` of a named layer, inputs (..., B, I) or, with one layer per task, (M, B, I).
 
     Written out because `vmap` over `torch.nn.functional.linear` with one weight per task copies more and
     takes a third longer.
     """
-    return inputs @ params[f"{layer}.weight"].T + params[f"{layer}.bias"]
+    return add_product(params[f"{layer}.bias"].unsqueeze(-2), inputs, params[f"{layer}.weight"])
+
+
+def add_product(addend: Tensor, inputs: Tensor, weight: Tensor) -> Tensor:
+    """``addend + inputs @ weight^T``: weight (O, I) and inputs (..., I), or weight (M, O, I) and inputs (M, B, I)."""
+    if weight.dim() == 3:
+        return torch.baddbmm(addend, inputs, weight.mT)
+    return addend + inputs @ weight.mT

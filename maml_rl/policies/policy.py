@@ -28,7 +28,9 @@ class Policy(nn.Module, abc.ABC):
     """Maps observations (and a hidden state) to a distribution over actions.
 
     The module owns names, shapes and initial values of the parameters; `step` and `unroll` compute
-    with the parameters they are given and never with their own. Inside them there is no task
+    with the parameters they are given and never with their own. To act, parameters of M tasks may
+    lead with a dimension (M, ...), as observations (M, B, O) and states (M, B, ...) then do: a step is
+    short, and half of it would be the entering and leaving of `vmap`. To learn there is no task
     dimension: tasks are batched from outside with `torch.func.vmap`.
 
     Parameters
@@ -68,14 +70,14 @@ class Policy(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def advance(self, params: Params, observation: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Features (..., F) that heads see after an observation (..., O), and the next state."""
+        """Features (..., B, F) that heads see after an observation (..., B, O), and the next state."""
 
     @abc.abstractmethod
     def features(self, params: Params, observations: Tensor, masks: Tensor, state: Any) -> Tensor:
         """The features `advance` would give along observations (T, B, O) with masks (T, B): (T, B, F)."""
 
     def step(self, params: Params, observation: Tensor, state: Any = ()) -> tuple[Distribution, Any]:
-        """Act: observation (..., O) and state give the action distribution (...) and the next state."""
+        """Act: observation (..., B, O) and state give the action distribution (..., B) and the next state."""
         features, state = self.advance(params, observation, state)
         return self.head(params, features), state
 

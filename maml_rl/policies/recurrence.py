@@ -8,27 +8,33 @@ other way. Products with weights accumulate in one matrix product over all steps
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
-Pointwise = Callable[..., tuple[Tensor, ...]]
-"""Gates (..., G * H) and further states (..., H) before -> output (..., H) and further states (..., H) after."""
-
 CellState = tuple[Tensor, ...]
 
 
-def unroll(pointwise: Pointwise, inputs: Tensor, weight: Tensor, state: CellState) -> tuple[Tensor, CellState]:
+class Layer(Protocol):
+    """The function f of a recurrent layer with G gates and S further states."""
+
+    def pointwise(self, gates: Tensor, *contents: Tensor) -> CellState:
+        """Gates (..., G * H), states (..., H) before -> output (..., H) and states (..., H) after; units do not mix."""
+
+    def jacobian(self, gates: Tensor, *contents: Tensor) -> Tensor:
+        """Derivatives (..., 1 + S, G + S, H) of what `pointwise` returns in its gates and states before."""
+
+
+def unroll(layer: Layer, inputs: Tensor, weight: Tensor, state: CellState) -> tuple[Tensor, CellState]:
     """Outputs (T, ..., H) of a recurrent layer and its state after the last step; differentiable, under `vmap` too.
 
     Parameters
     ----------
-    pointwise
-        The function f; units must not mix in it.
+    layer
+        The function f.
     inputs
         What does not wait for the state, (T, ..., G * H).
     weight
@@ -36,7 +42,7 @@ def unroll(pointwise: Pointwise, inputs: Tensor, weight: Tensor, state: CellStat
     state
         Output and further states before the first step, (..., H) each.
     """
-    _, outputs, *others = _Recurrence.apply(pointwise, inputs, weight, *state)
+    _, outputs, *others = _Recurrence.apply(layer, inputs, weight, *state)
     return outputs, (outputs[-1], *(other[-1] for other in others))
 
 
@@ -60,17 +66,17 @@ class _Recurrence(Function):
     """Gates (T, ..., G * H), outputs and further states (T, ..., H) along a sequence."""
 
     @staticmethod
-    def forward(pointwise: Pointwise, inputs: Tensor, weight: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+    def forward(layer: Layer, inputs: Tensor, weight: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         gates, states = [], []
         for now in inputs.unbind(0):
             gates.append(now + state[0] @ weight.mT)
-            state = pointwise(gates[-1], *state[1:])
+            state = layer.pointwise(gates[-1], *state[1:])
             states.append(state)
         return torch.stack(gates), *(torch.stack(parts) for parts in zip(*states, strict=True))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.pointwise, _, weight, *state = inputs
+        ctx.layer, _, weight, *state = inputs
         ctx.save_for_backward(weight, *state, *output)
 
     @staticmethod
@@ -79,9 +85,9 @@ class _Recurrence(Function):
         begin, gates, states = saved[: len(for_states)], saved[len(for_states)], saved[len(for_states) + 1 :]
         before = [torch.cat([first.unsqueeze(0), later[:-1]]) for first, later in zip(begin, states, strict=True)]
         size = weight.shape[-1]
-        jacobian = _jacobian(ctx.pointwise, gates, before[1:], size)
-        wide = [_split(for_gates, size), *(torch.zeros_like(part).unsqueeze(-2) for part in for_states[1:])]
-        causes, _ = _LinearRecurrence.apply(True, jacobian, weight, torch.cat(wide, -2), torch.stack(for_states, -2))
+        jacobian = ctx.layer.jacobian(gates, *before[1:])
+        wide = torch.nn.functional.pad(_split(for_gates, size), (0, 0, 0, len(for_states) - 1))
+        causes, _ = _LinearRecurrence.apply(True, jacobian, weight, wide, torch.stack(for_states, -2))
         num_gates = gates.shape[-1] // size
         for_inputs = causes[..., :num_gates, :].flatten(-2)
         return (
@@ -93,9 +99,9 @@ class _Recurrence(Function):
         )
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], pointwise: Pointwise, *parts: Tensor) -> tuple[Any, Any]:
+    def vmap(info: Any, in_dims: tuple[int | None, ...], layer: Layer, *parts: Tensor) -> tuple[Any, Any]:
         inputs, weight, *state = _to_front(info.batch_size, in_dims[1:], parts, weight=1, times=(0,))
-        outputs = _Recurrence.apply(pointwise, inputs, weight, *state)
+        outputs = _Recurrence.apply(layer, inputs, weight, *state)
         return outputs, (_place(weight, in_dims[2]) + 1,) * len(outputs)
 
 
@@ -184,18 +190,6 @@ class _LeakySum(Function):
     def vmap(info: Any, in_dims: tuple[int | None, ...], reverse: bool, *parts: Tensor) -> tuple[Any, Any]:
         keep, enter = _batched(info.batch_size, in_dims[1:], parts)
         return _LeakySum.apply(reverse, keep, enter), 1
-
-
-def _jacobian(pointwise: Pointwise, gates: Tensor, contents: list[Tensor], size: int) -> Tensor:
-    """Derivatives (..., 1 + S, G + S, H) of a unit's states in its gates and further states before."""
-    outputs, pull = torch.func.vjp(pointwise, gates, *contents)  # type: ignore[misc]
-    rows = []
-    for chosen in range(len(outputs)):
-        for_gates, *for_contents = pull(
-            tuple(torch.full_like(out, float(index == chosen)) for index, out in enumerate(outputs))
-        )
-        rows.append(torch.cat([_split(for_gates, size), *(part.unsqueeze(-2) for part in for_contents)], -2))
-    return torch.stack(rows, -3)
 
 
 def _split(gates: Tensor, size: int) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from maml_rl.policies import recurrence
-from maml_rl.policies.params import Params, affine
+from maml_rl.policies.params import Params, add_product
 from maml_rl.policies.recurrence import CellState
 
 
@@ -61,20 +61,25 @@ class Cell:
 
     def project(self, params: Params, inputs: Tensor) -> Tensor:
         """All of the gates that does not wait for the state: inputs (..., I) -> (..., G * H)."""
-        return affine(params, f"{self.name}.ih", inputs) + params[f"{self.name}.hh.bias"]
+        bias = params[f"{self.name}.ih.bias"] + params[f"{self.name}.hh.bias"]
+        return add_product(bias.unsqueeze(-2), inputs, params[f"{self.name}.ih.weight"])
 
     def pointwise(self, gates: Tensor, *contents: Tensor) -> CellState:
         """Next state from the gates (..., G * H) and what the state holds beside the output, unit by unit."""
         raise NotImplementedError
 
+    def jacobian(self, gates: Tensor, *contents: Tensor) -> Tensor:
+        """Derivatives (..., 1 + S, G + S, H) of `pointwise` in its G gates and the S states beside the output."""
+        raise NotImplementedError
+
     def advance(self, params: Params, projected: Tensor, state: CellState) -> CellState:
         """Next state from a projected input (..., G * H); its first part is the output (..., H)."""
-        return self.pointwise(projected + state[0] @ params[f"{self.name}.hh.weight"].T, *state[1:])
+        return self.pointwise(add_product(projected, state[0], params[f"{self.name}.hh.weight"]), *state[1:])
 
     def unroll(self, params: Params, inputs: Tensor, state: CellState) -> tuple[Tensor, CellState]:
         """Outputs (T, ..., H) along inputs (T, ..., I) and the state after the last one."""
         projected = self.project(params, inputs)
-        return recurrence.unroll(self.pointwise, projected, params[f"{self.name}.hh.weight"], state)
+        return recurrence.unroll(self, projected, params[f"{self.name}.hh.weight"], state)
 
 
 class RNNCell(Cell):
@@ -96,6 +101,12 @@ class RNNCell(Cell):
         """See `Cell.pointwise`."""
         return (self.nonlinearity(gates),)
 
+    def jacobian(self, gates: Tensor, *contents: Tensor) -> Tensor:
+        """See `Cell.jacobian`."""
+        outputs, pull = torch.func.vjp(self.nonlinearity, gates)  # type: ignore[misc]
+        (slope,) = pull(torch.ones_like(outputs))
+        return slope.unsqueeze(-2).unsqueeze(-2)
+
 
 class LSTMCell(Cell):
     """Long short-term memory with a forget gate (Hochreiter & Schmidhuber 1997, Gers et al. 2000).
@@ -116,10 +127,28 @@ class LSTMCell(Cell):
     def pointwise(self, gates: Tensor, *contents: Tensor) -> CellState:
         """See `Cell.pointwise`."""
         (content,) = contents
-        logistic, candidate = gates.split((3 * self.hidden_size, self.hidden_size), -1)
-        enter, keep, leave = torch.sigmoid(logistic).chunk(3, -1)
-        content = keep * content + enter * torch.tanh(candidate)
+        enter, keep, leave, candidate = self._open(gates)
+        content = keep * content + enter * candidate
         return leave * torch.tanh(content), content
+
+    def jacobian(self, gates: Tensor, *contents: Tensor) -> Tensor:
+        """See `Cell.jacobian`."""
+        (content,) = contents
+        enter, keep, leave, candidate = self._open(gates)
+        shown = torch.tanh(keep * content + enter * candidate)
+        slope = leave * (1.0 - shown * shown)
+        i = candidate * enter * (1.0 - enter)
+        f = content * keep * (1.0 - keep)
+        o = shown * leave * (1.0 - leave)
+        g = enter * (1.0 - candidate * candidate)
+        output = [slope * i, slope * f, o, slope * g, slope * keep]
+        content_after = [i, f, torch.zeros_like(o), g, keep]
+        return torch.stack(output + content_after, -2).unflatten(-2, (2, 5))
+
+    def _open(self, gates: Tensor) -> tuple[Tensor, ...]:
+        """Input, forget and output gate and the candidate, (..., H) each."""
+        logistic, candidate = gates.split((3 * self.hidden_size, self.hidden_size), -1)
+        return (*torch.sigmoid(logistic).chunk(3, -1), torch.tanh(candidate))
 
 
 def _orthogonal(size: int, rng: np.random.Generator) -> np.ndarray:

@@ -159,7 +159,7 @@ class RL2Worker:
         streams = Streams(
             *([generator(self.spec.seed, p, iteration=iteration, task=i) for i in indices] for p in purposes)
         )
-        episodes, _ = play_episodes(env, self.policy, params, tasks, streams, shared=True, heartbeat=self.heartbeat)
+        episodes, _ = play_episodes(env, self.policy, params, tasks, streams, heartbeat=self.heartbeat)
 
         def in_time(part: torch.Tensor) -> torch.Tensor:
             return part[:, :, 0].transpose(0, 1).contiguous()  # (M, T, 1, ...) -> (T, M, ...)

@@ -37,7 +37,6 @@ def play_episodes(
     streams: Streams,
     *,
     state: Any = (),
-    shared: bool = False,
     heartbeat: Callable[[], None] = lambda: None,
 ) -> tuple[Episodes, Any]:
     """Play ``env.num_envs / M`` episodes of each of M tasks to their end; advantages are left 0.
@@ -47,7 +46,7 @@ def play_episodes(
     env
         Vector environment of N = M * B sub-environments.
     params
-        One set of parameters per task, (M, ...) each; if `shared`, one for all tasks.
+        One set of parameters per task, (M, ...) each, or one for all tasks.
     tasks
         The M tasks.
     streams
@@ -55,8 +54,6 @@ def play_episodes(
         tasks and parameters.
     state
         What the policy remembers at the start, tensors (M, B, ...); ``()``: its initial state.
-    shared
-        Whether `params` have no task dimension.
     heartbeat
         Called once per step.
 
@@ -73,12 +70,7 @@ def play_episodes(
     observations, _ = env.reset(options={"rngs": streams.environment})
     begin = state
     if policy.has_memory and not state:
-        state = (
-            policy.initial_state(params, shape)
-            if shared
-            else torch.func.vmap(lambda p: policy.initial_state(p, shape[1:]))(params)
-        )
-    step = policy.step if shared else torch.func.vmap(policy.step)
+        state = policy.initial_state(params, shape)
     noise = np.empty(0)
     rows: list[tuple[np.ndarray, ...]] = []
     distributions: list[Distribution] = []
@@ -93,7 +85,7 @@ def play_episodes(
                 noise = _draw_noise(policy, streams.actions, env, shape[1])
             active = ~env.finished
             batch = torch.from_numpy(observations).float().reshape(*shape, -1)  # (N, O*) -> (M, B, O)
-            distribution, after = step(params, batch, state)
+            distribution, after = policy.step(params, batch, state)
             state = _where(torch.from_numpy(active).reshape(shape), after, state)
             sampled = distribution.sample(torch.from_numpy(noise[:, len(rows) % _NOISE_BLOCK]))
             actions = sampled.numpy().reshape(env.num_envs, *sampled.shape[2:])  # (M, B, A*) -> (N, A*)

@@ -64,17 +64,17 @@ def test_unrolling_is_stepping_again_and_again(spec):
 
 @pytest.mark.usefixtures("float64")
 @every_policy
-def test_vmapped_steps_are_steps_of_every_task_by_itself(spec):
+def test_steps_of_many_tasks_are_steps_of_every_task_by_itself(spec):
     policies = [tiny_policy(spec, seed) for seed in (1, 2)]
     policy = policies[0][0]
     stacked = {name: torch.stack([params[name] for _, params in policies]) for name in policies[0][1]}
     observations = tiny_data(spec, 1).observations[:, 0]  # (M, B, O)
-    begin = torch.func.vmap(lambda p: policy.initial_state(p, (3,)))(stacked) if policy.has_memory else ()
-    batched, state = torch.func.vmap(policy.step)(stacked, observations, begin)
-    torch.func.vmap(policy.step)(stacked, observations, state)
+    _, state = policy.step(stacked, observations, policy.initial_state(stacked, (2, 3)))
+    together, _ = policy.step(stacked, observations, state)
     for task, (_, params) in enumerate(policies):
-        alone, _ = policy.step(params, observations[task], policy.initial_state(params, (3,)))
-        for part, expected in zip(batched, alone, strict=True):
+        _, state = policy.step(params, observations[task], policy.initial_state(params, (3,)))
+        alone, _ = policy.step(params, observations[task], state)
+        for part, expected in zip(together, alone, strict=True):
             assert_close(part[task], expected)
 
 
@@ -168,15 +168,15 @@ def test_a_geometric_memory_drifts_before_it_is_trained_and_prefers_no_choice(co
     policy = make_policy(PolicySpec("geometric", 3, 2, continuous, (50,), "tanh"))
     policy.initialise(np.random.default_rng(0))
     params = policy.params()
-    state = policy.initial_state(params, ())
+    state = policy.initial_state(params, (1,))
     begin = state[1]
     for _ in range(125):
-        distribution, state = policy.step(params, 1e-3 * torch.ones(3), state)
+        distribution, state = policy.step(params, 1e-3 * torch.ones(1, 3), state)
         assert bool(distribution[0].any()) == continuous
         assert_close(state[1].read_head, begin.read_head, rtol=0, atol=0.01)
     assert_close(state[1].write_head, begin.write_head, rtol=0, atol=0.01)  # full circle
     for _ in range(62):
-        _, state = policy.step(params, torch.zeros(3), state)
+        _, state = policy.step(params, torch.zeros(1, 3), state)
     assert_close(state[1].write_head, -begin.write_head, rtol=0, atol=0.05)
 
 

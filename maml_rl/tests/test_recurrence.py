@@ -67,7 +67,7 @@ def number(function):
 
 def by_hand(cell):
     def function(inputs, weight, *state):
-        return recurrence.unroll(cell.pointwise, inputs, weight, state)
+        return recurrence.unroll(cell, inputs, weight, state)
 
     return function
 

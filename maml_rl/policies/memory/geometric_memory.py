@@ -105,19 +105,23 @@ class GeometricMemory:
     def initial_state(self, params: Params, batch_shape: tuple[int, ...]) -> MemoryState:
         """The meta-learned contents and heads, for every episode."""
 
-        def every(value: Tensor) -> Tensor:
-            return value.expand(*batch_shape, *value.shape)
+        def every(key: str, value: Tensor) -> Tensor:
+            inner = len(self.shapes[key])
+            lead, own = value.shape[: value.dim() - inner], value.shape[value.dim() - inner :]
+            ones = [1] * (len(batch_shape) - len(lead))
+            return value.reshape(*lead, *ones, *own).expand(*batch_shape, *own)
 
         return MemoryState(
-            every(0.5 * torch.tanh(params[f"{self.name}.contents"])),
-            every(unit(params[f"{self.name}.read_head"])),
-            every(unit(params[f"{self.name}.write_head"])),
+            every("contents", 0.5 * torch.tanh(params[f"{self.name}.contents"])),
+            every("read_head", unit(params[f"{self.name}.read_head"])),
+            every("write_head", unit(params[f"{self.name}.write_head"])),
         )
 
     def attention(self, params: Params, head: Tensor) -> Tensor:
         """Weights (..., S) that a head (..., 3) gives the slots; they sum to 1."""
-        cosines = head @ unit(params[f"{self.name}.addresses"]).T
-        return torch.softmax(torch.exp(params[f"{self.name}.log_sharpness"]) * cosines, -1)
+        cosines = head @ unit(params[f"{self.name}.addresses"]).mT
+        sharpness = torch.exp(params[f"{self.name}.log_sharpness"])[..., None, None]
+        return torch.softmax(sharpness * cosines, -1)
 
     def advance(self, params: Params, command: MemoryCommand, state: MemoryState) -> tuple[Tensor, MemoryState]:
         """Turn the heads, write, then read: the value read (..., V) and the next state."""
