@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from maml_rl.policies import Distribution, Params, Policy
 
@@ -49,20 +50,41 @@ class Weights(NamedTuple):
     clip_range: float | None
 
 
-def distribution_and_values(policy: Policy, params: Params, data: ActorCriticData) -> tuple[Distribution, Tensor]:
-    """Distributions and values (T, B) along the episodes, from a memory as it is at the start of a task."""
+def distribution_and_values(
+    policy: Policy, params: Params, data: ActorCriticData, backprop_steps: int | None = None
+) -> tuple[Distribution, Tensor]:
+    """Distributions and values (T, B) along the episodes, from a memory as it is at the start of a task.
+
+    With `backprop_steps` gradients do not pass from one stretch of that many steps into the one before (Williams & Peng
+    1990); the values are the same.
+    """
     state = policy.initial_state(params, tuple(data.mask.shape[1:]))
-    return policy.unroll_with_values(params, data.observations, data.mask, state)
+    distributions, values = [], []
+    for start in range(0, len(data.mask), backprop_steps or len(data.mask)):
+        stretch = slice(start, start + (backprop_steps or len(data.mask)))
+        part, value, state = policy.unroll_with_values(params, data.observations[stretch], data.mask[stretch], state)
+        state = tree_map(lambda x: x.detach(), state)
+        distributions.append(part)
+        values.append(value)
+    if len(values) == 1:
+        return distributions[0], values[0]
+    whole = type(distributions[0])(*(torch.cat(parts) for parts in zip(*distributions, strict=True)))
+    return whole, torch.cat(values)
 
 
 def actor_critic_loss(
-    policy: Policy, params: Params, data: ActorCriticData, weights: Weights
+    policy: Policy,
+    params: Params,
+    data: ActorCriticData,
+    weights: Weights,
+    *,
+    backprop_steps: int | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Sum over steps of ``-min(r A, clip(r) A) + value_weight (V - target)^2 / 2 - entropy_weight H``.
 
     ``r = pi(a) / pi_old(a)``. With a clip range this is PPO's (Schulman et al. 2017, equations 7 and 9); without one
     and with the policy that played, its gradient is that of ``-log pi(a) A``: advantage actor-critic
-    (Mnih et al. 2016; Wang et al. 2016, equation 4).
+    (Mnih et al. 2016; Wang et al. 2016, equation 4). For `backprop_steps` see `distribution_and_values`.
 
     Returns
     -------
@@ -72,7 +94,7 @@ def actor_critic_loss(
         Sums over steps that are not differentiated: ``policy_loss``, ``value_loss``, ``entropy``, ``kl`` (an estimate,
         Schulman 2020: ``r - 1 - log r``) and ``clipped`` (steps whose ratio is outside the range).
     """
-    distribution, values = distribution_and_values(policy, params, data)
+    distribution, values = distribution_and_values(policy, params, data, backprop_steps)
     log_ratios = (distribution.log_prob(data.actions) - data.log_probs) * data.mask
     ratios = torch.exp(log_ratios)
     gains = ratios * data.advantages

@@ -10,7 +10,14 @@ from collections.abc import Callable, Sequence
 import torch
 
 from maml_rl.config import load_config
-from maml_rl.evaluation import check_num_steps, evaluate, load_parameters, save_results, summary_lines
+from maml_rl.evaluation import (
+    check_num_steps,
+    evaluate,
+    load_parameters,
+    save_results,
+    summary_lines,
+    trained_num_steps,
+)
 from maml_rl.experiment import TrainingError, draw_up, train
 from maml_rl.run_folder import RunFolder
 from maml_rl.samplers import WorkerError
@@ -149,8 +156,8 @@ def _test_parser() -> argparse.ArgumentParser:
         type=int,
         nargs="+",
         metavar="K",
-        help="measure after each of these numbers of gradient steps, such as 0 1 2 3; may exceed the number "
-        "trained on (default: 0 and that number)",
+        help="measure after each of these numbers of gradient steps (rl2: of episodes), such as 0 1 2 3; may exceed "
+        "the number trained on (default: 0 and that number)",
     )
     parser.add_argument("--seed", type=int, default=1, help="seed of tasks and episodes (default: %(default)s)")
     parser.add_argument("--render", metavar="FILE", help="film the agent before and after adaptation (.gif or .mp4)")
@@ -162,7 +169,8 @@ def _test(arguments: argparse.Namespace) -> None:
     device = device_from(arguments)
     output = check_writable(arguments.output, flag="--output", endings=(".npz",))
     config = load_config(arguments.config)
-    num_steps = check_num_steps([0, config.num_steps] if arguments.num_steps is None else arguments.num_steps)
+    trained = trained_num_steps(config)
+    num_steps = check_num_steps([0, trained] if arguments.num_steps is None else arguments.num_steps)
     if arguments.render is not None:
         check_writable(arguments.render, flag="--render", endings=ENDINGS)
         choose_gl()
@@ -181,7 +189,7 @@ def _test(arguments: argparse.Namespace) -> None:
         num_workers=arguments.num_workers,
         seed=arguments.seed,
     )
-    save_results(output, evaluation, num_steps)
+    save_results(output, evaluation, range(len(evaluation.returns)) if evaluation.in_one_go else num_steps)
     print("\n".join(summary_lines(evaluation, num_steps)))
     print(f"wrote {output}")
     if arguments.render is not None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
@@ -56,8 +56,12 @@ class Config(BaseModel):
         validate_by_name=True,
     )
 
-    algorithm: Literal["maml"] = Field(
-        default="maml", description="Family of the learner: 'maml' meta-learns the initial weights."
+    algorithm: Literal["maml", "rl2"] = Field(
+        default="maml",
+        description=(
+            "Family of the learner: 'maml' meta-learns initial weights that gradient steps adapt; 'rl2' meta-learns "
+            "all weights of an agent whose memory adapts. Keys of the other family may stay and have no effect."
+        ),
     )
     seed: int = Field(default=0, ge=0, description="Seed from which every random number of the run derives.")
 
@@ -108,7 +112,14 @@ class Config(BaseModel):
     memory_width: Count = Field(default=16, description="Values in each slot of the geometric memory.")
 
     fast_batch_size: Count = Field(
-        default=20, description="Episodes of each task per inner step, and again after adaptation."
+        default=20,
+        description=(
+            "Episodes of each task: per inner step, and again after adaptation (maml); in a meta-episode (rl2)."
+        ),
+    )
+    show_progress: bool = Field(
+        default=False,
+        description="Whether an agent sees the share of the meta-episode's episodes that are over (rl2).",
     )
     num_steps: Count = Field(default=1, description="Policy-gradient steps in the inner loop.")
     fast_lr: float = Field(default=0.1, ge=0, description="Step size of the inner loop.")
@@ -127,6 +138,35 @@ class Config(BaseModel):
 
     num_batches: Count = Field(default=500, description="Iterations of the outer loop.")
     meta_batch_size: Count = Field(default=40, description="Tasks per outer iteration.")
+    outer_step: Literal["auto", "trpo", "ppo", "a2c"] = Field(
+        default="auto",
+        description="How the learner improves the weights; 'auto': trpo for maml, which has no other, ppo for rl2.",
+    )
+    learning_rate: float = Field(default=1e-3, gt=0, description="Step size of the optimiser (ppo, a2c).")
+    learning_rate_end: float | None = Field(
+        default=None, ge=0, description="Step size after the last iteration, approached evenly; null: the same."
+    )
+    optimiser: Literal["adam", "rmsprop"] = Field(default="adam", description="Optimiser of the weights (ppo, a2c).")
+    max_grad_norm: float = Field(
+        default=1.0, gt=0, description="Length to which longer gradients are shortened (ppo, a2c)."
+    )
+    num_epochs: Count = Field(default=4, description="Passes over the meta-batch in an iteration (ppo).")
+    num_minibatches: Count = Field(default=4, description="Parts the meta-batch's tasks are divided into (ppo).")
+    clip_range: float = Field(
+        default=0.2, gt=0, lt=1, description="How far a probability ratio may leave 1 before its gain ends (ppo)."
+    )
+    value_weight: float = Field(default=0.5, ge=0, description="Weight of the values' loss (rl2).")
+    entropy_weight: float = Field(default=0.01, ge=0, description="Weight of the policy's entropy, in nats (rl2).")
+    entropy_weight_end: float | None = Field(
+        default=None, ge=0, description="That weight after the last iteration, approached evenly; null: the same."
+    )
+    backprop_steps: Count | None = Field(
+        default=None,
+        description=(
+            "Environment steps after which back-propagation through time is cut (rl2; trpo's curvature is never cut); "
+            "null: nowhere."
+        ),
+    )
     max_kl: float = Field(
         default=1e-2,
         gt=0,
@@ -156,6 +196,13 @@ class Config(BaseModel):
     worker_timeout: float = Field(
         default=30.0, gt=0, description="Seconds without a sign of life after which a worker counts as lost."
     )
+
+    @field_validator("outer_step")
+    @classmethod
+    def _check_outer_step(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("algorithm") == "maml" and value not in ("auto", "trpo"):
+            raise _refusal("outer-step", repr(value), "'trpo' with algorithm maml; set algorithm: rl2 or leave it out")
+        return value
 
     @field_validator("hidden_sizes", mode="before")
     @classmethod
@@ -206,6 +253,14 @@ class Config(BaseModel):
             key = str(first["loc"][0])
             where = sources.get(key, sources[""])
             raise ConfigError(_error_line(key, where, fields[key], values, first)) from error
+
+    def changeable_keys(self) -> frozenset[str]:
+        """Keys that may differ between a run and its resumption: they do not change the curve so far.
+
+        The number of iterations is one of them unless something changes evenly until the last.
+        """
+        scheduled = self.algorithm == "rl2" and {self.learning_rate_end, self.entropy_weight_end} != {None}
+        return frozenset({"worker-timeout"} if scheduled else {"num-batches", "worker-timeout"})
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return a copy with kebab-case keys, made of what JSON can hold; `load_config` reads it back."""

@@ -1,4 +1,4 @@
-"""Evaluate meta-learned parameters on new tasks: returns against the number of gradient steps."""
+"""Evaluate meta-learned parameters on new tasks: returns against the amount of adaptation."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from maml_rl.analysis import Interval, mean_interval
+from maml_rl.config import Config
 from maml_rl.envs import Task
 from maml_rl.experiment import Blueprint, workers
 from maml_rl.metalearners.maml_trpo import shards
@@ -25,19 +26,24 @@ from maml_rl.utils.vectors import flatten
 class Evaluation:
     """What an agent earned on tasks it had not seen.
 
+    A step of adaptation is a gradient step (maml) or an episode of experience (rl2).
+
     Attributes
     ----------
     tasks
         The N tasks.
     returns
-        Undiscounted returns (K + 1, N, B) of B episodes of each task after 0 ... K gradient steps.
+        Undiscounted returns (K + 1, N, B) of B episodes of each task after 0 ... K steps; B is 1 with rl2.
     trained_num_steps
-        Gradient steps the configuration asks for, <= K.
+        Steps the configuration asks for, <= K.
+    in_one_go
+        Whether the K + 1 episodes of a task followed one another (rl2), so that their sum has a meaning.
     """
 
     tasks: list[Task]
     returns: np.ndarray
     trained_num_steps: int
+    in_one_go: bool = False
 
     def interval(self, num_steps: Sequence[int]) -> Interval:
         """Mean return after each of these numbers of steps, with its 95% interval over tasks."""
@@ -79,7 +85,7 @@ def evaluate(
     num_batches, meta_batch_size
         Batches of tasks, and tasks of each, >= 1.
     num_steps
-        Gradient steps K to go, >= 0; at least those of the configuration are made.
+        Steps K of adaptation to go, >= 0; at least those of the configuration are made.
     num_workers
         Worker processes, >= 1.
     seed
@@ -92,7 +98,7 @@ def evaluate(
     """
     _check_at_least(1, num_batches=num_batches, meta_batch_size=meta_batch_size, num_workers=num_workers)
     _check_at_least(0, num_steps=num_steps, seed=seed)
-    trained = blueprint.config.num_steps
+    trained = trained_num_steps(blueprint.config)
     seeded = replace(blueprint, worker=replace(blueprint.worker, seed=seed))
     all_tasks: list[Task] = []
     returns = []
@@ -106,7 +112,13 @@ def evaluate(
             ]
             returns.append(np.concatenate(backend.map("evaluate", calls), axis=1))
             all_tasks += tasks
-    return Evaluation(all_tasks, np.concatenate(returns, axis=1), trained)
+    in_one_go = blueprint.config.algorithm == "rl2"
+    return Evaluation(all_tasks, np.concatenate(returns, axis=1), trained, in_one_go)
+
+
+def trained_num_steps(config: Config) -> int:
+    """Steps of adaptation a configuration asks for: gradient steps, or the episodes before a meta-episode's last."""
+    return config.fast_batch_size - 1 if config.algorithm == "rl2" else config.num_steps
 
 
 def save_results(path: str | Path, evaluation: Evaluation, num_steps: Sequence[int]) -> None:
@@ -174,7 +186,7 @@ def task_table(tasks: Sequence[Task]) -> tuple[np.ndarray, list[str]]:
 
 
 def summary_lines(evaluation: Evaluation, num_steps: Sequence[int]) -> list[str]:
-    """A small table: gradient steps, mean return over tasks, its 95% interval."""
+    """A small table: steps of adaptation, mean return over tasks, its 95% interval."""
     steps = check_num_steps(num_steps)
     interval = evaluation.interval(steps)
     num_tasks, num_episodes = evaluation.returns.shape[1:]
@@ -183,6 +195,11 @@ def summary_lines(evaluation: Evaluation, num_steps: Sequence[int]) -> list[str]
         bounds = f"[{low:.2f}, {high:.2f}]" if num_tasks > 1 else "needs two tasks"
         trained = "  <- trained on" if step == evaluation.trained_num_steps else ""
         lines.append(f"{step:>5}  {mean:>11.2f}  {bounds}{trained}")
+    if evaluation.in_one_go:
+        totals = evaluation.returns[: evaluation.trained_num_steps + 1].sum(axis=0, dtype=np.float64)  # (N, 1)
+        total = mean_interval(totals.T)
+        bounds = f"[{total.low[0]:.2f}, {total.high[0]:.2f}]" if num_tasks > 1 else "needs two tasks"
+        lines.append(f"{'all':>5}  {total.mean[0]:>11.2f}  {bounds}  <- sum of a meta-episode")
     return lines
 
 

@@ -16,15 +16,16 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from maml_rl.config import Config
-from maml_rl.envs import MetaVectorEnv, make_meta_env, rehearse
-from maml_rl.metalearners import MAMLTRPO, IterationReport, TrustRegion
+from maml_rl.envs import MetaEpisodeVectorEnv, MetaVectorEnv, make_meta_env, rehearse
+from maml_rl.metalearners import MAMLTRPO, RL2, IterationReport, RL2IterationReport, RL2Settings, TrustRegion
 from maml_rl.policies import Policy, PolicySpec, make_policy
 from maml_rl.run_folder import Checkpoint, RunFolder
-from maml_rl.samplers import Backend, MAMLWorkerSpec, start_workers
+from maml_rl.samplers import Backend, MAMLWorkerSpec, RL2WorkerSpec, start_workers
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.utils.vectors import flatten, unflatten
 
 _MAX_REFUSED_IN_ROW = 3
+_STEP_SIZES = {"maml": "fast-lr or max-kl", "rl2": "learning-rate or max-kl"}
 
 
 class TrainingError(RuntimeError):
@@ -53,7 +54,7 @@ class Blueprint:
     env: MetaVectorEnv
     policy: Policy
     names: tuple[str, ...]
-    worker: MAMLWorkerSpec
+    worker: MAMLWorkerSpec | RL2WorkerSpec
 
     def parameters(self) -> np.ndarray:
         """The policy's meta-parameters as a vector (P,) float64."""
@@ -69,6 +70,12 @@ class Blueprint:
         c = self.config
         return TrustRegion(c.max_kl, c.cg_iters, c.cg_damping, c.ls_max_steps, c.ls_backtrack_ratio)
 
+    def learner(self, backend: Backend, parameters: np.ndarray) -> MAMLTRPO | RL2:
+        """The learner the configuration asks for, at these meta-parameters (P,)."""
+        if self.config.algorithm == "rl2":
+            return RL2(backend, parameters, _rl2_settings(self.config), self.trust_region())
+        return MAMLTRPO(backend, parameters, self.trust_region())
+
 
 def draw_up(config: Config, *, device: str = "cpu") -> Blueprint:
     """Make environment, policy and worker specification of a configuration.
@@ -80,6 +87,8 @@ def draw_up(config: Config, *, device: str = "cpu") -> Blueprint:
     """
     env = make_meta_env(config.env_name, 1, config.env_kwargs)
     rehearse(env)
+    if config.algorithm == "rl2":
+        env = MetaEpisodeVectorEnv(env, config.fast_batch_size, show_progress=config.show_progress)
     spec = PolicySpec.for_spaces(
         env.single_observation_space,
         env.single_action_space,
@@ -88,28 +97,36 @@ def draw_up(config: Config, *, device: str = "cpu") -> Blueprint:
         nonlinearity=config.nonlinearity,
         memory_slots=config.memory_slots,
         memory_width=config.memory_width,
+        with_value=config.algorithm == "rl2",
     )
     policy = make_policy(spec)
     policy.initialise(generator(config.seed, Purpose.INITIAL_PARAMETERS))
     names = tuple(policy.named_meta_parameters(config.train_recurrent))
+    common: dict[str, Any] = {
+        "env_name": config.env_name,
+        "env_kwargs": config.env_kwargs,
+        "policy": spec,
+        "names": names,
+        "frozen": {k: v.numpy() for k, v in policy.params().items() if k not in names},
+        "fast_batch_size": config.fast_batch_size,
+        "gamma": config.gamma,
+        "gae_lambda": config.gae_lambda,
+        "seed": config.seed,
+        "device": device,
+    }
+    worker: MAMLWorkerSpec | RL2WorkerSpec
+    if config.algorithm == "rl2":
+        worker = RL2WorkerSpec(**common, show_progress=config.show_progress, backprop_steps=config.backprop_steps)
+        return Blueprint(config, env, policy, names, worker)
     worker = MAMLWorkerSpec(
-        env_name=config.env_name,
-        env_kwargs=config.env_kwargs,
-        policy=spec,
-        names=names,
-        frozen={k: v.numpy() for k, v in policy.params().items() if k not in names},
-        fast_batch_size=config.fast_batch_size,
+        **common,
         num_steps=config.num_steps,
         fast_lr=config.fast_lr,
         inner_objective=_inner_objective(config, spec),
-        gamma=config.gamma,
-        gae_lambda=config.gae_lambda,
         memory_scope=config.memory_scope,
         first_order=config.first_order,
         hessian_steps=config.hessian_steps,
         fisher_steps=config.fisher_steps,
-        seed=config.seed,
-        device=device,
     )
     return Blueprint(config, env, policy, names, worker)
 
@@ -118,6 +135,24 @@ def _inner_objective(config: Config, policy: PolicySpec) -> str:
     if config.inner_objective == "auto":
         return "reinforce" if policy.continuous else "lvc"
     return config.inner_objective
+
+
+def _rl2_settings(c: Config) -> RL2Settings:
+    return RL2Settings(
+        outer_step="ppo" if c.outer_step == "auto" else c.outer_step,
+        num_batches=c.num_batches,
+        num_epochs=c.num_epochs,
+        num_minibatches=c.num_minibatches,
+        clip_range=c.clip_range,
+        learning_rate=c.learning_rate,
+        learning_rate_end=c.learning_rate if c.learning_rate_end is None else c.learning_rate_end,
+        entropy_weight=c.entropy_weight,
+        entropy_weight_end=c.entropy_weight if c.entropy_weight_end is None else c.entropy_weight_end,
+        value_weight=c.value_weight,
+        max_grad_norm=c.max_grad_norm,
+        optimiser=c.optimiser,
+        seed=c.seed,
+    )
 
 
 @contextmanager
@@ -173,13 +208,14 @@ def train(
         workers(blueprint, num_workers, num_tasks) as backend,
         _Monitor(blueprint.config, folder, state, show) as monitor,
     ):
-        learner = MAMLTRPO(backend, state.parameters, blueprint.trust_region())
+        learner = blueprint.learner(backend, state.parameters)
+        learner.load_optimiser_state(state.optimiser)
         while state.iteration < blueprint.config.num_batches and state.seconds < max_seconds:
             started = time.perf_counter()
             rng = generator(blueprint.config.seed, Purpose.TASKS, iteration=state.iteration)
             tasks = blueprint.env.sample_tasks(num_tasks, rng)
             report = learner.step(tasks, state.iteration)
-            state = _advance(state, report, learner.parameters, time.perf_counter() - started)
+            state = _advance(state, report, learner, time.perf_counter() - started)
             row = _metrics_row(state, report)
             if folder is not None:
                 folder.save(state, blueprint.state_dict(state.parameters), row)
@@ -188,22 +224,25 @@ def train(
                 raise TrainingError(
                     f"{_MAX_REFUSED_IN_ROW} iterations in a row gave NaN or infinity, the last one iteration "
                     f"{state.iteration - 1}; parameters are those of the last accepted step; "
-                    "lower fast-lr or max-kl, or check the environment's rewards"
+                    f"lower {_STEP_SIZES[blueprint.config.algorithm]}, or check the environment's rewards"
                 )
     return state.parameters
 
 
-def _advance(state: Checkpoint, report: IterationReport, parameters: np.ndarray, seconds: float) -> Checkpoint:
+def _advance(
+    state: Checkpoint, report: IterationReport | RL2IterationReport, learner: MAMLTRPO | RL2, seconds: float
+) -> Checkpoint:
     return Checkpoint(
         state.iteration + 1,
-        parameters,
+        learner.parameters,
         state.env_steps + report.env_steps,
         state.seconds + seconds,
         0 if report.finite else state.refused_in_row + 1,
+        learner.optimiser_state(),
     )
 
 
-def _metrics_row(state: Checkpoint, report: IterationReport) -> dict[str, Any]:
+def _metrics_row(state: Checkpoint, report: IterationReport | RL2IterationReport) -> dict[str, Any]:
     values = asdict(report)
     row = {"iteration": state.iteration - 1, "env_steps": state.env_steps, "seconds": round(state.seconds, 3)}
     for name in ("sampling_seconds", "learning_seconds"):
@@ -251,6 +290,7 @@ class _Monitor:
             "after": f"{row['return_after']:.2f}",
             "steps/s": f"{rate:,.0f}",
         }
+        total = f"total {row['return_total']:.2f}  " if "return_total" in row else ""
         if not row["finite"]:
             self._warn(f"iteration {row['iteration']}: NaN or infinity, step refused, parameters kept")
         if self._bar is not None:
@@ -259,7 +299,8 @@ class _Monitor:
             return
         self._show(
             f"{row['iteration'] + 1}/{self._num_batches}  before {text['before']}  after {text['after']}  "
-            f"kl {row['kl']:.4f}  env_steps {row['env_steps']:,}  {text['steps/s']} steps/s  {row['seconds']:.0f} s"
+            f"{total}kl {row['kl']:.4f}  env_steps {row['env_steps']:,}  "
+            f"{text['steps/s']} steps/s  {row['seconds']:.0f} s"
         )
 
     def _warn(self, line: str) -> None:

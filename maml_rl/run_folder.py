@@ -8,7 +8,7 @@ import json
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,6 @@ from maml_rl.utils.errors import InputError
 from maml_rl.utils.field_words import shown
 from maml_rl.utils.files import write_atomically
 
-# Keys that may differ between a run and its resumption: they do not change the curve.
-_RESUMABLE_KEYS = frozenset({"num-batches", "worker-timeout"})
 _CHECKPOINT_FORMAT = 1
 _WHOLE_NUMBERS = ("format", "iteration", "env_steps", "refused_in_row")
 _FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
@@ -47,6 +45,8 @@ class Checkpoint:
         Environment steps and wall-clock seconds so far.
     refused_in_row
         Latest iterations in a row whose step was refused because of NaN or infinity.
+    optimiser
+        What the outer step's optimiser remembers, numbers or vectors (P,) by name.
     """
 
     iteration: int
@@ -54,6 +54,7 @@ class Checkpoint:
     env_steps: int = 0
     seconds: float = 0.0
     refused_in_row: int = 0
+    optimiser: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class RunFolder:
@@ -113,7 +114,7 @@ class RunFolder:
                 f"--resume: found no config.json in {str(self.path)!r}; leave --resume out to start a run there"
             )
         mine, theirs = config.to_json_dict(), load_config(self.config_path).to_json_dict()
-        for key in sorted(mine.keys() - _RESUMABLE_KEYS):
+        for key in sorted(mine.keys() - config.changeable_keys()):
             if mine[key] != theirs[key]:
                 raise RunFolderError(
                     f"--resume: {key} is {mine[key]!r}, but the run in {str(self.path)!r} has {theirs[key]!r}; "
@@ -143,6 +144,7 @@ class RunFolder:
             content["env_steps"],
             content["seconds"],
             content["refused_in_row"],
+            content.get("optimiser", {}),
         )
 
     def save(self, checkpoint: Checkpoint, state_dict: Mapping[str, Tensor], row: Mapping[str, Any]) -> None:
@@ -160,6 +162,7 @@ class RunFolder:
             "env_steps": checkpoint.env_steps,
             "seconds": checkpoint.seconds,
             "refused_in_row": checkpoint.refused_in_row,
+            "optimiser": dict(checkpoint.optimiser),
         }
         _save_tensors(self.checkpoint_path, content)
 
@@ -289,11 +292,18 @@ def _check_checkpoint(content: Mapping[str, Any], num_parameters: int, *, where:
     if type(seconds) is not float or not (math.isfinite(seconds) and seconds >= 0.0):
         raise RunFolderError(f"{where}: seconds: got {_words(seconds)}, expected a finite number >= 0; {_START_ANEW}")
     for name in content:
-        if name not in {*_WHOLE_NUMBERS, "seconds", "parameters"}:
+        if name not in {*_WHOLE_NUMBERS, "seconds", "parameters", "optimiser"}:
             raise RunFolderError(f"{where}: unexpected field {_words(name)}; {_START_ANEW}")
     # Policies are made in the default type: the parameters must be finite there too.
     shape, dtype = (num_parameters,), torch.get_default_dtype()
     _check_tensor(content.get("parameters"), shape, dtype, field=f"{where}: parameters", cure=_START_ANEW)
+    optimiser = content.get("optimiser", {})
+    if not isinstance(optimiser, dict):
+        raise RunFolderError(f"{where}: optimiser: got {_words(optimiser)}, expected named tensors; {_START_ANEW}")
+    for name, value in optimiser.items():
+        number = isinstance(value, Tensor) and value.dim() == 0
+        place = f"{where}: optimiser: {_words(name)}"
+        _check_tensor(value, () if number else shape, dtype, field=place, cure=_START_ANEW)
 
 
 def _check_tensor(found: Any, shape: tuple[int, ...], dtype: torch.dtype, *, field: str, cure: str) -> None:

@@ -20,6 +20,7 @@ from maml_rl.adaptation import InnerLoop, expand
 from maml_rl.envs import MetaVectorEnv, Task, make_meta_env
 from maml_rl.experiment import Blueprint
 from maml_rl.policies import Params
+from maml_rl.samplers.maml_worker import MAMLWorkerSpec
 from maml_rl.samplers.rollout import Streams, play_episodes
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import write_atomically
@@ -75,6 +76,8 @@ def check_can_film(blueprint: Blueprint, path: str | Path) -> None:
     """
     if Path(path).suffix.lower() == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
         raise VideoError("--render: .mp4 needs imageio-ffmpeg: pip install 'maml_rl[video]'; or choose a .gif")
+    if blueprint.config.algorithm != "maml":
+        raise VideoError("--render: films show gradient steps, which algorithm rl2 has none of; leave --render out")
     env = _make_env(blueprint, 1)
     try:
         env.reset(seed=0)
@@ -117,6 +120,7 @@ def film(
     """
     tasks = choose_tasks(blueprint, seed) if tasks is None else list(tasks)
     num_steps = blueprint.config.num_steps
+    assert isinstance(blueprint.worker, MAMLWorkerSpec)
     worker = replace(blueprint.worker, seed=seed, device="cpu").build(lambda: None)
     try:
         stages = worker.adapted_parameters(range(len(tasks)), tasks, parameters, _ADAPT_ITERATION, num_steps)

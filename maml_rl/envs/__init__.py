@@ -3,6 +3,7 @@
 from maml_rl.envs.checker import check_meta_env
 from maml_rl.envs.errors import EnvironmentArgumentError, MetaEnvError, UnknownEnvironmentError
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
+from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
 from maml_rl.envs.registration import (
     make_meta_env,
     register_families,
@@ -17,6 +18,7 @@ register_families()
 __all__ = [
     "EnvironmentArgumentError",
     "MetaEnvError",
+    "MetaEpisodeVectorEnv",
     "MetaVectorEnv",
     "SingleMetaEnv",
     "Task",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from torch import Tensor
 
 from maml_rl.envs.meta_env import Task
 from maml_rl.episode import CollectReport
@@ -106,6 +107,13 @@ class MAMLTRPO:
             step_accepted=outcome.accepted,
             finite=finite and outcome.finite,
         )
+
+    def optimiser_state(self) -> dict[str, Tensor]:
+        """What the outer step remembers beside the parameters: nothing."""
+        return {}
+
+    def load_optimiser_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `optimiser_state` gave."""
 
     def collect(self, tasks: Sequence[Task], iteration: int) -> list[CollectReport]:
         """Deal the tasks to the workers and let them sample, adapt and sample again."""

@@ -64,7 +64,7 @@ class RL2IterationReport:
     gradient_norm
         Euclidean norm of the gradient, mean over minibatches.
     step_accepted
-        Whether the parameters moved.
+        Whether the parameters moved, by one minibatch at least.
     finite
         False when an environment, a loss or a gradient gave NaN or infinity; the step was refused.
     """

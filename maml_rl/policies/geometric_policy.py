@@ -86,10 +86,13 @@ class GeometricPolicy(Policy):
         read, memory = self.slots.advance(params, self._command(params, controller[0]), memory)
         return self._combine(params, controller[0], read), (controller, memory)
 
-    def features(self, params: Params, observations: Tensor, masks: Tensor, state: GeometricState) -> Tensor:
+    def features(
+        self, params: Params, observations: Tensor, masks: Tensor, state: GeometricState
+    ) -> tuple[Tensor, GeometricState]:
         """See `Policy.features`."""
-        hidden, _ = self.controller.unroll(params, observations, state[0])
-        return self._combine(params, hidden, self.slots.unroll(params, self._command(params, hidden), state[1]))
+        hidden, controller = self.controller.unroll(params, observations, state[0])
+        read, memory = self.slots.unroll(params, self._command(params, hidden), state[1])
+        return self._combine(params, hidden, read), (controller, memory)
 
     def initialise(self, rng: np.random.Generator) -> None:
         """See `Policy.initialise`; the write head drifts, the read head stays, no action is preferred.

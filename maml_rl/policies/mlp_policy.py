@@ -43,6 +43,6 @@ class MLPPolicy(Policy):
             hidden = self.nonlinearity(affine(params, name, hidden))
         return hidden, state
 
-    def features(self, params: Params, observations: Tensor, masks: Tensor, state: Any) -> Tensor:
+    def features(self, params: Params, observations: Tensor, masks: Tensor, state: Any) -> tuple[Tensor, Any]:
         """See `Policy.features`."""
-        return self.advance(params, observations, state)[0]
+        return self.advance(params, observations, state)

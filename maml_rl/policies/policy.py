@@ -73,8 +73,8 @@ class Policy(nn.Module, abc.ABC):
         """Features (..., B, F) that heads see after an observation (..., B, O), and the next state."""
 
     @abc.abstractmethod
-    def features(self, params: Params, observations: Tensor, masks: Tensor, state: Any) -> Tensor:
-        """The features `advance` would give along observations (T, B, O) with masks (T, B): (T, B, F)."""
+    def features(self, params: Params, observations: Tensor, masks: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """What `advance` would give along observations (T, B, O) with masks (T, B): (T, B, F), and the last state."""
 
     def step(self, params: Params, observation: Tensor, state: Any = ()) -> tuple[Distribution, Any]:
         """Act: observation (..., B, O) and state give the action distribution (..., B) and the next state."""
@@ -83,14 +83,14 @@ class Policy(nn.Module, abc.ABC):
 
     def unroll(self, params: Params, observations: Tensor, masks: Tensor, state: Any = ()) -> Distribution:
         """Learn: the distributions `step` would give along observations (T, B, O) with masks (T, B)."""
-        return self.head(params, self.features(params, observations, masks, state))
+        return self.head(params, self.features(params, observations, masks, state)[0])
 
     def unroll_with_values(
         self, params: Params, observations: Tensor, masks: Tensor, state: Any = ()
-    ) -> tuple[Distribution, Tensor]:
-        """As `unroll`, and the values (T, B) that the layer ``value`` sees in the same features."""
-        features = self.features(params, observations, masks, state)
-        return self.head(params, features), affine(params, "value", features)[..., 0]
+    ) -> tuple[Distribution, Tensor, Any]:
+        """As `unroll`, the values (T, B) that the layer ``value`` sees in the same features, and the last state."""
+        features, state = self.features(params, observations, masks, state)
+        return self.head(params, features), affine(params, "value", features)[..., 0], state
 
     def named_meta_parameters(self, train_recurrent: bool = True) -> list[str]:
         """Names of the parameters that inner and outer loop may change, in the order of flat vectors.

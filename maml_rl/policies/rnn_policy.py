@@ -51,12 +51,13 @@ class RecurrentPolicy(Policy):
             hidden = new_state[-1][0]
         return hidden, tuple(new_state)
 
-    def features(self, params: Params, observations: Tensor, masks: Tensor, state: State) -> Tensor:
+    def features(self, params: Params, observations: Tensor, masks: Tensor, state: State) -> tuple[Tensor, State]:
         """See `Policy.features`."""
-        hidden = observations
+        hidden, new_state = observations, []
         for cell, cell_state in zip(self.cells, state, strict=True):
-            hidden, _ = cell.unroll(params, hidden, cell_state)
-        return hidden
+            hidden, after = cell.unroll(params, hidden, cell_state)
+            new_state.append(after)
+        return hidden, tuple(new_state)
 
     def initialise(self, rng: np.random.Generator) -> None:
         """See `Policy.initialise`; recurrent weights are orthogonal."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -44,6 +44,7 @@ class RL2WorkerSpec:
     gamma: float
     gae_lambda: float
     seed: int
+    backprop_steps: int | None = None
     device: str = "cpu"
 
     replayed_methods = {"collect": "restart", "remember": "keep"}  # noqa: RUF012
@@ -81,6 +82,14 @@ class RL2Report:
     env_steps: int
     moments: np.ndarray
     finite: bool
+
+
+class Played(NamedTuple):
+    """Meta-episodes (T, M, ...) of a shard, their rewards (T, M) and the return (M, E) of each episode in them."""
+
+    data: ActorCriticData
+    rewards: torch.Tensor
+    returns: np.ndarray
 
 
 class RL2Worker:
@@ -122,7 +131,8 @@ class RL2Worker:
         """
         self._old = []
         params = self._params(vector)
-        data, rewards, returns = self._play(indices, tasks, params, iteration, (Purpose.ENVIRONMENT, Purpose.ACTIONS))
+        purposes = (Purpose.ENVIRONMENT, Purpose.ACTIONS)
+        data, rewards, returns = self._play(indices, tasks, params, iteration, purposes, self.spec.fast_batch_size)
         with torch.no_grad():
             values = torch.cat(
                 [distribution_and_values(self.policy, params, part)[1] for part in self._chunks(data)], dim=1
@@ -141,10 +151,18 @@ class RL2Worker:
         finite = bool(np.isfinite(moments).all() and torch.isfinite(data.observations).all())
         return RL2Report(returns, int(moments[0]), moments, finite)
 
-    def evaluate(self, indices: Sequence[int], tasks: Sequence[Task], vector: np.ndarray, iteration: int) -> np.ndarray:
-        """Returns (M, E) of every episode of meta-episodes on evaluation streams."""
+    def evaluate(
+        self,
+        indices: Sequence[int],
+        tasks: Sequence[Task],
+        vector: np.ndarray,
+        iteration: int,
+        num_steps: int,
+    ) -> np.ndarray:
+        """Returns (K + 1, M, 1) after 0 ... K = `num_steps` episodes of experience, on evaluation streams."""
         purposes = (Purpose.EVALUATION_ENVIRONMENT, Purpose.EVALUATION_ACTIONS)
-        return self._play(indices, tasks, self._params(vector), iteration, purposes)[2]
+        played = self._play(indices, tasks, self._params(vector), iteration, purposes, num_steps + 1)
+        return np.ascontiguousarray(played.returns.T)[..., None]
 
     def _play(
         self,
@@ -153,9 +171,10 @@ class RL2Worker:
         params: Params,
         iteration: int,
         purposes: tuple[Purpose, Purpose],
-    ) -> tuple[ActorCriticData, torch.Tensor, np.ndarray]:
-        """Meta-episodes (T, M, ...), their rewards (T, M) and the return (M, E) of each episode in them."""
-        env = self._environment(len(tasks))
+        num_episodes: int,
+    ) -> Played:
+        """Play meta-episodes of E = `num_episodes` episodes."""
+        env = self._environment(len(tasks), num_episodes)
         streams = Streams(
             *([generator(self.spec.seed, p, iteration=iteration, task=i) for i in indices] for p in purposes)
         )
@@ -174,18 +193,13 @@ class RL2Worker:
             torch.zeros_like(mask),
         )
         rewards = in_time(episodes.rewards)
-        return data, rewards, self._episode_returns(data, rewards)
-
-    def _episode_returns(self, data: ActorCriticData, rewards: torch.Tensor) -> np.ndarray:
-        """Sum of the rewards of each episode, (T, M) -> (M, E)."""
-        env = self._environment(data.mask.shape[1])
         ended = np.zeros(rewards.shape, dtype=np.int64)  # episodes over before each step
         ended[1:] = data.observations[1:, :, env.done_index].numpy()
-        episode = np.minimum(ended.cumsum(0), self.spec.fast_batch_size - 1)
-        returns = np.zeros((rewards.shape[1], self.spec.fast_batch_size))
-        columns = np.broadcast_to(np.arange(rewards.shape[1]), rewards.shape)
+        episode = np.minimum(ended.cumsum(0), num_episodes - 1)
+        returns = np.zeros((len(tasks), num_episodes))
+        columns = np.broadcast_to(np.arange(len(tasks)), rewards.shape)
         np.add.at(returns, (columns, episode), rewards.double().numpy())
-        return returns
+        return Played(data, rewards, returns)
 
     def remember(self, mean: float, deviation: float, vector: np.ndarray | None) -> None:
         """Normalise the advantages; with a vector (P,), keep its policies as the old ones of `divergences`."""
@@ -218,7 +232,9 @@ class RL2Worker:
         learning = {k: v.requires_grad_() for k, v in self._learning(vector).items()}
         for part in self._chunks(data):
             self.heartbeat()
-            loss, parts = actor_critic_loss(self.policy, {**self._frozen(), **learning}, part, weights)
+            loss, parts = actor_critic_loss(
+                self.policy, {**self._frozen(), **learning}, part, weights, backprop_steps=self.spec.backprop_steps
+            )
             gradients = torch.autograd.grad(loss, [learning[name] for name in self.spec.names])
             total += flatten(dict(zip(self.spec.names, gradients, strict=True)), self.spec.names)
             for name, value in {**parts, "steps": part.mask.sum()}.items():
@@ -267,12 +283,13 @@ class RL2Worker:
     def _params(self, vector: np.ndarray) -> Params:
         return {**self._frozen(), **self._learning(vector)}
 
-    def _environment(self, num_tasks: int) -> MetaEpisodeVectorEnv:
-        if self._env is None or self._env.num_envs != num_tasks:
+    def _environment(self, num_tasks: int, num_episodes: int) -> MetaEpisodeVectorEnv:
+        size = (num_tasks, num_episodes)
+        if self._env is None or (self._env.num_envs, self._env.num_episodes) != size:
             if self._env is not None:
                 self._env.close()
             env = make_meta_env(self.spec.env_name, num_tasks, self.spec.env_kwargs)
-            self._env = MetaEpisodeVectorEnv(env, self.spec.fast_batch_size, show_progress=self.spec.show_progress)
+            self._env = MetaEpisodeVectorEnv(env, num_episodes, show_progress=self.spec.show_progress)
         return self._env
 
     def close(self) -> None:

@@ -45,7 +45,7 @@ def _check_unchanged(cell: Cell) -> None:
     if not path.exists():
         return
     mine, theirs = cell.config.to_json_dict(), load_config(path).to_json_dict()
-    for key in sorted(mine.keys() - {"num-batches", "worker-timeout"}):
+    for key in sorted(mine.keys() - cell.config.changeable_keys()):
         if mine[key] != theirs[key]:
             raise ConfigError(
                 f"{cell.name} seed {cell.seed}: {key} is {mine[key]!r} in the study, but the run in "

@@ -22,7 +22,7 @@ from maml_rl.evaluation import (
 from maml_rl.experiment import draw_up
 from maml_rl.metalearners.maml_trpo import shards
 from maml_rl.run_folder import RunFolder, RunFolderError
-from maml_rl.samplers import SerialBackend
+from maml_rl.samplers import MAMLWorker, SerialBackend
 
 NAVIGATION = Config(
     env_name="2DNavigation-v0",
@@ -87,11 +87,47 @@ def test_going_further_changes_nothing_of_the_steps_before(blueprint):
 
 def test_without_an_inner_step_size_parameters_stay():
     blueprint = draw_up(NAVIGATION.model_copy(update={"fast_lr": 0.0}))
-    vectors = blueprint.worker.build(lambda: None).adapted_parameters(
+    worker = blueprint.worker.build(lambda: None)
+    assert isinstance(worker, MAMLWorker)
+    vectors = worker.adapted_parameters(
         [0, 1], blueprint.env.sample_tasks(2, np.random.default_rng(0)), blueprint.parameters(), 0, 2
     )
     assert vectors.shape == (3, 2, len(blueprint.parameters()))
     np.testing.assert_allclose(vectors, np.broadcast_to(blueprint.parameters(), vectors.shape), atol=1e-7)
+
+
+def test_a_memory_s_steps_of_adaptation_are_the_episodes_of_one_meta_episode(tmp_path):
+    config = Config(
+        algorithm="rl2",
+        env_name="Bandit-K5-v0",
+        policy="lstm",
+        hidden_sizes=(8,),
+        fast_batch_size=4,
+        meta_batch_size=4,
+    )
+    blueprint = draw_up(config)
+    near, far = small(blueprint, num_steps=0), small(blueprint, num_steps=6)
+    assert near.trained_num_steps == 3
+    assert near.returns.shape == (4, 6, 1)
+    np.testing.assert_array_equal(far.returns[:4], near.returns)
+    total = near.returns.sum(axis=0).mean()
+    assert summary_lines(near, [0, 3])[-1].split()[:2] == ["all", f"{total:.2f}"]
+    folder = RunFolder(tmp_path / "run")
+    folder.create(config)
+    torch.save(blueprint.state_dict(blueprint.parameters()), folder.policy_path)
+    assert command(folder, tmp_path / "results.npz") == 0
+    with np.load(tmp_path / "results.npz") as results:
+        np.testing.assert_array_equal(results["returns"], near.returns)
+        assert results["num_steps"].tolist() == [0, 1, 2, 3]
+
+
+def test_an_agent_that_takes_no_gradient_steps_is_not_filmed(tmp_path, capsys):
+    config = Config(algorithm="rl2", env_name="2DNavigation-v0", policy="rnn", hidden_sizes=(8,))
+    folder = RunFolder(tmp_path / "run")
+    folder.create(config)
+    assert command(folder, tmp_path / "r.npz", "--policy", "random", "--render", str(tmp_path / "film.gif")) == 2
+    assert "--render: films show gradient steps" in capsys.readouterr().err
+    assert not (tmp_path / "r.npz").exists()
 
 
 def test_results_load_without_unpickling(tmp_path, blueprint):

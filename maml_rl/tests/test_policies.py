@@ -54,12 +54,14 @@ def test_unrolling_is_stepping_again_and_again(spec):
     mask = torch.ones(observations.shape[:2])
     state = policy.initial_state(params, (observations.shape[1],))
     steps = []
+    begin = state
     for observation in observations:
         distribution, state = policy.step(params, observation, state)
         steps.append(distribution)
     unrolled = policy.unroll(params, observations, mask, policy.initial_state(params, (observations.shape[1],)))
     for part, expected in zip(unrolled, zip(*steps, strict=True), strict=True):
         assert_close(part, torch.stack(expected))
+    assert_close(policy.features(params, observations, mask, begin)[1], state)
 
 
 @pytest.mark.usefixtures("float64")
@@ -84,10 +86,10 @@ def test_values_are_linear_in_the_features_of_the_actions(spec):
     policy, params = tiny_policy(replace(spec, with_value=True))
     data = pick(tiny_data(spec, 1), 0)
     state = policy.initial_state(params, (data.mask.shape[1],))
-    distribution, values = policy.unroll_with_values(params, data.observations, data.mask, state)
+    distribution, values, _ = policy.unroll_with_values(params, data.observations, data.mask, state)
     for part, expected in zip(distribution, policy.unroll(params, data.observations, data.mask, state), strict=True):
         assert_close(part, expected, rtol=0, atol=0)
-    features = policy.features(params, data.observations, data.mask, state)
+    features, _ = policy.features(params, data.observations, data.mask, state)
     weight, bias = params["value.weight"], params["value.bias"]
     assert_close(values, (features * weight[0]).sum(-1) + bias)
     assert values.shape == data.mask.shape

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
+from torch.utils._pytree import tree_map
 
 from maml_rl.actor_critic import Weights, actor_critic_loss, distribution_and_values, divergence
 from maml_rl.envs import make_meta_env
@@ -15,6 +16,7 @@ from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
 from maml_rl.metalearners import TrustRegion
 from maml_rl.metalearners.rl2 import RL2, RL2Settings
 from maml_rl.policies import PolicySpec, make_policy, registered_policies
+from maml_rl.policies.params import affine
 from maml_rl.samplers import MultiprocessBackend, SerialBackend
 from maml_rl.samplers.rl2_worker import RL2WorkerSpec
 from maml_rl.tests.builders import UNEVEN, flat, hessian, unflat
@@ -83,6 +85,11 @@ class Case:
     def learner(self, num_workers=1, **changes):
         backend = SerialBackend(self.spec, num_workers)
         return RL2(backend, self.theta, replace(SETTINGS, **changes), TrustRegion(cg_damping=0.1))
+
+
+def leaves(case):
+    """Parameters that gradients are asked for."""
+    return {name: value.requires_grad_() for name, value in case.params().items()}
 
 
 @with_memory
@@ -208,6 +215,51 @@ def test_curvature_products_are_those_of_the_hessian_of_the_divergence(policy_na
     matrix = hessian(moved)(flat(params, case.names))
     product = worker.fisher_vector_product(vector, case.theta, 0.5)
     np.testing.assert_allclose(product, matrix.numpy() @ vector, rtol=1e-7, atol=1e-9)
+
+
+@with_memory
+def test_truncated_back_propagation_keeps_values_and_cuts_gradients(policy_name):
+    case, cut = Case("TabularMDP-v0", policy_name), 4
+    worker, _ = case.worker()
+    data = worker._data
+    params = leaves(case)
+    weight = params["layer1.ih.weight"]
+
+    def along(backprop_steps):
+        _, values = distribution_and_values(case.policy, params, data, backprop_steps)
+        return values.detach(), torch.autograd.grad(values.sin().sum(), weight)[0]
+
+    def by_stepping():
+        state, total = case.policy.initial_state(params, (TASKS,)), torch.tensor(0.0)
+        for t, observation in enumerate(data.observations):
+            if t % cut == 0:
+                state = tree_map(lambda x: x.detach(), state)
+            features, state = case.policy.advance(params, observation, state)
+            total = total + affine(params, "value", features).sin().sum()
+        return torch.autograd.grad(total, weight)[0]
+
+    values, whole = along(None)
+    for stretch, gradient in ((cut, by_stepping()), (len(data.mask), whole)):
+        found = along(stretch)
+        assert_close(found[0], values)
+        assert_close(found[1], gradient, rtol=1e-4, atol=1e-5)
+    assert (along(cut)[1] - whole).abs().max() > 1e-3
+
+
+def test_a_worker_cuts_back_propagation_where_its_specification_says():
+    case = Case("TabularMDP-v0")
+    whole, cut = (replace(case.spec, backprop_steps=steps).build(lambda: None) for steps in (None, 4))
+    gradients = []
+    for worker in (whole, cut):
+        worker.collect(list(range(TASKS)), case.tasks, case.theta, 0)
+        worker.remember(0.0, 1.0, None)
+        gradients.append(worker.gradient(case.theta, None, CLIPPED)[0])
+    params, data = leaves(case), cut._data
+    assert data is not None
+    expected, _ = actor_critic_loss(case.policy, params, data, CLIPPED, backprop_steps=4)
+    by_hand = torch.autograd.grad(expected, [params[name] for name in case.names])
+    np.testing.assert_allclose(gradients[1], torch.cat([g.flatten() for g in by_hand]), rtol=1e-4, atol=1e-5)
+    assert np.abs(gradients[0] - gradients[1]).max() > 1e-3
 
 
 @pytest.mark.parametrize("outer_step", ["a2c", "ppo", "trpo"])

@@ -131,8 +131,8 @@ class GeometricMemory:
         contents = keep * state.contents + enter
         return self._read(params, contents, read_head), MemoryState(contents, read_head, write_head)
 
-    def unroll(self, params: Params, commands: MemoryCommand, state: MemoryState) -> Tensor:
-        """What `advance` reads along commands (T, ..., n) from a state (..., n): values (T, ..., V).
+    def unroll(self, params: Params, commands: MemoryCommand, state: MemoryState) -> tuple[Tensor, MemoryState]:
+        """What `advance` gives along commands (T, ..., n) from a state (..., n): values (T, ..., V), the last state.
 
         All turns of a head are composed at once, and then all attentions are computed; only contents wait for
         the step before.
@@ -140,7 +140,9 @@ class GeometricMemory:
         write_heads = turn_heads(state.write_head, commands.write_turn)
         read_heads = turn_heads(state.read_head, commands.read_turn)
         keep, enter = self._write(params, commands, write_heads)
-        return self._read(params, leaky_sum(keep, enter, state.contents), read_heads)
+        contents = leaky_sum(keep, enter, state.contents)
+        after = MemoryState(contents[-1], read_heads[-1], write_heads[-1])
+        return self._read(params, contents, read_heads), after
 
     def _write(self, params: Params, command: MemoryCommand, head: Tensor) -> tuple[Tensor, Tensor]:
         """Share of a slot that stays (..., S, 1) and what is added (..., S, V)."""
