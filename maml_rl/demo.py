@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from maml_rl.analysis import plot_adaptation, plot_training_curve
+from maml_rl.analysis.plots import labels_of_steps
 from maml_rl.cli import available_cores, run_command
 from maml_rl.config import Config
 from maml_rl.evaluation import Evaluation, evaluate, save_results, summary_lines
@@ -150,7 +151,7 @@ def _plot(path: Path, metrics_path: Path, evaluation: Evaluation) -> None:
     )
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    plot_training_curve(left, env_steps, before, after, num_steps=evaluation.trained_num_steps)
+    plot_training_curve(left, env_steps, before, after, labels=labels_of_steps(evaluation.trained_num_steps))
     left.set_title("meta-training")
     interval = evaluation.interval(NUM_STEPS)
     plot_adaptation(right, np.array(NUM_STEPS), interval.mean, interval.low, interval.high)

@@ -18,6 +18,7 @@ AFTER_COLOUR = "#0072b2"  # readable with every common colour blindness (Okabe a
 COLOURS = (AFTER_COLOUR, "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Colours of runs beside each other, from the same palette."""
 _MARKERS = "osD^vPX*"
+_MAX_MARKS = 12
 
 
 def plot_training_curve(
@@ -26,7 +27,7 @@ def plot_training_curve(
     returns_before: np.ndarray,
     returns_after: np.ndarray,
     *,
-    num_steps: int = 1,
+    labels: tuple[str, str] = ("before", "after 1 gradient step"),
 ) -> None:
     """Draw the mean return before and after adaptation against the environment steps of meta-training.
 
@@ -37,8 +38,8 @@ def plot_training_curve(
     returns_before, returns_after
         (I,) of one run, or (S, I) of S seeds. Their mean is drawn thick; five seeds or more get a band, the
         95% interval of the mean over seeds, fewer get a thin line each.
-    num_steps
-        Gradient steps of an adaptation, for the legend.
+    labels
+        Of the two in the legend; if they are the same, only the second is drawn.
 
     Raises
     ------
@@ -52,8 +53,8 @@ def plot_training_curve(
             f"expected ({len(env_steps)},) or (S, {len(env_steps)}) as env_steps has"
         )
     millions = np.asarray(env_steps) / 1e6
-    after_label = f"after {_steps(num_steps)}"
-    for values, colour, label in ((before, BEFORE_COLOUR, "before"), (after, AFTER_COLOUR, after_label)):
+    both = ((before, BEFORE_COLOUR, labels[0]), (after, AFTER_COLOUR, labels[1]))
+    for values, colour, label in both[labels[0] == labels[1] :]:
         interval = mean_interval(values.T)
         ax.plot(millions, interval.mean, color=colour, label=label)
         if len(values) >= _MIN_SEEDS_FOR_BAND:
@@ -65,7 +66,7 @@ def plot_training_curve(
     elif len(before) > 1:
         _note(ax, f"thick: mean of {len(before)} seeds; thin: each seed")
     ax.set_xlabel("environment steps of meta-training (millions)")
-    ax.set_ylabel("return of an episode (sum of rewards)")
+    ax.set_ylabel("return (sum of rewards)")
     ax.legend(frameon=False, loc="upper left", title="adaptation", alignment="left")
     _tidy(ax)
 
@@ -79,19 +80,22 @@ def plot_adaptation(
     *,
     label: str | None = None,
     band: str = "95% interval of the mean over tasks",
+    unit: str = "gradient steps on a new task",
 ) -> None:
-    """Draw the return against the number of gradient steps; call it once per agent to compare agents.
+    """Draw the return against the number of steps of adaptation; call it once per agent to compare agents.
 
     Parameters
     ----------
     num_steps
-        (K,), gradient steps >= 0.
+        (K,), steps >= 0.
     mean, low, high
         (K,), mean return and the ends of its interval.
     label
         Name of the agent in the legend; ``None``: no legend.
     band
         What the band shows, written on the plot; the same for all agents.
+    unit
+        What a step is, written below the plot. More than a few steps are drawn without marks.
 
     Raises
     ------
@@ -103,10 +107,14 @@ def plot_adaptation(
         raise ValueError(f"num_steps, mean, low, high: got shapes {sorted(shapes)}, expected one shape")
     order = np.argsort(num_steps)
     steps, mean, low, high = (np.asarray(values)[order] for values in (num_steps, mean, low, high))
-    (line,) = ax.plot(steps, mean, marker="o", label=label, color=AFTER_COLOUR if label is None else None)
+    few = len(steps) <= _MAX_MARKS
+    (line,) = ax.plot(
+        steps, mean, marker="o" if few else None, label=label, color=AFTER_COLOUR if label is None else None
+    )
     ax.fill_between(steps, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
-    ax.set_xticks(sorted({int(tick) for tick in (*ax.get_xticks(), *steps) if tick in steps}))
-    ax.set_xlabel("gradient steps on a new task")
+    if few:
+        ax.set_xticks(sorted({int(tick) for tick in (*ax.get_xticks(), *steps) if tick in steps}))
+    ax.set_xlabel(unit)
     ax.set_ylabel("return of an episode (sum of rewards)")
     if not ax.texts:
         _note(ax, f"band: {band}")
@@ -200,8 +208,9 @@ def plot_adaptation_of_runs(
     _tidy(ax)
 
 
-def _steps(count: int) -> str:
-    return f"{count} gradient step{'' if count == 1 else 's'}"
+def labels_of_steps(num_steps: int) -> tuple[str, str]:
+    """What an adaptation of `num_steps` gradient steps has before and behind it, for legends."""
+    return "before", f"after {num_steps} gradient step{'' if num_steps == 1 else 's'}"
 
 
 def _note(ax: Axes, text: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from maml_rl import studies
 from maml_rl.cli import available_cores, run_command
 from maml_rl.studies.report import report
-from maml_rl.studies.run import run_cell
+from maml_rl.studies.run import run_cells
 from maml_rl.studies.study import cells, load_study
 from maml_rl.utils.errors import InputError
 
@@ -26,7 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("study", help="a file of studies/")
     parser.add_argument("--only", action="append", metavar="RUN", help="only this run; may be repeated")
     parser.add_argument("--seed", type=int, action="append", help="only this seed; may be repeated")
-    parser.add_argument("--num-workers", type=int, default=available_cores())
+    parser.add_argument(
+        "--num-workers", type=int, help="worker processes of each run (default: one per core, shared among --jobs)"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="runs side by side (default: one after another)")
     parser.add_argument("--results", type=Path, default=Path("results"))
     arguments = parser.parse_args(argv)
 
@@ -35,16 +38,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         unknown = set(arguments.only or ()) - study.runs.keys()
         if unknown:
             raise InputError(f"--only: got {unknown.pop()!r}, expected one of {', '.join(study.runs)}")
-        if arguments.num_workers < 1:
-            raise InputError(f"--num-workers: got {arguments.num_workers}, expected at least 1")
+        for flag in ("num_workers", "jobs"):
+            if (value := getattr(arguments, flag)) is not None and value < 1:
+                raise InputError(f"--{flag.replace('_', '-')}: got {value}, expected at least 1")
+        num_workers = arguments.num_workers or max(1, available_cores() // arguments.jobs)
         seeds = {seed for run in study.runs.values() for seed in run.seeds}
         if set(arguments.seed or ()) - seeds:
             raise InputError(f"--seed: got {arguments.seed}, expected seeds of the study: {sorted(seeds)}")
-        for cell in cells(study, arguments.results) if arguments.command == "run" else ():
-            wanted = cell.name in (arguments.only or study.runs) and cell.seed in (arguments.seed or [cell.seed])
-            if wanted:
-                _show(f"{cell.name} seed {cell.seed}: {cell.iterations_done}/{cell.config.num_batches} iterations done")
-                run_cell(cell, study, arguments.num_workers, _show)
+        if arguments.command == "run":
+            wanted = [
+                cell
+                for cell in cells(study, arguments.results)
+                if cell.name in (arguments.only or study.runs) and cell.seed in (arguments.seed or [cell.seed])
+            ]
+            run_cells(wanted, num_workers, arguments.jobs, _show)
         _show(report(study, arguments.results))
 
     return run_command(command, interrupted="finished iterations are saved; run the same command to go on")

@@ -12,6 +12,7 @@ from maml_rl.analysis import mean_interval
 from maml_rl.analysis.plots import (
     COLOURS,
     REGULAR_COLOUR,
+    labels_of_steps,
     plot_adaptation,
     plot_adaptation_of_runs,
     plot_seeds_and_line,
@@ -22,6 +23,11 @@ from maml_rl.studies.study import Cell, Study
 from maml_rl.utils.files import write_atomically
 
 _NUM_COLUMNS = 3
+_CURVES = {"return_after": ("return_before", "return_after"), "return_total": ("return_total", "return_total")}
+_RL2_LABELS = {
+    "return_after": ("first episode of a task", "last episode of a task"),
+    "return_total": ("meta-episode", "meta-episode"),
+}
 _EXPLANATION = (
     "Total reward after adaptation. Thin: each seed; thick: mean over seeds; dashed: line fitted to each "
     "seed, averaged; slope (per iteration) and R² likewise."
@@ -35,20 +41,25 @@ def draw_run(seeds: Sequence[Cell], path: Path) -> None:
     columns = [cell.metrics() for cell in seeds]
     length = min(len(metrics["iteration"]) for metrics in columns)
     steps = np.mean([metrics["env_steps"][:length] for metrics in columns], axis=0)
-    before, after = (
-        np.stack([metrics[key][:length] for metrics in columns]) for key in ("return_before", "return_after")
-    )
-    config = seeds[0].config
-    plot_training_curve(curve, steps, before, after, num_steps=config.num_steps)
+    config, gradient_steps = seeds[0].config, seeds[0].config.algorithm == "maml"
+    before, after = (np.stack([metrics[key][:length] for metrics in columns]) for key in _CURVES[seeds[0].score])
+    labels = labels_of_steps(config.num_steps) if gradient_steps else _RL2_LABELS[seeds[0].score]
+    plot_training_curve(curve, steps, before, after, labels=labels)
     curve.set_title(f"{seeds[0].name}: {config.env_name}, seeds {', '.join(str(cell.seed) for cell in seeds)}")
     for cell in seeds:
         results = cell.folder / "results.npz"
         if results.exists():
-            with np.load(results) as arrays:
+            with np.load(results) as arrays:  # within a meta-episode too, whatever the score
                 interval = mean_interval(arrays["returns"].mean(axis=-1, dtype=np.float64))
                 num_steps = arrays["num_steps"]
             plot_adaptation(
-                adaptation, num_steps, interval.mean, interval.low, interval.high, label=f"seed {cell.seed}"
+                adaptation,
+                num_steps,
+                interval.mean,
+                interval.low,
+                interval.high,
+                label=f"seed {cell.seed}",
+                unit="gradient steps on a new task" if gradient_steps else "episodes of a new task so far",
             )
     if not adaptation.lines:
         adaptation.set_axis_off()
@@ -66,14 +77,14 @@ def draw_comparison(study: Study, runs: Mapping[str, Seeds], path: Path) -> None
     upper, lower = (figure.add_subfigure(parts[index]) for index in range(2))
     upper.suptitle(_EXPLANATION, fontsize="medium")
     _draw_beside(upper, others, regular, runs, colours)
-    adapted = {name: runs[name].adapted(study.test_steps) for name in study.runs if name in runs}
+    num_steps = 0 if study.score == "return_total" else max(runs[name].cells[0].num_test_steps for name in runs)
+    adapted = {name: runs[name].adapted(num_steps) for name in study.runs if name in runs}
     intervals = {name: interval for name, interval in adapted.items() if interval is not None}
     if intervals:
         explanation = (
             "Tasks not seen in training. Point: interquartile mean over seeds; bar: its 95 % bootstrap interval."
         )
-        num_steps = np.arange(study.test_steps + 1)
-        plot_adaptation_of_runs(lower.subplots(), num_steps, intervals, colours, explanation=explanation)
+        plot_adaptation_of_runs(lower.subplots(), np.arange(num_steps + 1), intervals, colours, explanation=explanation)
     write_atomically(path, lambda file: figure.savefig(file, dpi=110))
 
 

@@ -2,41 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import multiprocessing
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
 from maml_rl.config import ConfigError, load_config
 from maml_rl.evaluation import evaluate, load_parameters, save_results
-from maml_rl.experiment import draw_up, train
+from maml_rl.experiment import TrainingError, draw_up, train
 from maml_rl.run_folder import RunFolder
-from maml_rl.studies.study import Cell, Study
+from maml_rl.studies.study import Cell
 
 
-def run_cell(cell: Cell, study: Study, num_workers: int, show: Callable[[str], None]) -> None:
-    """Train what is missing of one run, then evaluate its final policy on new tasks; `show` takes lines of progress."""
-    _check_unchanged(cell)
+def run_cells(wanted: Sequence[Cell], num_workers: int, jobs: int, show: Callable[[str], None]) -> None:
+    """Do what is missing of these runs, `jobs` at a time; `show` takes lines of progress.
+
+    Raises
+    ------
+    ConfigError
+        Before anything runs, if the folder of one of them holds a run of another configuration.
+    """
+    for cell in wanted:
+        _check_unchanged(cell)
+    if jobs == 1:
+        for cell in wanted:
+            _run_cell(cell, num_workers, show)
+        return
+    context, waiting = multiprocessing.get_context("spawn"), list(wanted)
+    under_way: dict[Connection, Any] = {}  # where a job says how it ended: its process
+    try:
+        while waiting or under_way:
+            while waiting and len(under_way) < jobs:
+                receiver, sender = context.Pipe(duplex=False)
+                job = context.Process(target=_job, args=(waiting.pop(0), num_workers, sender))
+                job.start()
+                sender.close()
+                under_way[receiver] = job
+            for receiver in cast("list[Connection]", wait(list(under_way))):
+                job = under_way.pop(receiver)
+                failure = _received(receiver)
+                job.join()
+                if failure is not None:
+                    raise failure
+    finally:  # a run loses at most the iteration it was in
+        for job in under_way.values():
+            job.terminate()
+            job.join()
+
+
+def _job(cell: Cell, num_workers: int, sender: Connection) -> None:
+    """Do one run in a process of its own, and say to `sender` how it ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this one decides what Ctrl-C means
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    prefix = f"{cell.name} seed {cell.seed}: "
+
+    def show(line: str) -> None:
+        print(line if line.startswith(prefix) else prefix + line, flush=True)
+
+    try:
+        _run_cell(cell, num_workers, show)
+    except Exception as error:
+        sender.send(error)
+    else:
+        sender.send(None)
+
+
+def _received(receiver: Connection) -> Exception | None:
+    try:
+        failure: Exception | None = receiver.recv()
+    except EOFError:
+        return TrainingError("a run's process has ended without a word; run the same command to go on")
+    return failure
+
+
+def _run_cell(cell: Cell, num_workers: int, show: Callable[[str], None]) -> None:
+    """Train what is missing of one run, then evaluate its final policy on new tasks."""
+    show(f"{cell.name} seed {cell.seed}: {cell.iterations_done}/{cell.config.num_batches} iterations done")
     blueprint = draw_up(cell.config)
     results = cell.folder / "results.npz"
-    batch_size = min(study.test_tasks, cell.config.meta_batch_size)
-    num_batches = -(-study.test_tasks // batch_size)
+    batch_size = min(cell.num_test_tasks, cell.config.meta_batch_size)
+    num_batches = -(-cell.num_test_tasks // batch_size)
     if cell.iterations_done < cell.config.num_batches:
         resume = (cell.folder / "config.json").exists()
         results.unlink(missing_ok=True)  # of a shorter run
         train(blueprint, num_workers=num_workers, folder=RunFolder(cell.folder), resume=resume, show=show)
-    if not _holds(results, num_steps=study.test_steps, num_tasks=num_batches * batch_size):
+    if not _holds(results, num_steps=cell.num_test_steps, num_tasks=num_batches * batch_size):
         parameters = load_parameters(blueprint, cell.folder / "policy.th")
         evaluation = evaluate(
             blueprint,
             parameters,
             num_batches=num_batches,
             meta_batch_size=batch_size,
-            num_steps=study.test_steps,
+            num_steps=cell.num_test_steps,
             num_workers=num_workers,
             seed=1000 + cell.seed,
         )
-        save_results(results, evaluation, range(study.test_steps + 1))
+        save_results(results, evaluation, range(cell.num_test_steps + 1))
 
 
 def _check_unchanged(cell: Cell) -> None:

@@ -24,7 +24,7 @@ class Seeds:
     cells
         The S seeds.
     returns
-        (S, I), mean return after adaptation over the batch of each of the I iterations the study asks for.
+        (S, I), mean score over the batch of each of the I iterations the study asks for.
     """
 
     cells: tuple[Cell, ...]
@@ -45,16 +45,11 @@ class Seeds:
 
         ``None`` if no seed was evaluated with this many steps.
         """
-        found = []
-        for cell in self.cells:
-            path = cell.folder / "results.npz"
-            if path.exists():
-                with np.load(path) as results:
-                    found.append(results["returns"].mean(axis=(1, 2), dtype=np.float64))  # (K + 1, N, B) -> (K + 1,)
-        scores = [values for values in found if len(values) == num_steps + 1]
-        if not scores:
+        found = [scores.mean(axis=1) for cell in self.cells if (scores := cell.test_scores()) is not None]
+        fitting = [values for values in found if len(values) == num_steps + 1]
+        if not fitting:
             return None
-        intervals = [score_interval(values) for values in np.transpose(scores)]
+        intervals = [score_interval(values) for values in np.transpose(fitting)]
         return Interval(*(np.array([getattr(x, end) for x in intervals]) for end in ("mean", "low", "high")))
 
     def lines(self) -> list[Line]:
@@ -87,7 +82,7 @@ def finished_seeds(done: Sequence[Cell]) -> tuple[dict[str, Seeds], list[str]]:
 
 
 def _returns(cell: Cell) -> np.ndarray:
-    return cell.metrics()["return_after"][: cell.config.num_batches]
+    return cell.metrics()[cell.score][: cell.config.num_batches]
 
 
 def score_interval(scores: np.ndarray) -> Interval:

@@ -6,12 +6,13 @@ import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from maml_rl.config import Config, ConfigError, load_config
+from maml_rl.evaluation import trained_num_steps
 from maml_rl.utils.field_words import did_you_mean, shown
 from maml_rl.utils.strict_parsing import parse_yaml
 
@@ -46,7 +47,13 @@ class Study(BaseModel):
     name: str = Field(pattern=NAME, description="Results go to results/NAME.")
     question: str = Field(description="What the study asks, in one sentence.")
     test_tasks: int = Field(default=80, ge=2, description="New tasks each final policy is evaluated on.")
-    test_steps: int = Field(default=3, ge=0, description="Gradient steps of the evaluation.")
+    test_steps: int = Field(
+        default=3, ge=0, description="Gradient steps of the evaluation; rl2 plays one meta-episode instead."
+    )
+    score: Literal["return_after", "return_total"] = Field(
+        default="return_after",
+        description="What counts: return after adaptation, or that of whole meta-episodes (rl2).",
+    )
     runs: dict[Annotated[str, Field(pattern=NAME)], StudyRun] = Field(
         min_length=1, description="Name of a run: what it is."
     )
@@ -91,6 +98,10 @@ class Cell:
         Its run folder.
     command
         The command line that makes the same run by hand.
+    num_test_tasks, num_test_steps
+        New tasks and steps of adaptation of its evaluation.
+    score
+        Column of its metrics that counts.
     """
 
     name: str
@@ -98,12 +109,27 @@ class Cell:
     config: Config
     folder: Path
     command: str
+    num_test_tasks: int
+    num_test_steps: int
+    score: str
 
     @property
     def iterations_done(self) -> int:
         """Finished iterations."""
         path = self.folder / "metrics.csv"
         return max(0, len(path.read_text(encoding="utf-8").splitlines()) - 1) if path.exists() else 0
+
+    def test_scores(self) -> np.ndarray | None:
+        """Scores (S, N) on N new tasks: after each number of steps (S,), or (1, N) of whole meta-episodes.
+
+        ``None`` before the evaluation.
+        """
+        path = self.folder / "results.npz"
+        if not path.exists():
+            return None
+        with np.load(path) as results:
+            returns = results["returns"].mean(axis=-1, dtype=np.float64)  # (S, N, B) -> (S, N)
+        return returns.sum(axis=0, keepdims=True) if self.score == "return_total" else returns
 
     def metrics(self) -> dict[str, np.ndarray]:
         """Columns of ``metrics.csv``, (I,) each."""
@@ -152,5 +178,8 @@ def cells(study: Study, root: Path) -> list[Cell]:
             folder = root / study.name / name / f"seed-{seed}"
             overrides = "".join(f" --set {override}" for override in run.set)
             command = f"python train.py --config {run.config}{overrides} --seed {seed} --output-folder {folder}"
-            found.append(Cell(name, seed, config, folder, command))
+            if study.score == "return_total" and config.algorithm != "rl2":
+                raise ConfigError(f"score: got 'return_total', but run {name!r} has no meta-episodes; use return_after")
+            num_test_steps = trained_num_steps(config) if config.algorithm == "rl2" else study.test_steps
+            found.append(Cell(name, seed, config, folder, command, study.test_tasks, num_test_steps, study.score))
     return found

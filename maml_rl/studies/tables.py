@@ -17,14 +17,15 @@ def table_of_cells(done: Sequence[Cell]) -> list[str]:
     """One row per run and seed."""
     lines = [
         "Training: mean of the last ten iterations. New tasks: mean return of the final policy on tasks not seen in "
-        "training, after 0, 1, 2, ... gradient steps, with its 95 % interval over tasks.",
+        "training, with its 95 % interval over tasks: after 0, 1, 2, ... steps of adaptation (gradient steps; episodes "
+        "with rl2), or of whole meta-episodes where these are what counts.",
         "",
-        "| run | seed | env | iterations | env steps | minutes | before | after | new tasks, by gradient steps |",
+        "| run | seed | env | iterations | env steps | minutes | before | after | new tasks |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for cell in done:
         metrics = cell.metrics()
-        before, after = (metrics[key][-NUM_LAST:].mean() for key in ("return_before", "return_after"))
+        before, after = (metrics[key][-NUM_LAST:].mean() for key in ("return_before", cell.score))
         lines.append(
             f"| {cell.name} | {cell.seed} | {cell.config.env_name} | {len(metrics['iteration'])} "
             f"| {metrics['env_steps'][-1] / 1e6:.1f} M | {metrics['seconds'][-1] / 60:.0f} | {three_figures(before)} "
@@ -34,11 +35,10 @@ def table_of_cells(done: Sequence[Cell]) -> list[str]:
 
 
 def _test_summary(cell: Cell) -> str:
-    path = cell.folder / "results.npz"
-    if not path.exists():
+    scores = cell.test_scores()
+    if scores is None:
         return "not evaluated"
-    with np.load(path) as results:
-        interval = mean_interval(results["returns"].mean(axis=-1, dtype=np.float64))  # (S, N, B) -> (S,)
+    interval = mean_interval(scores)  # (S, N) -> (S,)
     rows = zip(interval.mean, interval.low, interval.high, strict=True)
     return "; ".join(f"{three_figures(mean)} [{three_figures(low)}, {three_figures(high)}]" for mean, low, high in rows)
 
@@ -53,7 +53,8 @@ def table_of_runs(study: Study, runs: Mapping[str, Seeds]) -> list[str]:
     lines = [
         "## Seeds as units",
         "",
-        "Area: mean total reward of a batch (after adaptation) over all iterations the study asks for. Final: mean of "
+        "Area: mean total reward of a batch (after adaptation; of meta-episodes where these count) over all iterations "
+        "the study asks for. Final: mean of "
         f"the last {NUM_LAST}; interquartile mean over seeds (the plain mean of fewer than four), its 95 % bootstrap "
         "interval, which few seeds make too narrow, and the standard deviation over seeds. Slope per iteration and R²: "
         "least-squares line through the total rewards of the batches. Residual deviation: standard deviation of the "

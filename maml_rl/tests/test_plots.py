@@ -15,6 +15,7 @@ from maml_rl.analysis import (
     plot_seeds_and_line,
     plot_training_curve,
 )
+from maml_rl.analysis.plots import labels_of_steps
 
 
 @pytest.fixture
@@ -28,11 +29,16 @@ def texts(ax):
 
 def test_a_single_run_is_drawn_as_it_is_and_without_a_band(ax):
     steps, before, after = np.array([10, 20, 30]), np.array([0.0, 1.0, 0.0]), np.array([1.0, 2.0, 4.0])
-    plot_training_curve(ax, steps, before, after, num_steps=2)
+    plot_training_curve(ax, steps, before, after, labels=labels_of_steps(2))
     np.testing.assert_array_equal([line.get_ydata() for line in ax.lines], [before, after])
     assert not ax.collections
     assert texts(ax) == []
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["before", "after 2 gradient steps"]
+
+
+def test_two_curves_of_one_name_are_drawn_as_one(ax):
+    plot_training_curve(ax, np.array([1, 2]), np.zeros(2), np.ones(2), labels=("meta-episode", "meta-episode"))
+    assert [line.get_ydata().tolist() for line in ax.lines] == [[1.0, 1.0]]
 
 
 def test_a_few_seeds_are_drawn_one_by_one_under_their_mean(ax):
@@ -114,7 +120,7 @@ def test_runs_stand_side_by_side_with_their_own_intervals(ax):
 def test_axes_carry_units(ax):
     plot_training_curve(ax, np.array([1]), np.array([0.0]), np.array([1.0]))
     assert ax.get_xlabel() == "environment steps of meta-training (millions)"
-    assert ax.get_ylabel() == "return of an episode (sum of rewards)"
+    assert ax.get_ylabel() == "return (sum of rewards)"
 
 
 def test_lengths_that_differ_are_refused(ax):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,48 @@ def test_what_is_done_is_not_done_again_and_what_was_interrupted_goes_on(study, 
     assert "plain seed 1: 3/5 iterations done" in capfd.readouterr().out
     assert (folder / "metrics.csv").read_text().count("\n") == 6
     assert (folder / "results.npz").stat().st_mtime_ns > before["results.npz"]  # the longer run's policy
+
+
+def test_runs_side_by_side_are_the_runs_one_after_another(study, capfd):
+    assert run(study) == 0
+    folder = study.parent / "results" / "tiny"
+    names = ("plain/seed-1", "plain/seed-2", "slow/seed-1")
+    policies = {name: (folder / name / "policy.th").read_bytes() for name in names}
+    table = (folder / "table.md").read_text()
+    shutil.rmtree(folder)
+    capfd.readouterr()
+    assert run(study, "--jobs", "2") == 0
+    assert {name: (folder / name / "policy.th").read_bytes() for name in names} == policies
+    assert re.sub(r" 0 (?=\|)", "", (folder / "table.md").read_text()) == re.sub(r" 0 (?=\|)", "", table)
+    lines = capfd.readouterr().out
+    for name in ("plain seed 1", "plain seed 2", "slow seed 1"):
+        assert f"{name}: 0/3 iterations done" in lines
+        assert f"{name}: 3/3  before" in lines
+
+
+def test_what_goes_wrong_in_a_run_beside_others_costs_one_line(study, capfd):
+    study.write_text(study.read_text().replace("set: [fast-lr=0.01]", "set: [env-kwargs.num_pulls=0]"))
+    assert run(study, "--jobs", "2") == 2
+    assert "num_pulls: got 0" in capfd.readouterr().err.splitlines()[-1]
+
+
+def test_meta_episodes_are_scored_as_a_whole_where_the_study_says_so(study, capfd):
+    text = study.read_text().replace("test_steps: 2", "test_steps: 2\nscore: return_total")
+    study.write_text(text)
+    assert run(study) == 2
+    assert "score: got 'return_total', but run 'plain' has no meta-episodes" in capfd.readouterr().err
+    study.write_text(re.sub("slow: .*", "", text).replace("[1, 2]", "[1, 2], set: [algorithm=rl2, policy=lstm]"))
+    assert run(study) == 0
+    folder = study.parent / "results" / "tiny"
+    with np.load(folder / "plain" / "seed-1" / "results.npz") as results:
+        assert results["returns"].shape == (CONFIG.fast_batch_size, 6, 1)
+        total = results["returns"].sum(axis=0).mean()
+    row = next(
+        line for line in (folder / "table.md").read_text().splitlines() if line.startswith("| plain | 1 | Bandit")
+    )
+    assert row.split("|")[-2].split()[0] == three_figures(total)
+    assert row.count("[") == 1
+    assert len(list((folder / "figures").glob("*.png"))) == 1
 
 
 def test_a_report_alone_trains_nothing(study):
