@@ -189,7 +189,8 @@ def _test(arguments: argparse.Namespace) -> None:
         num_workers=arguments.num_workers,
         seed=arguments.seed,
     )
-    save_results(output, evaluation, range(len(evaluation.returns)) if evaluation.in_one_go else num_steps)
+    every = evaluation.meta_episodes is not None
+    save_results(output, evaluation, range(len(evaluation.returns)) if every else num_steps)
     print("\n".join(summary_lines(evaluation, num_steps)))
     print(f"wrote {output}")
     if arguments.render is not None:

@@ -16,6 +16,7 @@ from maml_rl.envs import Task
 from maml_rl.experiment import Blueprint, workers
 from maml_rl.metalearners.maml_trpo import shards
 from maml_rl.run_folder import load_policy
+from maml_rl.samplers.rl2_worker import MetaEpisodes
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import write_atomically
 from maml_rl.utils.random import Purpose, generator
@@ -36,14 +37,14 @@ class Evaluation:
         Undiscounted returns (K + 1, N, B) of B episodes of each task after 0 ... K steps; B is 1 with rl2.
     trained_num_steps
         Steps the configuration asks for, <= K.
-    in_one_go
-        Whether the K + 1 episodes of a task followed one another (rl2), so that their sum has a meaning.
+    meta_episodes
+        The same episodes step by step, with rl2, where those of a task followed one another.
     """
 
     tasks: list[Task]
     returns: np.ndarray
     trained_num_steps: int
-    in_one_go: bool = False
+    meta_episodes: MetaEpisodes | None = None
 
     def interval(self, num_steps: Sequence[int]) -> Interval:
         """Mean return after each of these numbers of steps, with its 95% interval over tasks."""
@@ -101,7 +102,7 @@ def evaluate(
     trained = trained_num_steps(blueprint.config)
     seeded = replace(blueprint, worker=replace(blueprint.worker, seed=seed))
     all_tasks: list[Task] = []
-    returns = []
+    played: list[Any] = []
     with workers(seeded, num_workers, meta_batch_size) as backend:
         for batch in tqdm(range(num_batches), unit="batch", desc="evaluating", disable=None, leave=False):
             rng = generator(seed, Purpose.EVALUATION_TASKS, iteration=batch)
@@ -110,10 +111,20 @@ def evaluate(
                 (indices, [tasks[i] for i in indices], parameters, batch, max(num_steps, trained))
                 for indices in shards(meta_batch_size, backend.num_workers)
             ]
-            returns.append(np.concatenate(backend.map("evaluate", calls), axis=1))
+            played += backend.map("evaluate", calls)
             all_tasks += tasks
-    in_one_go = blueprint.config.algorithm == "rl2"
-    return Evaluation(all_tasks, np.concatenate(returns, axis=1), trained, in_one_go)
+    if blueprint.config.algorithm == "maml":
+        return Evaluation(all_tasks, np.concatenate(played, axis=1), trained)
+    meta_episodes = MetaEpisodes(*(_join(parts) for parts in zip(*played, strict=True)))
+    returns = np.ascontiguousarray(meta_episodes.returns.T)[..., np.newaxis]  # (N, E) -> (E, N, 1)
+    return Evaluation(all_tasks, returns, trained, meta_episodes)
+
+
+def _join(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays (M, T, ...) of different lengths T one under the other, zero behind the end."""
+    longest = max(part.shape[1] for part in parts)
+    rest = [(0, 0)] * (parts[0].ndim - 2)
+    return np.concatenate([np.pad(part, [(0, 0), (0, longest - part.shape[1]), *rest]) for part in parts])
 
 
 def trained_num_steps(config: Config) -> int:
@@ -126,7 +137,8 @@ def save_results(path: str | Path, evaluation: Evaluation, num_steps: Sequence[i
 
     Keys: ``tasks`` (N, D) and ``task_fields`` (D,), see `task_table`; ``train_returns`` and
     ``valid_returns`` (N, B), before adaptation and after the configuration's number of steps;
-    ``num_steps`` (S,) and ``returns`` (S, N, B), after each of `num_steps`.
+    ``num_steps`` (S,) and ``returns`` (S, N, B), after each of `num_steps`. With rl2 also ``observations`` (N, T, O),
+    ``actions`` (N, T, ...), ``rewards`` and ``mask`` (N, T) of the meta-episodes.
 
     Raises
     ------
@@ -145,6 +157,10 @@ def save_results(path: str | Path, evaluation: Evaluation, num_steps: Sequence[i
         "num_steps": np.array(steps),
         "returns": evaluation.returns[steps],
     }
+
+    if evaluation.meta_episodes is not None:
+        whole = evaluation.meta_episodes._asdict()
+        arrays |= {name: whole[name] for name in ("observations", "actions", "rewards", "mask")}
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
@@ -195,7 +211,7 @@ def summary_lines(evaluation: Evaluation, num_steps: Sequence[int]) -> list[str]
         bounds = f"[{low:.2f}, {high:.2f}]" if num_tasks > 1 else "needs two tasks"
         trained = "  <- trained on" if step == evaluation.trained_num_steps else ""
         lines.append(f"{step:>5}  {mean:>11.2f}  {bounds}{trained}")
-    if evaluation.in_one_go:
+    if evaluation.meta_episodes is not None:
         totals = evaluation.returns[: evaluation.trained_num_steps + 1].sum(axis=0, dtype=np.float64)  # (N, 1)
         total = mean_interval(totals.T)
         bounds = f"[{total.low[0]:.2f}, {total.high[0]:.2f}]" if num_tasks > 1 else "needs two tasks"

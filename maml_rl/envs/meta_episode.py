@@ -58,6 +58,11 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         return self._episodes_over
 
     @property
+    def num_inputs(self) -> int:
+        """Length of the episodes' observation, which comes first."""
+        return self._num_inputs
+
+    @property
     def done_index(self) -> int:
         """Where in the observation *previous done* stands."""
         return self._num_inputs + self._action_size + 1

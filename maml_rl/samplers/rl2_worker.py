@@ -84,6 +84,30 @@ class RL2Report:
     finite: bool
 
 
+class MetaEpisodes(NamedTuple):
+    """Meta-episodes of M tasks, as they looked from outside.
+
+    Attributes
+    ----------
+    returns
+        (M, E), undiscounted return of each episode.
+    observations
+        (M, T, O), of the task's environment, without what the agent sees beside them.
+    actions
+        (M, T, A) or (M, T).
+    rewards
+        (M, T).
+    mask
+        (M, T), False behind the end.
+    """
+
+    returns: np.ndarray
+    observations: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    mask: np.ndarray
+
+
 class Played(NamedTuple):
     """Meta-episodes (T, M, ...) of a shard, their rewards (T, M) and the return (M, E) of each episode in them."""
 
@@ -158,11 +182,14 @@ class RL2Worker:
         vector: np.ndarray,
         iteration: int,
         num_steps: int,
-    ) -> np.ndarray:
-        """Returns (K + 1, M, 1) after 0 ... K = `num_steps` episodes of experience, on evaluation streams."""
+    ) -> MetaEpisodes:
+        """Meta-episodes of ``num_steps + 1`` episodes on evaluation streams."""
         purposes = (Purpose.EVALUATION_ENVIRONMENT, Purpose.EVALUATION_ACTIONS)
         played = self._play(indices, tasks, self._params(vector), iteration, purposes, num_steps + 1)
-        return np.ascontiguousarray(played.returns.T)[..., None]
+        env = self._environment(len(tasks), num_steps + 1)
+        data = played.data
+        parts = (data.observations[..., : env.num_inputs], data.actions, played.rewards, data.mask.bool())
+        return MetaEpisodes(played.returns, *(np.ascontiguousarray(part.transpose(0, 1).numpy()) for part in parts))
 
     def _play(
         self,

@@ -23,6 +23,7 @@ from maml_rl.experiment import draw_up
 from maml_rl.metalearners.maml_trpo import shards
 from maml_rl.run_folder import RunFolder, RunFolderError
 from maml_rl.samplers import MAMLWorker, SerialBackend
+from maml_rl.tests.builders import UNEVEN
 
 NAVIGATION = Config(
     env_name="2DNavigation-v0",
@@ -119,6 +120,32 @@ def test_a_memory_s_steps_of_adaptation_are_the_episodes_of_one_meta_episode(tmp
     with np.load(tmp_path / "results.npz") as results:
         np.testing.assert_array_equal(results["returns"], near.returns)
         assert results["num_steps"].tolist() == [0, 1, 2, 3]
+        assert results["observations"].shape == (6, 4, 1)
+        assert results["mask"].all()
+        np.testing.assert_array_equal(results["rewards"], near.returns[..., 0].T)
+        means = results["tasks"]
+        assert means.shape == (6, 5)
+        certain = np.take_along_axis(means, results["actions"], axis=1)  # chance of every payment
+        assert ((certain > 0) | (results["rewards"] == 0)).all()
+
+
+def test_meta_episodes_of_different_lengths_are_joined_with_nothing_behind_their_end():
+    config = Config(
+        algorithm="rl2",
+        env_name=UNEVEN,
+        env_kwargs={"longest": 5},
+        policy="rnn",
+        hidden_sizes=(4,),
+        fast_batch_size=2,
+    )
+    evaluations = [small(draw_up(config), num_steps=1, meta_batch_size=5, num_workers=1) for _ in range(2)]
+    found = evaluations[0].meta_episodes
+    assert found is not None
+    assert len(set(found.mask.sum(axis=1))) > 1
+    assert not found.rewards[~found.mask].any()
+    np.testing.assert_allclose(found.rewards.sum(axis=1), evaluations[0].returns.sum(axis=(0, 2)), rtol=1e-5)
+    for part, same in zip(found, evaluations[1].meta_episodes or (), strict=True):
+        np.testing.assert_array_equal(part, same)
 
 
 def test_an_agent_that_takes_no_gradient_steps_is_not_filmed(tmp_path, capsys):
