@@ -1,0 +1,151 @@
+"""RL² beside sb3-contrib's RecurrentPPO: environment steps per second of training, on the same bandit.
+
+`python -m benchmarks.rl2` trains both in turn, round by round, with the same LSTM on meta-episodes of 100 pulls of a
+5-armed Bernoulli bandit; it prints medians and ratios; `--output` also writes them as JSON. RecurrentPPO runs with its
+default 10 epochs on 16 environments, ours with as many epochs and minibatches, and again as `configs/rl2` has it.
+Absolute numbers belong to the machine; compare ratios. Needs ``pip install 'maml_rl[bench]'``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import platform
+import statistics
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from maml_rl.cli import available_cores
+from maml_rl.config import Config, load_config
+from maml_rl.experiment import draw_up, workers
+from maml_rl.utils.random import Purpose, generator
+
+CONFIG = "configs/rl2/bandit-k5-n100.yaml"
+NUM_ENVS, NUM_STEPS, BATCH_SIZE, NUM_EPOCHS = 16, 128, 128, 10
+NUM_MINIBATCHES = NUM_ENVS * NUM_STEPS // BATCH_SIZE
+
+
+class PlainBandit(gym.Env[np.ndarray, int]):
+    """A meta-episode as an ordinary environment, written for speed: 100 pulls, previous action and reward observed."""
+
+    def __init__(self, k: int, num_pulls: int) -> None:
+        self.observation_space = gym.spaces.Box(0.0, 1.0, (k + 2,), np.float32)
+        self.action_space = gym.spaces.Discrete(k)
+        self._k, self._num_pulls = k, num_pulls
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """New means, nothing pulled yet."""
+        super().reset(seed=seed)
+        self._means, self._pulls = self.np_random.random(self._k), 0
+        return self._observe(None, 0.0), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Pull an arm."""
+        reward = float(self.np_random.random() < self._means[action])
+        self._pulls += 1
+        return self._observe(action, reward), reward, self._pulls == self._num_pulls, False, {}
+
+    def _observe(self, action: int | None, reward: float) -> np.ndarray:
+        observation = np.zeros(self._k + 2, np.float32)
+        observation[0], observation[-1] = 1.0, reward
+        if action is not None:
+            observation[1 + action] = 1.0
+        return observation
+
+
+def main() -> None:
+    """Parse arguments, measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--num-workers", type=int, default=available_cores())
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    result = measure(arguments.num_workers, arguments.rounds)
+    print(json.dumps(result, indent=2))
+    if arguments.output:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def measure(cores: int, num_rounds: int) -> dict[str, Any]:
+    """Training steps per second of all, per round, after one that does not count."""
+    default = load_config(CONFIG)
+    epochs = {"num_epochs": NUM_EPOCHS, "num_minibatches": NUM_MINIBATCHES, "outer_step": "ppo"}
+    configs = {"equal_epochs": default.model_copy(update=epochs), "default": default}
+    theirs = _recurrent_ppo(default, cores)
+    rows: list[dict[str, float]] = []
+    with contextlib.ExitStack() as stack:
+        learners = {}
+        for name, config in configs.items():
+            blueprint = draw_up(config)
+            backend = stack.enter_context(workers(blueprint, cores, config.meta_batch_size))
+            learners[name] = blueprint.learner(backend, blueprint.parameters())
+        torch.set_num_threads(cores)
+        for index in range(num_rounds + 1):
+            start, before = time.perf_counter(), theirs.num_timesteps
+            theirs.learn(NUM_ENVS * NUM_STEPS, reset_num_timesteps=False)
+            row = {"recurrent_ppo": (theirs.num_timesteps - before) / (time.perf_counter() - start)}
+            for name, learner in learners.items():
+                rng = generator(default.seed, Purpose.TASKS, iteration=index)
+                tasks = blueprint.env.sample_tasks(configs[name].meta_batch_size, rng)
+                report = learner.step(tasks, index)
+                row[name] = report.env_steps / (report.sampling_seconds + report.learning_seconds)
+            if index:
+                rows.append(row)
+                print(json.dumps(row), flush=True)
+    packages = ("torch", "numpy", "stable-baselines3", "sb3-contrib")
+    return {
+        "config": default.to_json_dict(),
+        "recurrent_ppo": {"n_envs": NUM_ENVS, "n_steps": NUM_STEPS, "batch_size": BATCH_SIZE, "n_epochs": NUM_EPOCHS},
+        "cores": cores,
+        "rounds": rows,
+        "medians": {name: statistics.median(row[name] for row in rows) for name in rows[0]},
+        "over_recurrent_ppo": {
+            name: statistics.median(row[name] / row["recurrent_ppo"] for row in rows) for name in configs
+        },
+        "python": platform.python_version(),
+        "versions": {name: metadata.version(name) for name in packages},
+    }
+
+
+def _recurrent_ppo(config: Config, cores: int) -> Any:
+    """sb3-contrib's learner with the network of the configuration: one LSTM that actions and values share."""
+    from sb3_contrib import RecurrentPPO
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    torch.set_num_threads(cores)
+    env = DummyVecEnv([lambda: PlainBandit(5, config.fast_batch_size)] * NUM_ENVS)
+    return RecurrentPPO(
+        "MlpLstmPolicy",
+        env,
+        n_steps=NUM_STEPS,
+        batch_size=BATCH_SIZE,
+        n_epochs=NUM_EPOCHS,
+        gamma=config.gamma,
+        gae_lambda=config.gae_lambda,
+        learning_rate=config.learning_rate,
+        ent_coef=config.entropy_weight,
+        vf_coef=config.value_weight,
+        max_grad_norm=config.max_grad_norm,
+        policy_kwargs={
+            "lstm_hidden_size": config.hidden_sizes[0],
+            "shared_lstm": True,
+            "enable_critic_lstm": False,
+            "net_arch": [],
+        },
+        device="cpu",
+        seed=config.seed,
+    )
+
+
+if __name__ == "__main__":
+    main()
