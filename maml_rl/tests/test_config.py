@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -12,9 +13,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from maml_rl.config import Config, ConfigError, load_config
+from maml_rl.experiment import draw_up, train
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG_FILES = sorted((ROOT / "configs" / "maml").rglob("*.yaml"))
+RL2_FILES = sorted((ROOT / "configs" / "rl2").rglob("*.yaml"))
 OWN_FILES = {"delayed-recall"}
 BANDITS = [(k, n) for k in (5, 10, 50) for n in (10, 100, 500)]
 MUJOCO_KWARGS = {"normalization_scale": 10.0, "max_episode_steps": 100}
@@ -68,16 +71,25 @@ def test_each_file_says_what_pytorch_maml_rl_ran(path):
     assert config == common.model_copy(update=changes)
 
 
-@pytest.mark.parametrize("path", CONFIG_FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*CONFIG_FILES, *RL2_FILES], ids=lambda path: path.stem)
 def test_each_file_comments_every_key(path):
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if ":" in line.partition("#")[0]]
     assert all("#" in line for line in lines if line != "env-kwargs:")
 
 
-@pytest.mark.parametrize("path", CONFIG_FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*CONFIG_FILES, *RL2_FILES], ids=lambda path: path.stem)
 def test_config_json_reads_back_as_the_same_configuration(path, write):
     config = load_config(path)
     assert load_config(write(json.dumps(config.to_json_dict()), "config.json")) == config
+
+
+@pytest.mark.parametrize("path", RL2_FILES, ids=lambda path: path.stem)
+def test_each_file_of_rl2_trains(path):
+    small = ["meta-batch-size=2", "num-batches=2", "hidden-sizes=[4]", "num-epochs=1"]
+    config = load_config(path, small)
+    assert config.algorithm == "rl2"
+    before = draw_up(config).parameters()
+    assert np.abs(train(draw_up(config), num_workers=1, show=lambda line: None) - before).max() > 0
 
 
 @hypothesis_settings(deadline=None, max_examples=50)
