@@ -38,7 +38,9 @@ from maml_rl.analysis.mdp_oracles import (
 from maml_rl.analysis.plots import (
     plot_adaptation,
     plot_adaptation_of_runs,
+    plot_regret,
     plot_seeds_and_line,
+    plot_stay_probabilities,
     plot_training_curve,
 )
 from maml_rl.analysis.statistics import (
@@ -95,7 +97,9 @@ __all__ = [
     "play_mdp",
     "plot_adaptation",
     "plot_adaptation_of_runs",
+    "plot_regret",
     "plot_seeds_and_line",
+    "plot_stay_probabilities",
     "plot_training_curve",
     "psrl",
     "random_arm",

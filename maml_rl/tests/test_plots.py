@@ -12,7 +12,9 @@ from maml_rl.analysis import (
     mean_interval,
     plot_adaptation,
     plot_adaptation_of_runs,
+    plot_regret,
     plot_seeds_and_line,
+    plot_stay_probabilities,
     plot_training_curve,
 )
 from maml_rl.analysis.plots import labels_of_steps
@@ -115,6 +117,30 @@ def test_runs_stand_side_by_side_with_their_own_intervals(ax):
     np.testing.assert_array_equal([ends[:, 1] for ends in bars[0].get_segments()], [[-1.0, 2.0], [4.0, 7.0]])
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["mlp", "rnn"]
     assert ax.get_xticks().tolist() == [0, 1]
+
+
+def test_regret_of_an_agent_stands_among_the_oracles(ax):
+    agent = np.array([[0.0, 1.0], [2.0, 3.0]])
+    plot_regret(ax, agent, {"Thompson": agent + 1, "Gittins": agent - 1}, name="LSTM")
+    np.testing.assert_array_equal([line.get_ydata() for line in ax.lines], [[1.0, 2.0], [2.0, 3.0], [0.0, 1.0]])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["LSTM", "Thompson", "Gittins"]
+    assert len({line.get_color() for line in ax.lines}) == 3
+    assert texts(ax) == ["band: 95% interval of the mean over tasks"]
+    with pytest.raises(ValueError, match="UCB1: got 3 pulls, expected 2"):
+        plot_regret(ax, agent, {"UCB1": np.zeros((2, 3))}, name="LSTM")
+
+
+def test_stay_probabilities_are_bars_of_reward_by_transition(ax):
+    mean = np.array([[0.9, 0.6], [0.5, 0.8]])
+    plot_stay_probabilities(ax, Interval(mean, mean - 0.1, mean + 0.1), seeds=np.stack([mean, mean - 0.1]))
+    heights = [bar.get_height() for bar in ax.patches]
+    np.testing.assert_array_equal(heights, [0.9, 0.5, 0.6, 0.8])  # common of both groups, then uncommon
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["rewarded", "unrewarded"]
+    points = [line.get_ydata().tolist() for line in ax.lines if line.get_marker() == "o"]
+    assert [0.9, 0.8] in points
+    assert len(points) == 4
+    with pytest.raises(ValueError, match="stay: got shapes"):
+        plot_stay_probabilities(ax, Interval(mean[0], mean[0], mean[0]))
 
 
 def test_axes_carry_units(ax):
