@@ -21,6 +21,7 @@ from maml_rl.analysis.behaviour import (
     model_free_index,
     stay_frequencies,
     stay_probabilities,
+    two_step_trials,
 )
 from maml_rl.analysis.delta_rule import DeltaRuleFit, fit_learning_rate
 from maml_rl.analysis.gittins_table import gittins_indices
@@ -109,6 +110,7 @@ __all__ = [
     "stay_frequencies",
     "stay_probabilities",
     "thompson",
+    "two_step_trials",
     "ucb1",
     "value_iteration",
 ]

@@ -47,6 +47,41 @@ def cumulative_regret(choices: np.ndarray, arm_means: np.ndarray) -> np.ndarray:
     return np.cumsum(arm_means.max(axis=-1) - chosen, axis=-1)
 
 
+def two_step_trials(
+    observations: np.ndarray, actions: np.ndarray, rewards: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `stay_frequencies` needs of episodes of `TwoStep-v0`.
+
+    Parameters
+    ----------
+    observations
+        (..., 2 T, 3), of T trials: stage one and one of the second states in turn, one-hot.
+    actions, rewards
+        (..., 2 T).
+
+    Returns
+    -------
+    choices, rewarded, common
+        (..., T) each: the stage-one choice, whether the trial paid, whether its transition was the common one.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit or stages do not alternate.
+    """
+    observations, actions, rewards = (np.asarray(part) for part in (observations, actions, rewards))
+    if observations.shape != (*actions.shape, 3) or actions.shape != rewards.shape or actions.shape[-1] % 2:
+        raise ValueError(
+            f"observations, actions, rewards: got shapes {observations.shape}, {actions.shape}, {rewards.shape}, "
+            "expected (..., 2 T, 3), (..., 2 T), (..., 2 T)"
+        )
+    states = observations.argmax(axis=-1)
+    if states[..., 0::2].any() or not states[..., 1::2].all():
+        raise ValueError("observations: stage one and a second state do not alternate")
+    choices = actions[..., 0::2]
+    return choices, rewards[..., 1::2] > 0, states[..., 1::2] - 1 == choices
+
+
 def stay_frequencies(
     choices: np.ndarray, rewarded: np.ndarray, common: np.ndarray, *, among: np.ndarray | None = None
 ) -> np.ndarray:

@@ -34,6 +34,11 @@ _EXPLANATION = (
 )
 
 
+def save_figure(figure: matplotlib.figure.Figure, path: Path) -> None:
+    """Write a figure in one motion."""
+    write_atomically(path, lambda file: figure.savefig(file, dpi=110))
+
+
 def draw_run(seeds: Sequence[Cell], path: Path) -> None:
     """Draw one run: its training, and its final policies on new tasks."""
     figure = matplotlib.figure.Figure(figsize=(10, 3.8), layout="constrained")
@@ -63,7 +68,7 @@ def draw_run(seeds: Sequence[Cell], path: Path) -> None:
             )
     if not adaptation.lines:
         adaptation.set_axis_off()
-    write_atomically(path, lambda file: figure.savefig(file, dpi=110))
+    save_figure(figure, path)
 
 
 def draw_comparison(study: Study, runs: Mapping[str, Seeds], path: Path) -> None:
@@ -85,7 +90,7 @@ def draw_comparison(study: Study, runs: Mapping[str, Seeds], path: Path) -> None
             "Tasks not seen in training. Point: interquartile mean over seeds; bar: its 95 % bootstrap interval."
         )
         plot_adaptation_of_runs(lower.subplots(), np.arange(num_steps + 1), intervals, colours, explanation=explanation)
-    write_atomically(path, lambda file: figure.savefig(file, dpi=110))
+    save_figure(figure, path)
 
 
 def _draw_beside(

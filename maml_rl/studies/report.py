@@ -11,7 +11,8 @@ from typing import Any
 
 from maml_rl import __version__
 from maml_rl.cli import available_cores
-from maml_rl.studies.figures import draw_comparison, draw_run
+from maml_rl.studies.behaviour import draw_behaviour
+from maml_rl.studies.figures import draw_comparison, draw_run, save_figure
 from maml_rl.studies.scores import Seeds, finished_seeds
 from maml_rl.studies.study import FIGURE_OF_COMPARISONS, Cell, Study, cells
 from maml_rl.studies.tables import table_of_cells, table_of_comparisons, table_of_runs
@@ -35,6 +36,10 @@ def report(study: Study, root: Path) -> str:
         seeds = [cell for cell in done if cell.name == name]
         draw_run(seeds, folder / "figures" / f"{name}.png")
         lines.append(f"![{name}](figures/{name}.png)")
+        behaviour = draw_behaviour(seeds)
+        if behaviour is not None:
+            save_figure(behaviour, folder / "figures" / f"{name}-behaviour.png")
+            lines.append(f"![behaviour of {name}](figures/{name}-behaviour.png)")
     text = "\n".join(lines) + "\n"
     write_atomically(folder / "table.md", lambda file: file.write_text(text, encoding="utf-8"))
     manifest = json.dumps(_manifest(study, done), indent=2) + "\n"

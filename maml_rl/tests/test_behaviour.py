@@ -14,12 +14,37 @@ from maml_rl.analysis import (
     model_free_index,
     stay_frequencies,
     stay_probabilities,
+    two_step_trials,
 )
 from maml_rl.envs import make_meta_env
 from maml_rl.tests.sampling import started
 from maml_rl.utils.random import Purpose, generator
 
 REWARDED_COMMON, REWARDED_UNCOMMON, UNREWARDED_COMMON, UNREWARDED_UNCOMMON = (0, 0), (0, 1), (1, 0), (1, 1)
+
+
+def test_trials_of_the_two_step_task_are_read_off_its_steps():
+    env = make_meta_env("TwoStep-v0", 3, {"num_trials": 5, "common_probability": 1.0})
+    env.set_tasks([{"rich": 0}] * 3)
+    observation, _ = env.reset(options={"rngs": [np.random.default_rng(i) for i in range(3)]})
+    rng, rows = np.random.default_rng(0), []
+    for _ in range(10):
+        actions = rng.integers(2, size=3)
+        following, rewards, *_ = env.step(actions)
+        rows.append((observation, actions, rewards))
+        observation = following
+    observations, actions, rewards = (np.stack(parts, axis=1) for parts in zip(*rows, strict=True))
+    choices, rewarded, common = two_step_trials(observations, actions, rewards)
+    np.testing.assert_array_equal(choices, actions[:, ::2])
+    np.testing.assert_array_equal(rewarded, rewards[:, 1::2] == 1)
+    assert common.all()
+    flipped = observations[:, 1::2][..., [0, 2, 1]]  # had every transition been the uncommon one
+    uncommon = np.stack([observations[:, ::2], flipped], axis=2).reshape(observations.shape)
+    assert not two_step_trials(uncommon, actions, rewards)[2].any()
+    with pytest.raises(ValueError, match="do not alternate"):
+        two_step_trials(observations[:, ::-1], actions, rewards)
+    with pytest.raises(ValueError, match="observations, actions, rewards: got shapes"):
+        two_step_trials(observations[:, :9], actions[:, :9], rewards[:, :9])
 
 
 def play_two_step(model_based, *, num_episodes=200, learning_rate=0.6, inverse_temperature=4.0):

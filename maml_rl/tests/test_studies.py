@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from maml_rl.analysis import stay_frequencies, two_step_trials
 from maml_rl.studies.__main__ import main
+from maml_rl.studies.behaviour import draw_behaviour
 from maml_rl.studies.scores import finished_seeds
 from maml_rl.studies.study import cells, load_study
 from maml_rl.studies.tables import probability, three_digits, three_figures
@@ -110,7 +112,23 @@ def test_meta_episodes_are_scored_as_a_whole_where_the_study_says_so(study, capf
     )
     assert row.split("|")[-2].split()[0] == three_figures(total)
     assert row.count("[") == 1
-    assert len(list((folder / "figures").glob("*.png"))) == 1
+    assert {path.name for path in (folder / "figures").iterdir()} == {"plain.png", "plain-behaviour.png"}
+
+
+def test_stay_probabilities_of_the_two_step_task_are_drawn(study):
+    task = "[algorithm=rl2, policy=rnn, env-name=TwoStep-v0, env-kwargs.num_trials=4]"
+    study.write_text(re.sub("slow: .*", "", study.read_text()).replace("[1, 2]", f"[1, 2], set: {task}"))
+    assert run(study) == 0
+    folder = study.parent / "results" / "tiny"
+    figure = draw_behaviour(cells(load_study(study), folder.parent))
+    assert figure is not None
+    (ax,) = figure.axes
+    with np.load(folder / "plain" / "seed-1" / "results.npz") as results:
+        stay = stay_frequencies(*two_step_trials(results["observations"], results["actions"], results["rewards"]))
+    points = [float(np.asarray(line.get_ydata())[0]) for line in ax.lines if line.get_marker() == "o"]
+    assert np.isclose(points, np.nanmean(stay[:, 0, 0])).any()
+    assert "2 seeds" in ax.get_title()
+    assert "plain-behaviour.png" in (folder / "table.md").read_text()
 
 
 def test_a_report_alone_trains_nothing(study):

@@ -1,0 +1,90 @@
+"""Figures of what agents do in tasks whose best behaviour is known, from the ``results.npz`` of a run's seeds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+import matplotlib.figure
+import numpy as np
+
+from maml_rl.analysis import (
+    BanditPolicy,
+    cumulative_regret,
+    epsilon_greedy,
+    gittins,
+    greedy,
+    mean_interval,
+    play_bandit,
+    plot_regret,
+    plot_stay_probabilities,
+    stay_frequencies,
+    thompson,
+    two_step_trials,
+    ucb1,
+)
+from maml_rl.studies.study import Cell
+from maml_rl.utils.random import Purpose, generator
+
+Results = Mapping[str, np.ndarray]
+_MOST_PULLS_OF_GITTINS = 150
+"""The table of indices grows with the square of the pulls; 500 would take minutes."""
+
+
+def draw_behaviour(seeds: Sequence[Cell]) -> matplotlib.figure.Figure | None:
+    """A figure of the seeds of one run, or ``None`` if nothing is known about its tasks or nothing was evaluated."""
+    draw = next((draw for name, draw in _DRAW.items() if re.fullmatch(name, seeds[0].config.env_name)), None)
+    results = []
+    for cell in seeds:
+        path = cell.folder / "results.npz"
+        if path.exists():
+            with np.load(path) as arrays:
+                results.append(dict(arrays))
+    if draw is None or not results or "actions" not in results[0]:
+        return None
+    figure = matplotlib.figure.Figure(figsize=(6.4, 4.2), layout="constrained")
+    draw(figure, seeds[0].name, results)
+    return figure
+
+
+def bandit_players(num_pulls: int) -> dict[str, BanditPolicy]:
+    """Whom a learner of Bernoulli bandits is compared to, by name."""
+    players: dict[str, BanditPolicy] = {"Gittins": gittins(num_pulls)} if num_pulls <= _MOST_PULLS_OF_GITTINS else {}
+    return {**players, "Thompson": thompson, "UCB1": ucb1(), "ε-greedy": epsilon_greedy(), "greedy": greedy}
+
+
+def _draw_regret(figure: matplotlib.figure.Figure, name: str, results: Sequence[Results]) -> None:
+    """Regret of all seeds together, beside that of players on the same tasks."""
+    means = np.concatenate([part["tasks"] for part in results])  # (N, k)
+    choices = np.concatenate([part["actions"] for part in results])  # (N, T)
+    rng = generator(0, Purpose.STATISTICS)
+    num_pulls = choices.shape[1]
+    oracles = {
+        player: cumulative_regret(play_bandit(policy, means, num_pulls, rng).choices, means[:, np.newaxis])
+        for player, policy in bandit_players(num_pulls).items()
+    }
+    ax = figure.subplots()
+    seeds = f"{len(results)} seed{'' if len(results) == 1 else 's'}"
+    plot_regret(ax, cumulative_regret(choices, means[:, np.newaxis]), oracles, name=f"{name}, {seeds}")
+    ax.set_title(f"{len(means)} tasks not seen in training")
+
+
+def _draw_stay_probabilities(figure: matplotlib.figure.Figure, name: str, results: Sequence[Results]) -> None:
+    """Stay probabilities: mean over seeds with its interval, each seed a point."""
+    each = np.stack(
+        [
+            np.nanmean(stay_frequencies(*two_step_trials(r["observations"], r["actions"], r["rewards"])), 0)
+            for r in results
+        ]
+    )  # (S, 2, 2)
+    ax = figure.subplots()
+    plot_stay_probabilities(ax, mean_interval(np.moveaxis(each, 0, -1)), seeds=each)
+    seeds = f"{len(each)} seed{'' if len(each) == 1 else 's'}"
+    ax.set_title(f"{name}: {seeds}; bar: mean, line: its 95% interval, points: each")
+
+
+_DRAW: dict[str, Callable[[matplotlib.figure.Figure, str, Sequence[Results]], None]] = {
+    r"Bandit-K\d+-v0|TwoArmedBandit-\w+-v0": _draw_regret,
+    r"TwoStep-v0": _draw_stay_probabilities,
+}
+"""Functions by the names of environments."""
