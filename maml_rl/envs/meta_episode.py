@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
+from maml_rl.envs.registration import make_meta_env
 
 
 class MetaEpisodeVectorEnv(MetaVectorEnv):
@@ -109,3 +110,31 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
     def close_extras(self, **kwargs: Any) -> None:
         """Close the episodes' environment."""
         self.env.close(**kwargs)
+
+
+class MetaEpisodeFamily(MetaEpisodeVectorEnv):
+    """MetaEpisode-v0: meta-episodes of another family as a family of its own.
+
+    With it a policy with memory sees previous actions and rewards under MAML too: one episode of this family is a
+    meta-episode of the other one, before or after an inner step.
+
+    Parameters
+    ----------
+    num_envs
+        Number of sub-environments N.
+    env_name, env_kwargs
+        The other family, as in `make_meta_env`.
+    num_episodes, show_progress
+        See `MetaEpisodeVectorEnv`.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        env_name: str,
+        env_kwargs: Mapping[str, Any] | None = None,
+        num_episodes: int,
+        show_progress: bool = False,
+    ) -> None:
+        super().__init__(make_meta_env(env_name, num_envs, env_kwargs), num_episodes, show_progress=show_progress)

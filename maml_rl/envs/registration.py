@@ -278,6 +278,7 @@ def register_families() -> None:
     )
     register_meta_env("2DNavigation-v0", "maml_rl.envs.navigation:NavigationVectorEnv", max_episode_steps=100)
     register_meta_env("DelayedRecall-v0", "maml_rl.envs.delayed_recall:DelayedRecallVectorEnv", delay=10)
+    register_meta_env("MetaEpisode-v0", "maml_rl.envs.meta_episode:MetaEpisodeFamily")
     register_meta_env("AttributeSweep-v0", "maml_rl.envs.adapter:AttributeSweepVectorEnv")
     for name, family in (
         ("HalfCheetahDir-v2", "half_cheetah:HalfCheetahDirVectorEnv"),

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from maml_rl.envs import make_meta_env
+from maml_rl.envs import check_meta_env, make_meta_env
 from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
-from maml_rl.tests.builders import UNEVEN
+from maml_rl.experiment import draw_up, train
+from maml_rl.tests.builders import UNEVEN, tiny_config
 
 FAMILIES = [
     ("Bandit-K5-v0", {}),
@@ -115,3 +116,28 @@ def test_a_finished_meta_episode_pays_nothing_more():
 def test_a_meta_episode_has_at_least_one_episode():
     with pytest.raises(ValueError, match="num_episodes: got 0, expected at least 1"):
         MetaEpisodeVectorEnv(make_meta_env("Bandit-K5-v0", 2), 0)
+
+
+def test_meta_episodes_of_a_family_are_a_family():
+    env = make_meta_env("MetaEpisode-v0", 2, {"env_name": "Bandit-K5-v0", "num_episodes": 3})
+    assert isinstance(env, MetaEpisodeVectorEnv)
+    check_meta_env(env)
+    assert env.single_observation_space.shape == (1 + 5 + 2,)
+    with pytest.raises(ValueError, match=r"MetaEpisodeFamily needs env_name, num_episodes"):
+        make_meta_env("MetaEpisode-v0")
+    with pytest.raises(ValueError, match=r"num_episodes: got 0, expected at least 1"):
+        make_meta_env("MetaEpisode-v0", 1, {"env_name": "Bandit-K5-v0", "num_episodes": 0})
+    with pytest.raises(ValueError, match=r"unknown environment 'Bandit-K6-v0'; did you mean"):
+        make_meta_env("MetaEpisode-v0", 1, {"env_name": "Bandit-K6-v0", "num_episodes": 2})
+
+
+def test_maml_adapts_a_memory_in_meta_episodes():
+    config = tiny_config(
+        "MetaEpisode-v0",
+        env_kwargs={"env_name": "Bandit-K5-v0", "num_episodes": 6},
+        policy="lstm",
+        memory_scope="task",
+        num_batches=1,
+    )
+    blueprint = draw_up(config)
+    assert np.abs(train(blueprint, num_workers=1, show=lambda line: None) - blueprint.parameters()).max() > 0
