@@ -73,18 +73,20 @@ def distribution_and_values(
 
 
 def actor_critic_loss(
-    policy: Policy,
-    params: Params,
-    data: ActorCriticData,
-    weights: Weights,
-    *,
-    backprop_steps: int | None = None,
+    distribution: Distribution, values: Tensor, data: ActorCriticData, weights: Weights
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Sum over steps of ``-min(r A, clip(r) A) + value_weight (V - target)^2 / 2 - entropy_weight H``.
 
     ``r = pi(a) / pi_old(a)``. With a clip range this is PPO's (Schulman et al. 2017, equations 7 and 9); without one
     and with the policy that played, its gradient is that of ``-log pi(a) A``: advantage actor-critic
-    (Mnih et al. 2016; Wang et al. 2016, equation 4). For `backprop_steps` see `distribution_and_values`.
+    (Mnih et al. 2016; Wang et al. 2016, equation 4).
+
+    Parameters
+    ----------
+    distribution, values
+        What `distribution_and_values` gives along `data`.
+    data, weights
+        See `ActorCriticData`, `Weights`.
 
     Returns
     -------
@@ -94,7 +96,6 @@ def actor_critic_loss(
         Sums over steps that are not differentiated: ``policy_loss``, ``value_loss``, ``entropy``, ``kl`` (an estimate,
         Schulman 2020: ``r - 1 - log r``) and ``clipped`` (steps whose ratio is outside the range).
     """
-    distribution, values = distribution_and_values(policy, params, data, backprop_steps)
     log_ratios = (distribution.log_prob(data.actions) - data.log_probs) * data.mask
     ratios = torch.exp(log_ratios)
     gains = ratios * data.advantages
@@ -118,18 +119,12 @@ def actor_critic_loss(
 
 
 def divergence(
-    policy: Policy,
-    params: Params,
-    data: ActorCriticData,
-    old: tuple[Any, Tensor],
-    *,
-    value_weight: float,
+    distribution: Distribution, values: Tensor, data: ActorCriticData, old: tuple[Any, Tensor], *, value_weight: float
 ) -> tuple[Tensor, Tensor]:
-    """Sums over steps of how far policies and values have moved from `old`.
+    """Sums over steps of how far policies and values have moved from `old`, what `distribution_and_values` gave then.
 
     The second is ``KL(old || new) + value_weight (V_old - V)^2 / 2``: values count as means of a normal distribution,
     which gives a natural gradient step a scale for them too. The first is the policies' part alone.
     """
-    distribution, values = distribution_and_values(policy, params, data)
     kl = (old[0].kl(distribution) * data.mask).sum()
     return kl, kl + value_weight * 0.5 * ((values - old[1]).square() * data.mask).sum()

@@ -14,7 +14,7 @@ from maml_rl.analysis import Interval, mean_interval
 from maml_rl.config import Config
 from maml_rl.envs import Task
 from maml_rl.experiment import Blueprint, workers
-from maml_rl.metalearners.maml_trpo import shards
+from maml_rl.metalearners.dealing import shards
 from maml_rl.run_folder import load_policy
 from maml_rl.samplers.rl2_worker import MetaEpisodes
 from maml_rl.utils.errors import InputError

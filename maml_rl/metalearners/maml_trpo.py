@@ -5,26 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from maml_rl.envs.meta_env import Task
 from maml_rl.episode import CollectReport
+from maml_rl.metalearners.dealing import Workers, shards
 from maml_rl.metalearners.trpo import StepResult, TrustRegion, trust_region_step
-
-
-class Workers(Protocol):
-    """All a learner knows of its workers; every backend of `maml_rl.samplers` is one."""
-
-    num_workers: int
-
-    def map(self, method: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Call `method` of worker i with ``arguments[i]``."""
-
-    def broadcast(self, method: str, *arguments: Any) -> list[Any]:
-        """Call `method` of every worker with the same arguments."""
 
 
 @dataclass(frozen=True)
@@ -143,12 +132,3 @@ class MAMLTRPO:
         first, second = zip(*self.workers.broadcast(method, vector), strict=True)
         with np.errstate(all="ignore"):  # infinities of opposite sign make NaN, which the step refuses
             return sum(first) / num_tasks, sum(second[1:], second[0]) / num_tasks
-
-
-def shards(num_tasks: int, num_workers: int) -> list[list[int]]:
-    """Deal task indices 0 ... num_tasks - 1 to workers, contiguous and as evenly as possible.
-
-    >>> shards(5, 2)
-    [[0, 1, 2], [3, 4]]
-    """
-    return [part.tolist() for part in np.array_split(np.arange(num_tasks), num_workers)]

@@ -11,7 +11,7 @@ import torch
 
 from maml_rl.actor_critic import Weights
 from maml_rl.envs.meta_env import Task
-from maml_rl.metalearners.maml_trpo import Workers, shards
+from maml_rl.metalearners.dealing import Workers, shards
 from maml_rl.metalearners.trpo import StepResult, TrustRegion, trust_region_step
 from maml_rl.utils.random import Purpose, generator
 
@@ -58,15 +58,16 @@ class RL2IterationReport:
     policy_loss, value_loss, entropy
         Means over environment steps, before the step with TRPO, else of all minibatches.
     kl
-        Divergence of the new policies from the old ones; an estimate from the last minibatch unless the step is TRPO's.
+        Divergence of the policies from those that played: after a TRPO step exact, else an estimate on the last
+        minibatch before its step, and so 0 with A2C.
     clipped
         Share of steps whose probability ratio was outside the clip range.
     gradient_norm
         Euclidean norm of the gradient, mean over minibatches.
     step_accepted
-        Whether the parameters moved, by one minibatch at least.
+        Whether the parameters moved.
     finite
-        False when an environment, a loss or a gradient gave NaN or infinity; the step was refused.
+        False when an environment, a loss or a gradient gave NaN or infinity; all of the iteration was undone.
     """
 
     env_steps: int
@@ -179,20 +180,29 @@ class RL2:
         epochs, count = (s.num_epochs, min(s.num_minibatches, num_tasks)) if s.outer_step == "ppo" else (1, 1)
         for group in self._optimiser.param_groups:
             group["lr"] = s.at(iteration, s.learning_rate, s.learning_rate_end)
-        weights = self._weights(iteration)
+        weights, begin = self._weights(iteration), (self.parameters, self.optimiser_state())
         seen: list[dict[str, float]] = []
         for epoch in range(epochs):
             rng = generator(s.seed, Purpose.MINIBATCHES, iteration=iteration, inner_step=epoch)
             for chosen in np.array_split(rng.permutation(num_tasks), count):
                 gradient, parts = self._gradient(sorted(chosen.tolist()), weights)
                 if not (np.isfinite(gradient).all() and np.isfinite(list(parts.values())).all()):
-                    return {**_NOTHING, "accepted": float(bool(seen))}
+                    return self._back_to(*begin)
                 norm = float(np.linalg.norm(gradient))
                 self._vector.grad = torch.from_numpy(gradient * min(1.0, s.max_grad_norm / (norm + 1e-12)))
                 self._optimiser.step()
                 seen.append({**parts, "gradient_norm": norm})
+        if not self._vector.detach().float().isfinite().all():  # policies are of that type
+            return self._back_to(*begin)
         means = {name: float(np.mean([parts[name] for parts in seen])) for name in seen[0]}
         return {**means, "kl": seen[-1]["kl"], "accepted": 1.0, "finite": 1.0}
+
+    def _back_to(self, parameters: np.ndarray, optimiser: Mapping[str, torch.Tensor]) -> Mapping[str, float]:
+        """Undo what minibatches of this iteration have moved."""
+        with torch.no_grad():
+            self._vector.copy_(torch.from_numpy(parameters))
+        self.load_optimiser_state(optimiser)
+        return _NOTHING
 
     def _gradient(self, chosen: Sequence[int] | None, weights: Weights) -> tuple[np.ndarray, dict[str, float]]:
         """Gradient of the mean loss over the steps of these tasks, and the parts of the loss."""

@@ -158,9 +158,7 @@ class RL2Worker:
         purposes = (Purpose.ENVIRONMENT, Purpose.ACTIONS)
         data, rewards, returns = self._play(indices, tasks, params, iteration, purposes, self.spec.fast_batch_size)
         with torch.no_grad():
-            values = torch.cat(
-                [distribution_and_values(self.policy, params, part)[1] for part in self._chunks(data)], dim=1
-            )
+            values = torch.cat([self._outputs(params, part)[1] for part in self._chunks(data)], dim=1)
         advantages = generalised_advantages(
             rewards.T.unsqueeze(-1),
             values.T.unsqueeze(-1),
@@ -222,7 +220,7 @@ class RL2Worker:
         rewards = in_time(episodes.rewards)
         ended = np.zeros(rewards.shape, dtype=np.int64)  # episodes over before each step
         ended[1:] = data.observations[1:, :, env.done_index].numpy()
-        episode = np.minimum(ended.cumsum(0), num_episodes - 1)
+        episode = ended.cumsum(0)
         returns = np.zeros((len(tasks), num_episodes))
         columns = np.broadcast_to(np.arange(len(tasks)), rewards.shape)
         np.add.at(returns, (columns, episode), rewards.double().numpy())
@@ -236,7 +234,7 @@ class RL2Worker:
         if vector is not None:
             params = self._params(vector)
             with torch.no_grad():
-                self._old = [distribution_and_values(self.policy, params, part) for part in self._chunks(self._data)]
+                self._old = [self._outputs(params, part) for part in self._chunks(self._data)]
 
     def gradient(
         self, vector: np.ndarray, tasks: Sequence[int] | None, weights: Weights
@@ -259,9 +257,9 @@ class RL2Worker:
         learning = {k: v.requires_grad_() for k, v in self._learning(vector).items()}
         for part in self._chunks(data):
             self.heartbeat()
-            loss, parts = actor_critic_loss(
-                self.policy, {**self._frozen(), **learning}, part, weights, backprop_steps=self.spec.backprop_steps
-            )
+            params = {**self._frozen(), **learning}
+            outputs = distribution_and_values(self.policy, params, part, self.spec.backprop_steps)
+            loss, parts = actor_critic_loss(*outputs, part, weights)
             gradients = torch.autograd.grad(loss, [learning[name] for name in self.spec.names])
             total += flatten(dict(zip(self.spec.names, gradients, strict=True)), self.spec.names)
             for name, value in {**parts, "steps": part.mask.sum()}.items():
@@ -274,9 +272,9 @@ class RL2Worker:
         assert self._data is not None
         with torch.no_grad():
             for part, old in zip(self._chunks(self._data), self._old, strict=True):
-                self.heartbeat()
-                loss += float(actor_critic_loss(self.policy, params, part, weights)[0])
-                moved += float(divergence(self.policy, params, part, old, value_weight=0.0)[0])
+                outputs = self._outputs(params, part)
+                loss += float(actor_critic_loss(*outputs, part, weights)[0])
+                moved += float(divergence(*outputs, part, old, value_weight=0.0)[0])
         return loss, moved
 
     def fisher_vector_product(self, vector: np.ndarray, at: np.ndarray, value_weight: float) -> np.ndarray:
@@ -284,15 +282,20 @@ class RL2Worker:
         assert self._data is not None
         direction, total = self._learning(vector), np.zeros(len(vector))
         for part, old in zip(self._chunks(self._data), self._old, strict=True):
-            self.heartbeat()
             learning = {k: v.requires_grad_() for k, v in self._learning(at).items()}
             values = [learning[name] for name in self.spec.names]
-            moved = divergence(self.policy, {**self._frozen(), **learning}, part, old, value_weight=value_weight)[1]
+            outputs = self._outputs({**self._frozen(), **learning}, part)
+            moved = divergence(*outputs, part, old, value_weight=value_weight)[1]
             slopes = torch.autograd.grad(moved, values, create_graph=True)
             along = sum((g * direction[n]).sum() for n, g in zip(self.spec.names, slopes, strict=True))
             products = torch.autograd.grad(along, values)  # type: ignore[arg-type]
             total += flatten(dict(zip(self.spec.names, products, strict=True)), self.spec.names)
         return total
+
+    def _outputs(self, params: Params, part: ActorCriticData) -> tuple[Any, torch.Tensor]:
+        """Distributions and values (T, B) of a chunk, nothing cut."""
+        self.heartbeat()
+        return distribution_and_values(self.policy, params, part)
 
     def _chunks(self, data: ActorCriticData) -> Iterator[ActorCriticData]:
         """Tasks computed together, a bounded number of environment steps each."""

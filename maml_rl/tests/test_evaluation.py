@@ -20,7 +20,7 @@ from maml_rl.evaluation import (
     task_table,
 )
 from maml_rl.experiment import draw_up
-from maml_rl.metalearners.maml_trpo import shards
+from maml_rl.metalearners.dealing import shards
 from maml_rl.run_folder import RunFolder, RunFolderError
 from maml_rl.samplers import MAMLWorker, SerialBackend
 from maml_rl.tests.builders import UNEVEN

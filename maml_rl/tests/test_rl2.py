@@ -49,14 +49,14 @@ every_family = pytest.mark.parametrize("env_name", FAMILIES, ids=[name.split(":"
 class Case:
     """A worker specification, its initial parameters and tasks."""
 
-    def __init__(self, env_name="Bandit-K5-v0", policy_name="lstm", num_tasks=TASKS):
+    def __init__(self, env_name="Bandit-K5-v0", policy_name="lstm", num_tasks=TASKS, hidden=6):
         kwargs = FAMILIES[env_name]
         env = MetaEpisodeVectorEnv(make_meta_env(env_name, 1, kwargs), EPISODES, show_progress=True)
         spec = PolicySpec.for_spaces(
             env.single_observation_space,
             env.single_action_space,
             name=policy_name,
-            hidden_sizes=(6,),
+            hidden_sizes=(hidden,),
             nonlinearity="tanh",
             memory_slots=3,
             memory_width=2,
@@ -116,8 +116,10 @@ def test_returns_are_those_of_each_episode(env_name):
     rewards = worker._data.observations[1:, :, worker._env.done_index - 1].double()  # all but the last step's
     ends = worker._data.observations[1:, :, worker._env.done_index].bool()
     for task in range(TASKS):
-        first_end = int(torch.nonzero(ends[:, task])[0])
-        assert report.returns[task, 0] == pytest.approx(float(rewards[: first_end + 1, task].sum()), abs=1e-5)
+        starts = [0, *(int(end) + 1 for end in torch.nonzero(ends[:, task]))]
+        for episode in range(EPISODES - 1):
+            total = float(rewards[starts[episode] : starts[episode + 1], task].sum())
+            assert report.returns[task, episode] == pytest.approx(total, abs=1e-5)
 
 
 @with_memory
@@ -189,12 +191,12 @@ def test_a_step_outside_the_clip_range_has_no_gradient():
     far = data._replace(log_probs=data.log_probs - 1.0, advantages=torch.ones_like(data.mask))  # ratio e
     params = {k: v.requires_grad_() for k, v in case.params().items()}
     weights = Weights(value_weight=0.0, entropy_weight=0.0, clip_range=0.2)
-    loss, parts = actor_critic_loss(case.policy, params, far, weights)
+    loss, parts = actor_critic_loss(*distribution_and_values(case.policy, params, far), far, weights)
     gradients = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
     assert not any(g is not None and g.any() for g in gradients)
     assert parts["clipped"] == data.mask.sum()
     back = far._replace(advantages=-far.advantages)  # moving back is not held up
-    loss, _ = actor_critic_loss(case.policy, params, back, weights)
+    loss, _ = actor_critic_loss(*distribution_and_values(case.policy, params, back), back, weights)
     assert torch.autograd.grad(loss, list(params.values()), allow_unused=True)[0].any()
 
 
@@ -210,7 +212,8 @@ def test_curvature_products_are_those_of_the_hessian_of_the_divergence(policy_na
     old = distribution_and_values(case.policy, params, worker._data)
 
     def moved(values):
-        return divergence(case.policy, unflat(values, params, case.names), worker._data, old, value_weight=0.5)[1]
+        outputs = distribution_and_values(case.policy, unflat(values, params, case.names), worker._data)
+        return divergence(*outputs, worker._data, old, value_weight=0.5)[1]
 
     matrix = hessian(moved)(flat(params, case.names))
     product = worker.fisher_vector_product(vector, case.theta, 0.5)
@@ -256,7 +259,7 @@ def test_a_worker_cuts_back_propagation_where_its_specification_says():
         gradients.append(worker.gradient(case.theta, None, CLIPPED)[0])
     params, data = leaves(case), cut._data
     assert data is not None
-    expected, _ = actor_critic_loss(case.policy, params, data, CLIPPED, backprop_steps=4)
+    expected, _ = actor_critic_loss(*distribution_and_values(case.policy, params, data, 4), data, CLIPPED)
     by_hand = torch.autograd.grad(expected, [params[name] for name in case.names])
     np.testing.assert_allclose(gradients[1], torch.cat([g.flatten() for g in by_hand]), rtol=1e-4, atol=1e-5)
     assert np.abs(gradients[0] - gradients[1]).max() > 1e-3
@@ -331,6 +334,135 @@ def test_rewards_that_are_no_numbers_move_nothing(monkeypatch):
     assert not report.finite
     assert not report.step_accepted
     np.testing.assert_array_equal(learner.parameters, case.theta)
+
+
+@pytest.mark.parametrize("outer_step", ["a2c", "ppo"])
+def test_an_iteration_that_blows_up_is_undone_with_all_its_minibatches(outer_step):
+    case = Case()
+    learner = case.learner(outer_step=outer_step)
+    learner.step(case.tasks, 0)
+    parameters, optimiser = learner.parameters, learner.optimiser_state()
+    learner.settings = replace(learner.settings, learning_rate=1e60, learning_rate_end=1e60)
+    report = learner.step(case.tasks, 1)
+    assert not report.finite
+    assert not report.step_accepted
+    np.testing.assert_array_equal(learner.parameters, parameters)
+    assert learner.optimiser_state().keys() == optimiser.keys()
+    for name, value in learner.optimiser_state().items():
+        assert_close(value, optimiser[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "rmsprop"])
+@pytest.mark.parametrize("outer_step", ["a2c", "ppo"])
+@pytest.mark.parametrize("env_name", ["Bandit-K5-v0", UNEVEN], ids=["bandit", "uneven"])
+def test_an_iteration_is_the_published_update(env_name, outer_step, optimiser):
+    """Against a second implementation: episodes step by step, torch's optimisers, nothing shared but the episodes."""
+    case, iteration = Case(env_name), 4
+    settings = {"outer_step": outer_step, "optimiser": optimiser, "max_grad_norm": 0.3, "num_minibatches": 3}
+    settings |= {"entropy_weight": 0.3, "learning_rate": 0.05}  # far enough for ratios to leave the clip range
+    learner = case.learner(**settings)
+    report = learner.step(case.tasks, iteration)
+    expected, parts = by_hand(case, learner.settings, iteration)
+    assert_close(torch.from_numpy(learner.parameters), expected, rtol=1e-4, atol=1e-5)
+    assert report.gradient_norm > 0.3  # shortening mattered
+    assert (report.clipped > 0) == (outer_step == "ppo")
+    for name, value in parts.items():
+        assert getattr(report, name) == pytest.approx(value, rel=1e-4, abs=1e-5), name
+
+
+def by_hand(case, s, iteration):
+    """Parameters after an iteration of A2C or PPO, and the means over minibatches that the report tells."""
+    worker = case.spec.build(lambda: None)
+    worker.collect(range(TASKS), case.tasks, case.theta, iteration)
+    data, mask = worker._data, worker._data.mask.double()
+    advantages = data.advantages.double()
+    mean = (advantages * mask).sum() / mask.sum()
+    deviation = (((advantages - mean) * mask).square().sum() / mask.sum()).sqrt()
+    advantages = (advantages - mean) / deviation
+    share = iteration / (s.num_batches - 1)
+    learning_rate = s.learning_rate + share * (s.learning_rate_end - s.learning_rate)
+    entropy_weight = s.entropy_weight + share * (s.entropy_weight_end - s.entropy_weight)
+    theta = torch.tensor(case.theta, requires_grad=True)
+    kind = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}[s.optimiser]
+    optimiser = kind([theta], lr=learning_rate)
+    epochs, count = (s.num_epochs, s.num_minibatches) if s.outer_step == "ppo" else (1, 1)
+    seen = []
+    for epoch in range(epochs):
+        rng = generator(s.seed, Purpose.MINIBATCHES, iteration=iteration, inner_step=epoch)
+        for chosen in np.array_split(rng.permutation(TASKS), count):
+            params = unflat(theta.float(), case.params(), case.names)
+            state, rows = case.policy.initial_state(params, (len(chosen),)), []
+            for t, observation in enumerate(data.observations[:, chosen]):
+                features, state = case.policy.advance(params, observation, state)
+                value = features @ params["value.weight"][0] + params["value.bias"]
+                head = case.policy.head(params, features)
+                now: torch.distributions.Distribution
+                if case.spec.policy.continuous:
+                    now = torch.distributions.Independent(torch.distributions.Normal(head.loc, head.log_scale.exp()), 1)
+                else:
+                    now = torch.distributions.Categorical(logits=head.logits)
+                m, a = mask[t, chosen], advantages[t, chosen]
+                log_ratio = now.log_prob(data.actions[t, chosen]) - data.log_probs[t, chosen]
+                ratio, clip = log_ratio.exp(), s.clip_range if s.outer_step == "ppo" else 1e9
+                gain = torch.where(a >= 0, a * ratio.clamp(max=1 + clip), a * ratio.clamp(min=1 - clip))
+                rows.append(
+                    torch.stack(
+                        [
+                            -(gain * m).sum(),
+                            (0.5 * (value - data.targets[t, chosen]) ** 2 * m).sum(),
+                            (now.entropy() * m).sum(),
+                            (((ratio - 1).abs() > clip) * m).sum(),
+                        ]
+                    )
+                )
+            policy_loss, value_loss, entropy, clipped = torch.stack(rows).sum(0) / mask[:, chosen].sum()
+            optimiser.zero_grad()
+            (policy_loss + s.value_weight * value_loss - entropy_weight * entropy).backward()
+            norm = torch.nn.utils.clip_grad_norm_([theta], s.max_grad_norm)
+            optimiser.step()
+            values = (part.detach() for part in (policy_loss, value_loss, entropy, clipped, norm))
+            names = ("policy_loss", "value_loss", "entropy", "clipped", "gradient_norm")
+            seen.append({name: float(value) for name, value in zip(names, values, strict=True)})
+    return theta.detach(), {name: np.mean([parts[name] for parts in seen]) for name in seen[0]}
+
+
+@pytest.mark.parametrize("env_name", ["Bandit-K5-v0", UNEVEN], ids=["bandit", "uneven"])
+def test_advantages_of_all_shards_together_have_mean_zero_and_deviation_one(env_name):
+    case = Case(env_name)
+    learner = case.learner(3, outer_step="a2c")
+    learner.step(case.tasks, 0)
+    parts = [(w._data.advantages[w._data.mask.bool()]).double() for w in learner.workers._workers]
+    advantages = torch.cat(parts)
+    assert len({len(part) for part in parts}) > 1
+    assert float(advantages.mean()) == pytest.approx(0.0, abs=1e-5)
+    assert float(advantages.std(correction=0)) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_trust_region_step_goes_along_the_natural_gradient():
+    case = Case(num_tasks=2, hidden=3)
+    learner = case.learner(outer_step="trpo")
+    learner.trust_region = replace(learner.trust_region, cg_iters=400)
+    learner.step(case.tasks, 0)
+    (worker,) = learner.workers._workers
+    steps = float(worker._data.mask.sum())
+    params = case.params()
+    old = worker._old[0]
+    weights = learner._weights(0)
+
+    def objective(theta):
+        outputs = distribution_and_values(case.policy, unflat(theta, params, case.names), worker._data)
+        return actor_critic_loss(*outputs, worker._data, weights)[0] / steps
+
+    def moved(theta):
+        outputs = distribution_and_values(case.policy, unflat(theta, params, case.names), worker._data)
+        return divergence(*outputs, worker._data, old, value_weight=weights.value_weight)[1] / steps
+
+    start = flat(params, case.names)
+    matrix = hessian(moved)(start).double() + learner.trust_region.cg_damping * torch.eye(len(start)).double()
+    natural = torch.linalg.solve(matrix, torch.func.grad(objective)(start).double())
+    step = torch.from_numpy(case.theta - learner.parameters)
+    assert float(torch.nn.functional.cosine_similarity(step, natural, dim=0)) == pytest.approx(1.0, abs=1e-4)
+    assert float(moved(flat(case.params(learner.parameters), case.names))) > 0
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from maml_rl.config import Config
 from maml_rl.envs import make_meta_env
 from maml_rl.episode import Episodes, thin
 from maml_rl.experiment import draw_up
-from maml_rl.metalearners.maml_trpo import shards
+from maml_rl.metalearners.dealing import shards
 from maml_rl.objectives import linearised_curvature
 from maml_rl.samplers import MAMLWorker
 from maml_rl.samplers.rollout import Streams, play_episodes

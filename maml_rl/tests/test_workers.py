@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from maml_rl.experiment import draw_up
-from maml_rl.metalearners.maml_trpo import shards
+from maml_rl.metalearners.dealing import shards
 from maml_rl.samplers import MultiprocessBackend, SerialBackend, WorkerError, start_workers
 from maml_rl.samplers.backend import Journal
 from maml_rl.tests.builders import FUSED, CounterSpec, is_running, tiny_config, wait_until
