@@ -83,8 +83,10 @@ class Config(BaseModel):
 
     policy: Literal["mlp", "rnn", "lstm", "geometric"] = Field(
         default="mlp",
+        validate_default=True,
         description=(
-            "Kind of network: 'mlp' has no memory; 'rnn' and 'lstm' have recurrent hidden layers; 'geometric' has a "
+            "Kind of network: 'mlp' has no memory, and so cannot learn by it (rl2); 'rnn' and 'lstm' have recurrent "
+            "hidden layers; 'geometric' has a "
             "recurrent controller with a memory of slots on a sphere. The output fits the action space."
         ),
     )
@@ -92,7 +94,7 @@ class Config(BaseModel):
         default=(64, 64), description="Units of each hidden layer; an empty list gives a linear policy."
     )
     nonlinearity: Literal["elu", "gelu", "relu", "sigmoid", "silu", "tanh"] = Field(
-        default="tanh", description="Activation after each hidden layer; upper or lower case."
+        default="tanh", description="Activation after each hidden layer."
     )
     train_recurrent: bool = Field(
         default=True,
@@ -104,12 +106,12 @@ class Config(BaseModel):
     memory_scope: Literal["episode", "task"] = Field(
         default="episode",
         description=(
-            "What ends the memory: 'episode', or 'task', where it lasts from the episodes before an inner step into "
-            "those after it. Nothing to choose without memory."
+            "What ends the memory (maml): 'episode', or 'task', where it lasts from the episodes before an inner step "
+            "into those after it. Nothing to choose without memory; with rl2 the memory always lasts for the task."
         ),
     )
-    memory_slots: Count = Field(default=16, description="Slots of the geometric memory.")
-    memory_width: Count = Field(default=16, description="Values in each slot of the geometric memory.")
+    memory_slots: Width = Field(default=16, description="Slots of the geometric memory.")
+    memory_width: Width = Field(default=16, description="Values in each slot of the geometric memory.")
 
     fast_batch_size: Count = Field(
         default=20,
@@ -197,6 +199,13 @@ class Config(BaseModel):
         default=30.0, gt=0, description="Seconds without a sign of life after which a worker counts as lost."
     )
 
+    @field_validator("policy")
+    @classmethod
+    def _check_policy(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("algorithm") == "rl2" and value == "mlp":
+            raise _refusal("policy", repr(value), "one with memory for algorithm rl2: rnn, lstm or geometric")
+        return value
+
     @field_validator("outer_step")
     @classmethod
     def _check_outer_step(cls, value: str, info: ValidationInfo) -> str:
@@ -209,9 +218,9 @@ class Config(BaseModel):
     def _freeze_hidden_sizes(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
 
-    @field_validator("nonlinearity", mode="before")
+    @field_validator("algorithm", "policy", "nonlinearity", "outer_step", "optimiser", mode="before")
     @classmethod
-    def _lower_nonlinearity(cls, value: Any) -> Any:
+    def _lower(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
 
     @field_validator("env_kwargs", mode="before")
@@ -259,7 +268,8 @@ class Config(BaseModel):
 
         The number of iterations is one of them unless something changes evenly until the last.
         """
-        scheduled = self.algorithm == "rl2" and {self.learning_rate_end, self.entropy_weight_end} != {None}
+        ends = {self.entropy_weight_end, None if self.outer_step == "trpo" else self.learning_rate_end}
+        scheduled = self.algorithm == "rl2" and ends != {None}
         return frozenset({"worker-timeout"} if scheduled else {"num-batches", "worker-timeout"})
 
     def to_json_dict(self) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def _train(blueprint: Blueprint, folder: RunFolder, max_seconds: float, num_work
         show=lambda line: print(line, flush=True),
         max_seconds=max_seconds,
     )
-    return folder.load_checkpoint(num_parameters), True
+    return folder.load_checkpoint(num_parameters, config), True
 
 
 def _plot(path: Path, metrics_path: Path, evaluation: Evaluation) -> None:

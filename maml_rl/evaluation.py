@@ -100,6 +100,11 @@ def evaluate(
     _check_at_least(1, num_batches=num_batches, meta_batch_size=meta_batch_size, num_workers=num_workers)
     _check_at_least(0, num_steps=num_steps, seed=seed)
     trained = trained_num_steps(blueprint.config)
+    if num_steps > trained and blueprint.config.algorithm == "rl2" and blueprint.config.show_progress:
+        raise InputError(
+            f"--num-steps: got {num_steps}, expected at most {trained} with show-progress: true, where "
+            "the agent sees how much of the meta-episode is over"
+        )
     seeded = replace(blueprint, worker=replace(blueprint.worker, seed=seed))
     all_tasks: list[Task] = []
     played: list[Any] = []

@@ -173,6 +173,7 @@ def train(
     resume: bool = False,
     show: Callable[[str], None] = print,
     max_seconds: float = math.inf,
+    bar: bool = True,
 ) -> np.ndarray:
     """Meta-train to ``num-batches`` iterations and return the final parameters (P,).
 
@@ -190,9 +191,11 @@ def train(
     resume
         Continue the folder's run.
     show
-        Receives one line per iteration when standard error is no terminal.
+        Receives one line per iteration when no progress bar is shown.
     max_seconds
         Stop early after the iteration in which the run, all its parts together, has lasted this long.
+    bar
+        Whether to show a progress bar where standard error is a terminal.
 
     Raises
     ------
@@ -206,7 +209,7 @@ def train(
     num_tasks = blueprint.config.meta_batch_size
     with (
         workers(blueprint, num_workers, num_tasks) as backend,
-        _Monitor(blueprint.config, folder, state, show) as monitor,
+        _Monitor(blueprint.config, folder, state, show, bar and sys.stderr.isatty()) as monitor,
     ):
         learner = blueprint.learner(backend, state.parameters)
         learner.load_optimiser_state(state.optimiser)
@@ -256,13 +259,13 @@ class _Monitor:
     """Shows the progress of a run: a bar on a terminal, else lines; TensorBoard beside the metrics."""
 
     def __init__(
-        self, config: Config, folder: RunFolder | None, state: Checkpoint, show: Callable[[str], None]
+        self, config: Config, folder: RunFolder | None, state: Checkpoint, show: Callable[[str], None], bar: bool
     ) -> None:
         self._show = show
         self._num_batches = config.num_batches
         self._env_steps = state.env_steps
         self._bar: Any = None
-        if sys.stderr.isatty():
+        if bar:
             self._bar = tqdm(total=config.num_batches, initial=state.iteration, unit="batch")
         self._writer: Any = None
         if folder is not None:

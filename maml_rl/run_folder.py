@@ -25,6 +25,12 @@ _CHECKPOINT_FORMAT = 1
 _WHOLE_NUMBERS = ("format", "iteration", "env_steps", "refused_in_row")
 _FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 _START_ANEW = "start anew in another folder"
+_UNTIL_THE_LAST = "learning-rate-end and entropy-weight-end are reached in the last iteration"
+# What torch's optimisers remember, and whether it is one number; the rest has the shape of the parameters.
+_OPTIMISER_STATE = {
+    "adam": {"step": True, "exp_avg": False, "exp_avg_sq": False},
+    "rmsprop": {"step": True, "square_avg": False},
+}
 
 
 class RunFolderError(InputError):
@@ -116,11 +122,12 @@ class RunFolder:
         mine, theirs = config.to_json_dict(), load_config(self.config_path).to_json_dict()
         for key in sorted(mine.keys() - config.changeable_keys()):
             if mine[key] != theirs[key]:
+                why = f" ({_UNTIL_THE_LAST})" if key == "num-batches" else ""
                 raise RunFolderError(
-                    f"--resume: {key} is {mine[key]!r}, but the run in {str(self.path)!r} has {theirs[key]!r}; "
+                    f"--resume: {key} is {mine[key]!r}, but the run in {str(self.path)!r} has {theirs[key]!r}{why}; "
                     "use the same configuration and seed or another folder"
                 )
-        checkpoint = self.load_checkpoint(num_parameters) if self.checkpoint_path in found else None
+        checkpoint = self.load_checkpoint(num_parameters, config) if self.checkpoint_path in found else None
         rows = self._rows_of(checkpoint.iteration if checkpoint else 0)
         # All is checked; only now may anything change.
         write_atomically(self.metrics_path, lambda file: file.write_bytes(rows))
@@ -128,8 +135,8 @@ class RunFolder:
             self._write_config(config)
         return checkpoint
 
-    def load_checkpoint(self, num_parameters: int) -> Checkpoint:
-        """Read ``checkpoint.pt``; nothing in it is ever executed.
+    def load_checkpoint(self, num_parameters: int, config: Config) -> Checkpoint:
+        """Read the ``checkpoint.pt`` of a run of `config`; nothing in it is ever executed.
 
         Raises
         ------
@@ -137,7 +144,9 @@ class RunFolder:
             If the file is damaged or of another kind or size.
         """
         content = load_tensors(self.checkpoint_path)
-        _check_checkpoint(content, num_parameters, where=f"checkpoint {str(self.checkpoint_path)!r}")
+        where = f"checkpoint {str(self.checkpoint_path)!r}"
+        _check_checkpoint(content, num_parameters, where=where)
+        _check_optimiser(content, num_parameters, config, where=where)
         return Checkpoint(
             content["iteration"],
             content["parameters"].to(torch.float64).numpy(),
@@ -297,13 +306,25 @@ def _check_checkpoint(content: Mapping[str, Any], num_parameters: int, *, where:
     # Policies are made in the default type: the parameters must be finite there too.
     shape, dtype = (num_parameters,), torch.get_default_dtype()
     _check_tensor(content.get("parameters"), shape, dtype, field=f"{where}: parameters", cure=_START_ANEW)
-    optimiser = content.get("optimiser", {})
+
+
+def _check_optimiser(content: Mapping[str, Any], num_parameters: int, config: Config, *, where: str) -> None:
+    """Refuse what the configuration's optimiser cannot go on from."""
+    optimiser = content.get("optimiser", {})  # runs of earlier versions have none and need none
     if not isinstance(optimiser, dict):
         raise RunFolderError(f"{where}: optimiser: got {_words(optimiser)}, expected named tensors; {_START_ANEW}")
-    for name, value in optimiser.items():
-        number = isinstance(value, Tensor) and value.dim() == 0
-        place = f"{where}: optimiser: {_words(name)}"
-        _check_tensor(value, () if number else shape, dtype, field=place, cure=_START_ANEW)
+    uses_one = config.algorithm == "rl2" and config.outer_step != "trpo"
+    never_moved = not optimiser and content["refused_in_row"] == content["iteration"]
+    expected = _OPTIMISER_STATE[config.optimiser] if uses_one and not never_moved else {}
+    for name in (*expected, *optimiser):
+        field = f"{where}: optimiser: {_words(name)}"
+        if name not in expected:
+            raise RunFolderError(f"{field}: unexpected; {_START_ANEW}")
+        shape = () if expected[name] else (num_parameters,)
+        _check_tensor(optimiser.get(name), shape, torch.float64, field=field, cure=_START_ANEW)
+        least = 1.0 if expected[name] else 0.0
+        if name != "exp_avg" and not bool((optimiser[name] >= least).all()):
+            raise RunFolderError(f"{field} holds numbers < {least:g}; {_START_ANEW}")
 
 
 def _check_tensor(found: Any, shape: tuple[int, ...], dtype: torch.dtype, *, field: str, cure: str) -> None:

@@ -164,9 +164,15 @@ def plot_seeds_and_line(ax: Axes, returns: np.ndarray, *, name: str, colour: str
 
 
 def plot_adaptation_of_runs(
-    ax: Axes, num_steps: np.ndarray, intervals: Mapping[str, Interval], colours: Mapping[str, str], *, explanation: str
+    ax: Axes,
+    num_steps: np.ndarray,
+    intervals: Mapping[str, Interval],
+    colours: Mapping[str, str],
+    *,
+    explanation: str,
+    unit: str = "gradient steps on a new task",
 ) -> None:
-    """Draw the return of several runs against the number of gradient steps, side by side at each number.
+    """Draw the return of several runs against the number of steps of adaptation, side by side at each number.
 
     Parameters
     ----------
@@ -178,6 +184,8 @@ def plot_adaptation_of_runs(
         Of the same runs.
     explanation
         What points and bars show, written above the plot.
+    unit
+        What a step is, written below it.
 
     Raises
     ------
@@ -200,9 +208,12 @@ def plot_adaptation_of_runs(
             linewidth=1,
             capsize=2,
         )
-    ax.set_xticks(num_steps)
-    ax.set_xlabel("gradient steps on a new task")
-    ax.set_ylabel("return of an episode (sum of rewards)")
+    if len(num_steps) == 1:  # what stands side by side then needs no place on the axis
+        ax.set_xticks([])
+    elif len(num_steps) <= _MAX_MARKS:
+        ax.set_xticks(num_steps)
+    ax.set_xlabel(unit)
+    ax.set_ylabel("return (sum of rewards)")
     ax.set_title(explanation, fontsize="medium")  # within the axes it would hide points
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     _tidy(ax)

@@ -41,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for flag in ("num_workers", "jobs"):
             if (value := getattr(arguments, flag)) is not None and value < 1:
                 raise InputError(f"--{flag.replace('_', '-')}: got {value}, expected at least 1")
+        if arguments.results.exists() and not arguments.results.is_dir():
+            raise InputError(f"--results: got {str(arguments.results)!r}, which is a file; expected a folder")
         num_workers = arguments.num_workers or max(1, available_cores() // arguments.jobs)
         seeds = {seed for run in study.runs.values() for seed in run.seeds}
         if set(arguments.seed or ()) - seeds:

@@ -34,12 +34,7 @@ _MOST_PULLS_OF_GITTINS = 150
 def draw_behaviour(seeds: Sequence[Cell]) -> matplotlib.figure.Figure | None:
     """A figure of the seeds of one run, or ``None`` if nothing is known about its tasks or nothing was evaluated."""
     draw = next((draw for name, draw in _DRAW.items() if re.fullmatch(name, seeds[0].config.env_name)), None)
-    results = []
-    for cell in seeds:
-        path = cell.folder / "results.npz"
-        if path.exists():
-            with np.load(path) as arrays:
-                results.append(dict(arrays))
+    results = [found for cell in seeds if (found := cell.results()) is not None]
     if draw is None or not results or "actions" not in results[0]:
         return None
     figure = matplotlib.figure.Figure(figsize=(6.4, 4.2), layout="constrained")

@@ -52,11 +52,10 @@ def draw_run(seeds: Sequence[Cell], path: Path) -> None:
     plot_training_curve(curve, steps, before, after, labels=labels)
     curve.set_title(f"{seeds[0].name}: {config.env_name}, seeds {', '.join(str(cell.seed) for cell in seeds)}")
     for cell in seeds:
-        results = cell.folder / "results.npz"
-        if results.exists():
-            with np.load(results) as arrays:  # within a meta-episode too, whatever the score
-                interval = mean_interval(arrays["returns"].mean(axis=-1, dtype=np.float64))
-                num_steps = arrays["num_steps"]
+        results = cell.results()
+        if results is not None:  # within a meta-episode too, whatever the score
+            interval = mean_interval(results["returns"].mean(axis=-1, dtype=np.float64))
+            num_steps = results["num_steps"]
             plot_adaptation(
                 adaptation,
                 num_steps,
@@ -82,14 +81,21 @@ def draw_comparison(study: Study, runs: Mapping[str, Seeds], path: Path) -> None
     upper, lower = (figure.add_subfigure(parts[index]) for index in range(2))
     upper.suptitle(_EXPLANATION, fontsize="medium")
     _draw_beside(upper, others, regular, runs, colours)
-    num_steps = 0 if study.score == "return_total" else max(runs[name].cells[0].num_test_steps for name in runs)
+    whole = study.score == "return_total"
+    units = {runs[name].cells[0].config.algorithm for name in runs}
+    num_steps = 0 if whole or len(units) > 1 else max(runs[name].cells[0].num_test_steps for name in runs)
     adapted = {name: runs[name].adapted(num_steps) for name in study.runs if name in runs}
     intervals = {name: interval for name, interval in adapted.items() if interval is not None}
     if intervals:
         explanation = (
             "Tasks not seen in training. Point: interquartile mean over seeds; bar: its 95 % bootstrap interval."
         )
-        plot_adaptation_of_runs(lower.subplots(), np.arange(num_steps + 1), intervals, colours, explanation=explanation)
+        unit = "whole meta-episodes" if whole else "gradient steps on a new task"
+        if not whole and "rl2" in units:
+            unit = "episodes of a new task so far"
+        plot_adaptation_of_runs(
+            lower.subplots(), np.arange(num_steps + 1), intervals, colours, explanation=explanation, unit=unit
+        )
     save_figure(figure, path)
 
 

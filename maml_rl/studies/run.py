@@ -7,16 +7,14 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any, cast
-
-import numpy as np
 
 from maml_rl.config import ConfigError, load_config
 from maml_rl.evaluation import evaluate, load_parameters, save_results
 from maml_rl.experiment import TrainingError, draw_up, train
 from maml_rl.run_folder import RunFolder
 from maml_rl.studies.study import Cell
+from maml_rl.utils.errors import InputError
 
 
 def run_cells(wanted: Sequence[Cell], num_workers: int, jobs: int, show: Callable[[str], None]) -> None:
@@ -25,10 +23,15 @@ def run_cells(wanted: Sequence[Cell], num_workers: int, jobs: int, show: Callabl
     Raises
     ------
     ConfigError
-        Before anything runs, if the folder of one of them holds a run of another configuration.
+        Before anything runs, if one of them cannot be drawn up, or its folder holds a run of another configuration.
     """
     for cell in wanted:
         _check_unchanged(cell)
+    for cell in {cell.name: cell for cell in wanted}.values():
+        try:
+            draw_up(cell.config).env.close()
+        except (InputError, ValueError, ImportError) as error:
+            raise ConfigError(f"run {cell.name!r}: {error}") from error
     if jobs == 1:
         for cell in wanted:
             _run_cell(cell, num_workers, show)
@@ -65,7 +68,7 @@ def _job(cell: Cell, num_workers: int, sender: Connection) -> None:
         print(line if line.startswith(prefix) else prefix + line, flush=True)
 
     try:
-        _run_cell(cell, num_workers, show)
+        _run_cell(cell, num_workers, show, bar=False)
     except Exception as error:
         sender.send(error)
     else:
@@ -80,18 +83,25 @@ def _received(receiver: Connection) -> Exception | None:
     return failure
 
 
-def _run_cell(cell: Cell, num_workers: int, show: Callable[[str], None]) -> None:
+def _run_cell(cell: Cell, num_workers: int, show: Callable[[str], None], *, bar: bool = True) -> None:
     """Train what is missing of one run, then evaluate its final policy on new tasks."""
-    show(f"{cell.name} seed {cell.seed}: {cell.iterations_done}/{cell.config.num_batches} iterations done")
-    blueprint = draw_up(cell.config)
+    blueprint, folder = draw_up(cell.config), RunFolder(cell.folder)
+    done = cell.iterations_done
+    if folder.checkpoint_path.exists():  # a run killed between two files has a row more than it can go on from
+        done = folder.load_checkpoint(len(blueprint.parameters()), cell.config).iteration
+    show(f"{cell.name} seed {cell.seed}: {done}/{cell.config.num_batches} iterations done")
     results = cell.folder / "results.npz"
     batch_size = min(cell.num_test_tasks, cell.config.meta_batch_size)
     num_batches = -(-cell.num_test_tasks // batch_size)
-    if cell.iterations_done < cell.config.num_batches:
-        resume = (cell.folder / "config.json").exists()
+    if done < cell.config.num_batches:
+        resume = folder.config_path.exists()
+        if resume:
+            folder.resume(
+                cell.config, len(blueprint.parameters())
+            )  # refuses what cannot go on, before anything is lost
         results.unlink(missing_ok=True)  # of a shorter run
-        train(blueprint, num_workers=num_workers, folder=RunFolder(cell.folder), resume=resume, show=show)
-    if not _holds(results, num_steps=cell.num_test_steps, num_tasks=num_batches * batch_size):
+        train(blueprint, num_workers=num_workers, folder=folder, resume=resume, show=show, bar=bar)
+    if not _holds(cell, num_tasks=num_batches * batch_size):
         parameters = load_parameters(blueprint, cell.folder / "policy.th")
         evaluation = evaluate(
             blueprint,
@@ -119,9 +129,7 @@ def _check_unchanged(cell: Cell) -> None:
             )
 
 
-def _holds(results: Path, *, num_steps: int, num_tasks: int) -> bool:
+def _holds(cell: Cell, *, num_tasks: int) -> bool:
     """Whether the evaluation of a run is there and has this size."""
-    if not results.exists():
-        return False
-    with np.load(results) as arrays:
-        return bool(arrays["returns"].shape[:2] == (num_steps + 1, num_tasks))
+    returns = cell.test_returns()
+    return returns is not None and returns.shape[:2] == (cell.num_test_steps + 1, num_tasks)

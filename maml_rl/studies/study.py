@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,27 +115,66 @@ class Cell:
 
     @property
     def iterations_done(self) -> int:
-        """Finished iterations."""
-        path = self.folder / "metrics.csv"
-        return max(0, len(path.read_text(encoding="utf-8").splitlines()) - 1) if path.exists() else 0
+        """Whole rows of ``metrics.csv``."""
+        return len(self._rows())
 
     def test_scores(self) -> np.ndarray | None:
         """Scores (S, N) on N new tasks: after each number of steps (S,), or (1, N) of whole meta-episodes.
 
         ``None`` before the evaluation.
         """
+        returns = self.test_returns()
+        if returns is None:
+            return None
+        scores = returns.mean(axis=-1, dtype=np.float64)  # (S, N, B) -> (S, N)
+        return scores.sum(axis=0, keepdims=True) if self.score == "return_total" else scores
+
+    def test_returns(self) -> np.ndarray | None:
+        """Returns (S, N, B) on N new tasks after each number of steps; ``None`` before the evaluation."""
+        results = self.results()
+        return None if results is None else results["returns"]
+
+    def results(self) -> dict[str, np.ndarray] | None:
+        """All of ``results.npz``; ``None`` before the evaluation.
+
+        Raises
+        ------
+        ConfigError
+            In one line, if it cannot be read.
+        """
         path = self.folder / "results.npz"
         if not path.exists():
             return None
-        with np.load(path) as results:
-            returns = results["returns"].mean(axis=-1, dtype=np.float64)  # (S, N, B) -> (S, N)
-        return returns.sum(axis=0, keepdims=True) if self.score == "return_total" else returns
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                results = dict(arrays)
+            if results["returns"].ndim != 3:
+                raise ValueError
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            raise ConfigError(
+                f"{str(path)!r}: got a file that is no evaluation; remove it, and the study evaluates again"
+            ) from error
+        return results
 
     def metrics(self) -> dict[str, np.ndarray]:
-        """Columns of ``metrics.csv``, (I,) each."""
-        with (self.folder / "metrics.csv").open(encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        return {key: np.array([float(row[key]) for row in rows]) for key in rows[0]}
+        """Columns of ``metrics.csv``, (I,) each, without a last row that is not whole."""
+        rows = self._rows()
+        return {key: np.array([row[key] for row in rows]) for key in rows[0]}
+
+    def _rows(self) -> list[dict[str, float]]:
+        path = self.folder / "metrics.csv"
+        if not path.exists():
+            return []
+        try:
+            lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # what follows the last line's end is torn
+            header, *rows = [line.split(",") for line in lines] or [[]]
+            if rows and len(rows[-1]) != len(header):
+                rows.pop()
+            return [{k: float(v) for k, v in zip(header, row, strict=True)} for row in rows]
+        except ValueError as error:
+            raise ConfigError(
+                f"{str(path)!r}: got rows that are no numbers; move its folder away, and the study trains anew"
+            ) from error
 
 
 def load_study(path: str | Path) -> Study:

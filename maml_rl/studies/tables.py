@@ -12,6 +12,9 @@ from maml_rl.studies.scores import NUM_LAST, Seeds, score_interval
 from maml_rl.studies.study import Cell, Study
 from maml_rl.utils.random import Purpose, generator
 
+_MOST_STEPS = 6
+"""Of more steps of adaptation a table tells the first and the last."""
+
 
 def table_of_cells(done: Sequence[Cell]) -> list[str]:
     """One row per run and seed."""
@@ -39,8 +42,9 @@ def _test_summary(cell: Cell) -> str:
     if scores is None:
         return "not evaluated"
     interval = mean_interval(scores)  # (S, N) -> (S,)
-    rows = zip(interval.mean, interval.low, interval.high, strict=True)
-    return "; ".join(f"{three_figures(mean)} [{three_figures(low)}, {three_figures(high)}]" for mean, low, high in rows)
+    rows = list(zip(interval.mean, interval.low, interval.high, strict=True))
+    words = [f"{three_figures(mean)} [{three_figures(low)}, {three_figures(high)}]" for mean, low, high in rows]
+    return "; ".join(words if len(words) <= _MOST_STEPS else [words[0], "...", words[-1]])
 
 
 def three_figures(value: float) -> str:

@@ -249,7 +249,7 @@ def test_a_stopped_run_leaves_no_orphan_and_resumes_bit_for_bit(tmp_path, monkey
     # As many shards in this process give the same numbers, sooner.
     monkeypatch.setattr("maml_rl.experiment.start_workers", lambda spec, count, **_: SerialBackend(spec, count))
     blueprint = draw_up(long)
-    done = RunFolder(folder).load_checkpoint(len(blueprint.parameters())).iteration
+    done = RunFolder(folder).load_checkpoint(len(blueprint.parameters()), long).iteration
     assert done >= 1
     more = long.model_copy(update={"num_batches": done + 2})
     resumed = train(draw_up(more), num_workers=2, folder=RunFolder(folder), resume=True, show=lambda line: None)

@@ -83,6 +83,21 @@ def test_config_json_reads_back_as_the_same_configuration(path, write):
     assert load_config(write(json.dumps(config.to_json_dict()), "config.json")) == config
 
 
+def test_memory_based_learning_needs_a_memory(write):
+    line = refusal(write("algorithm: rl2\nenv-name: x\n"))
+    assert (
+        line == "policy in bandit.yaml: got 'mlp', expected one with memory for algorithm rl2: rnn, lstm or geometric"
+    )
+    assert refusal(write("env-name: x\nouter-step: ppo\n")).startswith(
+        "outer-step in bandit.yaml: got 'ppo', expected 'trpo'"
+    )
+
+
+def test_words_of_a_choice_may_be_in_capitals(write):
+    config = load_config(write("algorithm: RL2\nenv-name: x\npolicy: LSTM\nouter-step: PPO\noptimiser: Adam\n"))
+    assert (config.algorithm, config.policy, config.outer_step, config.optimiser) == ("rl2", "lstm", "ppo", "adam")
+
+
 @pytest.mark.parametrize("path", RL2_FILES, ids=lambda path: path.stem)
 def test_each_file_of_rl2_trains(path):
     small = ["meta-batch-size=2", "num-batches=2", "hidden-sizes=[4]", "num-epochs=1"]
@@ -205,6 +220,7 @@ def test_overrides_win_and_the_last_one_wins(write):
         ),
         ("gamma:", "gamma in bandit.yaml: got nothing, expected a number in [0, 1]"),
         ("gamma: true", "gamma in bandit.yaml: got True, expected a number in [0, 1]"),
+        ("learning-rate-end: -1", "learning-rate-end in bandit.yaml: got -1, expected a number >= 0, or null"),
         ("num-batches: true", "num-batches in bandit.yaml: got True, expected a whole number in [1, 1000000]"),
         ("num-batches: 500.0", "num-batches in bandit.yaml: got 500.0, expected a whole number in [1, 1000000]"),
         ("num-steps: 0", "num-steps in bandit.yaml: got 0, expected a whole number in [1, 1000000]"),

@@ -24,6 +24,7 @@ from maml_rl.metalearners.dealing import shards
 from maml_rl.run_folder import RunFolder, RunFolderError
 from maml_rl.samplers import MAMLWorker, SerialBackend
 from maml_rl.tests.builders import UNEVEN
+from maml_rl.utils.errors import InputError
 
 NAVIGATION = Config(
     env_name="2DNavigation-v0",
@@ -127,6 +128,13 @@ def test_a_memory_s_steps_of_adaptation_are_the_episodes_of_one_meta_episode(tmp
         assert means.shape == (6, 5)
         certain = np.take_along_axis(means, results["actions"], axis=1)  # chance of every payment
         assert ((certain > 0) | (results["rewards"] == 0)).all()
+
+
+def test_an_agent_that_sees_how_much_is_over_plays_no_longer_meta_episodes():
+    config = Config(algorithm="rl2", env_name="Bandit-K5-v0", policy="rnn", fast_batch_size=3, show_progress=True)
+    assert small(draw_up(config), num_steps=2).returns.shape == (3, 6, 1)
+    with pytest.raises(InputError, match="--num-steps: got 3, expected at most 2 with show-progress: true"):
+        small(draw_up(config), num_steps=3)
 
 
 def test_meta_episodes_of_different_lengths_are_joined_with_nothing_behind_their_end():

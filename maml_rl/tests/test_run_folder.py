@@ -151,11 +151,61 @@ def test_a_checkpoint_of_another_format_or_with_more_in_it_is_refused(folder):
     assert "unexpected field 'more'" in refused_checkpoint(folder, "more", 1)
 
 
+ADAM = {"step": torch.tensor(4.0), "exp_avg": NUMBERS.double(), "exp_avg_sq": NUMBERS.double()}
+RMSPROP = {"step": torch.tensor(4.0), "square_avg": NUMBERS.double()}
+
+
+@pytest.mark.parametrize(("optimiser", "state"), [("adam", ADAM), ("rmsprop", RMSPROP)])
+def test_what_the_optimiser_remembers_comes_back(tmp_path, optimiser, state):
+    config = CONFIG.model_copy(update={"algorithm": "rl2", "policy": "rnn", "optimiser": optimiser})
+    folder = RunFolder(tmp_path / "rl2")
+    folder.create(config)
+    folder.save(Checkpoint(1, np.zeros(3), optimiser=state), LIKE, {"iteration": 0})
+    checkpoint = folder.resume(config, NUM_PARAMETERS)
+    assert checkpoint is not None
+    assert {name: value.tolist() for name, value in checkpoint.optimiser.items()} == {
+        name: value.tolist() for name, value in state.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ({**ADAM, "step": torch.ones(3)}, "'step' is (3,), expected ()"),
+        ({**ADAM, "step": torch.tensor(0.0)}, "'step' holds numbers < 1"),
+        ({**ADAM, "step": 4}, "'step' is 4, expected ()"),
+        ({**ADAM, "exp_avg": torch.tensor(1.0)}, "'exp_avg' is (), expected (3,)"),
+        ({**ADAM, "exp_avg_sq": -NUMBERS}, "'exp_avg_sq' holds numbers < 0"),
+        ({name: value for name, value in ADAM.items() if name != "exp_avg"}, "'exp_avg' is nothing, expected (3,)"),
+        ({**ADAM, "more": NUMBERS}, "'more': unexpected"),
+        (dict([*ADAM.items(), (3, NUMBERS)]), "3: unexpected"),
+        (RMSPROP, "'exp_avg' is nothing"),
+        ({}, "'step' is nothing"),
+        ([1.0], "got a list, expected named tensors"),
+    ],
+)
+def test_what_an_optimiser_cannot_go_on_from_is_refused_and_changes_nothing(tmp_path, state, words):
+    config = CONFIG.model_copy(update={"algorithm": "rl2", "policy": "rnn", "learning_rate_end": None})
+    folder = RunFolder(tmp_path / "rl2")
+    folder.create(config)
+    folder.save(Checkpoint(1, np.zeros(3), optimiser=ADAM), LIKE, {"iteration": 0})
+    content = torch.load(folder.checkpoint_path, weights_only=True)
+    write(folder.checkpoint_path, {**content, "optimiser": state})
+    before = contents(folder)
+    line = refusal(folder.resume, config.model_copy(update={"num_batches": 9}), NUM_PARAMETERS)
+    assert words in line
+    assert contents(folder) == before
+
+
+def test_without_an_optimiser_nothing_is_remembered(folder):
+    assert "optimiser: 'exp_avg': unexpected" in refused_checkpoint(folder, "optimiser", {"exp_avg": NUMBERS.double()})
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_parameters_of_any_precision_are_read(folder, dtype):
     content = torch.load(folder.checkpoint_path, weights_only=True)
     torch.save({**content, "parameters": torch.tensor([0.5, 1.0, 2.0], dtype=dtype)}, folder.checkpoint_path)
-    parameters = folder.load_checkpoint(NUM_PARAMETERS).parameters
+    parameters = folder.load_checkpoint(NUM_PARAMETERS, CONFIG).parameters
     assert parameters.dtype == np.float64
     assert parameters.tolist() == [0.5, 1.0, 2.0]
 

@@ -17,7 +17,7 @@ from maml_rl.studies.behaviour import draw_behaviour
 from maml_rl.studies.scores import finished_seeds
 from maml_rl.studies.study import cells, load_study
 from maml_rl.studies.tables import probability, three_digits, three_figures
-from maml_rl.tests.builders import tiny_config, write_config
+from maml_rl.tests.builders import NAN_REWARD, tiny_config, write_config
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = tiny_config("Bandit-K5-v0", num_batches=3, meta_batch_size=3, hidden_sizes=(4,))
@@ -91,9 +91,12 @@ def test_runs_side_by_side_are_the_runs_one_after_another(study, capfd):
 
 
 def test_what_goes_wrong_in_a_run_beside_others_costs_one_line(study, capfd):
-    study.write_text(study.read_text().replace("set: [fast-lr=0.01]", "set: [env-kwargs.num_pulls=0]"))
-    assert run(study, "--jobs", "2") == 2
-    assert "num_pulls: got 0" in capfd.readouterr().err.splitlines()[-1]
+    broken = f"set: ['env-name={NAN_REWARD}', env-kwargs.healthy_resets=0]"
+    study.write_text(study.read_text().replace("set: [fast-lr=0.01]", broken))
+    assert run(study, "--jobs", "2") == 1
+    *warnings, error = capfd.readouterr().err.splitlines()
+    assert error.startswith("error: 3 iterations in a row gave NaN or infinity")
+    assert all("step refused" in line for line in warnings)
 
 
 def test_meta_episodes_are_scored_as_a_whole_where_the_study_says_so(study, capfd):
@@ -129,6 +132,62 @@ def test_stay_probabilities_of_the_two_step_task_are_drawn(study):
     assert np.isclose(points, np.nanmean(stay[:, 0, 0])).any()
     assert "2 seeds" in ax.get_title()
     assert "plain-behaviour.png" in (folder / "table.md").read_text()
+
+
+def test_a_run_killed_between_two_files_goes_on_from_its_checkpoint(study):
+    assert run(study, "--only", "plain", "--seed", "1") == 0
+    folder = study.parent / "results" / "tiny" / "plain" / "seed-1"
+    expected = (folder / "policy.th").read_bytes()
+    longer = study.read_text()
+    study.write_text(longer.replace("seeds: [1, 2]", "seeds: [1, 2], set: [num-batches=2]"))
+    shutil.rmtree(folder)
+    assert run(study, "--only", "plain", "--seed", "1") == 0
+    rows = (folder / "metrics.csv").read_text().splitlines()
+    for tail in (f"{rows[-1]}\n", "2,20,to"):  # the last iteration's row, whole or torn; neither policy nor checkpoint
+        with (folder / "metrics.csv").open("a") as file:
+            file.write(tail)
+        study.write_text(longer)
+        assert run(study, command="report") == 0
+        assert run(study, "--only", "plain", "--seed", "1") == 0
+        assert (folder / "policy.th").read_bytes() == expected
+        assert (folder / "metrics.csv").read_text().count("\n") == 1 + CONFIG.num_batches
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("results.npz", "garbage", "got a file that is no evaluation; remove it"),
+        ("results.npz", "", "got a file that is no evaluation; remove it"),
+        ("metrics.csv", "a,b\n1,x\n1,2\n", "got rows that are no numbers"),
+        ("metrics.csv", "a,b\n1\n1,2\n", "got rows that are no numbers"),
+    ],
+)
+def test_a_damaged_file_costs_one_line(study, capfd, name, content, words):
+    assert run(study, "--only", "slow") == 0
+    (study.parent / "results" / "tiny" / "slow" / "seed-1" / name).write_text(content)
+    for command in ("run", "report"):
+        capfd.readouterr()
+        assert run(study, "--only", "slow", command=command) == 2
+        (line,) = capfd.readouterr().err.splitlines()
+        assert words in line
+        assert name in line
+
+
+def test_what_cannot_be_resumed_keeps_its_evaluation(study, capfd):
+    assert run(study, "--only", "plain", "--seed", "1") == 0
+    folder = study.parent / "results" / "tiny" / "plain" / "seed-1"
+    study.write_text(study.read_text().replace("seeds: [1, 2]", "seeds: [1, 2], set: [num-batches=5]"))
+    (folder / "checkpoint.pt").write_text("garbage")
+    assert run(study, "--only", "plain", "--seed", "1") == 2
+    assert "cannot load" in capfd.readouterr().err
+    assert (folder / "results.npz").exists()
+
+
+def test_a_run_that_cannot_be_drawn_up_is_found_before_another_one_starts(study, capfd):
+    study.write_text(study.read_text().replace("set: [fast-lr=0.01]", "set: [env-kwargs.nonsense=1]"))
+    assert run(study) == 2
+    assert "run 'slow': env-kwargs: unknown keyword 'nonsense'" in capfd.readouterr().err
+    assert not list((study.parent / "results").rglob("metrics.csv"))
 
 
 def test_a_report_alone_trains_nothing(study):

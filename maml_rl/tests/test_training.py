@@ -41,7 +41,7 @@ def run(config, path, *, num_workers=1, resume=False):
     """Train and return metrics (without times) and parameters."""
     folder = RunFolder(path)
     parameters = train(draw_up(config), num_workers=num_workers, folder=folder, resume=resume, show=silent)
-    np.testing.assert_array_equal(folder.load_checkpoint(len(parameters)).parameters, parameters)
+    np.testing.assert_array_equal(folder.load_checkpoint(len(parameters), config).parameters, parameters)
     return metrics(path), parameters
 
 
@@ -242,7 +242,7 @@ def test_more_iterations_continue_a_finished_run(config, tmp_path):
 def test_a_run_with_a_schedule_is_not_resumed_with_another_end(tmp_path):
     config = RL2_STEPS[1].model_copy(update={"num_batches": 2, "learning_rate_end": 0.0})
     run(config, tmp_path / "short")
-    with pytest.raises(RunFolderError, match="--resume: num-batches is 3, but"):
+    with pytest.raises(RunFolderError, match=r"--resume: num-batches is 3, but the run .* \(learning-rate-end and"):
         run(config.model_copy(update={"num_batches": 3}), tmp_path / "short", resume=True)
     assert run(config, tmp_path / "short", resume=True)[0] == metrics(tmp_path / "short")
 
@@ -262,7 +262,7 @@ def test_rewards_that_are_no_numbers_move_nothing_and_three_in_a_row_stop_the_ru
     blueprint = draw_up(config)
     healthy = run(config.model_copy(update={"num_batches": 2}), tmp_path / "healthy")[1]
     assert any(row["step_accepted"] for row in rows)
-    checkpoint = RunFolder(tmp_path / "nan").load_checkpoint(len(healthy))
+    checkpoint = RunFolder(tmp_path / "nan").load_checkpoint(len(healthy), config)
     np.testing.assert_array_equal(checkpoint.parameters, healthy)
     assert checkpoint.iteration == 5
     load_policy(tmp_path / "nan" / "policy.th", blueprint.policy.params())

@@ -37,7 +37,9 @@ def _without_none(field: FieldInfo) -> tuple[FieldInfo, bool]:
     choices = typing.get_args(field.annotation)
     if len(choices) != 2 or choices[1] is not type(None):
         return field, False
-    return FieldInfo.from_annotation(choices[0]), True
+    inner = FieldInfo.from_annotation(choices[0])
+    inner.metadata = [*inner.metadata, *field.metadata]
+    return inner, True
 
 
 def _expected(field: FieldInfo) -> str:
