@@ -28,6 +28,7 @@ from maml_rl.experiment import draw_up, workers
 from maml_rl.utils.random import Purpose, generator
 
 CONFIG = "configs/rl2/bandit-k5-n100.yaml"
+NUM_ARMS = 5
 NUM_ENVS, NUM_STEPS, BATCH_SIZE, NUM_EPOCHS = 16, 128, 128, 10
 NUM_MINIBATCHES = NUM_ENVS * NUM_STEPS // BATCH_SIZE
 
@@ -84,7 +85,7 @@ def measure(cores: int, num_rounds: int) -> dict[str, Any]:
     theirs = _recurrent_ppo(default, cores)
     rows: list[dict[str, float]] = []
     with contextlib.ExitStack() as stack:
-        learners = {}
+        learners, env = {}, draw_up(default).env
         for name, config in configs.items():
             blueprint = draw_up(config)
             backend = stack.enter_context(workers(blueprint, cores, config.meta_batch_size))
@@ -96,7 +97,7 @@ def measure(cores: int, num_rounds: int) -> dict[str, Any]:
             row = {"recurrent_ppo": (theirs.num_timesteps - before) / (time.perf_counter() - start)}
             for name, learner in learners.items():
                 rng = generator(default.seed, Purpose.TASKS, iteration=index)
-                tasks = blueprint.env.sample_tasks(configs[name].meta_batch_size, rng)
+                tasks = env.sample_tasks(configs[name].meta_batch_size, rng)
                 report = learner.step(tasks, index)
                 row[name] = report.env_steps / (report.sampling_seconds + report.learning_seconds)
             if index:
@@ -123,7 +124,7 @@ def _recurrent_ppo(config: Config, cores: int) -> Any:
     from stable_baselines3.common.vec_env import DummyVecEnv
 
     torch.set_num_threads(cores)
-    env = DummyVecEnv([lambda: PlainBandit(5, config.fast_batch_size)] * NUM_ENVS)
+    env = DummyVecEnv([lambda: PlainBandit(NUM_ARMS, config.fast_batch_size)] * NUM_ENVS)
     return RecurrentPPO(
         "MlpLstmPolicy",
         env,
