@@ -11,25 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
-from maml_rl.utils.errors import InputError
+from maml_rl.utils.config_files import ConfigError, apply_override, read_mapping, to_kebab
 from maml_rl.utils.field_words import cure, did_you_mean, expected, shown
-from maml_rl.utils.strict_parsing import parse_json, parse_yaml
 
-# pytorch-maml-rl writes these into config.json beside the configuration. They describe the machine and the
-# command line, not the experiment.
-_COMMAND_LINE_KEYS = frozenset({"config", "output-folder", "num-workers", "use-cuda", "device"})
+__all__ = ["Config", "ConfigError", "load_config"]
 
 _MAX_DEPTH = 20
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Width = Annotated[int, Field(ge=1, le=10_000)]
-
-
-class ConfigError(InputError):
-    """A configuration that cannot be used; the message is one line: field, got, expected, cure."""
-
-
-def _to_kebab(name: str) -> str:
-    return name.replace("_", "-")
 
 
 class Config(BaseModel):
@@ -51,7 +40,7 @@ class Config(BaseModel):
         extra="forbid",
         strict=True,
         allow_inf_nan=False,
-        alias_generator=_to_kebab,
+        alias_generator=to_kebab,
         validate_by_alias=True,
         validate_by_name=True,
     )
@@ -250,7 +239,7 @@ class Config(BaseModel):
             For an unknown key, a wrong type or an impossible value.
         """
         sources = {"": source} if isinstance(source, str) else dict(source)
-        fields = {_to_kebab(name): field for name, field in cls.model_fields.items()}
+        fields = {to_kebab(name): field for name, field in cls.model_fields.items()}
         for key in values:
             if key not in fields:
                 where = sources.get(key, sources[""])
@@ -295,62 +284,12 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         In one line, for whatever is wrong with the file, its values or an override.
     """
     path = Path(path)
-    values = _read_mapping(path)
+    values = read_mapping(path)
     sources = {"": str(path)}
     for override in overrides:
-        key = _apply_override(values, override)
+        key = apply_override(values, override)
         sources[key] = f"--set {override}"
     return Config.from_mapping(values, source=sources)
-
-
-def _read_mapping(path: Path) -> dict[str, Any]:
-    parsers = {".yaml": parse_yaml, ".yml": parse_yaml, ".json": parse_json}
-    suffix = path.suffix.lower()
-    if suffix not in parsers:
-        raise ConfigError(f"config: got {str(path)!r}, expected a file that ends in .yaml, .yml or .json")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        siblings = sorted(str(file) for file in path.parent.glob("*") if file.suffix.lower() in parsers)
-        raise ConfigError(f"config: no such file: {str(path)!r}{did_you_mean(str(path), siblings)}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"cannot read {path}: got bytes that are not UTF-8; save it as UTF-8") from error
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    try:
-        values = parsers[suffix](text)
-    except ValueError as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
-    if values is None:
-        raise ConfigError(f"cannot read {path}: got an empty file, expected 'key: value' lines")
-    if not isinstance(values, dict):
-        raise ConfigError(f"cannot read {path}: got {shown(values)}, expected 'key: value' lines")
-    if suffix == ".json":
-        values = {key: value for key, value in values.items() if _to_kebab(key) not in _COMMAND_LINE_KEYS}
-        if values.get("seed", 0) is None:  # pytorch-maml-rl without --seed
-            del values["seed"]
-    return values
-
-
-def _apply_override(values: dict[str, Any], override: str) -> str:
-    """Put ``key=value`` into `values`; return the top-level key."""
-    name, equals, text = override.partition("=")
-    name = name.strip()
-    if not equals or not name:
-        raise ConfigError(f"--set: got {override!r}, expected key=value, such as fast-lr=0.1")
-    try:
-        value = parse_yaml(text)
-    except ValueError as error:
-        raise ConfigError(f"--set {override}: {error}") from error
-    key, dot, entry = name.partition(".")
-    if not dot:
-        values[key] = value
-        return key
-    if key != "env-kwargs" or not entry:
-        raise ConfigError(f"--set: got {name!r}, expected a key without a dot, or env-kwargs.NAME")
-    current = values.get(key)
-    values[key] = {**(current if isinstance(current, dict) else {}), entry: value}
-    return key
 
 
 def _check_plain(value: Any, path: str, depth: int = 0) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +15,21 @@ import torch
 from torch import Tensor
 
 from maml_rl.config import Config, load_config
-from maml_rl.utils.errors import InputError
 from maml_rl.utils.field_words import shown
 from maml_rl.utils.files import write_atomically
+from maml_rl.utils.tensor_files import (
+    RunFolderError,
+    check_tensor,
+    in_words,
+    load_policy,
+    load_tensors,
+    save_tensors,
+)
+
+__all__ = ["Checkpoint", "RunFolder", "RunFolderError", "load_policy", "load_tensors"]
 
 _CHECKPOINT_FORMAT = 1
 _WHOLE_NUMBERS = ("format", "iteration", "env_steps", "refused_in_row")
-_FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 _START_ANEW = "start anew in another folder"
 _UNTIL_THE_LAST = "learning-rate-end and entropy-weight-end are reached in the last iteration"
 # What torch's optimisers remember, and whether it is one number; the rest has the shape of the parameters.
@@ -31,10 +37,6 @@ _OPTIMISER_STATE = {
     "adam": {"step": True, "exp_avg": False, "exp_avg_sq": False},
     "rmsprop": {"step": True, "square_avg": False},
 }
-
-
-class RunFolderError(InputError):
-    """A run folder that cannot be used; the message is one line: field, got, expected, cure."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ class RunFolder:
         drops the row.
         """
         self._append_metrics(row)
-        _save_tensors(self.policy_path, dict(state_dict))
+        save_tensors(self.policy_path, dict(state_dict))
         content = {
             "format": _CHECKPOINT_FORMAT,
             "iteration": checkpoint.iteration,
@@ -173,7 +175,7 @@ class RunFolder:
             "refused_in_row": checkpoint.refused_in_row,
             "optimiser": dict(checkpoint.optimiser),
         }
-        _save_tensors(self.checkpoint_path, content)
+        save_tensors(self.checkpoint_path, content)
 
     def _files(self) -> list[Path]:
         """Those of the run's files that exist; none of them is a folder."""
@@ -240,118 +242,39 @@ def _num_columns(line: bytes, *, where: str) -> int:
     return len(columns)
 
 
-def _save_tensors(path: Path, content: Mapping[str, Any]) -> None:
-    buffer = io.BytesIO()  # PyTorch itself answers a full disk with a RuntimeError
-    torch.save(content, buffer)
-    write_atomically(path, lambda file: file.write_bytes(buffer.getvalue()))
-
-
-def load_tensors(path: str | Path) -> dict[str, Any]:
-    """Load a file written by `torch.save` without executing anything in it.
-
-    Raises
-    ------
-    RunFolderError
-        If the file is missing, damaged, or holds more than tensors and numbers.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise RunFolderError(f"no such file: {str(path)!r}") from None
-    except OSError as error:
-        raise RunFolderError(f"cannot read {str(path)!r} ({error.strerror}); use another file") from error
-    except Exception as error:
-        raise RunFolderError(
-            f"cannot load {str(path)!r}: not a file of tensors, or damaged; nothing was executed; use another file"
-        ) from error
-    if not isinstance(content, dict):
-        raise RunFolderError(f"cannot load {str(path)!r}: got {_words(content)}, expected named tensors")
-    return content
-
-
-def load_policy(path: str | Path, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Load a ``policy.th`` whose names and shapes are those of `like`.
-
-    Raises
-    ------
-    RunFolderError
-        If it cannot be loaded, belongs to another policy, or holds anything but plain finite numbers.
-    """
-    where, cure = f"policy {str(path)!r}", "use the policy.th of a run with this configuration"
-    content = load_tensors(path)
-    for name, value in like.items():
-        _check_tensor(content.get(name), tuple(value.shape), value.dtype, field=f"{where}: {name}", cure=cure)
-    for name in content:
-        if name not in like:
-            raise RunFolderError(f"{where}: unexpected parameter {_words(name)}; {cure}")
-    return {name: content[name].to(value.dtype) for name, value in like.items()}
-
-
 def _check_checkpoint(content: Mapping[str, Any], num_parameters: int, *, where: str) -> None:
     """Refuse a checkpoint whose fields are not exactly those that `RunFolder.save` writes."""
     for name in _WHOLE_NUMBERS:
         value = content.get(name)
         if type(value) is not int or value < 0:
-            raise RunFolderError(f"{where}: {name}: got {_words(value)}, expected a whole number >= 0; {_START_ANEW}")
+            raise RunFolderError(f"{where}: {name}: got {in_words(value)}, expected a whole number >= 0; {_START_ANEW}")
     version, seconds = content["format"], content.get("seconds")
     if version != _CHECKPOINT_FORMAT:
         raise RunFolderError(f"{where}: format: got {version}, expected {_CHECKPOINT_FORMAT}; {_START_ANEW}")
     if type(seconds) is not float or not (math.isfinite(seconds) and seconds >= 0.0):
-        raise RunFolderError(f"{where}: seconds: got {_words(seconds)}, expected a finite number >= 0; {_START_ANEW}")
+        raise RunFolderError(f"{where}: seconds: got {in_words(seconds)}, expected a finite number >= 0; {_START_ANEW}")
     for name in content:
         if name not in {*_WHOLE_NUMBERS, "seconds", "parameters", "optimiser"}:
-            raise RunFolderError(f"{where}: unexpected field {_words(name)}; {_START_ANEW}")
+            raise RunFolderError(f"{where}: unexpected field {in_words(name)}; {_START_ANEW}")
     # Policies are made in the default type: the parameters must be finite there too.
     shape, dtype = (num_parameters,), torch.get_default_dtype()
-    _check_tensor(content.get("parameters"), shape, dtype, field=f"{where}: parameters", cure=_START_ANEW)
+    check_tensor(content.get("parameters"), shape, dtype, field=f"{where}: parameters", cure=_START_ANEW)
 
 
 def _check_optimiser(content: Mapping[str, Any], num_parameters: int, config: Config, *, where: str) -> None:
     """Refuse what the configuration's optimiser cannot go on from."""
     optimiser = content.get("optimiser", {})  # runs of earlier versions have none and need none
     if not isinstance(optimiser, dict):
-        raise RunFolderError(f"{where}: optimiser: got {_words(optimiser)}, expected named tensors; {_START_ANEW}")
+        raise RunFolderError(f"{where}: optimiser: got {in_words(optimiser)}, expected named tensors; {_START_ANEW}")
     uses_one = config.algorithm == "rl2" and config.outer_step != "trpo"
     never_moved = not optimiser and content["refused_in_row"] == content["iteration"]
     expected = _OPTIMISER_STATE[config.optimiser] if uses_one and not never_moved else {}
     for name in (*expected, *optimiser):
-        field = f"{where}: optimiser: {_words(name)}"
+        field = f"{where}: optimiser: {in_words(name)}"
         if name not in expected:
             raise RunFolderError(f"{field}: unexpected; {_START_ANEW}")
         shape = () if expected[name] else (num_parameters,)
-        _check_tensor(optimiser.get(name), shape, torch.float64, field=field, cure=_START_ANEW)
+        check_tensor(optimiser.get(name), shape, torch.float64, field=field, cure=_START_ANEW)
         least = 1.0 if expected[name] else 0.0
         if name != "exp_avg" and not bool((optimiser[name] >= least).all()):
             raise RunFolderError(f"{field} holds numbers < {least:g}; {_START_ANEW}")
-
-
-def _check_tensor(found: Any, shape: tuple[int, ...], dtype: torch.dtype, *, field: str, cure: str) -> None:
-    """Refuse anything but plain numbers of this shape that are finite, also as `dtype`."""
-    if not isinstance(found, Tensor):
-        raise RunFolderError(f"{field} is {_words(found)}, expected {shape} numbers; {cure}")
-    # The kind comes first: nested tensors have no shape, and those without storage no numbers.
-    is_dense = type(found) is Tensor and not found.is_nested and found.layout == torch.strided
-    is_readable = found.device.type == "cpu" and found.dtype in _FLOATS and not (found.requires_grad or found.is_neg())
-    if not (is_dense and is_readable):
-        raise RunFolderError(f"{field} is {_kind(found)}, expected a plain dense tensor of floats; {cure}")
-    if tuple(found.shape) != shape:
-        raise RunFolderError(f"{field} is {tuple(found.shape)}, expected {shape}; {cure}")
-    if not found.isfinite().all():
-        raise RunFolderError(f"{field} holds NaN or infinity, expected finite numbers; {cure}")
-    if not found.to(dtype).isfinite().all():
-        raise RunFolderError(f"{field} holds numbers too large for {dtype}, expected finite ones; {cure}")
-
-
-def _words(value: Any) -> str:
-    """Say in one line what a file holds: short values themselves, of all others the kind."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return shown(value)
-    return _kind(value) if isinstance(value, Tensor) else f"a {type(value).__name__}"
-
-
-def _kind(tensor: Tensor) -> str:
-    oddities = {"nested": tensor.is_nested, "requires_grad": tensor.requires_grad}
-    words = [str(tensor.dtype), str(tensor.layout), str(tensor.device), *(k for k, v in oddities.items() if v)]
-    return f"a {type(tensor).__name__} ({', '.join(words)})"
