@@ -4,6 +4,10 @@
 one policy, several batches of `fast-batch-size` episodes, and compares the gradients MAML would adapt with. A mean
 cosine c says that one batch sees about a fraction c of the true gradient's direction; 0 is noise. `--policy` takes a
 trained policy in place of a random one.
+
+With continuous actions it also says by how much one inner step changes the mean action (root mean square over the
+steps of the episodes it learned from), and how large the part of that change is that differs between steps: a change
+that is the same in all of them moves joints to another place, but makes nothing run.
 """
 
 from __future__ import annotations
@@ -15,11 +19,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from maml_rl.adaptation import InnerLoop, expand, inner_gradient
+from maml_rl.adaptation import InnerLoop, adapt_step, expand, inner_gradient
 from maml_rl.baseline import LinearFeatureBaseline
 from maml_rl.config import Config, load_config
 from maml_rl.envs import make_meta_env
+from maml_rl.episode import Episodes
 from maml_rl.experiment import draw_up
+from maml_rl.policies import Params, Policy
 from maml_rl.run_folder import load_policy
 from maml_rl.samplers.rollout import Streams, play_episodes, with_advantages
 from maml_rl.utils.random import Purpose, generator
@@ -68,12 +74,40 @@ def measure(config: Config, arguments: argparse.Namespace) -> dict[str, float]:
     unit = flat / flat.norm(dim=1, keepdim=True)
     cosines = (unit @ unit.T)[~torch.eye(count, dtype=torch.bool)]
     returns, lengths = episodes.returns(), episodes.mask.sum(1)
+    changes = {}
+    if blueprint.worker.policy.continuous:
+        adapted = adapt_step(inner, expand(learning, count), gradients)
+        changes = _changes(blueprint.policy, {**expand(frozen, count), **expand(learning, count)}, adapted, episodes)
     return {
+        **changes,
         "mean_cosine": float(cosines.mean()),
         "episode_length": float(lengths.mean()),
         "return_mean": float(returns.mean()),
         "return_std": float(np.std(returns.numpy())),
     }
+
+
+def _changes(policy: Policy, params: Params, adapted: Params, episodes: Episodes) -> dict[str, float]:
+    """How far one inner step moves mean actions, and what of that differs between steps."""
+
+    def means(values: Params, observations: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        state = policy.initial_state(values, tuple(mask.shape[1:]))
+        return policy.unroll(values, observations, mask, state).loc  # type: ignore[union-attr]
+
+    with torch.no_grad():
+        before, after = (
+            torch.func.vmap(means)({**params, **own}, episodes.observations, episodes.mask) for own in ({}, adapted)
+        )
+    played = episodes.mask.unsqueeze(-1)
+    change = (after - before) * played  # (M, T, B, A)
+    steps = played.sum((1, 2), keepdim=True)
+    same = change.sum((1, 2), keepdim=True) / steps
+    varying = (change - same) * played
+
+    def size(part: torch.Tensor) -> float:
+        return float((part.square().sum((1, 2)) / steps[:, 0, 0]).mean().sqrt())
+
+    return {"change_of_mean_action": size(change), "of_that_varying": size(varying)}
 
 
 if __name__ == "__main__":
