@@ -54,7 +54,7 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 tests: $(STAMP)
-	@$(DRAW_OFF_SCREEN); $(BIN)/python -m pytest -q
+	@$(DRAW_OFF_SCREEN); $(BIN)/python -m pytest -q --numprocesses auto --dist worksteal
 
 slow: $(STAMP)
 	@$(DRAW_OFF_SCREEN); $(BIN)/python -m pytest -q -m slow
