@@ -156,9 +156,9 @@ class RL2Worker:
         self._old = []
         params = self._params(vector)
         purposes = (Purpose.ENVIRONMENT, Purpose.ACTIONS)
-        data, rewards, returns = self._play(indices, tasks, params, iteration, purposes, self.spec.fast_batch_size)
+        data, rewards, returns = self._play(indices, tasks, vector, iteration, purposes, self.spec.fast_batch_size)
         with torch.no_grad():
-            values = torch.cat([self._outputs(params, part)[1] for part in self._chunks(data)], dim=1)
+            values = torch.cat([self._outputs(params, part)[1].cpu() for part in self._chunks(data)], dim=1)
         advantages = generalised_advantages(
             rewards.T.unsqueeze(-1),
             values.T.unsqueeze(-1),
@@ -183,7 +183,7 @@ class RL2Worker:
     ) -> MetaEpisodes:
         """Meta-episodes of ``num_steps + 1`` episodes on evaluation streams."""
         purposes = (Purpose.EVALUATION_ENVIRONMENT, Purpose.EVALUATION_ACTIONS)
-        played = self._play(indices, tasks, self._params(vector), iteration, purposes, num_steps + 1)
+        played = self._play(indices, tasks, vector, iteration, purposes, num_steps + 1)
         env = self._environment(len(tasks), num_steps + 1)
         data = played.data
         parts = (data.observations[..., : env.num_inputs], data.actions, played.rewards, data.mask.bool())
@@ -193,12 +193,13 @@ class RL2Worker:
         self,
         indices: Sequence[int],
         tasks: Sequence[Task],
-        params: Params,
+        vector: np.ndarray,
         iteration: int,
         purposes: tuple[Purpose, Purpose],
         num_episodes: int,
     ) -> Played:
-        """Play meta-episodes of E = `num_episodes` episodes."""
+        """Play meta-episodes of E = `num_episodes` episodes; on the CPU, whatever the device that learns."""
+        params = {**self._like, **unflatten(vector, self._like, self.spec.names)}
         env = self._environment(len(tasks), num_episodes)
         streams = Streams(
             *([generator(self.spec.seed, p, iteration=iteration, task=i) for i in indices] for p in purposes)
@@ -255,9 +256,9 @@ class RL2Worker:
         total, sums = np.zeros(len(vector)), {"steps": 0.0}
         data = self._data if mine is None else ActorCriticData(*(part[:, mine] for part in self._data))
         learning = {k: v.requires_grad_() for k, v in self._learning(vector).items()}
+        params = {**self._frozen(), **learning}
         for part in self._chunks(data):
             self.heartbeat()
-            params = {**self._frozen(), **learning}
             outputs = distribution_and_values(self.policy, params, part, self.spec.backprop_steps)
             loss, parts = actor_critic_loss(*outputs, part, weights)
             gradients = torch.autograd.grad(loss, [learning[name] for name in self.spec.names])
