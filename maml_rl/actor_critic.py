@@ -51,18 +51,19 @@ class Weights(NamedTuple):
 
 
 def distribution_and_values(
-    policy: Policy, params: Params, data: ActorCriticData, backprop_steps: int | None = None
+    policy: Policy, params: Params, data: ActorCriticData, backprop_steps: int | None = None, *, once: bool = False
 ) -> tuple[Distribution, Tensor]:
     """Distributions and values (T, B) along the episodes, from a memory as it is at the start of a task.
 
     With `backprop_steps` gradients do not pass from one stretch of that many steps into the one before (Williams & Peng
-    1990); the values are the same.
+    1990); the values are the same. With `once` they are to be differentiated at most once.
     """
     state = policy.initial_state(params, tuple(data.mask.shape[1:]))
     distributions, values = [], []
     for start in range(0, len(data.mask), backprop_steps or len(data.mask)):
         stretch = slice(start, start + (backprop_steps or len(data.mask)))
-        part, value, state = policy.unroll_with_values(params, data.observations[stretch], data.mask[stretch], state)
+        observations, mask = data.observations[stretch], data.mask[stretch]
+        part, value, state = policy.unroll_with_values(params, observations, mask, state, once=once)
         state = tree_map(lambda x: x.detach(), state)
         distributions.append(part)
         values.append(value)

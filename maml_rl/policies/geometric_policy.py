@@ -87,10 +87,10 @@ class GeometricPolicy(Policy):
         return self._combine(params, controller[0], read), (controller, memory)
 
     def features(
-        self, params: Params, observations: Tensor, masks: Tensor, state: GeometricState
+        self, params: Params, observations: Tensor, masks: Tensor, state: GeometricState, *, once: bool = False
     ) -> tuple[Tensor, GeometricState]:
         """See `Policy.features`."""
-        hidden, controller = self.controller.unroll(params, observations, state[0])
+        hidden, controller = self.controller.unroll(params, observations, state[0], once=once)
         read, memory = self.slots.unroll(params, self._command(params, hidden), state[1])
         return self._combine(params, hidden, read), (controller, memory)
 

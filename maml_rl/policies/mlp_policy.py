@@ -43,6 +43,8 @@ class MLPPolicy(Policy):
             hidden = self.nonlinearity(affine(params, name, hidden))
         return hidden, state
 
-    def features(self, params: Params, observations: Tensor, masks: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def features(
+        self, params: Params, observations: Tensor, masks: Tensor, state: Any, *, once: bool = False
+    ) -> tuple[Tensor, Any]:
         """See `Policy.features`."""
         return self.advance(params, observations, state)

@@ -73,8 +73,13 @@ class Policy(nn.Module, abc.ABC):
         """Features (..., B, F) that heads see after an observation (..., B, O), and the next state."""
 
     @abc.abstractmethod
-    def features(self, params: Params, observations: Tensor, masks: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """What `advance` would give along observations (T, B, O) with masks (T, B): (T, B, F), and the last state."""
+    def features(
+        self, params: Params, observations: Tensor, masks: Tensor, state: Any, *, once: bool = False
+    ) -> tuple[Tensor, Any]:
+        """What `advance` would give along observations (T, B, O) with masks (T, B): (T, B, F), and the last state.
+
+        With `once` a caller promises to differentiate at most once and outside of `vmap`, which may be faster.
+        """
 
     def step(self, params: Params, observation: Tensor, state: Any = ()) -> tuple[Distribution, Any]:
         """Act: observation (..., B, O) and state give the action distribution (..., B) and the next state."""
@@ -86,10 +91,10 @@ class Policy(nn.Module, abc.ABC):
         return self.head(params, self.features(params, observations, masks, state)[0])
 
     def unroll_with_values(
-        self, params: Params, observations: Tensor, masks: Tensor, state: Any = ()
+        self, params: Params, observations: Tensor, masks: Tensor, state: Any = (), *, once: bool = False
     ) -> tuple[Distribution, Tensor, Any]:
         """As `unroll`, the values (T, B) that the layer ``value`` sees in the same features, and the last state."""
-        features, state = self.features(params, observations, masks, state)
+        features, state = self.features(params, observations, masks, state, once=once)
         return self.head(params, features), affine(params, "value", features)[..., 0], state
 
     def named_meta_parameters(self, train_recurrent: bool = True) -> list[str]:

@@ -76,8 +76,13 @@ class Cell:
         """Next state from a projected input (..., G * H); its first part is the output (..., H)."""
         return self.pointwise(add_product(projected, state[0], params[f"{self.name}.hh.weight"]), *state[1:])
 
-    def unroll(self, params: Params, inputs: Tensor, state: CellState) -> tuple[Tensor, CellState]:
-        """Outputs (T, ..., H) along inputs (T, ..., I) and the state after the last one."""
+    def unroll(
+        self, params: Params, inputs: Tensor, state: CellState, *, once: bool = False
+    ) -> tuple[Tensor, CellState]:
+        """Outputs (T, ..., H) along inputs (T, ..., I) and the state after the last one.
+
+        With `once` the result need be differentiable only once and not under `vmap`: a cell may have a faster way.
+        """
         projected = self.project(params, inputs)
         return recurrence.unroll(self, projected, params[f"{self.name}.hh.weight"], state)
 
@@ -145,10 +150,30 @@ class LSTMCell(Cell):
         content_after = [i, f, torch.zeros_like(o), g, keep]
         return torch.stack(output + content_after, -2).unflatten(-2, (2, 5))
 
+    def unroll(
+        self, params: Params, inputs: Tensor, state: CellState, *, once: bool = False
+    ) -> tuple[Tensor, CellState]:
+        """See `Cell.unroll`; PyTorch's fused LSTM, which has no second derivatives, wherever one is enough."""
+        if not once or inputs.dim() != 3:
+            return super().unroll(params, inputs, state)
+        weights = [self._reordered(params[f"{self.name}.{part}"]) for part in _LSTM_PARTS]
+        outputs, *after = torch.lstm(
+            inputs, [part.unsqueeze(0) for part in state], weights, True, 1, 0.0, True, False, False
+        )
+        return outputs, tuple(part[0] for part in after)
+
+    def _reordered(self, part: Tensor) -> Tensor:
+        """Rows (4 H, ...) in the order i, f, g, o."""
+        enter, keep, leave, candidate = part.split(self.hidden_size)
+        return torch.cat([enter, keep, candidate, leave])
+
     def _open(self, gates: Tensor) -> tuple[Tensor, ...]:
         """Input, forget and output gate and the candidate, (..., H) each."""
         logistic, candidate = gates.split((3 * self.hidden_size, self.hidden_size), -1)
         return (*torch.sigmoid(logistic).chunk(3, -1), torch.tanh(candidate))
+
+
+_LSTM_PARTS = ("ih.weight", "hh.weight", "ih.bias", "hh.bias")
 
 
 def _orthogonal(size: int, rng: np.random.Generator) -> np.ndarray:

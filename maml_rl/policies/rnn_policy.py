@@ -51,11 +51,13 @@ class RecurrentPolicy(Policy):
             hidden = new_state[-1][0]
         return hidden, tuple(new_state)
 
-    def features(self, params: Params, observations: Tensor, masks: Tensor, state: State) -> tuple[Tensor, State]:
+    def features(
+        self, params: Params, observations: Tensor, masks: Tensor, state: State, *, once: bool = False
+    ) -> tuple[Tensor, State]:
         """See `Policy.features`."""
         hidden, new_state = observations, []
         for cell, cell_state in zip(self.cells, state, strict=True):
-            hidden, after = cell.unroll(params, hidden, cell_state)
+            hidden, after = cell.unroll(params, hidden, cell_state, once=once)
             new_state.append(after)
         return hidden, tuple(new_state)
 

@@ -26,8 +26,8 @@ from maml_rl.samplers.rollout import Streams, play_episodes
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.utils.vectors import flatten, unflatten
 
-_CHUNK_ROWS = 16384
-"""Environment steps per batched computation of gradients."""
+_CHUNK_ROWS = 5000
+"""Environment steps per batched computation of gradients: what they need fits into a core's cache."""
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,7 @@ class RL2Worker:
         params = {**self._frozen(), **learning}
         for part in self._chunks(data):
             self.heartbeat()
-            outputs = distribution_and_values(self.policy, params, part, self.spec.backprop_steps)
+            outputs = distribution_and_values(self.policy, params, part, self.spec.backprop_steps, once=True)
             loss, parts = actor_critic_loss(*outputs, part, weights)
             gradients = torch.autograd.grad(loss, [learning[name] for name in self.spec.names])
             total += flatten(dict(zip(self.spec.names, gradients, strict=True)), self.spec.names)
@@ -285,7 +285,7 @@ class RL2Worker:
         for part, old in zip(self._chunks(self._data), self._old, strict=True):
             learning = {k: v.requires_grad_() for k, v in self._learning(at).items()}
             values = [learning[name] for name in self.spec.names]
-            outputs = self._outputs({**self._frozen(), **learning}, part)
+            outputs = self._outputs({**self._frozen(), **learning}, part, once=False)
             moved = divergence(*outputs, part, old, value_weight=value_weight)[1]
             slopes = torch.autograd.grad(moved, values, create_graph=True)
             along = sum((g * direction[n]).sum() for n, g in zip(self.spec.names, slopes, strict=True))
@@ -293,10 +293,10 @@ class RL2Worker:
             total += flatten(dict(zip(self.spec.names, products, strict=True)), self.spec.names)
         return total
 
-    def _outputs(self, params: Params, part: ActorCriticData) -> tuple[Any, torch.Tensor]:
-        """Distributions and values (T, B) of a chunk, nothing cut."""
+    def _outputs(self, params: Params, part: ActorCriticData, *, once: bool = True) -> tuple[Any, torch.Tensor]:
+        """Distributions and values (T, B) of a chunk, nothing cut; differentiable as often as wanted without `once`."""
         self.heartbeat()
-        return distribution_and_values(self.policy, params, part)
+        return distribution_and_values(self.policy, params, part, once=once)
 
     def _chunks(self, data: ActorCriticData) -> Iterator[ActorCriticData]:
         """Tasks computed together, a bounded number of environment steps each."""

@@ -96,6 +96,30 @@ def test_values_are_linear_in_the_features_of_the_actions(spec):
     assert set(policy.params()) - set(make_policy(spec).params()) == {"value.weight", "value.bias"}
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@every_policy
+def test_what_is_differentiated_once_has_the_same_values_states_and_gradients(spec, dtype):
+    spec = replace(spec, with_value=True)
+    policy, params = tiny_policy(spec)
+    params = {name: value.to(dtype).requires_grad_() for name, value in params.items()}
+    rng = np.random.default_rng(1)
+    observations = torch.from_numpy(rng.standard_normal((7, 3, spec.input_size))).to(dtype)  # (T, B, O)
+    mask = torch.ones(observations.shape[:2], dtype=dtype)
+    with torch.no_grad():
+        state = policy.initial_state(params, (3,))
+        if policy.has_memory:  # not the one an episode begins with
+            state = policy.unroll_with_values(params, observations, mask, state)[2]
+    results = []
+    for once in (False, True):
+        distribution, values, after = policy.unroll_with_values(params, observations, mask, state, once=once)
+        outputs = [*distribution, values, *tree_leaves(after)]
+        loss = sum((part * torch.cos(part)).sum() for part in outputs)
+        gradients = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
+        results.append((outputs, gradients))
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-9
+    assert_close(results[1], results[0], rtol=tolerance, atol=tolerance)
+
+
 @every_policy
 def test_the_state_of_an_episode_begins_with_the_batch_shape(spec):
     policy, params = tiny_policy(spec)
