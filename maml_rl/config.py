@@ -146,7 +146,9 @@ class Config(BaseModel):
     clip_range: float = Field(
         default=0.2, gt=0, lt=1, description="How far a probability ratio may leave 1 before its gain ends (ppo)."
     )
-    value_weight: float = Field(default=0.5, ge=0, description="Weight of the values' loss (rl2).")
+    value_weight: float = Field(
+        default=0.5, ge=0, description="Weight of the values' loss, in units of their targets' variance (rl2)."
+    )
     entropy_weight: float = Field(default=0.01, ge=0, description="Weight of the policy's entropy, in nats (rl2).")
     entropy_weight_end: float | None = Field(
         default=None, ge=0, description="That weight after the last iteration, approached evenly; null: the same."

@@ -160,27 +160,30 @@ class RL2:
         )
 
     def _learn(self, num_tasks: int, iteration: int, moments: np.ndarray) -> Mapping[str, float]:
-        count, total, squares = moments
-        mean = total / count
-        deviation = float(np.sqrt(max(squares / count - mean**2, 0.0))) + 1e-8
+        count = moments[0]
+        mean, variance = _mean_and_variance(count, *moments[1:3])
+        weights = self._weights(iteration, _mean_and_variance(count, *moments[3:])[1])
+        deviation = float(np.sqrt(variance)) + 1e-8
         trust_region = self.settings.outer_step == "trpo"
         self.workers.broadcast("remember", mean, deviation, self.parameters if trust_region else None)
         if trust_region:
-            return self._trust_region_step(count, self._weights(iteration))
-        return self._descend(num_tasks, iteration)
+            return self._trust_region_step(count, weights)
+        return self._descend(num_tasks, iteration, weights)
 
-    def _weights(self, iteration: int) -> Weights:
+    def _weights(self, iteration: int, variance: float) -> Weights:
+        """Weights of the loss where the targets of the values have this variance: errors count in units of it."""
         s = self.settings
         clip_range = s.clip_range if s.outer_step == "ppo" else None
-        return Weights(s.value_weight, s.at(iteration, s.entropy_weight, s.entropy_weight_end), clip_range)
+        value_weight = s.value_weight / max(variance, 1e-6)
+        return Weights(value_weight, s.at(iteration, s.entropy_weight, s.entropy_weight_end), clip_range)
 
-    def _descend(self, num_tasks: int, iteration: int) -> Mapping[str, float]:
+    def _descend(self, num_tasks: int, iteration: int, weights: Weights) -> Mapping[str, float]:
         """Epochs of minibatches of tasks; one whole one for A2C."""
         s = self.settings
         epochs, count = (s.num_epochs, min(s.num_minibatches, num_tasks)) if s.outer_step == "ppo" else (1, 1)
         for group in self._optimiser.param_groups:
             group["lr"] = s.at(iteration, s.learning_rate, s.learning_rate_end)
-        weights, begin = self._weights(iteration), (self.parameters, self.optimiser_state())
+        begin = self.parameters, self.optimiser_state()
         seen: list[dict[str, float]] = []
         for epoch in range(epochs):
             rng = generator(s.seed, Purpose.MINIBATCHES, iteration=iteration, inner_step=epoch)
@@ -241,6 +244,11 @@ class RL2:
             "accepted": float(result.accepted),
             "finite": float(result.finite),
         }
+
+
+def _mean_and_variance(count: float, total: float, squares: float) -> tuple[float, float]:
+    mean = total / count
+    return mean, max(squares / count - mean**2, 0.0)
 
 
 _PARTS = ("policy_loss", "value_loss", "entropy", "kl", "clipped")

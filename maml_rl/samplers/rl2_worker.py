@@ -72,8 +72,8 @@ class RL2Report:
     env_steps
         Environment steps of all.
     moments
-        Number of steps, sum of their advantages and sum of the squares, (3,): what all shards together need to
-        normalise.
+        Number of steps, sums of their advantages, squared advantages, targets of the values and squared targets, (5,):
+        what all shards together need to normalise.
     finite
         Whether all numbers are finite.
     """
@@ -166,10 +166,13 @@ class RL2Worker:
             gamma=self.spec.gamma,
             gae_lambda=self.spec.gae_lambda,
         )[..., 0].T  # (M, T, 1) -> (T, M)
-        self._data = data._replace(advantages=advantages, targets=advantages + values)
+        targets = advantages + values
+        self._data = data._replace(advantages=advantages, targets=targets)
         self._indices = {task: position for position, task in enumerate(indices)}
-        taken = advantages.double() * data.mask
-        moments = np.array([float(x) for x in (data.mask.sum(dtype=torch.float64), taken.sum(), taken.square().sum())])
+        sums = [data.mask.sum(dtype=torch.float64)]
+        for part in (advantages.double() * data.mask, targets.double() * data.mask):
+            sums += [part.sum(), part.square().sum()]
+        moments = np.array([float(x) for x in sums])
         finite = bool(np.isfinite(moments).all() and torch.isfinite(data.observations).all())
         return RL2Report(returns, int(moments[0]), moments, finite)
 

@@ -46,6 +46,11 @@ with_memory = pytest.mark.parametrize("policy_name", sorted(set(registered_polic
 every_family = pytest.mark.parametrize("env_name", FAMILIES, ids=[name.split(":")[-1] for name in FAMILIES])
 
 
+def variance_of_targets(data):
+    """Over the steps that there are."""
+    return float(data.targets[data.mask.bool()].double().var(correction=0))
+
+
 class Case:
     """A worker specification, its initial parameters and tasks."""
 
@@ -152,7 +157,8 @@ def test_targets_and_advantages_are_generalised_advantage_estimates():
             expected[t] += (0.9 * 0.7) ** (later - t) * delta
     np.testing.assert_allclose(data.advantages, expected, rtol=1e-4, atol=1e-5)
     assert_close(data.targets, data.advantages + values.detach())
-    assert report.moments[0] == data.mask.numel()
+    sums = [data.mask.numel(), data.targets.sum(), data.targets.square().sum()]
+    np.testing.assert_allclose(report.moments[[0, 3, 4]], sums, rtol=1e-5)
     assert report.moments[1] == pytest.approx(expected.sum(), rel=1e-4)
     assert report.moments[2] == pytest.approx((expected**2).sum(), rel=1e-4)
 
@@ -315,7 +321,7 @@ def test_a_trust_region_step_improves_the_loss_within_the_region():
     assert report.step_accepted
     assert 1e-4 < report.kl < learner.trust_region.max_kl
     worker = learner.workers._workers[0]
-    weights = learner._weights(0)
+    weights = learner._weights(0, variance_of_targets(worker._data))
     assert worker.losses(learner.parameters, weights)[0] < worker.losses(case.theta, weights)[0]
 
 
@@ -379,6 +385,7 @@ def by_hand(case, s, iteration):
     mean = (advantages * mask).sum() / mask.sum()
     deviation = (((advantages - mean) * mask).square().sum() / mask.sum()).sqrt()
     advantages = (advantages - mean) / deviation
+    value_weight = s.value_weight / variance_of_targets(data)
     share = iteration / (s.num_batches - 1)
     learning_rate = s.learning_rate + share * (s.learning_rate_end - s.learning_rate)
     entropy_weight = s.entropy_weight + share * (s.entropy_weight_end - s.entropy_weight)
@@ -417,7 +424,7 @@ def by_hand(case, s, iteration):
                 )
             policy_loss, value_loss, entropy, clipped = torch.stack(rows).sum(0) / mask[:, chosen].sum()
             optimiser.zero_grad()
-            (policy_loss + s.value_weight * value_loss - entropy_weight * entropy).backward()
+            (policy_loss + value_weight * value_loss - entropy_weight * entropy).backward()
             norm = torch.nn.utils.clip_grad_norm_([theta], s.max_grad_norm)
             optimiser.step()
             values = (part.detach() for part in (policy_loss, value_loss, entropy, clipped, norm))
@@ -447,7 +454,7 @@ def test_a_trust_region_step_goes_along_the_natural_gradient():
     steps = float(worker._data.mask.sum())
     params = case.params()
     old = worker._old[0]
-    weights = learner._weights(0)
+    weights = learner._weights(0, variance_of_targets(worker._data))
 
     def objective(theta):
         outputs = distribution_and_values(case.policy, unflat(theta, params, case.names), worker._data)
