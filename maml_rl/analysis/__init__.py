@@ -24,6 +24,7 @@ from maml_rl.analysis.behaviour import (
     two_step_trials,
 )
 from maml_rl.analysis.delta_rule import DeltaRuleFit, fit_learning_rate
+from maml_rl.analysis.few_pulls import few_pulls_optimum
 from maml_rl.analysis.gittins_table import gittins_indices
 from maml_rl.analysis.mdp_oracles import (
     MDPExperience,
@@ -79,6 +80,7 @@ __all__ = [
     "cumulative_regret",
     "dependent_arms_optimum",
     "epsilon_greedy",
+    "few_pulls_optimum",
     "fit_learning_rate",
     "fit_line",
     "gittins",

@@ -111,11 +111,13 @@ class Policy(nn.Module, abc.ABC):
         return {name: value.detach().clone() for name, value in self.named_parameters()}
 
     def initialise(self, rng: np.random.Generator) -> None:
-        """Draw every linear layer's weight Xavier-uniformly from `rng`; biases become 0."""
+        """Draw every linear layer's weight Xavier-uniformly from `rng`; biases and all of ``value`` become 0."""
         with torch.no_grad():
-            for module in self.modules():
+            for name, module in self.named_modules():
                 if isinstance(module, nn.Linear):
                     bound = math.sqrt(6.0 / (module.in_features + module.out_features))
                     draws = rng.uniform(-bound, bound, size=tuple(module.weight.shape))
                     module.weight.copy_(torch.from_numpy(draws))
                     module.bias.zero_()
+                    if name == "value":
+                        module.weight.zero_()

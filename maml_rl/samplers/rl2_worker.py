@@ -29,6 +29,9 @@ from maml_rl.utils.vectors import flatten, unflatten
 _CHUNK_ROWS = 5000
 """Environment steps per batched computation of gradients: what they need fits into a core's cache."""
 
+_SMALLEST_UNIT = 0.01
+"""Values are in units of ``1 - gamma``, averages of rewards to come, and not in smaller ones than this."""
+
 
 @dataclass(frozen=True)
 class RL2WorkerSpec:
@@ -160,7 +163,7 @@ class RL2Worker:
         with torch.no_grad():
             values = torch.cat([self._outputs(params, part)[1].cpu() for part in self._chunks(data)], dim=1)
         advantages = generalised_advantages(
-            rewards.T.unsqueeze(-1),
+            (rewards * max(1.0 - self.spec.gamma, _SMALLEST_UNIT)).T.unsqueeze(-1),
             values.T.unsqueeze(-1),
             data.mask.T.unsqueeze(-1),
             gamma=self.spec.gamma,

@@ -9,6 +9,7 @@ from maml_rl.analysis import (
     bandit_regret,
     dependent_arms_optimum,
     epsilon_greedy,
+    few_pulls_optimum,
     gittins,
     gittins_indices,
     greedy,
@@ -64,11 +65,11 @@ def totals(name, num_pulls, num_arms, num_tasks):
 
 
 def brute_force(worlds, weights, num_pulls):
-    """Highest expected total reward: all histories, the posterior over worlds (W, 2) spelled out."""
+    """Highest expected total reward: all histories, the posterior over worlds (W, K) spelled out."""
     if num_pulls == 0:
         return 0.0
     best = 0.0
-    for arm in range(2):
+    for arm in range(worlds.shape[1]):
         won, lost = weights * worlds[:, arm], weights * (1 - worlds[:, arm])
         later = brute_force(worlds, won, num_pulls - 1) + brute_force(worlds, lost, num_pulls - 1)
         best = max(best, won.sum() + later)
@@ -111,6 +112,26 @@ def test_the_optimum_of_independent_arms_is_that_of_brute_force(num_pulls):
     worlds = np.stack(np.meshgrid(NODES, NODES), axis=-1).reshape(-1, 2)
     expected = brute_force(worlds, np.outer(WEIGHTS, WEIGHTS).ravel(), num_pulls)
     assert independent_arms_optimum(num_pulls).reward == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_optimum_of_few_pulls_is_that_of_brute_force():
+    for num_pulls in (1, 2, 4):
+        worlds = np.stack(np.meshgrid(NODES, NODES, NODES), axis=-1).reshape(-1, 3)
+        weights = np.einsum("i,j,k->ijk", WEIGHTS, WEIGHTS, WEIGHTS).ravel()
+        assert few_pulls_optimum(3, num_pulls) == pytest.approx(brute_force(worlds, weights, num_pulls), abs=1e-12)
+    assert few_pulls_optimum(2, 10) == pytest.approx(independent_arms_optimum(10).reward, abs=1e-12)
+    assert few_pulls_optimum(1, 10) == pytest.approx(5.0, abs=1e-12)
+
+
+def test_nobody_earns_more_than_the_optimum_of_few_pulls():
+    means, optimum = rng().random((20000, 5)), few_pulls_optimum(5, 10)
+    earned = [
+        np.take_along_axis(means, play_bandit(policy, means, 10, rng(1)).choices, 1).sum(1).mean()
+        for policy in (gittins(10), ucb1(), greedy, thompson)
+    ]
+    assert max(earned) < optimum + 0.02
+    assert max(earned) > optimum - 0.05
+    assert few_pulls_optimum(5, 9) < few_pulls_optimum(4, 10) < optimum < few_pulls_optimum(50, 10)
 
 
 @pytest.mark.parametrize("better", [None, 0.9, 0.75, 0.6])
@@ -273,6 +294,8 @@ def test_regret_counts_what_was_missed_not_what_was_paid():
         (lambda: ucb1(-1.0), "constant, prior_count: got -1.0"),
         (lambda: most_likely_thompson(0), "num_samples: got 0"),
         (lambda: independent_arms_optimum(0), "num_pulls: got 0"),
+        (lambda: few_pulls_optimum(5, 17), "num_pulls: got 17"),
+        (lambda: few_pulls_optimum(0, 5), "num_arms: got 0"),
         (lambda: dependent_arms_optimum(0), "num_pulls: got 0"),
         (lambda: dependent_arms_optimum(3, better=0.5), "better: got 0.5"),
         (lambda: play_bandit(independent_arms_optimum(3).policy, np.ones((1, 2)), 4, rng()), "got 3 pulls"),

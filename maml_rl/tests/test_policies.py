@@ -96,6 +96,17 @@ def test_values_are_linear_in_the_features_of_the_actions(spec):
     assert set(policy.params()) - set(make_policy(spec).params()) == {"value.weight", "value.bias"}
 
 
+@every_policy
+def test_values_begin_at_zero(spec):
+    policy = make_policy(replace(spec, with_value=True))
+    policy.initialise(np.random.default_rng(1))
+    state = policy.initial_state(policy.params(), (2,))
+    _, values, _ = policy.unroll_with_values(
+        policy.params(), torch.ones(3, 2, spec.input_size), torch.ones(3, 2), state
+    )
+    assert_close(values, torch.zeros(3, 2), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @every_policy
 def test_what_is_differentiated_once_has_the_same_values_states_and_gradients(spec, dtype):

@@ -153,7 +153,7 @@ def test_targets_and_advantages_are_generalised_advantage_estimates():
     for t in range(len(rewards)):
         for later in range(t, len(rewards)):
             following = values[later + 1].detach().numpy() if later + 1 < len(rewards) else 0.0
-            delta = rewards[later] + 0.9 * following - values[later].detach().numpy()
+            delta = (1 - 0.9) * rewards[later] + 0.9 * following - values[later].detach().numpy()
             expected[t] += (0.9 * 0.7) ** (later - t) * delta
     np.testing.assert_allclose(data.advantages, expected, rtol=1e-4, atol=1e-5)
     assert_close(data.targets, data.advantages + values.detach())
