@@ -169,7 +169,7 @@ def save_results(path: str | Path, evaluation: Evaluation, num_steps: Sequence[i
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
-            np.savez(file, **arrays)
+            np.savez_compressed(file, **arrays)
 
     write_atomically(Path(path), write)
 

@@ -9,26 +9,17 @@ import matplotlib.figure
 import numpy as np
 
 from maml_rl.analysis import (
-    BanditPolicy,
     cumulative_regret,
-    epsilon_greedy,
-    gittins,
-    greedy,
     mean_interval,
-    play_bandit,
     plot_regret,
     plot_stay_probabilities,
     stay_frequencies,
-    thompson,
     two_step_trials,
-    ucb1,
 )
+from maml_rl.studies.players import BANDITS, regrets_of_players
 from maml_rl.studies.study import Cell
-from maml_rl.utils.random import Purpose, generator
 
 Results = Mapping[str, np.ndarray]
-_MOST_PULLS_OF_GITTINS = 150
-"""The table of indices grows with the square of the pulls; 500 would take minutes."""
 
 
 def draw_behaviour(seeds: Sequence[Cell]) -> matplotlib.figure.Figure | None:
@@ -42,22 +33,11 @@ def draw_behaviour(seeds: Sequence[Cell]) -> matplotlib.figure.Figure | None:
     return figure
 
 
-def bandit_players(num_pulls: int) -> dict[str, BanditPolicy]:
-    """Whom a learner of Bernoulli bandits is compared to, by name."""
-    players: dict[str, BanditPolicy] = {"Gittins": gittins(num_pulls)} if num_pulls <= _MOST_PULLS_OF_GITTINS else {}
-    return {**players, "Thompson": thompson, "UCB1": ucb1(), "ε-greedy": epsilon_greedy(), "greedy": greedy}
-
-
 def _draw_regret(figure: matplotlib.figure.Figure, name: str, results: Sequence[Results]) -> None:
     """Regret of all seeds together, beside that of players on the same tasks."""
     means = np.concatenate([part["tasks"] for part in results])  # (N, k)
     choices = np.concatenate([part["actions"] for part in results])  # (N, T)
-    rng = generator(0, Purpose.STATISTICS)
-    num_pulls = choices.shape[1]
-    oracles = {
-        player: cumulative_regret(play_bandit(policy, means, num_pulls, rng).choices, means[:, np.newaxis])
-        for player, policy in bandit_players(num_pulls).items()
-    }
+    oracles = regrets_of_players(means, choices.shape[1])
     ax = figure.subplots()
     seeds = f"{len(results)} seed{'' if len(results) == 1 else 's'}"
     plot_regret(ax, cumulative_regret(choices, means[:, np.newaxis]), oracles, name=f"{name}, {seeds}")
@@ -79,7 +59,7 @@ def _draw_stay_probabilities(figure: matplotlib.figure.Figure, name: str, result
 
 
 _DRAW: dict[str, Callable[[matplotlib.figure.Figure, str, Sequence[Results]], None]] = {
-    r"Bandit-K\d+-v0|TwoArmedBandit-\w+-v0": _draw_regret,
+    BANDITS: _draw_regret,
     r"TwoStep-v0": _draw_stay_probabilities,
 }
 """Functions by the names of environments."""

@@ -13,9 +13,10 @@ from maml_rl import __version__
 from maml_rl.cli import available_cores
 from maml_rl.studies.behaviour import draw_behaviour
 from maml_rl.studies.figures import draw_comparison, draw_run, save_figure
+from maml_rl.studies.players import table_of_bandits
 from maml_rl.studies.scores import Seeds, finished_seeds
 from maml_rl.studies.study import FIGURE_OF_COMPARISONS, Cell, Study, cells
-from maml_rl.studies.tables import table_of_cells, table_of_comparisons, table_of_runs
+from maml_rl.studies.tables import table_of_cells, table_of_comparisons, table_of_families, table_of_runs
 from maml_rl.utils.files import write_atomically
 
 _VERSIONS = ("torch", "numpy", "scipy", "gymnasium", "mujoco")
@@ -28,6 +29,10 @@ def report(study: Study, root: Path) -> str:
     done = [cell for cell in cells(study, root) if cell.iterations_done]
     runs, left_out = finished_seeds(done)
     lines = [f"# {study.name}", "", study.question, "", *table_of_cells(done), ""]
+    if study.test_on:
+        lines += [*table_of_families(study, done), ""]
+    if bandits := table_of_bandits(done):
+        lines += [*bandits, ""]
     lines += _statistics(study, runs, left_out)
     if study.comparisons and len(runs) > 1:
         draw_comparison(study, runs, folder / "figures" / f"{FIGURE_OF_COMPARISONS}.png")

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from maml_rl.config import ConfigError, load_config
 from maml_rl.evaluation import evaluate, load_parameters, save_results
-from maml_rl.experiment import TrainingError, draw_up, train
+from maml_rl.experiment import Blueprint, TrainingError, draw_up, train
 from maml_rl.run_folder import RunFolder
 from maml_rl.studies.study import Cell
 from maml_rl.utils.errors import InputError
@@ -29,7 +29,8 @@ def run_cells(wanted: Sequence[Cell], num_workers: int, jobs: int, show: Callabl
         _check_unchanged(cell)
     for cell in {cell.name: cell for cell in wanted}.values():
         try:
-            draw_up(cell.config).env.close()
+            for config in (cell.config, *cell.test_on.values()):
+                draw_up(config).env.close()
         except (InputError, ValueError, ImportError) as error:
             raise ConfigError(f"run {cell.name!r}: {error}") from error
     if jobs == 1:
@@ -90,29 +91,36 @@ def _run_cell(cell: Cell, num_workers: int, show: Callable[[str], None], *, bar:
     if folder.checkpoint_path.exists():  # a run killed between two files has a row more than it can go on from
         done = folder.load_checkpoint(len(blueprint.parameters()), cell.config).iteration
     show(f"{cell.name} seed {cell.seed}: {done}/{cell.config.num_batches} iterations done")
-    results = cell.folder / "results.npz"
-    batch_size = min(cell.num_test_tasks, cell.config.meta_batch_size)
-    num_batches = -(-cell.num_test_tasks // batch_size)
     if done < cell.config.num_batches:
         resume = folder.config_path.exists()
         if resume:
             folder.resume(
                 cell.config, len(blueprint.parameters())
             )  # refuses what cannot go on, before anything is lost
-        results.unlink(missing_ok=True)  # of a shorter run
+        for family in (None, *cell.test_on):  # of a shorter run
+            cell.results_path(family).unlink(missing_ok=True)
         train(blueprint, num_workers=num_workers, folder=folder, resume=resume, show=show, bar=bar)
-    if not _holds(cell, num_tasks=num_batches * batch_size):
-        parameters = load_parameters(blueprint, cell.folder / "policy.th")
-        evaluation = evaluate(
-            blueprint,
-            parameters,
-            num_batches=num_batches,
-            meta_batch_size=batch_size,
-            num_steps=cell.num_test_steps,
-            num_workers=num_workers,
-            seed=1000 + cell.seed,
-        )
-        save_results(results, evaluation, range(cell.num_test_steps + 1))
+    _evaluate_cell(cell, None, blueprint, num_workers)
+    for family, config in cell.test_on.items():
+        _evaluate_cell(cell, family, draw_up(config), num_workers)
+
+
+def _evaluate_cell(cell: Cell, family: str | None, blueprint: Blueprint, num_workers: int) -> None:
+    """Play new tasks with the final policy of a run, if that is not done."""
+    batch_size = min(cell.num_test_tasks, cell.config.meta_batch_size)
+    num_batches = -(-cell.num_test_tasks // batch_size)
+    if _holds(cell, family, num_tasks=num_batches * batch_size):
+        return
+    evaluation = evaluate(
+        blueprint,
+        load_parameters(blueprint, cell.folder / "policy.th"),
+        num_batches=num_batches,
+        meta_batch_size=batch_size,
+        num_steps=cell.num_test_steps,
+        num_workers=num_workers,
+        seed=1000 + cell.seed,
+    )
+    save_results(cell.results_path(family), evaluation, range(cell.num_test_steps + 1))
 
 
 def _check_unchanged(cell: Cell) -> None:
@@ -129,7 +137,7 @@ def _check_unchanged(cell: Cell) -> None:
             )
 
 
-def _holds(cell: Cell, *, num_tasks: int) -> bool:
-    """Whether the evaluation of a run is there and has this size."""
-    returns = cell.test_returns()
+def _holds(cell: Cell, family: str | None, *, num_tasks: int) -> bool:
+    """Whether an evaluation of a run is there and has this size."""
+    returns = cell.test_returns(family)
     return returns is not None and returns.shape[:2] == (cell.num_test_steps + 1, num_tasks)

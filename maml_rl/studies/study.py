@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -54,6 +54,10 @@ class Study(BaseModel):
         default="return_after",
         description="What counts: return after adaptation, or that of whole meta-episodes (rl2).",
     )
+    test_on: dict[Annotated[str, Field(pattern=NAME)], list[str]] = Field(
+        default_factory=dict,
+        description="Other families the final policies are evaluated on too: name, and overrides as train.py's --set.",
+    )
     runs: dict[Annotated[str, Field(pattern=NAME)], StudyRun] = Field(
         min_length=1, description="Name of a run: what it is."
     )
@@ -102,6 +106,8 @@ class Cell:
         New tasks and steps of adaptation of its evaluation.
     score
         Column of its metrics that counts.
+    test_on
+        Configurations of other families it is evaluated on, by name.
     """
 
     name: str
@@ -112,37 +118,42 @@ class Cell:
     num_test_tasks: int
     num_test_steps: int
     score: str
+    test_on: Mapping[str, Config]
 
     @property
     def iterations_done(self) -> int:
         """Whole rows of ``metrics.csv``."""
         return len(self._rows())
 
-    def test_scores(self) -> np.ndarray | None:
+    def test_scores(self, family: str | None = None) -> np.ndarray | None:
         """Scores (S, N) on N new tasks: after each number of steps (S,), or (1, N) of whole meta-episodes.
 
-        ``None`` before the evaluation.
+        ``None`` before the evaluation. Without a `family` of `test_on` those of the one it was trained on.
         """
-        returns = self.test_returns()
+        returns = self.test_returns(family)
         if returns is None:
             return None
         scores = returns.mean(axis=-1, dtype=np.float64)  # (S, N, B) -> (S, N)
         return scores.sum(axis=0, keepdims=True) if self.score == "return_total" else scores
 
-    def test_returns(self) -> np.ndarray | None:
+    def test_returns(self, family: str | None = None) -> np.ndarray | None:
         """Returns (S, N, B) on N new tasks after each number of steps; ``None`` before the evaluation."""
-        results = self.results()
+        results = self.results(family)
         return None if results is None else results["returns"]
 
-    def results(self) -> dict[str, np.ndarray] | None:
-        """All of ``results.npz``; ``None`` before the evaluation.
+    def results_path(self, family: str | None = None) -> Path:
+        """Where the evaluation on a family of `test_on` is, or on the one it was trained on."""
+        return self.folder / ("results.npz" if family is None else f"results-{family}.npz")
+
+    def results(self, family: str | None = None) -> dict[str, np.ndarray] | None:
+        """All of an evaluation; ``None`` before it.
 
         Raises
         ------
         ConfigError
             In one line, if it cannot be read.
         """
-        path = self.folder / "results.npz"
+        path = self.results_path(family)
         if not path.exists():
             return None
         try:
@@ -220,5 +231,11 @@ def cells(study: Study, root: Path) -> list[Cell]:
             if study.score == "return_total" and config.algorithm != "rl2":
                 raise ConfigError(f"score: got 'return_total', but run {name!r} has no meta-episodes; use return_after")
             num_test_steps = trained_num_steps(config) if config.algorithm == "rl2" else study.test_steps
-            found.append(Cell(name, seed, config, folder, command, study.test_tasks, num_test_steps, study.score))
+            test_on = {
+                family: load_config(run.config, [*run.set, f"seed={seed}", *overrides])
+                for family, overrides in study.test_on.items()
+            }
+            found.append(
+                Cell(name, seed, config, folder, command, study.test_tasks, num_test_steps, study.score, test_on)
+            )
     return found

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from maml_rl.analysis import Comparison, compare, holm, mean_interval, smallest_permutation_p
+from maml_rl.analysis import Comparison, Interval, compare, holm, mean_interval, smallest_permutation_p
 from maml_rl.studies.scores import NUM_LAST, Seeds, score_interval
 from maml_rl.studies.study import Cell, Study
 from maml_rl.utils.random import Purpose, generator
@@ -35,6 +35,32 @@ def table_of_cells(done: Sequence[Cell]) -> list[str]:
             f"| {three_figures(after)} | {_test_summary(cell)} |"
         )
     return lines
+
+
+def table_of_families(study: Study, done: Sequence[Cell]) -> list[str]:
+    """What final policies earn on the families of `test_on`: one row per run, all of its seeds together."""
+    lines = [
+        "## Other families",
+        "",
+        "Score after all adaptation on new tasks of other families (columns), mean over the tasks of all seeds with "
+        "its 95 % interval.",
+        "",
+        f"| trained on | seeds | {' | '.join(study.test_on)} |",
+        f"|---|---|{'---|' * len(study.test_on)}",
+    ]
+    for name in dict.fromkeys(cell.name for cell in done):
+        columns, count = [], 0
+        for family in study.test_on:
+            scores = [s[-1] for cell in done if cell.name == name and (s := cell.test_scores(family)) is not None]
+            count = max(count, len(scores))
+            columns.append(_interval_in_words(mean_interval(np.concatenate(scores))) if scores else "not evaluated")
+        lines.append(f"| {name} | {count} | {' | '.join(columns)} |")
+    return lines
+
+
+def _interval_in_words(interval: Interval) -> str:
+    mean, low, high = (three_figures(float(value)) for value in (interval.mean, interval.low, interval.high))
+    return f"{mean} [{low}, {high}]"
 
 
 def _test_summary(cell: Cell) -> str:

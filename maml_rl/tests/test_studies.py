@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from maml_rl.analysis import stay_frequencies, two_step_trials
+from maml_rl.analysis import dependent_arms_optimum, stay_frequencies, two_step_trials
 from maml_rl.studies.__main__ import main
 from maml_rl.studies.behaviour import draw_behaviour
 from maml_rl.studies.scores import finished_seeds
@@ -116,6 +116,36 @@ def test_meta_episodes_are_scored_as_a_whole_where_the_study_says_so(study, capf
     assert row.split("|")[-2].split()[0] == three_figures(total)
     assert row.count("[") == 1
     assert {path.name for path in (folder / "figures").iterdir()} == {"plain.png", "plain-behaviour.png"}
+
+
+def test_agents_are_compared_to_players_on_the_same_tasks(study):
+    task = "[algorithm=rl2, policy=lstm, env-name=TwoArmedBandit-Easy-v0, env-kwargs.num_pulls=8, fast-batch-size=1]"
+    text = re.sub("slow: .*", "", study.read_text()).replace("[1, 2]", f"[1, 2], set: {task}")
+    hard = "test_on: {hard: [env-name=TwoArmedBandit-Hard-v0]}"
+    study.write_text(text.replace("test_steps: 2", f"test_steps: 2\nscore: return_total\n{hard}"))
+    assert run(study) == 0
+    folder = study.parent / "results" / "tiny"
+    table = (folder / "table.md").read_text().splitlines()
+    totals = {}
+    for name, path in (("plain", "results.npz"), ("plain on hard", "results-hard.npz")):
+        parts = []
+        for seed in (1, 2):
+            with np.load(folder / "plain" / f"seed-{seed}" / path) as results:
+                parts.append(dict(results))
+        means, choices = (np.concatenate([part[key] for part in parts]) for key in ("tasks", "actions"))
+        assert set(means[0].round(3)) == ({0.1, 0.9} if path == "results.npz" else {0.4, 0.6})
+        totals[name] = np.concatenate([part["rewards"] for part in parts]).sum(1).mean()
+        row = next(line for line in table if line.startswith(f"| {name} | 2 x 6"))
+        reward, expected, optimum, regret, *others = (column.split()[0] for column in row.split("|")[3:-1])
+        paid = np.take_along_axis(means, choices, 1).sum(1).mean()
+        assert [reward, expected] == [f"{totals[name]:.2f}", f"{paid:.2f}"]
+        assert float(regret) == pytest.approx(8 * means.max() - paid, abs=0.006)
+        assert optimum == f"{dependent_arms_optimum(8, better=float(means.max())).reward:.2f}"
+        assert len(others) == 5
+    assert f"| plain | 2 | {three_figures(totals['plain on hard'])} [" in "\n".join(table)
+    before = (folder / "plain" / "seed-1" / "results-hard.npz").stat().st_mtime_ns
+    assert run(study) == 0
+    assert (folder / "plain" / "seed-1" / "results-hard.npz").stat().st_mtime_ns == before
 
 
 def test_stay_probabilities_of_the_two_step_task_are_drawn(study):
