@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from maml_rl.analysis import dependent_arms_optimum, stay_frequencies, two_step_trials
+from maml_rl.analysis import dependent_arms_optimum, fit_learning_rate, stay_frequencies, two_step_trials
 from maml_rl.studies.__main__ import main
 from maml_rl.studies.behaviour import draw_behaviour
 from maml_rl.studies.scores import finished_seeds
@@ -146,6 +146,22 @@ def test_agents_are_compared_to_players_on_the_same_tasks(study):
     before = (folder / "plain" / "seed-1" / "results-hard.npz").stat().st_mtime_ns
     assert run(study) == 0
     assert (folder / "plain" / "seed-1" / "results-hard.npz").stat().st_mtime_ns == before
+
+
+def test_learning_rates_are_those_of_the_episodes_of_each_volatility(study):
+    task = "[algorithm=rl2, policy=rnn, env-name=RestlessBandit-Reversal-v0, env-kwargs.num_pulls=9, fast-batch-size=1]"
+    text = re.sub("slow: .*", "", study.read_text()).replace("[1, 2]", f"[1, 2], set: {task}")
+    often = "test_on: {often: [env-kwargs.low_volatility=0.5, env-kwargs.high_volatility=0.5]}"
+    study.write_text(text.replace("test_steps: 2", f"test_steps: 2\n{often}"))
+    assert run(study) == 0
+    folder = study.parent / "results" / "tiny"
+    with np.load(folder / "plain" / "seed-1" / "results-often.npz") as results:
+        expected = fit_learning_rate(results["actions"], results["rewards"])
+    rows = [line.split(" | ") for line in (folder / "table.md").read_text().splitlines() if " (" in line]
+    rows = [row for row in rows if len(row) == 5 and row[0] == "| plain"]
+    assert [float(row[1]) for row in rows] == [0.0, 0.03, 0.5]
+    assert [row[2] for row in rows] == ["2", "2", "2"]
+    assert f"({expected.learning_rate:.2f}, " in rows[2][3]
 
 
 def test_stay_probabilities_of_the_two_step_task_are_drawn(study):
