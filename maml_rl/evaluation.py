@@ -16,7 +16,7 @@ from maml_rl.envs import Task
 from maml_rl.experiment import Blueprint, workers
 from maml_rl.metalearners.dealing import shards
 from maml_rl.run_folder import load_policy
-from maml_rl.samplers.rl2_worker import MetaEpisodes
+from maml_rl.samplers.meta_episodes import MetaEpisodes
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import write_atomically
 from maml_rl.utils.random import Purpose, generator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from maml_rl.envs.meta_env import Task
 from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
 from maml_rl.episode import generalised_advantages
 from maml_rl.policies import Params, PolicySpec, make_policy
+from maml_rl.samplers.meta_episodes import MetaEpisodes, Played, RL2Report
 from maml_rl.samplers.rollout import Streams, play_episodes
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.utils.vectors import flatten, unflatten
@@ -62,61 +63,6 @@ class RL2WorkerSpec:
         if method in ("collect", "evaluate"):
             return f"seed {self.seed}, iteration {arguments[3]}, tasks {list(arguments[0])}"
         return f"seed {self.seed}"
-
-
-@dataclass(frozen=True)
-class RL2Report:
-    """What a shard tells of its meta-episodes.
-
-    Attributes
-    ----------
-    returns
-        Undiscounted return (M, E) of each of the E episodes of each meta-episode.
-    env_steps
-        Environment steps of all.
-    moments
-        Number of steps, sums of their advantages, squared advantages, targets of the values and squared targets, (5,):
-        what all shards together need to normalise.
-    finite
-        Whether all numbers are finite.
-    """
-
-    returns: np.ndarray
-    env_steps: int
-    moments: np.ndarray
-    finite: bool
-
-
-class MetaEpisodes(NamedTuple):
-    """Meta-episodes of M tasks, as they looked from outside.
-
-    Attributes
-    ----------
-    returns
-        (M, E), undiscounted return of each episode.
-    observations
-        (M, T, O), of the task's environment, without what the agent sees beside them.
-    actions
-        (M, T, A) or (M, T).
-    rewards
-        (M, T).
-    mask
-        (M, T), False behind the end.
-    """
-
-    returns: np.ndarray
-    observations: np.ndarray
-    actions: np.ndarray
-    rewards: np.ndarray
-    mask: np.ndarray
-
-
-class Played(NamedTuple):
-    """Meta-episodes (T, M, ...) of a shard, their rewards (T, M) and the return (M, E) of each episode in them."""
-
-    data: ActorCriticData
-    rewards: torch.Tensor
-    returns: np.ndarray
 
 
 class RL2Worker:
