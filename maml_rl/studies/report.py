@@ -14,6 +14,7 @@ from maml_rl.cli import available_cores
 from maml_rl.studies.behaviour import draw_behaviour
 from maml_rl.studies.figures import draw_comparison, draw_run, save_figure
 from maml_rl.studies.learning_rates import table_of_learning_rates
+from maml_rl.studies.planners import table_of_mdps
 from maml_rl.studies.players import table_of_bandits
 from maml_rl.studies.scores import Seeds, finished_seeds
 from maml_rl.studies.study import FIGURE_OF_COMPARISONS, Cell, Study, cells
@@ -32,7 +33,7 @@ def report(study: Study, root: Path) -> str:
     lines = [f"# {study.name}", "", study.question, "", *table_of_cells(done), ""]
     if study.test_on:
         lines += [*table_of_families(study, done), ""]
-    for table in (table_of_bandits(done), table_of_learning_rates(done)):
+    for table in (table_of_bandits(done), table_of_mdps(done), table_of_learning_rates(done)):
         if table:
             lines += [*table, ""]
     lines += _statistics(study, runs, left_out)

@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from maml_rl.analysis import dependent_arms_optimum, fit_learning_rate, stay_frequencies, two_step_trials
+from maml_rl.analysis import (
+    dependent_arms_optimum,
+    fit_learning_rate,
+    stay_frequencies,
+    two_step_trials,
+    value_iteration,
+)
 from maml_rl.studies.__main__ import main
 from maml_rl.studies.behaviour import draw_behaviour
 from maml_rl.studies.scores import finished_seeds
@@ -146,6 +152,25 @@ def test_agents_are_compared_to_players_on_the_same_tasks(study):
     before = (folder / "plain" / "seed-1" / "results-hard.npz").stat().st_mtime_ns
     assert run(study) == 0
     assert (folder / "plain" / "seed-1" / "results-hard.npz").stat().st_mtime_ns == before
+
+
+def test_agents_are_compared_to_planners_on_the_same_mdps(study):
+    sizes = "env-kwargs={num_states: 3, num_actions: 2, max_episode_steps: 4, one_hot: true}"
+    task = f"[algorithm=rl2, policy=rnn, env-name=TabularMDP-v0, '{sizes}', fast-batch-size=3]"
+    study.write_text(re.sub("slow: .*", "", study.read_text()).replace("[1, 2]", f"[1, 2], set: {task}"))
+    assert run(study) == 0
+    folder = study.parent / "results" / "tiny"
+    parts = []
+    for seed in (1, 2):
+        with np.load(folder / "plain" / f"seed-{seed}" / "results.npz") as results:
+            parts.append(dict(results))
+    tasks = np.concatenate([part["tasks"] for part in parts])
+    earned = np.concatenate([part["rewards"] for part in parts]).sum(1).mean()
+    known = value_iteration(tasks[:, :18].reshape(-1, 3, 2, 3), tasks[:, 18:].reshape(-1, 3, 2), 4).values[:, 0, 0]
+    row = next(line for line in (folder / "table.md").read_text().splitlines() if line.startswith("| plain | 2 x 6"))
+    reward, best, share = (column.split()[0] for column in row.split("|")[3:6])
+    assert [reward, best] == [f"{earned:.2f}", f"{3 * known.mean():.2f}"]
+    assert float(share) == pytest.approx(earned / (3 * known.mean()), abs=0.001)
 
 
 def test_learning_rates_are_those_of_the_episodes_of_each_volatility(study):
