@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from maml_rl.envs.meta_env import Task
 from maml_rl.episode import CollectReport
 from maml_rl.metalearners.dealing import Workers, shards
 from maml_rl.metalearners.trpo import StepResult, TrustRegion, trust_region_step
+from maml_rl.utils.vectors import dot
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class MAMLTRPO:
             return_after=float(np.concatenate([r.returns_after for r in reports]).mean()),
             loss=outcome.loss,
             kl=outcome.kl,
-            gradient_norm=float(np.linalg.norm(gradient)),
+            gradient_norm=math.sqrt(dot(gradient, gradient)),
             line_search_steps=outcome.line_search_steps,
             step_accepted=outcome.accepted,
             finite=finite and outcome.finite,

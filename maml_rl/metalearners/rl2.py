@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from maml_rl.envs.meta_env import Task
 from maml_rl.metalearners.dealing import Workers, shards
 from maml_rl.metalearners.trpo import StepResult, TrustRegion, trust_region_step
 from maml_rl.utils.random import Purpose, generator
+from maml_rl.utils.vectors import dot
 
 OPTIMISERS = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
 
@@ -187,11 +189,11 @@ class RL2:
         seen: list[dict[str, float]] = []
         for epoch in range(epochs):
             rng = generator(s.seed, Purpose.MINIBATCHES, iteration=iteration, inner_step=epoch)
-            for chosen in np.array_split(rng.permutation(num_tasks), count):
-                gradient, parts = self._gradient(sorted(chosen.tolist()), weights)
+            for chosen in minibatches(num_tasks, count, rng):
+                gradient, parts = self._gradient(chosen, weights)
                 if not (np.isfinite(gradient).all() and np.isfinite(list(parts.values())).all()):
                     return self._back_to(*begin)
-                norm = float(np.linalg.norm(gradient))
+                norm = math.sqrt(dot(gradient, gradient))
                 self._vector.grad = torch.from_numpy(gradient * min(1.0, s.max_grad_norm / (norm + 1e-12)))
                 self._optimiser.step()
                 seen.append({**parts, "gradient_norm": norm})
@@ -240,10 +242,21 @@ class RL2:
         return {
             **parts,
             "kl": result.kl,
-            "gradient_norm": float(np.linalg.norm(gradient)),
+            "gradient_norm": math.sqrt(dot(gradient, gradient)),
             "accepted": float(result.accepted),
             "finite": float(result.finite),
         }
+
+
+def minibatches(num_tasks: int, count: int, rng: np.random.Generator) -> list[list[int]]:
+    """Divide tasks at random into `count` groups, each with one task of every `count` consecutive ones.
+
+    Tasks are alike, so this is as random as any division, and whoever has a stretch of the tasks has the same share of
+    every group, give or take one.
+    """
+    positions = np.arange(num_tasks)
+    order = np.lexsort((rng.random(num_tasks), positions // count))  # at random within each stretch of `count`
+    return [sorted(order[group::count].tolist()) for group in range(count)]
 
 
 def _mean_and_variance(count: float, total: float, squares: float) -> tuple[float, float]:

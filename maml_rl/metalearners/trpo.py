@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from maml_rl.utils.vectors import dot
+
 Vector = np.ndarray
 
 
@@ -64,15 +66,15 @@ def conjugate_gradient(
     solution = np.zeros_like(target)
     residual = target.copy()
     direction = target.copy()
-    squared = residual @ residual
+    squared = dot(residual, residual)
     for _ in range(num_iterations):
         if squared < tolerance:
             break
         curved = product(direction)
-        step = squared / (direction @ curved)
+        step = squared / dot(direction, curved)
         solution += step * direction
         residual -= step * curved
-        new_squared = residual @ residual
+        new_squared = dot(residual, residual)
         direction = residual + (new_squared / squared) * direction
         squared = new_squared
     return solution
@@ -124,7 +126,7 @@ def trust_region_step(
         except _NotFiniteError:
             return replace(unchanged, finite=False)
         # x^T A x = x^T g for an iterate of conjugate gradient, whose residual is orthogonal to it.
-        steepness = 0.5 * float(direction @ gradient)
+        steepness = 0.5 * dot(direction, gradient)
         if np.isfinite(direction).all() and steepness <= 0.0:
             return unchanged
         full_step = direction * np.sqrt(settings.max_kl / steepness)

@@ -14,7 +14,7 @@ from maml_rl.actor_critic import Weights, actor_critic_loss, distribution_and_va
 from maml_rl.envs import make_meta_env
 from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
 from maml_rl.metalearners import TrustRegion
-from maml_rl.metalearners.rl2 import RL2, RL2Settings
+from maml_rl.metalearners.rl2 import RL2, RL2Settings, minibatches
 from maml_rl.policies import PolicySpec, make_policy, registered_policies
 from maml_rl.policies.params import affine
 from maml_rl.samplers import MultiprocessBackend, SerialBackend
@@ -325,6 +325,29 @@ def test_a_trust_region_step_improves_the_loss_within_the_region():
     assert worker.losses(learner.parameters, weights)[0] < worker.losses(case.theta, weights)[0]
 
 
+@pytest.mark.parametrize(("num_tasks", "count"), [(5, 2), (40, 4), (7, 7), (9, 1)])
+def test_minibatches_divide_the_tasks_and_leave_every_shard_its_share(num_tasks, count):
+    groups = minibatches(num_tasks, count, np.random.default_rng(0))
+    assert len(groups) == count
+    assert sorted(task for group in groups for task in group) == list(range(num_tasks))
+    for begin in range(num_tasks):
+        shares = [sum(begin <= task < begin + num_tasks // 2 for task in group) for group in groups]
+        assert max(shares) - min(shares) <= 2
+    sizes = {len(group) for group in groups}
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_minibatches_are_drawn_evenly():
+    counts = np.zeros((6, 6))
+    rng = np.random.default_rng(1)
+    for _ in range(3000):
+        for group in minibatches(6, 3, rng):
+            counts[np.ix_(group, group)] += 1
+    assert (np.diag(counts) == 3000).all()
+    np.testing.assert_allclose(counts[:3, 3:] / 3000, 1 / 3, atol=0.04)
+    assert not counts[:3, :3][~np.eye(3, dtype=bool)].any()
+
+
 def test_schedules_go_evenly_from_begin_to_end():
     assert [SETTINGS.at(i, 1.0, 0.1) for i in (0, 9, 20)] == pytest.approx([1.0, 0.1, 0.1])
     assert SETTINGS.at(3, 1.0, 0.1) == pytest.approx(0.7)
@@ -396,7 +419,7 @@ def by_hand(case, s, iteration):
     seen = []
     for epoch in range(epochs):
         rng = generator(s.seed, Purpose.MINIBATCHES, iteration=iteration, inner_step=epoch)
-        for chosen in np.array_split(rng.permutation(TASKS), count):
+        for chosen in minibatches(TASKS, count, rng):
             params = unflat(theta.float(), case.params(), case.names)
             state, rows = case.policy.initial_state(params, (len(chosen),)), []
             for t, observation in enumerate(data.observations[:, chosen]):

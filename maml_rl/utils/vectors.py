@@ -14,6 +14,14 @@ def flatten(params: Mapping[str, Tensor], names: Sequence[str]) -> np.ndarray:
     return np.concatenate([params[name].detach().cpu().double().numpy().ravel() for name in names])
 
 
+def dot(first: np.ndarray, second: np.ndarray) -> np.float64:
+    """Inner product of two vectors (P,), in one thread.
+
+    BLAS would take more for long ones, and these go on spinning for milliseconds on the cores that workers need.
+    """
+    return np.float64(np.einsum("i,i->", first, second))
+
+
 def unflatten(vector: np.ndarray, like: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
     """Cut a vector (P,) into the named parameters, with shape, dtype and device of `like`.
 
