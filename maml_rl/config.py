@@ -69,6 +69,15 @@ class Config(BaseModel):
         le=1,
         description="Generalised advantage estimation: 1 is return minus baseline, 0 the one-step error.",
     )
+    gae_lambda_end: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description=(
+            "The same after the last iteration, approached evenly (rl2); null: the same. Small at first and large in "
+            "the end learns fast, and then without the bias of wrong values."
+        ),
+    )
 
     policy: Literal["mlp", "rnn", "lstm", "geometric"] = Field(
         default="mlp",
@@ -259,7 +268,11 @@ class Config(BaseModel):
 
         The number of iterations is one of them unless something changes evenly until the last.
         """
-        ends = {self.entropy_weight_end, None if self.outer_step == "trpo" else self.learning_rate_end}
+        ends = {
+            self.gae_lambda_end,
+            self.entropy_weight_end,
+            None if self.outer_step == "trpo" else self.learning_rate_end,
+        }
         scheduled = self.algorithm == "rl2" and ends != {None}
         return frozenset({"worker-timeout"} if scheduled else {"num-batches", "worker-timeout"})
 

@@ -110,7 +110,6 @@ def draw_up(config: Config, *, device: str = "cpu") -> Blueprint:
         "frozen": {k: v.numpy() for k, v in policy.params().items() if k not in names},
         "fast_batch_size": config.fast_batch_size,
         "gamma": config.gamma,
-        "gae_lambda": config.gae_lambda,
         "seed": config.seed,
         "device": device,
     }
@@ -120,6 +119,7 @@ def draw_up(config: Config, *, device: str = "cpu") -> Blueprint:
         return Blueprint(config, env, policy, names, worker)
     worker = MAMLWorkerSpec(
         **common,
+        gae_lambda=config.gae_lambda,
         num_steps=config.num_steps,
         fast_lr=config.fast_lr,
         inner_objective=_inner_objective(config, spec),
@@ -151,6 +151,8 @@ def _rl2_settings(c: Config) -> RL2Settings:
         value_weight=c.value_weight,
         max_grad_norm=c.max_grad_norm,
         optimiser=c.optimiser,
+        gae_lambda=c.gae_lambda,
+        gae_lambda_end=c.gae_lambda if c.gae_lambda_end is None else c.gae_lambda_end,
         seed=c.seed,
     )
 

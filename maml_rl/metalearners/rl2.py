@@ -36,6 +36,8 @@ class RL2Settings:
     value_weight: float
     max_grad_norm: float
     optimiser: str
+    gae_lambda: float
+    gae_lambda_end: float
     seed: int
 
     def at(self, iteration: int, begin: float, end: float) -> float:
@@ -134,8 +136,9 @@ class RL2:
     def step(self, tasks: Sequence[Task], iteration: int) -> RL2IterationReport:
         """Play a meta-episode of every task and take one outer step."""
         start = time.perf_counter()
+        gae_lambda = self.settings.at(iteration, self.settings.gae_lambda, self.settings.gae_lambda_end)
         arguments = [
-            (indices, [tasks[i] for i in indices], self.parameters, iteration)
+            (indices, [tasks[i] for i in indices], self.parameters, iteration, gae_lambda)
             for indices in shards(len(tasks), self.workers.num_workers)
         ]
         reports = self.workers.map("collect", arguments)

@@ -46,7 +46,6 @@ class RL2WorkerSpec:
     fast_batch_size: int
     show_progress: bool
     gamma: float
-    gae_lambda: float
     seed: int
     backprop_steps: int | None = None
     device: str = "cpu"
@@ -88,7 +87,9 @@ class RL2Worker:
         self._data: ActorCriticData | None = None
         self._old: list[Any] = []
 
-    def collect(self, indices: Sequence[int], tasks: Sequence[Task], vector: np.ndarray, iteration: int) -> RL2Report:
+    def collect(
+        self, indices: Sequence[int], tasks: Sequence[Task], vector: np.ndarray, iteration: int, gae_lambda: float
+    ) -> RL2Report:
         """Play a meta-episode of every task and keep it, with advantages that are not yet normalised.
 
         Parameters
@@ -101,6 +102,8 @@ class RL2Worker:
             Parameters (P,).
         iteration
             Outer iteration.
+        gae_lambda
+            Of the advantages, in [0, 1].
         """
         self._old = []
         params = self._params(vector)
@@ -113,7 +116,7 @@ class RL2Worker:
             values.T.unsqueeze(-1),
             data.mask.T.unsqueeze(-1),
             gamma=self.spec.gamma,
-            gae_lambda=self.spec.gae_lambda,
+            gae_lambda=gae_lambda,
         )[..., 0].T  # (M, T, 1) -> (T, M)
         targets = advantages + values
         self._data = data._replace(advantages=advantages, targets=targets)

@@ -18,7 +18,7 @@ from maml_rl.experiment import draw_up, train
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG_FILES = sorted((ROOT / "configs" / "maml").rglob("*.yaml"))
 RL2_FILES = sorted((ROOT / "configs" / "rl2").rglob("*.yaml"))
-OWN_FILES = {"delayed-recall"}
+OWN_FILES = {"delayed-recall", "memory-bandit"}
 BANDITS = [(k, n) for k in (5, 10, 50) for n in (10, 100, 500)]
 MUJOCO_KWARGS = {"normalization_scale": 10.0, "max_episode_steps": 100}
 EXPECTED_TASKS = {

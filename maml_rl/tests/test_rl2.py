@@ -39,6 +39,8 @@ SETTINGS = RL2Settings(
     value_weight=0.5,
     max_grad_norm=1.0,
     optimiser="adam",
+    gae_lambda=0.7,
+    gae_lambda_end=0.9,
     seed=3,
 )
 FAMILIES = {"Bandit-K5-v0": {}, "TabularMDP-v0": {"max_episode_steps": 3}, UNEVEN: {"longest": 5}}
@@ -70,7 +72,7 @@ class Case:
         self.policy = make_policy(spec)
         self.policy.initialise(generator(1, Purpose.INITIAL_PARAMETERS))
         self.names = tuple(self.policy.named_meta_parameters())
-        self.spec = RL2WorkerSpec(env_name, kwargs, spec, self.names, {}, EPISODES, True, 0.9, 0.7, seed=3)
+        self.spec = RL2WorkerSpec(env_name, kwargs, spec, self.names, {}, EPISODES, True, 0.9, seed=3)
         rng = np.random.default_rng(0)
         self.theta = flatten(self.policy.params(), self.names)
         self.theta += rng.normal(0.0, 0.3, self.theta.shape)
@@ -80,7 +82,7 @@ class Case:
         """A worker that has collected these tasks."""
         indices = list(range(len(self.tasks))) if indices is None else indices
         worker = self.spec.build(lambda: None)
-        report = worker.collect(indices, [self.tasks[i] for i in indices], self.theta, 0)
+        report = worker.collect(indices, [self.tasks[i] for i in indices], self.theta, 0, 0.7)
         return worker, report
 
     def params(self, vector=None):
@@ -260,7 +262,7 @@ def test_a_worker_cuts_back_propagation_where_its_specification_says():
     whole, cut = (replace(case.spec, backprop_steps=steps).build(lambda: None) for steps in (None, 4))
     gradients = []
     for worker in (whole, cut):
-        worker.collect(list(range(TASKS)), case.tasks, case.theta, 0)
+        worker.collect(list(range(TASKS)), case.tasks, case.theta, 0, 0.7)
         worker.remember(0.0, 1.0, None)
         gradients.append(worker.gradient(case.theta, None, CLIPPED)[0])
     params, data = leaves(case), cut._data
@@ -402,7 +404,7 @@ def test_an_iteration_is_the_published_update(env_name, outer_step, optimiser):
 def by_hand(case, s, iteration):
     """Parameters after an iteration of A2C or PPO, and the means over minibatches that the report tells."""
     worker = case.spec.build(lambda: None)
-    worker.collect(range(TASKS), case.tasks, case.theta, iteration)
+    worker.collect(range(TASKS), case.tasks, case.theta, iteration, s.at(iteration, s.gae_lambda, s.gae_lambda_end))
     data, mask = worker._data, worker._data.mask.double()
     advantages = data.advantages.double()
     mean = (advantages * mask).sum() / mask.sum()
@@ -509,7 +511,7 @@ def test_an_agent_learns_to_learn_which_arm_pays():
     policy = make_policy(spec)
     policy.initialise(generator(1, Purpose.INITIAL_PARAMETERS))
     names = tuple(policy.named_meta_parameters())
-    worker = RL2WorkerSpec("Bandit-K5-v0", {}, spec, names, {}, 20, False, 0.99, 0.3, seed=1)
+    worker = RL2WorkerSpec("Bandit-K5-v0", {}, spec, names, {}, 20, False, 0.99, seed=1)
     settings = replace(SETTINGS, num_batches=60, num_epochs=4, learning_rate=3e-3, learning_rate_end=1e-3)
     learner = RL2(SerialBackend(worker), flatten(policy.params(), names), settings, TrustRegion())
     totals = []
