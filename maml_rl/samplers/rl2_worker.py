@@ -31,7 +31,7 @@ _CHUNK_ROWS = 5000
 """Environment steps per batched computation of gradients: what they need fits into a core's cache."""
 
 _SMALLEST_UNIT = 0.01
-"""Values are in units of ``1 - gamma``, averages of rewards to come, and not in smaller ones than this."""
+"""Of values, where neither the discount nor the length of a meta-episode sets a limit to them."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class RL2Worker:
         with torch.no_grad():
             values = torch.cat([self._outputs(params, part)[1].cpu() for part in self._chunks(data)], dim=1)
         advantages = generalised_advantages(
-            (rewards * max(1.0 - self.spec.gamma, _SMALLEST_UNIT)).T.unsqueeze(-1),
+            (rewards * self._unit()).T.unsqueeze(-1),
             values.T.unsqueeze(-1),
             data.mask.T.unsqueeze(-1),
             gamma=self.spec.gamma,
@@ -181,6 +181,13 @@ class RL2Worker:
         columns = np.broadcast_to(np.arange(len(tasks)), rewards.shape)
         np.add.at(returns, (columns, episode), rewards.double().numpy())
         return Played(data, rewards, returns)
+
+    def _unit(self) -> float:
+        """What rewards count, so that values are averages of the rewards to come, whatever discount and horizon."""
+        assert self._env is not None
+        longest = self._env.env.max_episode_steps
+        shortest_unit = 1.0 / (longest * self._env.num_episodes) if longest else _SMALLEST_UNIT
+        return max(1.0 - self.spec.gamma, shortest_unit)
 
     def remember(self, mean: float, deviation: float, vector: np.ndarray | None) -> None:
         """Normalise the advantages; with a vector (P,), keep its policies as the old ones of `divergences`."""
