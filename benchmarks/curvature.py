@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from maml_rl.blueprint import Blueprint, draw_up
 from maml_rl.cli import available_cores
 from maml_rl.config import load_config
-from maml_rl.experiment import Blueprint, draw_up, workers
+from maml_rl.experiment import workers
 from maml_rl.metalearners import MAMLTRPO, conjugate_gradient
 from maml_rl.run_folder import load_policy
 from maml_rl.utils.random import Purpose, generator

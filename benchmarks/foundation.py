@@ -20,10 +20,11 @@ import numpy as np
 import torch
 
 from benchmarks.engines import bare_engine, envpool_vector, gymnasium_vector
+from maml_rl.blueprint import Blueprint, draw_up
 from maml_rl.cli import available_cores
 from maml_rl.config import load_config
 from maml_rl.envs.mujoco_engine import gymnasium_model_path
-from maml_rl.experiment import Blueprint, draw_up, workers
+from maml_rl.experiment import workers
 from maml_rl.metalearners import MAMLTRPO
 from maml_rl.samplers import Backend
 from maml_rl.utils.random import Purpose, generator

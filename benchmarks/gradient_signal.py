@@ -21,10 +21,10 @@ import torch
 
 from maml_rl.adaptation import InnerLoop, adapt_step, expand, inner_gradient
 from maml_rl.baseline import LinearFeatureBaseline
+from maml_rl.blueprint import draw_up
 from maml_rl.config import Config, load_config
 from maml_rl.envs import make_meta_env
 from maml_rl.episode import Episodes
-from maml_rl.experiment import draw_up
 from maml_rl.policies import Params, Policy
 from maml_rl.run_folder import load_policy
 from maml_rl.samplers.rollout import Streams, play_episodes, with_advantages

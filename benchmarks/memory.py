@@ -20,10 +20,11 @@ import torch
 
 from benchmarks.engines import bare_engine
 from benchmarks.foundation import iterate
+from maml_rl.blueprint import draw_up
 from maml_rl.cli import available_cores
 from maml_rl.config import load_config
 from maml_rl.envs.mujoco_engine import gymnasium_model_path
-from maml_rl.experiment import draw_up, workers
+from maml_rl.experiment import workers
 from maml_rl.metalearners import MAMLTRPO
 
 CONFIG = "configs/maml/halfcheetah-dir.yaml"

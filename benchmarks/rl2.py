@@ -22,9 +22,10 @@ import gymnasium as gym
 import numpy as np
 import torch
 
+from maml_rl.blueprint import draw_up
 from maml_rl.cli import available_cores
 from maml_rl.config import Config, load_config
-from maml_rl.experiment import draw_up, workers
+from maml_rl.experiment import workers
 from maml_rl.utils.random import Purpose, generator
 
 CONFIG = "configs/rl2/bandit-k5-n100.yaml"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from maml_rl.blueprint import draw_up
 from maml_rl.config import load_config
 from maml_rl.evaluation import (
     check_num_steps,
@@ -18,7 +19,7 @@ from maml_rl.evaluation import (
     summary_lines,
     trained_num_steps,
 )
-from maml_rl.experiment import TrainingError, draw_up, train
+from maml_rl.experiment import TrainingError, train
 from maml_rl.run_folder import RunFolder
 from maml_rl.samplers import WorkerError
 from maml_rl.utils.errors import InputError

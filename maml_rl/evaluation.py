@@ -11,9 +11,10 @@ import numpy as np
 from tqdm import tqdm
 
 from maml_rl.analysis import Interval, mean_interval
+from maml_rl.blueprint import Blueprint
 from maml_rl.config import Config
 from maml_rl.envs import Task
-from maml_rl.experiment import Blueprint, workers
+from maml_rl.experiment import workers
 from maml_rl.metalearners.dealing import shards
 from maml_rl.run_folder import load_policy
 from maml_rl.samplers.meta_episodes import MetaEpisodes
@@ -80,7 +81,7 @@ def evaluate(
     Parameters
     ----------
     blueprint
-        From `maml_rl.experiment.draw_up`.
+        From `maml_rl.blueprint.draw_up`.
     parameters
         Meta-parameters (P,).
     num_batches, meta_batch_size

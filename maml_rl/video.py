@@ -17,8 +17,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from maml_rl.adaptation import InnerLoop, expand
+from maml_rl.blueprint import Blueprint
 from maml_rl.envs import MetaVectorEnv, Task, make_meta_env
-from maml_rl.experiment import Blueprint
 from maml_rl.policies import Params
 from maml_rl.samplers.maml_worker import MAMLWorkerSpec
 from maml_rl.samplers.rollout import Streams, play_episodes
@@ -103,7 +103,7 @@ def film(
     Parameters
     ----------
     blueprint
-        From `maml_rl.experiment.draw_up`.
+        From `maml_rl.blueprint.draw_up`.
     parameters
         Meta-parameters (P,).
     path

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any, cast
 
+from maml_rl.blueprint import Blueprint, draw_up
 from maml_rl.config import ConfigError, load_config
 from maml_rl.evaluation import evaluate, load_parameters, save_results
-from maml_rl.experiment import Blueprint, TrainingError, draw_up, train
+from maml_rl.experiment import TrainingError, train
 from maml_rl.run_folder import RunFolder
 from maml_rl.studies.study import Cell
 from maml_rl.utils.errors import InputError

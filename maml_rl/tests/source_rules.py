@@ -13,7 +13,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"adaptation", "baseline", "evolution"}),
     frozenset({"objectives", "actor_critic"}),
     frozenset({"samplers", "metalearners"}),
-    frozenset({"experiment", "run_folder", "evaluation", "studies", "video", "demo", "cli"}),
+    frozenset({"blueprint", "experiment", "run_folder", "evaluation", "studies", "video", "demo", "cli"}),
     frozenset({"train", "test"}),
 )
 FREE_ROW = 5

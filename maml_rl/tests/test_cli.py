@@ -16,8 +16,9 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from maml_rl.blueprint import draw_up
 from maml_rl.cli import train_command
-from maml_rl.experiment import draw_up, train
+from maml_rl.experiment import train
 from maml_rl.run_folder import RunFolder
 from maml_rl.samplers import SerialBackend
 from maml_rl.tests.builders import children_of, is_running, tiny_config, wait_until, write_config

@@ -12,8 +12,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from maml_rl.blueprint import draw_up
 from maml_rl.config import Config, ConfigError, load_config
-from maml_rl.experiment import draw_up, train
+from maml_rl.experiment import train
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG_FILES = sorted((ROOT / "configs" / "maml").rglob("*.yaml"))

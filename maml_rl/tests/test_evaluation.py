@@ -10,6 +10,7 @@ import torch
 
 from maml_rl import cli
 from maml_rl.analysis import mean_interval
+from maml_rl.blueprint import draw_up
 from maml_rl.config import Config
 from maml_rl.evaluation import (
     Evaluation,
@@ -19,7 +20,6 @@ from maml_rl.evaluation import (
     summary_lines,
     task_table,
 )
-from maml_rl.experiment import draw_up
 from maml_rl.metalearners.dealing import shards
 from maml_rl.run_folder import RunFolder, RunFolderError
 from maml_rl.samplers import MAMLWorker, SerialBackend

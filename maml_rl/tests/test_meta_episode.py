@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from maml_rl.blueprint import draw_up
 from maml_rl.envs import check_meta_env, make_meta_env
 from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
-from maml_rl.experiment import draw_up, train
+from maml_rl.experiment import train
 from maml_rl.tests.builders import UNEVEN, tiny_config
 
 FAMILIES = [

@@ -10,10 +10,10 @@ import torch
 from torch.testing import assert_close
 
 from maml_rl.adaptation import expand, policy_distribution
+from maml_rl.blueprint import draw_up
 from maml_rl.config import Config
 from maml_rl.envs import make_meta_env
 from maml_rl.episode import Episodes, thin
-from maml_rl.experiment import draw_up
 from maml_rl.metalearners.dealing import shards
 from maml_rl.objectives import linearised_curvature
 from maml_rl.samplers import MAMLWorker

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from maml_rl.blueprint import draw_up
 from maml_rl.cli import train_command
-from maml_rl.experiment import TrainingError, draw_up, train
+from maml_rl.experiment import TrainingError, train
 from maml_rl.metalearners import MAMLTRPO
 from maml_rl.policies import registered_policies
 from maml_rl.run_folder import RunFolder, RunFolderError, load_policy

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from maml_rl.blueprint import draw_up
 from maml_rl.config import Config
 from maml_rl.demo import main, run_demo
 from maml_rl.envs import make_meta_env
-from maml_rl.experiment import draw_up
 from maml_rl.run_folder import RunFolderError
 from maml_rl.video import VideoError, check_can_film, choose_gl, choose_tasks, film, save_film, task_words
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maml_rl.experiment import draw_up
+from maml_rl.blueprint import draw_up
 from maml_rl.metalearners.dealing import shards
 from maml_rl.samplers import MultiprocessBackend, SerialBackend, WorkerError, start_workers
 from maml_rl.samplers.backend import Journal

@@ -1,0 +1,141 @@
+"""What a configuration asks for: environment, policy, workers and learner, checked but not yet running."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from maml_rl.config import Config
+from maml_rl.envs import MetaEpisodeVectorEnv, MetaVectorEnv, make_meta_env, rehearse
+from maml_rl.metalearners import MAMLTRPO, RL2, RL2Settings, TrustRegion
+from maml_rl.policies import Policy, PolicySpec, make_policy
+from maml_rl.samplers import Backend, MAMLWorkerSpec, RL2WorkerSpec
+from maml_rl.utils.random import Purpose, generator
+from maml_rl.utils.vectors import flatten, unflatten
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What a configuration asks for, checked but not yet running.
+
+    Attributes
+    ----------
+    config
+        The configuration.
+    env
+        One environment of the family, for spaces and task distribution.
+    policy
+        Policy with its initial parameters, a function of the seed.
+    names
+        Meta-parameters, in the order of flat vectors.
+    worker
+        What workers are built from.
+    """
+
+    config: Config
+    env: MetaVectorEnv
+    policy: Policy
+    names: tuple[str, ...]
+    worker: MAMLWorkerSpec | RL2WorkerSpec
+
+    def parameters(self) -> np.ndarray:
+        """The policy's meta-parameters as a vector (P,) float64."""
+        return flatten(self.policy.params(), self.names)
+
+    def state_dict(self, parameters: np.ndarray) -> dict[str, Any]:
+        """The policy's state with these meta-parameters (P,), under its own names."""
+        own = self.policy.params()
+        return {**own, **unflatten(parameters, own, self.names)}
+
+    def trust_region(self) -> TrustRegion:
+        """Settings of the outer step."""
+        c = self.config
+        return TrustRegion(c.max_kl, c.cg_iters, c.cg_damping, c.ls_max_steps, c.ls_backtrack_ratio)
+
+    def learner(self, backend: Backend, parameters: np.ndarray) -> MAMLTRPO | RL2:
+        """The learner the configuration asks for, at these meta-parameters (P,)."""
+        if self.config.algorithm == "rl2":
+            return RL2(backend, parameters, _rl2_settings(self.config), self.trust_region())
+        return MAMLTRPO(backend, parameters, self.trust_region())
+
+
+def draw_up(config: Config, *, device: str = "cpu") -> Blueprint:
+    """Make environment, policy and worker specification of a configuration.
+
+    Raises
+    ------
+    ValueError, ImportError
+        In one line, if the environment is unknown, its arguments are wrong or a package is missing.
+    """
+    env = make_meta_env(config.env_name, 1, config.env_kwargs)
+    rehearse(env)
+    if config.algorithm == "rl2":
+        env = MetaEpisodeVectorEnv(env, config.fast_batch_size, show_progress=config.show_progress)
+    spec = PolicySpec.for_spaces(
+        env.single_observation_space,
+        env.single_action_space,
+        name=config.policy,
+        hidden_sizes=config.hidden_sizes,
+        nonlinearity=config.nonlinearity,
+        memory_slots=config.memory_slots,
+        memory_width=config.memory_width,
+        with_value=config.algorithm == "rl2",
+    )
+    policy = make_policy(spec)
+    policy.initialise(generator(config.seed, Purpose.INITIAL_PARAMETERS))
+    names = tuple(policy.named_meta_parameters(config.train_recurrent))
+    common: dict[str, Any] = {
+        "env_name": config.env_name,
+        "env_kwargs": config.env_kwargs,
+        "policy": spec,
+        "names": names,
+        "frozen": {k: v.numpy() for k, v in policy.params().items() if k not in names},
+        "fast_batch_size": config.fast_batch_size,
+        "gamma": config.gamma,
+        "seed": config.seed,
+        "device": device,
+    }
+    worker: MAMLWorkerSpec | RL2WorkerSpec
+    if config.algorithm == "rl2":
+        worker = RL2WorkerSpec(**common, show_progress=config.show_progress, backprop_steps=config.backprop_steps)
+        return Blueprint(config, env, policy, names, worker)
+    worker = MAMLWorkerSpec(
+        **common,
+        gae_lambda=config.gae_lambda,
+        num_steps=config.num_steps,
+        fast_lr=config.fast_lr,
+        inner_objective=_inner_objective(config, spec),
+        memory_scope=config.memory_scope,
+        first_order=config.first_order,
+        hessian_steps=config.hessian_steps,
+        fisher_steps=config.fisher_steps,
+    )
+    return Blueprint(config, env, policy, names, worker)
+
+
+def _inner_objective(config: Config, policy: PolicySpec) -> str:
+    if config.inner_objective == "auto":
+        return "reinforce" if policy.continuous else "lvc"
+    return config.inner_objective
+
+
+def _rl2_settings(c: Config) -> RL2Settings:
+    return RL2Settings(
+        outer_step="ppo" if c.outer_step == "auto" else c.outer_step,
+        num_batches=c.num_batches,
+        num_epochs=c.num_epochs,
+        num_minibatches=c.num_minibatches,
+        clip_range=c.clip_range,
+        learning_rate=c.learning_rate,
+        learning_rate_end=c.learning_rate if c.learning_rate_end is None else c.learning_rate_end,
+        entropy_weight=c.entropy_weight,
+        entropy_weight_end=c.entropy_weight if c.entropy_weight_end is None else c.entropy_weight_end,
+        value_weight=c.value_weight,
+        max_grad_norm=c.max_grad_norm,
+        optimiser=c.optimiser,
+        gae_lambda=c.gae_lambda,
+        gae_lambda_end=c.gae_lambda if c.gae_lambda_end is None else c.gae_lambda_end,
+        seed=c.seed,
+    )
