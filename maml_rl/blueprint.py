@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Container
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from maml_rl.config import Config
 from maml_rl.envs import MetaEpisodeVectorEnv, MetaVectorEnv, make_meta_env, rehearse
 from maml_rl.metalearners import MAMLTRPO, RL2, RL2Settings, TrustRegion
 from maml_rl.policies import Policy, PolicySpec, make_policy
+from maml_rl.run_folder import load_policy
 from maml_rl.samplers import Backend, MAMLWorkerSpec, RL2WorkerSpec
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.utils.vectors import flatten, unflatten
@@ -43,6 +46,18 @@ class Blueprint:
     def parameters(self) -> np.ndarray:
         """The policy's meta-parameters as a vector (P,) float64."""
         return flatten(self.policy.params(), self.names)
+
+    def with_policy(self, path: str | Path) -> Blueprint:
+        """The same with the weights of a ``policy.th`` in place of random ones, those that are not trained among them.
+
+        Raises
+        ------
+        RunFolderError
+            In one line, if the file is missing, damaged or another policy's.
+        """
+        policy = make_policy(self.worker.policy)
+        policy.load_state_dict(load_policy(path, self.policy.params()))
+        return replace(self, policy=policy, worker=replace(self.worker, frozen=_frozen(policy, self.names)))
 
     def state_dict(self, parameters: np.ndarray) -> dict[str, Any]:
         """The policy's state with these meta-parameters (P,), under its own names."""
@@ -91,7 +106,7 @@ def draw_up(config: Config, *, device: str = "cpu") -> Blueprint:
         "env_kwargs": config.env_kwargs,
         "policy": spec,
         "names": names,
-        "frozen": {k: v.numpy() for k, v in policy.params().items() if k not in names},
+        "frozen": _frozen(policy, names),
         "fast_batch_size": config.fast_batch_size,
         "gamma": config.gamma,
         "seed": config.seed,
@@ -113,6 +128,11 @@ def draw_up(config: Config, *, device: str = "cpu") -> Blueprint:
         fisher_steps=config.fisher_steps,
     )
     return Blueprint(config, env, policy, names, worker)
+
+
+def _frozen(policy: Policy, names: Container[str]) -> dict[str, np.ndarray]:
+    """The weights that are not meta-learned."""
+    return {k: v.numpy() for k, v in policy.params().items() if k not in names}
 
 
 def _inner_objective(config: Config, policy: PolicySpec) -> str:

@@ -14,7 +14,6 @@ from maml_rl.config import load_config
 from maml_rl.evaluation import (
     check_num_steps,
     evaluate,
-    load_parameters,
     save_results,
     summary_lines,
     trained_num_steps,
@@ -176,9 +175,9 @@ def _test(arguments: argparse.Namespace) -> None:
         check_writable(arguments.render, flag="--render", endings=ENDINGS)
         choose_gl()
     blueprint = draw_up(config, device=device)
-    parameters = blueprint.parameters()
     if arguments.policy != "random":
-        parameters = load_parameters(blueprint, arguments.policy)
+        blueprint = blueprint.with_policy(arguments.policy)
+    parameters = blueprint.parameters()
     if arguments.render is not None:
         check_can_film(blueprint, arguments.render)
     evaluation = evaluate(

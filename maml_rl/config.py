@@ -101,6 +101,15 @@ class Config(BaseModel):
             "initial values. Nothing to choose without memory."
         ),
     )
+    initial_policy: str | None = Field(
+        default=None,
+        min_length=1,
+        examples=["results/foundation/ant-vel/seed-1/policy.th"],
+        description=(
+            "File policy.th whose weights the run starts from, those that are not trained among them; null: random "
+            "weights."
+        ),
+    )
     memory_scope: Literal["episode", "task"] = Field(
         default="episode",
         description=(

@@ -16,12 +16,10 @@ from maml_rl.config import Config
 from maml_rl.envs import Task
 from maml_rl.experiment import workers
 from maml_rl.metalearners.dealing import shards
-from maml_rl.run_folder import load_policy
 from maml_rl.samplers.meta_episodes import MetaEpisodes
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import write_atomically
 from maml_rl.utils.random import Purpose, generator
-from maml_rl.utils.vectors import flatten
 
 
 @dataclass(frozen=True)
@@ -50,17 +48,6 @@ class Evaluation:
     def interval(self, num_steps: Sequence[int]) -> Interval:
         """Mean return after each of these numbers of steps, with its 95% interval over tasks."""
         return mean_interval(self.returns[list(num_steps)].mean(axis=-1, dtype=np.float64))  # (S, N, B) -> (S, N)
-
-
-def load_parameters(blueprint: Blueprint, path: str | Path) -> np.ndarray:
-    """Read the meta-parameters (P,) of a ``policy.th`` that belongs to `blueprint`.
-
-    Raises
-    ------
-    RunFolderError
-        In one line, if the file is missing, damaged or another policy's.
-    """
-    return flatten(load_policy(path, blueprint.policy.params()), blueprint.names)
 
 
 def evaluate(

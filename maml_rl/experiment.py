@@ -18,7 +18,7 @@ from tqdm import tqdm
 from maml_rl.blueprint import Blueprint
 from maml_rl.config import Config
 from maml_rl.metalearners import MAMLTRPO, RL2, IterationReport, RL2IterationReport
-from maml_rl.run_folder import Checkpoint, RunFolder
+from maml_rl.run_folder import Checkpoint, RunFolder, RunFolderError
 from maml_rl.samplers import Backend, start_workers
 from maml_rl.utils.random import Purpose, generator
 
@@ -76,6 +76,7 @@ def train(
     ------
     RunFolderError, TrainingError, WorkerError
     """
+    blueprint = _at_initial_policy(blueprint)
     state = Checkpoint(0, blueprint.parameters())
     if folder is not None and resume:
         state = folder.resume(blueprint.config, len(state.parameters)) or state
@@ -105,6 +106,16 @@ def train(
                     f"lower {_STEP_SIZES[blueprint.config.algorithm]}, or check the environment's rewards"
                 )
     return state.parameters
+
+
+def _at_initial_policy(blueprint: Blueprint) -> Blueprint:
+    path = blueprint.config.initial_policy
+    if path is None:
+        return blueprint
+    try:
+        return blueprint.with_policy(path)
+    except RunFolderError as error:
+        raise RunFolderError(f"initial-policy: {error}") from None
 
 
 def _advance(

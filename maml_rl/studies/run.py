@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from maml_rl.blueprint import Blueprint, draw_up
 from maml_rl.config import ConfigError, load_config
-from maml_rl.evaluation import evaluate, load_parameters, save_results
+from maml_rl.evaluation import evaluate, save_results
 from maml_rl.experiment import TrainingError, train
 from maml_rl.run_folder import RunFolder
 from maml_rl.studies.study import Cell
@@ -28,6 +28,11 @@ def run_cells(wanted: Sequence[Cell], num_workers: int, jobs: int, show: Callabl
     """
     for cell in wanted:
         _check_unchanged(cell)
+        if cell.start is not None and cell.start not in wanted and not cell.can_start:
+            raise ConfigError(
+                f"{cell.name} seed {cell.seed} starts from {cell.start.name!r}, which is not trained to the end; "
+                "run that too"
+            )
     for cell in {cell.name: cell for cell in wanted}.values():
         try:
             for config in (cell.config, *cell.test_on.values()):
@@ -42,9 +47,10 @@ def run_cells(wanted: Sequence[Cell], num_workers: int, jobs: int, show: Callabl
     under_way: dict[Connection, Any] = {}  # where a job says how it ended: its process
     try:
         while waiting or under_way:
-            while waiting and len(under_way) < jobs:
+            while len(under_way) < jobs and (ready := [cell for cell in waiting if cell.can_start]):
+                waiting.remove(ready[0])
                 receiver, sender = context.Pipe(duplex=False)
-                job = context.Process(target=_job, args=(waiting.pop(0), num_workers, sender))
+                job = context.Process(target=_job, args=(ready[0], num_workers, sender))
                 job.start()
                 sender.close()
                 under_way[receiver] = job
@@ -112,9 +118,10 @@ def _evaluate_cell(cell: Cell, family: str | None, blueprint: Blueprint, num_wor
     num_batches = -(-cell.num_test_tasks // batch_size)
     if _holds(cell, family, num_tasks=num_batches * batch_size):
         return
+    trained = blueprint.with_policy(cell.folder / "policy.th")
     evaluation = evaluate(
-        blueprint,
-        load_parameters(blueprint, cell.folder / "policy.th"),
+        trained,
+        trained.parameters(),
         num_batches=num_batches,
         meta_batch_size=batch_size,
         num_steps=cell.num_test_steps,

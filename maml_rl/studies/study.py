@@ -30,6 +30,10 @@ class StudyRun(BaseModel):
     config: str = Field(description="Configuration file, relative to the working directory.")
     seeds: list[int] = Field(min_length=1, description="Seeds, one run each.")
     set: list[str] = Field(default_factory=list, description="Overrides, as train.py's --set.")
+    start_from: str | None = Field(
+        default=None,
+        description="A run above this one: each seed starts from the weights the same seed ends with there.",
+    )
 
     @field_validator("seeds")
     @classmethod
@@ -64,6 +68,20 @@ class Study(BaseModel):
     comparisons: list[Annotated[tuple[str, str], Field(strict=False)]] = Field(
         default_factory=list, description="Pairs of runs the report compares: first minus second."
     )
+
+    @field_validator("runs")
+    @classmethod
+    def _check_start_from(cls, value: dict[str, StudyRun]) -> dict[str, StudyRun]:
+        above: dict[str, StudyRun] = {}
+        for name, run in value.items():
+            if run.start_from is not None:
+                start = above.get(run.start_from)
+                if start is None:
+                    raise ValueError(f"run {name!r} starts from {run.start_from!r}; name a run above it")
+                if not set(run.seeds) <= set(start.seeds):
+                    raise ValueError(f"run {name!r} has seeds that {run.start_from!r} has not; add them there")
+            above[name] = run
+        return value
 
     @field_validator("comparisons")
     @classmethod
@@ -108,6 +126,8 @@ class Cell:
         Column of its metrics that counts.
     test_on
         Configurations of other families it is evaluated on, by name.
+    start
+        The run whose final weights it starts from, if there is one.
     """
 
     name: str
@@ -119,11 +139,17 @@ class Cell:
     num_test_steps: int
     score: str
     test_on: Mapping[str, Config]
+    start: Cell | None = None
 
     @property
     def iterations_done(self) -> int:
         """Whole rows of ``metrics.csv``."""
         return len(self._rows())
+
+    @property
+    def can_start(self) -> bool:
+        """Whether the run it starts from, if there is one, is trained to the end."""
+        return self.start is None or self.start.iterations_done >= self.start.config.num_batches
 
     def test_scores(self, family: str | None = None) -> np.ndarray | None:
         """Scores (S, N) on N new tasks: after each number of steps (S,), or (1, N) of whole meta-episodes.
@@ -221,21 +247,23 @@ def _error_line(path: str | Path, error: ValidationError) -> str:
 
 def cells(study: Study, root: Path) -> list[Cell]:
     """All runs of the study, seed by seed, below `root`."""
-    found = []
+    found: dict[tuple[str, int], Cell] = {}
     for name, run in study.runs.items():
         for seed in run.seeds:
-            config = load_config(run.config, [*run.set, f"seed={seed}"])
+            start = None if run.start_from is None else found[run.start_from, seed]
+            settings = [*run.set, *([] if start is None else [f"initial-policy={start.folder / 'policy.th'}"])]
+            config = load_config(run.config, [*settings, f"seed={seed}"])
             folder = root / study.name / name / f"seed-{seed}"
-            overrides = "".join(f" --set {override}" for override in run.set)
+            overrides = "".join(f" --set {setting}" for setting in settings)
             command = f"python train.py --config {run.config}{overrides} --seed {seed} --output-folder {folder}"
             if study.score == "return_total" and config.algorithm != "rl2":
                 raise ConfigError(f"score: got 'return_total', but run {name!r} has no meta-episodes; use return_after")
             num_test_steps = trained_num_steps(config) if config.algorithm == "rl2" else study.test_steps
             test_on = {
-                family: load_config(run.config, [*run.set, f"seed={seed}", *overrides])
+                family: load_config(run.config, [*settings, f"seed={seed}", *overrides])
                 for family, overrides in study.test_on.items()
             }
-            found.append(
-                Cell(name, seed, config, folder, command, study.test_tasks, num_test_steps, study.score, test_on)
+            found[name, seed] = Cell(
+                name, seed, config, folder, command, study.test_tasks, num_test_steps, study.score, test_on, start
             )
-    return found
+    return list(found.values())

@@ -15,7 +15,6 @@ from maml_rl.config import Config
 from maml_rl.evaluation import (
     Evaluation,
     evaluate,
-    load_parameters,
     save_results,
     summary_lines,
     task_table,
@@ -244,13 +243,13 @@ def test_an_output_below_a_file_or_in_place_of_a_folder_is_refused(tmp_path, run
 def test_a_damaged_policy_is_refused(run, blueprint):
     run.policy_path.write_bytes(run.policy_path.read_bytes()[:200])
     with pytest.raises(RunFolderError, match=r"cannot load .*policy.th.*damaged"):
-        load_parameters(blueprint, run.policy_path)
+        blueprint.with_policy(run.policy_path)
 
 
 def test_another_configuration_s_policy_is_refused(run):
     other = draw_up(NAVIGATION.model_copy(update={"hidden_sizes": (9,)}))
     with pytest.raises(RunFolderError, match=r"layer1.weight is \(8, 2\), expected \(9, 2\)"):
-        load_parameters(other, run.policy_path)
+        other.with_policy(run.policy_path)
 
 
 def test_an_environment_without_pictures_is_refused_before_the_work(tmp_path, capfd):

@@ -18,6 +18,9 @@ from maml_rl.analysis import (
     two_step_trials,
     value_iteration,
 )
+from maml_rl.blueprint import draw_up
+from maml_rl.config import load_config
+from maml_rl.experiment import train
 from maml_rl.studies.__main__ import main
 from maml_rl.studies.behaviour import draw_behaviour
 from maml_rl.studies.scores import finished_seeds
@@ -94,6 +97,42 @@ def test_runs_side_by_side_are_the_runs_one_after_another(study, capfd):
     for name in ("plain seed 1", "plain seed 2", "slow seed 1"):
         assert f"{name}: 0/3 iterations done" in lines
         assert f"{name}: 3/3  before" in lines
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_run_starts_from_the_final_weights_of_another(study, jobs):
+    study.write_text(study.read_text().replace("fast-lr=0.01]", "fast-lr=0.01, num-batches=1], start_from: plain"))
+    assert run(study, "--jobs", jobs) == 0
+    first, second = (study.parent / "results" / "tiny" / name / "seed-1" for name in ("plain", "slow"))
+    config = load_config(second / "config.json")
+    assert config.initial_policy == str(first / "policy.th")
+    assert load_config(first / "config.json").initial_policy is None
+    by_hand = draw_up(config.model_copy(update={"initial_policy": None})).with_policy(first / "policy.th")
+    before, after = by_hand.parameters(), draw_up(config).with_policy(second / "policy.th").parameters()
+    expected = train(by_hand, num_workers=1, show=lambda line: None)
+    np.testing.assert_array_equal(expected.astype(np.float32), after)  # as in policy.th
+    assert not np.array_equal(before, after)
+
+
+def test_a_run_waits_for_the_one_it_starts_from(study, capfd):
+    study.write_text(study.read_text().replace("seeds: [1], set", "seeds: [1], start_from: plain, set"))
+    assert run(study, "--only", "slow") == 2
+    assert "slow seed 1 starts from 'plain', which is not trained to the end; run that too" in capfd.readouterr().err
+    assert not (study.parent / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("seeds: [1], set", "seeds: [1], start_from: other, set", "run 'slow' starts from 'other'; name a run above"),
+        ("seeds: [1], set", "seeds: [3], start_from: plain, set", "run 'slow' has seeds that 'plain' has not"),
+        ("seeds: [1, 2]", "seeds: [1, 2], start_from: slow", "run 'plain' starts from 'slow'; name a run above it"),
+    ],
+)
+def test_a_wrong_start_is_refused(study, capfd, old, new, words):
+    study.write_text(study.read_text().replace(old, new))
+    assert run(study) == 2
+    assert words in capfd.readouterr().err
 
 
 def test_what_goes_wrong_in_a_run_beside_others_costs_one_line(study, capfd):

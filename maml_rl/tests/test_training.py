@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from maml_rl.blueprint import draw_up
 from maml_rl.cli import train_command
@@ -238,6 +239,27 @@ def test_more_iterations_continue_a_finished_run(config, tmp_path):
     np.testing.assert_array_equal(parameters, expected[1])
     assert run(config, tmp_path / "part", resume=True)[0] == rows
     assert b"\r" not in (tmp_path / "part" / "metrics.csv").read_bytes()
+
+
+@pytest.mark.parametrize("train_recurrent", [True, False])
+def test_a_run_starts_from_the_weights_of_another(train_recurrent, tmp_path):
+    config = WITH_MEMORY[0].model_copy(update={"train_recurrent": train_recurrent, "num_batches": 1})
+    _, parameters = run(config, tmp_path / "first")
+    policy = tmp_path / "first" / "policy.th"
+    start = draw_up(config.model_copy(update={"seed": 9})).with_policy(policy)
+    np.testing.assert_array_equal(start.parameters(), parameters.astype(np.float32))  # as in policy.th
+    second = config.model_copy(update={"seed": 9, "initial_policy": str(policy)})
+    run(second, tmp_path / "second")
+    old, new = (load_policy(tmp_path / name / "policy.th", start.policy.params()) for name in ("first", "second"))
+    assert {name for name in old if torch.equal(old[name], new[name])} == set(start.worker.frozen)
+    assert bool(start.worker.frozen) != train_recurrent
+
+
+def test_an_initial_policy_that_is_none_costs_nothing_but_a_line(tmp_path):
+    config = tiny_config("Bandit-K5-v0", initial_policy=str(tmp_path / "nowhere.th"))
+    with pytest.raises(RunFolderError, match=r"initial-policy: no such file: .*nowhere.th"):
+        run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_with_a_schedule_is_not_resumed_with_another_end(tmp_path):
