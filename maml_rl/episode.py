@@ -75,16 +75,15 @@ class CollectReport:
 
     Attributes
     ----------
-    returns_before, returns_after
-        Undiscounted returns (M, B) before and after adaptation.
+    returns
+        Undiscounted returns (K + 1, M, B) after 0 ... K inner steps.
     env_steps
         Environment steps made.
     finite
         Whether every observation, action and reward was a finite number.
     """
 
-    returns_before: np.ndarray
-    returns_after: np.ndarray
+    returns: np.ndarray
     env_steps: int
     finite: bool
 

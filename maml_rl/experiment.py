@@ -149,6 +149,7 @@ class _Monitor:
     ) -> None:
         self._show = show
         self._num_batches = config.num_batches
+        self._meta_episodes = config.algorithm == "rl2"
         self._env_steps = state.env_steps
         self._bar: Any = None
         if bar:
@@ -179,7 +180,7 @@ class _Monitor:
             "after": f"{row['return_after']:.2f}",
             "steps/s": f"{rate:,.0f}",
         }
-        total = f"total {row['return_total']:.2f}  " if "return_total" in row else ""
+        total = f"total {row['return_total']:.2f}  " if self._meta_episodes else ""
         if not row["finite"]:
             self._warn(f"iteration {row['iteration']}: NaN or infinity, step refused, parameters kept")
         if self._bar is not None:

@@ -29,7 +29,9 @@ class IterationReport:
     sampling_seconds, learning_seconds
         Wall-clock time of the two halves.
     return_before, return_after
-        Mean undiscounted return before and after adaptation.
+        Mean undiscounted return of an episode before and after adaptation.
+    return_total
+        Sum of the mean returns after each number of inner steps: what a task has paid, per episode of a batch.
     loss, kl
         Surrogate loss and KL divergence at the new parameters.
     gradient_norm
@@ -48,6 +50,7 @@ class IterationReport:
     learning_seconds: float
     return_before: float
     return_after: float
+    return_total: float
     loss: float
     kl: float
     gradient_norm: float
@@ -79,6 +82,7 @@ class MAMLTRPO:
         start = time.perf_counter()
         reports = self.collect(tasks, iteration)
         sampled = time.perf_counter()
+        returns = np.concatenate([report.returns for report in reports], axis=1).mean(axis=(1, 2), dtype=np.float64)
         loss, gradient = self._mean("surrogate_gradient", len(tasks), self.parameters)
         finite = all(r.finite for r in reports) and bool(np.isfinite(loss) and np.isfinite(gradient).all())
         outcome = StepResult(self.parameters, loss, 0.0, 0, False)
@@ -89,8 +93,9 @@ class MAMLTRPO:
             env_steps=sum(r.env_steps for r in reports),
             sampling_seconds=sampled - start,
             learning_seconds=time.perf_counter() - sampled,
-            return_before=float(np.concatenate([r.returns_before for r in reports]).mean()),
-            return_after=float(np.concatenate([r.returns_after for r in reports]).mean()),
+            return_before=float(returns[0]),
+            return_after=float(returns[-1]),
+            return_total=float(returns.sum()),
             loss=outcome.loss,
             kl=outcome.kl,
             gradient_norm=math.sqrt(dot(gradient, gradient)),

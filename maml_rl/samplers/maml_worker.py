@@ -115,8 +115,7 @@ class MAMLWorker:
         )
         self._chunks = self._cut(self._episodes[0], self._episodes[0].mask[0].numel())
         return CollectReport(
-            self._episodes[0].returns().numpy(),
-            self._episodes[-1].returns().numpy(),
+            np.stack([episodes.returns().numpy() for episodes in self._episodes]),
             sum(episodes.num_steps for episodes in self._episodes),
             all(bool(episodes.is_finite().all()) for episodes in self._episodes),
         )

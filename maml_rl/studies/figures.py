@@ -24,6 +24,7 @@ from maml_rl.utils.files import write_atomically
 
 _NUM_COLUMNS = 3
 _CURVES = {"return_after": ("return_before", "return_after"), "return_total": ("return_total", "return_total")}
+_TOTAL_LABELS = ("before and after adaptation together",) * 2
 _RL2_LABELS = {
     "return_after": ("first episode of a task", "last episode of a task"),
     "return_total": ("meta-episode", "meta-episode"),
@@ -48,7 +49,9 @@ def draw_run(seeds: Sequence[Cell], path: Path) -> None:
     steps = np.mean([metrics["env_steps"][:length] for metrics in columns], axis=0)
     config, gradient_steps = seeds[0].config, seeds[0].config.algorithm == "maml"
     before, after = (np.stack([metrics[key][:length] for metrics in columns]) for key in _CURVES[seeds[0].score])
-    labels = labels_of_steps(config.num_steps) if gradient_steps else _RL2_LABELS[seeds[0].score]
+    labels = _RL2_LABELS[seeds[0].score]
+    if gradient_steps:
+        labels = _TOTAL_LABELS if seeds[0].score == "return_total" else labels_of_steps(config.num_steps)
     plot_training_curve(curve, steps, before, after, labels=labels)
     curve.set_title(f"{seeds[0].name}: {config.env_name}, seeds {', '.join(str(cell.seed) for cell in seeds)}")
     for cell in seeds:
@@ -90,7 +93,7 @@ def draw_comparison(study: Study, runs: Mapping[str, Seeds], path: Path) -> None
         explanation = (
             "Tasks not seen in training. Point: interquartile mean over seeds; bar: its 95 % bootstrap interval."
         )
-        unit = "whole meta-episodes" if whole else "gradient steps on a new task"
+        unit = "all episodes of a task" if whole else "gradient steps on a new task"
         if not whole and "rl2" in units:
             unit = "episodes of a new task so far"
         plot_adaptation_of_runs(

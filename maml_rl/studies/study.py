@@ -52,11 +52,13 @@ class Study(BaseModel):
     question: str = Field(description="What the study asks, in one sentence.")
     test_tasks: int = Field(default=80, ge=2, description="New tasks each final policy is evaluated on.")
     test_steps: int = Field(
-        default=3, ge=0, description="Gradient steps of the evaluation; rl2 plays one meta-episode instead."
+        default=3,
+        ge=0,
+        description="Gradient steps of the evaluation; rl2 plays one meta-episode, return_total steps as in training.",
     )
     score: Literal["return_after", "return_total"] = Field(
         default="return_after",
-        description="What counts: return after adaptation, or that of whole meta-episodes (rl2).",
+        description="What counts: return after adaptation; or of all a task's episodes, before it and between as well.",
     )
     test_on: dict[Annotated[str, Field(pattern=NAME)], list[str]] = Field(
         default_factory=dict,
@@ -152,7 +154,7 @@ class Cell:
         return self.start is None or self.start.iterations_done >= self.start.config.num_batches
 
     def test_scores(self, family: str | None = None) -> np.ndarray | None:
-        """Scores (S, N) on N new tasks: after each number of steps (S,), or (1, N) of whole meta-episodes.
+        """Scores (S, N) on N new tasks: after each number of steps (S,), or (1, N) of all together where these count.
 
         ``None`` before the evaluation. Without a `family` of `test_on` those of the one it was trained on.
         """
@@ -256,9 +258,8 @@ def cells(study: Study, root: Path) -> list[Cell]:
             folder = root / study.name / name / f"seed-{seed}"
             overrides = "".join(f" --set {setting}" for setting in settings)
             command = f"python train.py --config {run.config}{overrides} --seed {seed} --output-folder {folder}"
-            if study.score == "return_total" and config.algorithm != "rl2":
-                raise ConfigError(f"score: got 'return_total', but run {name!r} has no meta-episodes; use return_after")
-            num_test_steps = trained_num_steps(config) if config.algorithm == "rl2" else study.test_steps
+            as_trained = config.algorithm == "rl2" or study.score == "return_total"
+            num_test_steps = trained_num_steps(config) if as_trained else study.test_steps
             test_on = {
                 family: load_config(run.config, [*settings, f"seed={seed}", *overrides])
                 for family, overrides in study.test_on.items()

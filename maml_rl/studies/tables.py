@@ -21,7 +21,7 @@ def table_of_cells(done: Sequence[Cell]) -> list[str]:
     lines = [
         "Training: mean of the last ten iterations. New tasks: mean return of the final policy on tasks not seen in "
         "training, with its 95 % interval over tasks: after 0, 1, 2, ... steps of adaptation (gradient steps; episodes "
-        "with rl2), or of whole meta-episodes where these are what counts.",
+        "with rl2), or the sum of all of them where that is what counts.",
         "",
         "| run | seed | env | iterations | env steps | minutes | before | after | new tasks |",
         "|---|---|---|---|---|---|---|---|---|",

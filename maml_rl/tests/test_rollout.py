@@ -212,10 +212,10 @@ def test_a_workers_sums_do_not_depend_on_the_size_of_its_chunks(collected, monke
 
 def test_a_workers_report_is_about_its_episodes(collected):
     worker, blueprint, report = collected()
-    before, between, after = worker._episodes
-    assert_close(torch.from_numpy(report.returns_before), before.rewards.sum(1))
-    assert_close(torch.from_numpy(report.returns_after), after.rewards.sum(1))
-    assert report.env_steps == sum(int(e.mask.sum()) for e in (before, between, after))
+    assert len(report.returns) == len(worker._episodes) == 3
+    for returns, episodes in zip(report.returns, worker._episodes, strict=True):
+        assert_close(torch.from_numpy(returns), episodes.rewards.sum(1))
+    assert report.env_steps == sum(int(episodes.mask.sum()) for episodes in worker._episodes)
     assert report.finite
     assert blueprint.config.num_steps == 2
 
@@ -225,4 +225,4 @@ def test_evaluation_plays_other_episodes_than_training(collected):
     _, tasks = sampled(blueprint.config)
     returns = worker.evaluate(range(5), tasks, blueprint.parameters(), 0, 2)
     assert returns.shape == (3, 5, 4)
-    assert not np.array_equal(returns[0], report.returns_before)
+    assert not np.array_equal(returns[0], report.returns[0])

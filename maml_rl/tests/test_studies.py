@@ -144,11 +144,8 @@ def test_what_goes_wrong_in_a_run_beside_others_costs_one_line(study, capfd):
     assert all("step refused" in line for line in warnings)
 
 
-def test_meta_episodes_are_scored_as_a_whole_where_the_study_says_so(study, capfd):
+def test_meta_episodes_are_scored_as_a_whole_where_the_study_says_so(study):
     text = study.read_text().replace("test_steps: 2", "test_steps: 2\nscore: return_total")
-    study.write_text(text)
-    assert run(study) == 2
-    assert "score: got 'return_total', but run 'plain' has no meta-episodes" in capfd.readouterr().err
     study.write_text(re.sub("slow: .*", "", text).replace("[1, 2]", "[1, 2], set: [algorithm=rl2, policy=lstm]"))
     assert run(study) == 0
     folder = study.parent / "results" / "tiny"
@@ -161,6 +158,19 @@ def test_meta_episodes_are_scored_as_a_whole_where_the_study_says_so(study, capf
     assert row.split("|")[-2].split()[0] == three_figures(total)
     assert row.count("[") == 1
     assert {path.name for path in (folder / "figures").iterdir()} == {"plain.png", "plain-behaviour.png"}
+
+
+def test_what_a_task_paid_before_adaptation_counts_where_the_study_says_so(study):
+    study.write_text(study.read_text().replace("test_steps: 2", "test_steps: 2\nscore: return_total"))
+    assert run(study, "--only", "plain", "--seed", "1") == 0
+    cell = cells(load_study(study), study.parent / "results")[0]
+    metrics = cell.metrics()
+    np.testing.assert_allclose(metrics["return_total"], metrics["return_before"] + metrics["return_after"])
+    returns, scores = cell.test_returns(), cell.test_scores()
+    assert returns is not None
+    assert scores is not None
+    assert len(returns) == CONFIG.num_steps + 1 == 2
+    np.testing.assert_allclose(scores, returns.mean(-1).sum(0, keepdims=True), rtol=1e-6)
 
 
 def test_agents_are_compared_to_players_on_the_same_tasks(study):

@@ -103,7 +103,7 @@ def step_once(blueprint, backend):
     config = blueprint.config
     tasks = blueprint.env.sample_tasks(config.meta_batch_size, generator(config.seed, Purpose.TASKS))
     reports = learner.collect(tasks, 0)
-    returns = np.concatenate([[r.returns_before, r.returns_after] for r in reports], axis=1)
+    returns = np.concatenate([report.returns for report in reports], axis=1)
     assert learner.step(tasks, 0).step_accepted
     return returns, learner.parameters
 
@@ -138,7 +138,7 @@ def test_memories_have_the_same_episodes_gradient_and_curvature_for_any_number_o
     def summed(num_workers):
         backend = SerialBackend(blueprint.worker, num_workers)
         reports = MAMLTRPO(backend, theta, blueprint.trust_region()).collect(tasks, 0)
-        returns = np.concatenate([[r.returns_before, r.returns_after] for r in reports], axis=1)
+        returns = np.concatenate([report.returns for report in reports], axis=1)
         losses, gradients = zip(*backend.broadcast("surrogate_gradient", theta), strict=True)
         gradient = sum(gradients)
         return returns, sum(losses), gradient, sum(backend.broadcast("fisher_vector_product", gradient, theta))

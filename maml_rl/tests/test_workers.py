@@ -117,7 +117,7 @@ def everything(backend, blueprint, tasks, between=lambda backend: None):
     between(backend)
     results += backend.broadcast("fisher_vector_product", np.ones_like(theta), theta)
     results += backend.broadcast("surrogate", theta + 0.01)
-    return [vars(result) if hasattr(result, "returns_before") else result for result in results]
+    return [vars(result) if hasattr(result, "returns") else result for result in results]
 
 
 def test_maml_workers_killed_in_an_episode_and_between_calls_change_nothing(fuse):
