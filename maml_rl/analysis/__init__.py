@@ -23,7 +23,18 @@ from maml_rl.analysis.behaviour import (
     stay_probabilities,
     two_step_trials,
 )
+from maml_rl.analysis.choices import Choices, read_choices
+from maml_rl.analysis.cognitive_models import ChoiceModel, SamplingModel, TDModel
 from maml_rl.analysis.delta_rule import DeltaRuleFit, fit_learning_rate
+from maml_rl.analysis.drifting_bandits import (
+    DriftingArms,
+    DriftingBanditPlay,
+    KalmanRule,
+    kalman_greedy,
+    kalman_thompson,
+    kalman_ucb,
+    play_drifting_bandit,
+)
 from maml_rl.analysis.few_pulls import few_pulls_optimum
 from maml_rl.analysis.gittins_table import gittins_indices
 from maml_rl.analysis.mdp_oracles import (
@@ -37,6 +48,7 @@ from maml_rl.analysis.mdp_oracles import (
     sample_mdp,
     value_iteration,
 )
+from maml_rl.analysis.model_fits import ModelFit, cross_validated, fit_model, log_bayes_factor
 from maml_rl.analysis.plots import (
     plot_adaptation,
     plot_adaptation_of_runs,
@@ -67,22 +79,32 @@ __all__ = [
     "BanditPlay",
     "BanditPolicy",
     "BayesOptimum",
+    "ChoiceModel",
+    "Choices",
     "Comparison",
     "DeltaRuleFit",
+    "DriftingArms",
+    "DriftingBanditPlay",
     "Interval",
+    "KalmanRule",
     "Line",
     "MDPExperience",
     "MDPOptimum",
     "MDPPolicy",
+    "ModelFit",
+    "SamplingModel",
+    "TDModel",
     "bandit_regret",
     "choice_autocorrelation",
     "compare",
+    "cross_validated",
     "cumulative_regret",
     "dependent_arms_optimum",
     "epsilon_greedy",
     "few_pulls_optimum",
     "fit_learning_rate",
     "fit_line",
+    "fit_model",
     "gittins",
     "gittins_indices",
     "greedy",
@@ -90,6 +112,10 @@ __all__ = [
     "independent_arms_optimum",
     "independent_arms_regret",
     "interquartile_mean_interval",
+    "kalman_greedy",
+    "kalman_thompson",
+    "kalman_ucb",
+    "log_bayes_factor",
     "mean_interval",
     "model_based_index",
     "model_free_index",
@@ -97,6 +123,7 @@ __all__ = [
     "opsrl",
     "optimistic_thompson",
     "play_bandit",
+    "play_drifting_bandit",
     "play_mdp",
     "plot_adaptation",
     "plot_adaptation_of_runs",
@@ -107,6 +134,7 @@ __all__ = [
     "psrl",
     "random_arm",
     "random_plan",
+    "read_choices",
     "sample_mdp",
     "smallest_permutation_p",
     "stay_frequencies",

@@ -269,6 +269,7 @@ def register_families() -> None:
     register_meta_env("RestlessBandit-Reversal-v0", f"{restless}:ReversalBanditVectorEnv")
     register_meta_env("RestlessBandit-RandomWalk-v0", f"{restless}:RandomWalkBanditVectorEnv")
     register_meta_env("TwoStep-v0", "maml_rl.envs.two_step:TwoStepVectorEnv")
+    register_meta_env("DriftingBandit-v0", "maml_rl.envs.drifting_bandit:DriftingBanditVectorEnv")
     register_meta_env(
         "TabularMDP-v0",
         "maml_rl.envs.tabular_mdp:TabularMDPVectorEnv",

@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_map
 
 from maml_rl.adaptation import InnerLoop
 from maml_rl.config import Config
-from maml_rl.envs import register_meta_env
+from maml_rl.envs import make_meta_env, register_meta_env
 from maml_rl.envs.navigation import NavigationVectorEnv
 from maml_rl.episode import LearningData
 from maml_rl.policies import Params, Policy, PolicySpec, make_policy, registered_policies
@@ -310,3 +310,9 @@ class Counter:
 
     def close(self) -> None:
         """Nothing to free."""
+
+
+def drifting_means(num_tasks: int, num_trials: int, rng: np.random.Generator) -> np.ndarray:
+    """Means (M, T, 4) of the arms of new tasks of `DriftingBandit-v0`, in points."""
+    env = make_meta_env("DriftingBandit-v0", 1, {"num_trials": num_trials})
+    return np.stack([task["means"] for task in env.sample_tasks(num_tasks, rng)])

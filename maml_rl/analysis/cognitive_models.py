@@ -1,0 +1,201 @@
+"""Two models of how a player of a bandit comes to its choices: a running average per arm, or a sample of its past.
+
+Both choose arm a with ``p(a) ~ exp(beta * v_a + kappa * [a was chosen last])``, inverse temperature beta, perseveration
+kappa. They differ in the value v_a (Bornstein, Khaw, Shohamy & Daw 2017, *Nature Communications* 8:15958, methods):
+
+- `TDModel`: ``Q_a``, which moves by ``alpha * (r - Q_a)`` whenever arm a pays r;
+- `SamplingModel`: one of the rewards the arm has paid, drawn anew for every choice, with probability
+  ``alpha * (1 - alpha)^age``; what the weights lack to 1 falls on the value before the first choice. With ``age``
+  counted in later choices of the same arm (the default) the draw's mean is the TD model's value, so that the models
+  differ by the averaging alone. With ``age="trials"`` every trial that passes counts, and the weights are divided
+  by their sum.
+
+The sampling model's choice probability is a softmax averaged over all combinations of draws, one per arm. Their number
+grows as T^K, but ``1 / x = int_0^inf exp(-s x) ds`` makes of the softmax's denominator a product over arms, whose
+average is the product of averages, for draws of different arms are independent:
+
+    p(a) = int_0^inf E[x_a exp(-s x_a)] prod_{b != a} E[exp(-s x_b)] ds,   x_b = exp(beta * v_b + kappa * [b last]).
+
+With ``s = exp(u)`` the integrand is analytic and falls off at both ends, and equally spaced nodes are exact to a
+relative error of about ``exp(-pi^2 / spacing)``. One-arm averages follow from those of the trial before: the cost is
+trials times arms times nodes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol
+
+import numpy as np
+from scipy.special import logsumexp
+
+from maml_rl.analysis.choices import Choices
+
+
+class ChoiceModel(Protocol):
+    """A model with parameters (alpha, beta, kappa)."""
+
+    def trial_log_likelihoods(self, data: Choices, parameters: np.ndarray) -> np.ndarray:
+        """Log probability (E, T), in nats, of each choice given what came before it."""
+
+    def simulate(self, means: np.ndarray, parameters: np.ndarray, noise: float, rng: np.random.Generator) -> Choices:
+        """Let the model play arms with these mean rewards (E, T, K) and normal noise."""
+
+
+@dataclass(frozen=True)
+class TDModel:
+    """Incremental learning: the value of an arm is a running average of what it has paid.
+
+    Attributes
+    ----------
+    initial_value
+        Of every arm before its first choice, in units of reward.
+    """
+
+    name: ClassVar[str] = "TD"
+    initial_value: float = 1.0
+
+    def trial_log_likelihoods(self, data: Choices, parameters: np.ndarray) -> np.ndarray:
+        """Log probability (E, T) of each choice given what came before it; parameters (alpha, beta, kappa)."""
+        alpha, beta, kappa = _checked(parameters)
+        num_episodes, num_trials = data.choices.shape
+        rows = np.arange(num_episodes)
+        values = np.full((num_episodes, data.num_arms), self.initial_value)
+        logits = np.empty((num_episodes, num_trials, data.num_arms))
+        for trial in range(num_trials):
+            logits[:, trial] = beta * values
+            chosen = data.choices[:, trial]
+            values[rows, chosen] += alpha * (data.rewards[:, trial] - values[rows, chosen])
+        logits[:, 1:] += kappa * _one_hot(data)[:, :-1]
+        logs = logits - logsumexp(logits, axis=-1, keepdims=True)
+        return np.take_along_axis(logs, data.choices[..., None], axis=-1)[..., 0]
+
+    def simulate(self, means: np.ndarray, parameters: np.ndarray, noise: float, rng: np.random.Generator) -> Choices:
+        """Let the model play arms with mean rewards (E, T, K) and normal noise of this standard deviation."""
+        alpha, beta, kappa = _checked(parameters)
+        num_episodes, num_trials, num_arms = means.shape
+        rows, values = np.arange(num_episodes), np.full((num_episodes, num_arms), self.initial_value)
+        bonus = np.zeros((num_episodes, num_arms))
+        choices = np.empty((num_episodes, num_trials), dtype=np.int64)
+        rewards = np.empty((num_episodes, num_trials))
+        for trial in range(num_trials):
+            chosen = _draw(beta * values + bonus, rng)
+            paid = means[rows, trial, chosen] + noise * rng.standard_normal(num_episodes)
+            values[rows, chosen] += alpha * (paid - values[rows, chosen])
+            bonus[:] = 0.0
+            bonus[rows, chosen] = kappa
+            choices[:, trial], rewards[:, trial] = chosen, paid
+        return Choices(choices, rewards, num_arms)
+
+
+@dataclass(frozen=True)
+class SamplingModel:
+    """Memory sampling: the value of an arm is one of the rewards it has paid, drawn anew for every choice.
+
+    Attributes
+    ----------
+    initial_value
+        Of every arm before its first choice, in units of reward.
+    age
+        What makes a reward older: "choices", later choices of its arm, or "trials", all of them.
+    spacing
+        Distance of the integral's nodes in log s: 0.33 for 11 digits of a probability, 0.5 for 7.
+    """
+
+    name: ClassVar[str] = "sampling"
+    initial_value: float = 1.0
+    age: Literal["choices", "trials"] = "choices"
+    spacing: float = 0.33
+
+    def trial_log_likelihoods(self, data: Choices, parameters: np.ndarray) -> np.ndarray:
+        """Log probability (E, T) of each choice given what came before it; parameters (alpha, beta, kappa)."""
+        alpha, beta, kappa = _checked(parameters)
+        choices, (num_episodes, num_trials) = data.choices, data.choices.shape
+        rows = np.arange(num_episodes)
+        nodes = self._nodes(data, beta, kappa)  # (S,), log s
+        # exp(-s x) of every reward for an arm that was chosen last (1) or not (0), and x s exp(-s x).
+        logs = beta * np.concatenate([np.full((num_episodes, 1), self.initial_value), data.rewards], axis=1)
+        exponents = np.exp(logs[..., None] + [0.0, kappa])[..., None] * np.exp(nodes)  # (E, 1 + T, 2, S)
+        decays = np.exp(-exponents)
+        slopes = exponents * decays
+        shape = (num_episodes, data.num_arms, *decays.shape[2:])
+        mean_decay = np.broadcast_to(decays[:, :1], shape).copy()  # (E, K, 2, S)
+        mean_slope = np.broadcast_to(slopes[:, :1], shape).copy()
+        weight = np.zeros((num_episodes, data.num_arms))  # of past rewards together, where age counts trials
+        last = np.zeros((num_episodes, data.num_arms), dtype=np.int64)
+        arms = np.arange(data.num_arms)
+        probabilities = np.empty((num_episodes, num_trials))
+        for trial in range(num_trials):
+            chosen = choices[:, trial]
+            factors = mean_decay[rows[:, None], arms, last]  # (E, K, S)
+            factors[rows, chosen] = mean_slope[rows, chosen, last[rows, chosen]]
+            probabilities[:, trial] = factors.prod(axis=1).sum(axis=-1)
+            rate = np.full(num_episodes, alpha)
+            if self.age == "trials":
+                weight *= 1.0 - alpha
+                weight[rows, chosen] += alpha
+                rate = alpha / weight[rows, chosen]
+            rate = rate[:, None, None]
+            for mean, new in ((mean_decay, decays), (mean_slope, slopes)):
+                mean[rows, chosen] = (1.0 - rate) * mean[rows, chosen] + rate * new[:, trial + 1]
+            last[:] = 0
+            last[rows, chosen] = 1
+        return np.log(np.maximum(self.spacing * probabilities, np.finfo(np.float64).tiny))
+
+    def simulate(self, means: np.ndarray, parameters: np.ndarray, noise: float, rng: np.random.Generator) -> Choices:
+        """Let the model play arms with mean rewards (E, T, K) and normal noise of this standard deviation."""
+        alpha, beta, kappa = _checked(parameters)
+        num_episodes, num_trials, num_arms = means.shape
+        rows = np.arange(num_episodes)
+        bonus = np.zeros((num_episodes, num_arms))
+        choices = np.empty((num_episodes, num_trials), dtype=np.int64)
+        rewards = np.empty((num_episodes, num_trials))
+        for trial in range(num_trials):
+            values = self._draw_values(choices[:, :trial], rewards[:, :trial], num_arms, alpha, rng)
+            chosen = _draw(beta * values + bonus, rng)
+            paid = means[rows, trial, chosen] + noise * rng.standard_normal(num_episodes)
+            bonus[:] = 0.0
+            bonus[rows, chosen] = kappa
+            choices[:, trial], rewards[:, trial] = chosen, paid
+        return Choices(choices, rewards, num_arms)
+
+    def _nodes(self, data: Choices, beta: float, kappa: float) -> np.ndarray:
+        """Nodes (S,) of log s between which the integrand is not negligible for any combination of draws."""
+        digits = np.pi**2 / self.spacing  # in nats
+        values = beta * np.append(data.rewards, self.initial_value)
+        smallest, largest = values.min() + min(kappa, 0.0), values.max() + max(kappa, 0.0)  # summands
+        sums = np.log(data.num_arms) + np.array([smallest, largest])
+        return np.arange(-sums[1] - digits, -sums[0] + np.log(digits), self.spacing)
+
+    def _draw_values(
+        self, choices: np.ndarray, rewards: np.ndarray, num_arms: int, alpha: float, rng: np.random.Generator
+    ) -> np.ndarray:
+        """One past reward (E, K) of every arm."""
+        num_episodes, num_trials = choices.shape
+        values = np.full((num_episodes, num_arms), self.initial_value)
+        for arm in range(num_arms):
+            own = choices == arm  # (E, T)
+            age = own[:, ::-1].cumsum(1)[:, ::-1] - 1 if self.age == "choices" else np.arange(num_trials)[::-1]
+            weights = np.where(own, alpha * (1.0 - alpha) ** age, 0.0)
+            if self.age == "trials":
+                weights = weights / np.maximum(weights.sum(1, keepdims=True), np.finfo(np.float64).tiny)
+            position = (weights.cumsum(1) <= rng.random((num_episodes, 1))).sum(1)  # T: none of them
+            drawn = position < num_trials
+            values[drawn, arm] = rewards[drawn, position[drawn]]
+        return values
+
+
+def _checked(parameters: np.ndarray) -> tuple[float, float, float]:
+    alpha, beta, kappa = (float(value) for value in parameters)
+    if not (0 <= alpha <= 1 and beta >= 0 and np.isfinite([beta, kappa]).all()):
+        raise ValueError(f"parameters: got {[alpha, beta, kappa]}, expected alpha in [0, 1], beta >= 0, a finite kappa")
+    return alpha, beta, kappa
+
+
+def _one_hot(data: Choices) -> np.ndarray:
+    return np.eye(data.num_arms)[data.choices]
+
+
+def _draw(logits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Arms (E,) by the Gumbel trick."""
+    return (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)

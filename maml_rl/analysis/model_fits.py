@@ -1,0 +1,115 @@
+"""Fits of cognitive models to choices by maximum likelihood, and which of two models the choices speak for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+
+from maml_rl.analysis.choices import Choices
+from maml_rl.analysis.cognitive_models import ChoiceModel
+
+PARAMETERS = ("learning rate", "inverse temperature", "perseveration")
+"""alpha, beta and kappa of `maml_rl.analysis.cognitive_models`."""
+_LEAST = np.array([1e-3, 0.0, -10.0])
+_MOST = np.array([1.0 - 1e-3, 100.0, 10.0])
+# Where starting points are drawn from: rewards are of the order of 1.
+_START_LEAST = np.array([0.05, 0.5, -1.0])
+_START_MOST = np.array([0.95, 20.0, 2.0])
+_CANDIDATES_PER_START = 6
+
+
+@dataclass(frozen=True)
+class ModelFit:
+    """The parameters that make a player's choices most probable.
+
+    Attributes
+    ----------
+    parameters
+        (3,): learning rate in [0.001, 0.999], inverse temperature in [0, 100] per unit of reward, perseveration in
+        [-10, 10].
+    log_likelihood
+        Of all choices, in nats.
+    num_choices
+        How many these are.
+    """
+
+    parameters: np.ndarray
+    log_likelihood: float
+    num_choices: int
+
+    @property
+    def bic(self) -> float:
+        """Bayesian information criterion (Schwarz 1978): ``3 log(num_choices) - 2 log_likelihood``; less is better."""
+        return len(self.parameters) * float(np.log(self.num_choices)) - 2.0 * self.log_likelihood
+
+
+def fit_model(model: ChoiceModel, data: Choices, rng: np.random.Generator, *, num_starts: int = 2) -> ModelFit:
+    """Fit a model's parameters to all episodes of a player.
+
+    The best of some random parameters start a quasi-Newton search each (L-BFGS-B), and the best end counts.
+
+    Parameters
+    ----------
+    model
+        From `maml_rl.analysis.cognitive_models`.
+    data
+        Choices and rewards of one player.
+    rng
+        Draws the starting points.
+    num_starts
+        Searches, >= 1.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to start.
+    """
+    if num_starts < 1:
+        raise ValueError(f"num_starts: got {num_starts}, expected at least 1")
+
+    def loss(parameters: np.ndarray) -> float:
+        return -float(model.trial_log_likelihoods(data, np.clip(parameters, _LEAST, _MOST)).sum())
+
+    candidates = rng.uniform(_START_LEAST, _START_MOST, (num_starts * _CANDIDATES_PER_START, 3))
+    starts = candidates[np.argsort([loss(candidate) for candidate in candidates], kind="stable")[:num_starts]]
+    bounds = list(zip(_LEAST, _MOST, strict=True))
+    ends = [minimize(loss, start, method="L-BFGS-B", bounds=bounds) for start in starts]
+    best = min(ends, key=lambda end: float(end.fun))
+    return ModelFit(np.clip(best.x, _LEAST, _MOST), -float(best.fun), data.choices.size)
+
+
+def log_bayes_factor(first: ModelFit, second: ModelFit) -> float:
+    """Log Bayes factor, in nats, by BIC: half of what the second one's is higher; > 0 speaks for the first.
+
+    Kass & Raftery 1995, section 4.1.3.
+    """
+    return 0.5 * (second.bic - first.bic)
+
+
+def cross_validated(
+    model: ChoiceModel, data: Choices, rng: np.random.Generator, *, num_folds: int = 5, num_starts: int = 1
+) -> float:
+    """Log likelihood, in nats, of every episode under parameters fitted to episodes of other folds, summed.
+
+    Episode e belongs to fold ``e % num_folds``.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer episodes than folds, or fewer than two folds.
+    """
+    if not 2 <= num_folds <= len(data):
+        raise ValueError(f"num_folds: got {num_folds} with {len(data)} episodes, expected 2 to {len(data)}")
+    folds = np.arange(len(data)) % num_folds
+    total = 0.0
+    for fold in range(num_folds):
+        fit = fit_model(model, data.episodes(_where(folds != fold)), rng, num_starts=num_starts)
+        total += float(model.trial_log_likelihoods(data.episodes(_where(folds == fold)), fit.parameters).sum())
+    return total
+
+
+def _where(mask: np.ndarray) -> Sequence[int]:
+    return [int(index) for index in np.flatnonzero(mask)]

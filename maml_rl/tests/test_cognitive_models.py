@@ -1,0 +1,201 @@
+"""Likelihoods against enumeration and simulation, fits against the parameters that made the choices."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from maml_rl.analysis import (
+    ChoiceModel,
+    Choices,
+    SamplingModel,
+    TDModel,
+    cross_validated,
+    fit_learning_rate,
+    fit_model,
+    log_bayes_factor,
+    read_choices,
+)
+from maml_rl.tests.builders import drifting_means
+from maml_rl.utils.errors import InputError
+from maml_rl.utils.random import Purpose, generator
+
+PARAMETERS = [(0.3, 2.0, 0.5), (0.9, 15.0, -1.0), (0.05, 0.0, 0.3), (0.6, 30.0, 2.0), (1.0, 5.0, 0.0)]
+MODELS: list[ChoiceModel] = [TDModel(), SamplingModel(), SamplingModel(age="trials")]
+
+
+def some_choices(num_episodes=2, num_trials=9, num_arms=3):
+    rng = generator(3, Purpose.STATISTICS)
+    choices = rng.integers(0, num_arms, (num_episodes, num_trials))
+    return Choices(choices, rng.normal(1.0, 0.5, choices.shape), num_arms)
+
+
+def enumerated(model, data, parameters):
+    """Log probabilities (E, T) of the sampling model: the softmax of every combination of past rewards."""
+    alpha, beta, kappa = parameters
+    logs = np.empty(data.choices.shape)
+    for episode, trial in np.ndindex(data.choices.shape):
+        draws = []
+        for arm in range(data.num_arms):
+            past = [i for i in range(trial) if data.choices[episode, i] == arm]
+            if model.age == "choices":
+                weighted = [
+                    (alpha * (1 - alpha) ** (len(past) - 1 - n), data.rewards[episode, i]) for n, i in enumerate(past)
+                ]
+                weighted.append(((1 - alpha) ** len(past), model.initial_value))
+            else:
+                weights = np.array([alpha * (1 - alpha) ** (trial - 1 - i) for i in past])
+                weighted = [(w / weights.sum(), data.rewards[episode, i]) for w, i in zip(weights, past, strict=True)]
+            draws.append(weighted or [(1.0, model.initial_value)])
+        probability = 0.0
+        for combination in itertools.product(*draws):
+            logits = np.array([beta * value for _, value in combination])
+            if trial:
+                logits[data.choices[episode, trial - 1]] += kappa
+            odds = np.exp(logits - logits.max())
+            weight = np.prod([weight for weight, _ in combination])
+            probability += weight * odds[data.choices[episode, trial]] / odds.sum()
+        logs[episode, trial] = np.log(probability)
+    return logs
+
+
+@pytest.mark.parametrize("parameters", PARAMETERS)
+@pytest.mark.parametrize("age", ["choices", "trials"])
+def test_the_sampling_likelihood_is_that_of_all_combinations_of_past_rewards(age, parameters):
+    if age == "trials" and parameters[0] == 1.0:
+        pytest.skip("weights of all but the last trial are 0")
+    data, model = some_choices(), SamplingModel(age=age)
+    exact = enumerated(model, data, parameters)
+    np.testing.assert_allclose(model.trial_log_likelihoods(data, np.array(parameters)), exact, rtol=0, atol=1e-10)
+    coarse = SamplingModel(age=age, spacing=0.5).trial_log_likelihoods(data, np.array(parameters))
+    np.testing.assert_allclose(coarse, exact, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=str)
+def test_probabilities_of_all_arms_sum_to_one(model):
+    data = some_choices()
+    for trial in (0, 1, 8):
+        total = 0.0
+        for arm in range(data.num_arms):
+            choices = data.choices.copy()
+            choices[:, trial] = arm
+            changed = Choices(choices, data.rewards, data.num_arms)
+            total = total + np.exp(model.trial_log_likelihoods(changed, np.array([0.4, 6.0, 0.7]))[:, trial])
+        np.testing.assert_allclose(total, 1.0, rtol=1e-10)
+
+
+def test_without_anything_to_average_both_models_are_the_same():
+    data = some_choices()
+    parameters = np.array([1.0, 3.0, 0.4])  # the last reward of every arm, for certain
+    td, sampling = (model.trial_log_likelihoods(data, parameters) for model in MODELS[:2])
+    np.testing.assert_allclose(td, sampling, rtol=0, atol=1e-10)
+
+
+def test_without_perseveration_the_td_model_is_the_delta_rule():
+    data = some_choices(4, 40, 2)
+    fit = fit_learning_rate(data.choices, data.rewards, initial_value=1.0)
+    logs = TDModel().trial_log_likelihoods(data, np.array([fit.learning_rate, fit.inverse_temperature, 0.0]))
+    assert logs.sum() == pytest.approx(fit.log_likelihood, abs=1e-9)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=str)
+def test_the_likelihood_is_that_of_the_simulated_model(model):
+    """Calibration: what a model gives probability p happens in a share p of its simulations."""
+    parameters = np.array([0.5, 4.0, 0.6])
+    data = model.simulate(np.tile([0.5, 1.0, 1.5], (3000, 12, 1)), parameters, 0.4, generator(1, Purpose.STATISTICS))
+    probabilities, hits = [], []
+    for arm in range(3):
+        choices = data.choices.copy()
+        choices[:, -1] = arm
+        logs = model.trial_log_likelihoods(Choices(choices, data.rewards, 3), parameters)[:, -1]
+        probabilities.append(np.exp(logs))
+        hits.append(data.choices[:, -1] == arm)
+    p, hit = np.concatenate(probabilities), np.concatenate(hits)
+    for low, high in itertools.pairwise(np.quantile(p, [0.0, 0.25, 0.5, 0.75, 1.0])):
+        inside = (p >= low) & (p <= high)
+        error = np.sqrt((p[inside] * (1 - p[inside])).sum()) / inside.sum()
+        assert abs(p[inside].mean() - hit[inside].mean()) < 4 * error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [TDModel(), SamplingModel(spacing=0.5)], ids=str)
+def test_parameters_are_recovered(model):
+    true = np.array([0.6, 8.0, 1.0])
+    found = []
+    for seed in range(9):
+        rng = generator(seed, Purpose.STATISTICS)
+        data = model.simulate(drifting_means(10, 150, rng) / 50, true, 0.08, rng)
+        found.append(fit_model(model, data, rng).parameters)
+    errors = np.median(np.abs(np.array(found) / true - 1.0), axis=0)
+    assert (errors < 0.1).all(), errors
+
+
+def test_choices_speak_for_the_model_that_made_them():
+    rng = generator(2, Purpose.STATISTICS)
+    models: tuple[ChoiceModel, ...] = (TDModel(), SamplingModel(spacing=0.6))
+    for index, model in enumerate(models):
+        data = model.simulate(drifting_means(4, 100, rng) / 50, np.array([0.4, 8.0, 0.5]), 0.08, rng)
+        fits = [fit_model(candidate, data, rng, num_starts=1) for candidate in models]
+        assert (log_bayes_factor(fits[0], fits[1]) > 3.0) == (index == 0)
+        assert log_bayes_factor(fits[0], fits[1]) == pytest.approx(fits[0].log_likelihood - fits[1].log_likelihood)
+        assert fits[0].num_choices == 400
+        held_out = [cross_validated(candidate, data, rng, num_folds=2) for candidate in models]
+        assert (held_out[0] > held_out[1]) == (index == 0)
+        assert held_out[index] < fits[index].log_likelihood
+
+
+@pytest.mark.parametrize("parameters", [(1.5, 1.0, 0.0), (0.5, -1.0, 0.0), (0.5, 1.0, np.nan)])
+@pytest.mark.parametrize("model", MODELS, ids=str)
+def test_impossible_parameters_are_refused(model, parameters):
+    with pytest.raises(ValueError, match=r"parameters: got .*, expected alpha in \[0, 1\]"):
+        model.trial_log_likelihoods(some_choices(), np.array(parameters))
+
+
+HEADER = "subject,episode,trial,choice,reward\n"
+
+
+def test_choices_are_read_from_a_table(tmp_path):
+    path = tmp_path / "choices.csv"
+    path.write_text(HEADER + "ann,1,1,0,60\nann,1,2,3,40\nbob,x,1,2,10\nann,2,1,1,50\nann,2,2,1,0\n")
+    found = read_choices(path, num_arms=4, reward_scale=50.0)
+    assert list(found) == ["ann", "bob"]
+    assert found["ann"].choices.tolist() == [[0, 3], [1, 1]]
+    assert found["ann"].rewards.tolist() == [[1.2, 0.8], [1.0, 0.0]]
+    assert found["bob"].choices.tolist() == [[2]]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("subject,trial,choice,reward\n", "got no column 'episode', expected columns subject, episode"),
+        (HEADER, "got no rows, expected one per trial"),
+        (HEADER + "a,1,1,0\n", "line 2: .* expected whole numbers"),
+        (HEADER + "a,1,1,0.5,1\n", "line 2: .* expected whole numbers"),
+        (HEADER + "a,1,1,4,1\n", "line 2: got choice 4, reward 1.0; expected 0 to 3"),
+        (HEADER + "a,1,1,0,nan\n", "line 2: got choice 0, reward nan; expected .* a finite number"),
+        (HEADER + "a,1,2,0,1\na,1,2,0,1\n", "line 3: got trial 2 after trial 2; expected trials in order"),
+        (HEADER + "a,1,1,0,1\na,2,1,0,1\na,2,2,0,1\n", r"episodes of subject 'a' have \[1, 2\] trials"),
+    ],
+)
+def test_a_table_that_is_none_costs_one_line(tmp_path, text, words):
+    path = tmp_path / "choices.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=words) as caught:
+        read_choices(path, num_arms=4)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("choices", "rewards", "num_arms", "words"),
+    [
+        ([[0, 1]], [[1.0]], 2, "rewards: got shape"),
+        ([[0, 2]], [[1.0, 1.0]], 2, "choices: got 0 to 2"),
+        ([[0, 1]], [[1.0, np.inf]], 2, "rewards: got NaN"),
+        ([[0, 0]], [[1.0, 1.0]], 1, "num_arms: got 1"),
+    ],
+)
+def test_choices_that_are_none_are_refused(choices, rewards, num_arms, words):
+    with pytest.raises(ValueError, match=words):
+        Choices(np.array(choices), np.array(rewards), num_arms)
