@@ -136,11 +136,11 @@ def test_choices_speak_for_the_model_that_made_them():
     rng = generator(2, Purpose.STATISTICS)
     models: tuple[ChoiceModel, ...] = (TDModel(), SamplingModel(spacing=0.6))
     for index, model in enumerate(models):
-        data = model.simulate(drifting_means(4, 100, rng) / 50, np.array([0.4, 8.0, 0.5]), 0.08, rng)
+        data = model.simulate(drifting_means(6, 150, rng) / 50, np.array([0.3, 8.0, 0.5]), 0.08, rng)
         fits = [fit_model(candidate, data, rng, num_starts=1) for candidate in models]
         assert (log_bayes_factor(fits[0], fits[1]) > 3.0) == (index == 0)
         assert log_bayes_factor(fits[0], fits[1]) == pytest.approx(fits[0].log_likelihood - fits[1].log_likelihood)
-        assert fits[0].num_choices == 400
+        assert fits[0].num_choices == 900
         held_out = [cross_validated(candidate, data, rng, num_folds=2) for candidate in models]
         assert (held_out[0] > held_out[1]) == (index == 0)
         assert held_out[index] < fits[index].log_likelihood
