@@ -96,6 +96,7 @@ def draw_up(config: Config, *, device: str = "cpu") -> Blueprint:
         nonlinearity=config.nonlinearity,
         memory_slots=config.memory_slots,
         memory_width=config.memory_width,
+        memory_horizon=config.memory_horizon,
         with_value=config.algorithm == "rl2",
     )
     policy = make_policy(spec)

@@ -117,6 +117,14 @@ class Config(BaseModel):
             "into those after it. Nothing to choose without memory; with rl2 the memory always lasts for the task."
         ),
     )
+    memory_horizon: int | None = Field(
+        default=None,
+        ge=3,
+        description=(
+            "Steps over which the units of a fresh LSTM remember, evenly spread from 2 on; null: about two steps. "
+            "Something like the length of what is to be remembered."
+        ),
+    )
     memory_slots: Width = Field(default=16, description="Slots of the geometric memory.")
     memory_width: Width = Field(default=16, description="Values in each slot of the geometric memory.")
 

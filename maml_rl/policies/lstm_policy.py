@@ -20,7 +20,12 @@ class LSTMPolicy(RecurrentPolicy):
         Head over the actions.
     hidden_sizes
         Units of each hidden layer.
+    horizon
+        Steps over which units remember at first, see `LSTMCell`.
     """
 
-    def __init__(self, input_size: int, head: Head, hidden_sizes: Sequence[int] = (64, 64)) -> None:
-        super().__init__(input_size, [LSTMCell(f"layer{i}", size) for i, size in enumerate(hidden_sizes, 1)], head)
+    def __init__(
+        self, input_size: int, head: Head, hidden_sizes: Sequence[int] = (64, 64), *, horizon: int | None = None
+    ) -> None:
+        cells = [LSTMCell(f"layer{i}", size, horizon=horizon) for i, size in enumerate(hidden_sizes, 1)]
+        super().__init__(input_size, cells, head)

@@ -117,17 +117,34 @@ class LSTMCell(Cell):
     """Long short-term memory with a forget gate (Hochreiter & Schmidhuber 1997, Gers et al. 2000).
 
     ``c' = s(f) * c + s(i) * tanh(g)``, ``h' = s(o) * tanh(c')``, s the logistic function, gates in the order
-    i, f, o, g. The forget gate's bias starts at 1 (Jozefowicz et al. 2015).
+    i, f, o, g. The forget gate's bias starts at 1 (Jozefowicz et al. 2015), or with a horizon of T steps at
+    ``log U(1, T - 1)``, the input gate's at minus that, so that units remember for 2 to T steps (Tallec & Ollivier
+    2018, equation 16).
+
+    Parameters
+    ----------
+    name, hidden_size
+        See `Cell`.
+    horizon
+        Steps T over which units remember at first, >= 3.
     """
 
     num_gates = 4
     num_states = 2
 
+    def __init__(self, name: str, hidden_size: int, *, horizon: int | None = None) -> None:
+        super().__init__(name, hidden_size)
+        self.horizon = horizon
+
     def initialise(self, policy: nn.Module, rng: np.random.Generator) -> None:
         """See `Cell.initialise`; opens the forget gate."""
         super().initialise(policy, rng)
-        with torch.no_grad():
-            policy.get_parameter(f"{self.name}.ih.bias")[self.hidden_size : 2 * self.hidden_size].fill_(1.0)
+        enter, keep, *_ = policy.get_parameter(f"{self.name}.ih.bias").detach().chunk(self.num_gates)
+        if self.horizon is None:
+            keep.fill_(1.0)
+            return
+        keep.copy_(torch.from_numpy(np.log(rng.uniform(1.0, self.horizon - 1.0, self.hidden_size))))
+        enter.copy_(-keep)
 
     def pointwise(self, gates: Tensor, *contents: Tensor) -> CellState:
         """See `Cell.pointwise`."""

@@ -35,6 +35,8 @@ class PolicySpec:
         See the policy classes.
     memory_slots, memory_width
         Slots and values of a slot of a policy with an external memory.
+    memory_horizon
+        Steps over which an LSTM remembers at first, see `LSTMCell`.
     with_value
         Whether the policy also values states, see `Policy.unroll_with_values`.
     """
@@ -47,6 +49,7 @@ class PolicySpec:
     nonlinearity: str
     memory_slots: int = 16
     memory_width: int = 16
+    memory_horizon: int | None = None
     with_value: bool = False
 
     @classmethod
@@ -90,7 +93,7 @@ def _make_rnn(spec: PolicySpec) -> Policy:
 
 
 def _make_lstm(spec: PolicySpec) -> Policy:
-    return LSTMPolicy(spec.input_size, _head(spec), spec.hidden_sizes)
+    return LSTMPolicy(spec.input_size, _head(spec), spec.hidden_sizes, horizon=spec.memory_horizon)
 
 
 def _make_geometric(spec: PolicySpec) -> Policy:

@@ -200,6 +200,18 @@ def test_recurrent_weights_start_orthogonal_and_lstms_remember(spec):
     assert bool(forget.sum() == 50.0) == (spec.name == "lstm")
 
 
+def test_an_lstm_remembers_at_first_for_as_long_as_its_horizon():
+    policy = make_policy(PolicySpec("lstm", 3, 2, False, (400,), "tanh", memory_horizon=50))
+    policy.initialise(np.random.default_rng(0))
+    enter, keep, *others = policy.params()["layer1.ih.bias"].split(400)
+    times = 1.0 + keep.exp()  # 1 / (1 - s(bias)), the steps after which a unit has forgotten
+    assert times.min() >= 2.0
+    assert times.max() <= 50.0
+    assert times.mean() == pytest.approx(26.0, abs=2.0)
+    assert_close(enter, -keep)
+    assert all(bool((bias.abs() < 0.5).all()) for bias in others)
+
+
 @pytest.mark.parametrize("continuous", [True, False])
 def test_a_geometric_memory_drifts_before_it_is_trained_and_prefers_no_choice(continuous):
     policy = make_policy(PolicySpec("geometric", 3, 2, continuous, (50,), "tanh"))
