@@ -22,10 +22,9 @@ class TabularMDPVectorEnv(MetaVectorEnv):
         Number of processes N.
     num_states, num_actions
         Sizes S and A of the tables, >= 1.
-    min_states
-        Each task's transitions lead to `min_states` to `num_states` states only, any number alike, state 0 and others
-        drawn at random; ``None``: to all of them, the published distribution. Tasks with few states teach an agent
-        what there is to remember.
+    reachable_states
+        Each task's transitions lead to so many states only, to state 0 and others drawn at random; ``None``: to all of
+        them, the published distribution. Tasks with few states teach an agent what there is to remember.
     max_episode_steps
         Steps per episode.
     one_hot
@@ -40,15 +39,15 @@ class TabularMDPVectorEnv(MetaVectorEnv):
         *,
         num_states: int = 10,
         num_actions: int = 5,
-        min_states: int | None = None,
+        reachable_states: int | None = None,
         max_episode_steps: int = 10,
         one_hot: bool = False,
     ) -> None:
         for name, size in (("num_states", num_states), ("num_actions", num_actions)):
             if size < 1:
                 raise ValueError(f"{name}: got {size}, expected at least 1")
-        if min_states is not None and not 1 <= min_states <= num_states:
-            raise ValueError(f"min_states: got {min_states}, expected 1 to {num_states}, the num_states")
+        if reachable_states is not None and not 1 <= reachable_states <= num_states:
+            raise ValueError(f"reachable_states: got {reachable_states}, expected 1 to {num_states}, the num_states")
         if one_hot:
             codes = np.eye(num_states, dtype=np.float32)
         else:
@@ -60,7 +59,7 @@ class TabularMDPVectorEnv(MetaVectorEnv):
             max_episode_steps=max_episode_steps,
         )
         self.num_states, self.num_actions, self.one_hot = num_states, num_actions, one_hot
-        self.min_states = num_states if min_states is None else min_states
+        self.reachable_states = num_states if reachable_states is None else reachable_states
         self._codes = codes
         self._rows = np.arange(num_envs)
         self._states = np.zeros(num_envs, dtype=np.int64)
@@ -79,10 +78,9 @@ class TabularMDPVectorEnv(MetaVectorEnv):
         shape = (num_tasks, self.num_states, self.num_actions)
         transitions = rng.dirichlet(np.ones(self.num_states), size=shape)  # (M, S, A, S)
         rewards_mean = 1.0 + rng.standard_normal(shape)  # (M, S, A)
-        if self.min_states < self.num_states:
-            counts = rng.integers(self.min_states, self.num_states + 1, (num_tasks, 1))
+        if self.reachable_states < self.num_states:
             order = np.concatenate([np.zeros((num_tasks, 1)), 1.0 - rng.random((num_tasks, self.num_states - 1))], 1)
-            reachable = order.argsort(axis=1).argsort(axis=1) < counts  # (M, S), state 0 among them
+            reachable = order.argsort(axis=1).argsort(axis=1) < self.reachable_states  # (M, S), state 0 among them
             transitions *= reachable[:, np.newaxis, np.newaxis]
             transitions /= transitions.sum(axis=-1, keepdims=True)  # Dirichlet(1) again, of fewer states
         return [

@@ -167,7 +167,7 @@ def test_an_ordinary_environment_is_referred_to_the_adapter():
         ("Bandit-K5-v0", {"k": 1}, r"k: got 1, expected at least 2 arms"),
         ("GaussianBandit-K5-v0", {"std": -1.0}, r"std: got -1.0, expected a number >= 0"),
         ("TabularMDP-v0", {"num_states": 0}, r"num_states: got 0, expected at least 1"),
-        ("TabularMDP-v0", {"min_states": 11}, r"min_states: got 11, expected 1 to 10, the num_states"),
+        ("TabularMDP-v0", {"reachable_states": 11}, r"reachable_states: got 11, expected 1 to 10, the num_states"),
         ("TabularMDP-v0", {"max_episode_steps": 0}, r"max_episode_steps: got 0, expected at least 1"),
         ("2DNavigation-v0", {"low": 1.0, "high": 0.0}, r"low: got 1.0 with high = 0.0, expected low <= high"),
         ("AttributeSweep-v0", {}, r"AttributeSweepVectorEnv needs env_id"),
