@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import torch
 
 from maml_rl.config import Config
-from maml_rl.envs import MetaEpisodeVectorEnv, MetaVectorEnv, make_meta_env, rehearse
+from maml_rl.ensemble import EnsembleWorkerSpec, RL2Ensemble
+from maml_rl.envs import MetaEpisodeVectorEnv, MetaVectorEnv, Task, make_meta_env, rehearse
 from maml_rl.metalearners import MAMLTRPO, RL2, RL2Settings, TrustRegion
-from maml_rl.policies import Policy, PolicySpec, make_policy
+from maml_rl.policies import Params, Policy, PolicySpec, make_policy
 from maml_rl.run_folder import load_policy
 from maml_rl.samplers import Backend, MAMLWorkerSpec, RL2WorkerSpec
+from maml_rl.samplers.backend import WorkerSpec
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.utils.vectors import flatten, unflatten
 
@@ -43,6 +46,30 @@ class Blueprint:
     names: tuple[str, ...]
     worker: MAMLWorkerSpec | RL2WorkerSpec
 
+    @property
+    def num_agents(self) -> int:
+        """Agents the configuration asks for."""
+        return 1
+
+    @property
+    def worker_spec(self) -> WorkerSpec:
+        """What a backend builds its workers from."""
+        return self.worker
+
+    @property
+    def num_shares(self) -> int:
+        """Into how many parts an iteration's work can be divided at most."""
+        return self.config.meta_batch_size
+
+    def with_seed(self, seed: int) -> Blueprint:
+        """The same where episodes are played with another seed."""
+        return replace(self, worker=replace(self.worker, seed=seed))
+
+    def sample_tasks(self, iteration: int) -> list[Task]:
+        """Tasks of an iteration's meta-batch."""
+        rng = generator(self.config.seed, Purpose.TASKS, iteration=iteration)
+        return self.env.sample_tasks(self.config.meta_batch_size, rng)
+
     def parameters(self) -> np.ndarray:
         """The policy's meta-parameters as a vector (P,) float64."""
         return flatten(self.policy.params(), self.names)
@@ -55,8 +82,12 @@ class Blueprint:
         RunFolderError
             In one line, if the file is missing, damaged or another policy's.
         """
+        return self.with_params(load_policy(path, self.policy.params()))
+
+    def with_params(self, params: Params) -> Blueprint:
+        """The same with these weights, those that are not trained among them."""
         policy = make_policy(self.worker.policy)
-        policy.load_state_dict(load_policy(path, self.policy.params()))
+        policy.load_state_dict(params)
         return replace(self, policy=policy, worker=replace(self.worker, frozen=_frozen(policy, self.names)))
 
     def state_dict(self, parameters: np.ndarray) -> dict[str, Any]:
@@ -69,11 +100,73 @@ class Blueprint:
         c = self.config
         return TrustRegion(c.max_kl, c.cg_iters, c.cg_damping, c.ls_max_steps, c.ls_backtrack_ratio)
 
-    def learner(self, backend: Backend, parameters: np.ndarray) -> MAMLTRPO | RL2:
+    def learner(self, backend: Backend, parameters: np.ndarray) -> MAMLTRPO | RL2 | RL2Ensemble:
         """The learner the configuration asks for, at these meta-parameters (P,)."""
         if self.config.algorithm == "rl2":
             return RL2(backend, parameters, _rl2_settings(self.config), self.trust_region())
         return MAMLTRPO(backend, parameters, self.trust_region())
+
+
+@dataclass(frozen=True)
+class EnsembleBlueprint(Blueprint):
+    """Of a configuration with several agents; vectors are those of all agents, one behind the other (A * P,).
+
+    Attributes
+    ----------
+    agents
+        The blueprint of each agent alone. What this one is beside them belongs to the first.
+    """
+
+    agents: tuple[Blueprint, ...]
+
+    @property
+    def num_agents(self) -> int:
+        """See `Blueprint`."""
+        return len(self.agents)
+
+    @property
+    def worker_spec(self) -> WorkerSpec:
+        """See `Blueprint`."""
+        workers = tuple(cast(RL2WorkerSpec, agent.worker) for agent in self.agents)
+        return EnsembleWorkerSpec(workers, _rl2_settings(self.config), self.trust_region())
+
+    @property
+    def num_shares(self) -> int:
+        """See `Blueprint`."""
+        return len(self.agents)
+
+    def with_seed(self, seed: int) -> EnsembleBlueprint:
+        """See `Blueprint`."""
+        return replace(self, agents=tuple(agent.with_seed(seed) for agent in self.agents))
+
+    def sample_tasks(self, iteration: int) -> list[Task]:
+        """Tasks of each agent, one agent's behind the other's (A * M)."""
+        return [task for agent in self.agents for task in agent.sample_tasks(iteration)]
+
+    def parameters(self) -> np.ndarray:
+        """See `Blueprint`."""
+        return np.concatenate([agent.parameters() for agent in self.agents])
+
+    def with_policy(self, path: str | Path) -> EnsembleBlueprint:
+        """See `Blueprint`; the file holds the weights of as many agents."""
+        params = load_policy(path, self.state_dict(self.parameters()))
+        return replace(
+            self,
+            agents=tuple(
+                agent.with_params({name: value[i] for name, value in params.items()})
+                for i, agent in enumerate(self.agents)
+            ),
+        )
+
+    def state_dict(self, parameters: np.ndarray) -> dict[str, Any]:
+        """Tensors (A, ...) of all agents, under the policy's own names."""
+        parts = parameters.reshape(len(self.agents), -1)
+        own = [agent.state_dict(part) for agent, part in zip(self.agents, parts, strict=True)]
+        return {name: torch.stack([one[name] for one in own]) for name in own[0]}
+
+    def learner(self, backend: Backend, parameters: np.ndarray) -> RL2Ensemble:
+        """See `Blueprint`."""
+        return RL2Ensemble(backend, parameters, len(self.agents))
 
 
 def draw_up(config: Config, *, device: str = "cpu") -> Blueprint:
@@ -84,6 +177,18 @@ def draw_up(config: Config, *, device: str = "cpu") -> Blueprint:
     ValueError, ImportError
         In one line, if the environment is unknown, its arguments are wrong or a package is missing.
     """
+    if config.num_agents == 1:
+        return _draw_up_one(config, device)
+    agents = tuple(
+        _draw_up_one(config.model_copy(update={"seed": config.seed + i, "num_agents": 1}), device)
+        for i in range(config.num_agents)
+    )
+    first = agents[0]
+    return EnsembleBlueprint(config, first.env, first.policy, first.names, first.worker, agents)
+
+
+def _draw_up_one(config: Config, device: str) -> Blueprint:
+    """The same of one agent."""
     env = make_meta_env(config.env_name, 1, config.env_kwargs)
     rehearse(env)
     if config.algorithm == "rl2":

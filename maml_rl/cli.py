@@ -178,6 +178,8 @@ def _test(arguments: argparse.Namespace) -> None:
     if arguments.policy != "random":
         blueprint = blueprint.with_policy(arguments.policy)
     parameters = blueprint.parameters()
+    if arguments.render is not None and blueprint.num_agents > 1:
+        raise InputError(f"--render: got a policy of {blueprint.num_agents} agents, expected one; leave it out")
     if arguments.render is not None:
         check_can_film(blueprint, arguments.render)
     evaluation = evaluate(

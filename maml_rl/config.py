@@ -53,6 +53,13 @@ class Config(BaseModel):
         ),
     )
     seed: int = Field(default=0, ge=0, description="Seed from which every random number of the run derives.")
+    num_agents: Count = Field(
+        default=1,
+        description=(
+            "Independent agents trained side by side (rl2): agent i is what seed + i makes alone. Meta-batch and "
+            "everything else are each agent's own."
+        ),
+    )
 
     env_name: str = Field(
         min_length=1, examples=["HalfCheetahDir-v2"], description="Id of the task family, as registered."
@@ -221,6 +228,13 @@ class Config(BaseModel):
     def _check_policy(cls, value: str, info: ValidationInfo) -> str:
         if info.data.get("algorithm") == "rl2" and value == "mlp":
             raise _refusal("policy", repr(value), "one with memory for algorithm rl2: rnn, lstm or geometric")
+        return value
+
+    @field_validator("num_agents")
+    @classmethod
+    def _check_num_agents(cls, value: int, info: ValidationInfo) -> int:
+        if info.data.get("algorithm") == "maml" and value != 1:
+            raise _refusal("num-agents", repr(value), "1 with algorithm maml; set algorithm: rl2 or leave it out")
         return value
 
     @field_validator("outer_step")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +26,20 @@ from maml_rl.utils.random import Purpose, generator
 class Evaluation:
     """What an agent earned on tasks it had not seen.
 
-    A step of adaptation is a gradient step (maml) or an episode of experience (rl2).
+    A step of adaptation is a gradient step (maml) or an episode of experience (rl2). Of several agents, each plays all
+    tasks.
 
     Attributes
     ----------
     tasks
         The N tasks.
     returns
-        Undiscounted returns (K + 1, N, B) of B episodes of each task after 0 ... K steps; B is 1 with rl2.
+        Undiscounted returns (K + 1, N, B) of B episodes of each task after 0 ... K steps; with rl2 one per agent.
     trained_num_steps
         Steps the configuration asks for, <= K.
     meta_episodes
-        The same episodes step by step, with rl2, where those of a task followed one another.
+        The same episodes step by step, with rl2, where those of a task followed one another; of several agents, arrays
+        (A, N, ...).
     """
 
     tasks: list[Task]
@@ -93,31 +95,52 @@ def evaluate(
             f"--num-steps: got {num_steps}, expected at most {trained} with show-progress: true, where "
             "the agent sees how much of the meta-episode is over"
         )
-    seeded = replace(blueprint, worker=replace(blueprint.worker, seed=seed))
+    seeded, num_agents = blueprint.with_seed(seed), blueprint.num_agents
     all_tasks: list[Task] = []
     played: list[Any] = []
-    with workers(seeded, num_workers, meta_batch_size) as backend:
+    with workers(seeded, num_workers, meta_batch_size if num_agents == 1 else num_agents) as backend:
         for batch in tqdm(range(num_batches), unit="batch", desc="evaluating", disable=None, leave=False):
             rng = generator(seed, Purpose.EVALUATION_TASKS, iteration=batch)
             tasks = blueprint.env.sample_tasks(meta_batch_size, rng)
+            all_tasks += tasks
+            if num_agents > 1:
+                vectors = parameters.reshape(num_agents, -1)
+                calls: list[tuple[Any, ...]] = [
+                    (agents, tasks, vectors[agents], batch, max(num_steps, trained))
+                    for agents in shards(num_agents, backend.num_workers)
+                ]
+                played.append([one for part in backend.map("evaluate", calls) for one in part])
+                continue
             calls = [
                 (indices, [tasks[i] for i in indices], parameters, batch, max(num_steps, trained))
                 for indices in shards(meta_batch_size, backend.num_workers)
             ]
             played += backend.map("evaluate", calls)
-            all_tasks += tasks
     if blueprint.config.algorithm == "maml":
         return Evaluation(all_tasks, np.concatenate(played, axis=1), trained)
-    meta_episodes = MetaEpisodes(*(_join(parts) for parts in zip(*played, strict=True)))
+    if num_agents > 1:
+        agents = [_joined([batch[agent] for batch in played]) for agent in range(num_agents)]
+        meta_episodes = MetaEpisodes(*(_stacked(parts) for parts in zip(*agents, strict=True)))
+        return Evaluation(all_tasks, meta_episodes.returns.transpose(2, 1, 0), trained, meta_episodes)  # (E, N, A)
+    meta_episodes = _joined(played)
     returns = np.ascontiguousarray(meta_episodes.returns.T)[..., np.newaxis]  # (N, E) -> (E, N, 1)
     return Evaluation(all_tasks, returns, trained, meta_episodes)
 
 
-def _join(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Arrays (M, T, ...) of different lengths T one under the other, zero behind the end."""
+def _joined(parts: Sequence[MetaEpisodes]) -> MetaEpisodes:
+    """Meta-episodes of one task after the other."""
+    return MetaEpisodes(*(np.concatenate(_padded(arrays)) for arrays in zip(*parts, strict=True)))
+
+
+def _stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return np.stack(_padded(parts))
+
+
+def _padded(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Arrays (M, T, ...) of different lengths T made equally long, zero behind the end."""
     longest = max(part.shape[1] for part in parts)
     rest = [(0, 0)] * (parts[0].ndim - 2)
-    return np.concatenate([np.pad(part, [(0, 0), (0, longest - part.shape[1]), *rest]) for part in parts])
+    return [np.pad(part, [(0, 0), (0, longest - part.shape[1]), *rest]) for part in parts]
 
 
 def trained_num_steps(config: Config) -> int:
@@ -131,7 +154,7 @@ def save_results(path: str | Path, evaluation: Evaluation, num_steps: Sequence[i
     Keys: ``tasks`` (N, D) and ``task_fields`` (D,), see `task_table`; ``train_returns`` and
     ``valid_returns`` (N, B), before adaptation and after the configuration's number of steps;
     ``num_steps`` (S,) and ``returns`` (S, N, B), after each of `num_steps`. With rl2 also ``observations`` (N, T, O),
-    ``actions`` (N, T, ...), ``rewards`` and ``mask`` (N, T) of the meta-episodes.
+    ``actions`` (N, T, ...), ``rewards`` and ``mask`` (N, T) of the meta-episodes, of several agents (A, N, ...).
 
     Raises
     ------
@@ -205,8 +228,8 @@ def summary_lines(evaluation: Evaluation, num_steps: Sequence[int]) -> list[str]
         trained = "  <- trained on" if step == evaluation.trained_num_steps else ""
         lines.append(f"{step:>5}  {mean:>11.2f}  {bounds}{trained}")
     if evaluation.meta_episodes is not None:
-        totals = evaluation.returns[: evaluation.trained_num_steps + 1].sum(axis=0, dtype=np.float64)  # (N, 1)
-        total = mean_interval(totals.T)
+        totals = evaluation.returns[: evaluation.trained_num_steps + 1].sum(axis=0, dtype=np.float64)  # (N, A)
+        total = mean_interval(totals.mean(axis=1)[np.newaxis])
         bounds = f"[{total.low[0]:.2f}, {total.high[0]:.2f}]" if num_tasks > 1 else "needs two tasks"
         lines.append(f"{'all':>5}  {total.mean[0]:>11.2f}  {bounds}  <- sum of a meta-episode")
     return lines

@@ -17,10 +17,10 @@ from tqdm import tqdm
 
 from maml_rl.blueprint import Blueprint
 from maml_rl.config import Config
+from maml_rl.ensemble import RL2Ensemble
 from maml_rl.metalearners import MAMLTRPO, RL2, IterationReport, RL2IterationReport
 from maml_rl.run_folder import Checkpoint, RunFolder, RunFolderError
 from maml_rl.samplers import Backend, start_workers
-from maml_rl.utils.random import Purpose, generator
 
 _MAX_REFUSED_IN_ROW = 3
 _STEP_SIZES = {"maml": "fast-lr or max-kl", "rl2": "learning-rate or max-kl"}
@@ -31,12 +31,12 @@ class TrainingError(RuntimeError):
 
 
 @contextmanager
-def workers(blueprint: Blueprint, num_workers: int, num_tasks: int) -> Iterator[Backend]:
-    """Start at most one worker per task; they are gone when the context ends, however it ends."""
+def workers(blueprint: Blueprint, num_workers: int, num_shares: int) -> Iterator[Backend]:
+    """Start at most one worker per task, or per agent of several; they are gone however the context ends."""
     torch.set_num_threads(1)
-    count = min(num_workers, num_tasks)
+    count = min(num_workers, num_shares)
     timeout = blueprint.config.worker_timeout
-    with start_workers(blueprint.worker, count, timeout_seconds=timeout) as backend:
+    with start_workers(blueprint.worker_spec, count, timeout_seconds=timeout) as backend:
         yield backend
 
 
@@ -82,18 +82,15 @@ def train(
         state = folder.resume(blueprint.config, len(state.parameters)) or state
     elif folder is not None:
         folder.create(blueprint.config)
-    num_tasks = blueprint.config.meta_batch_size
     with (
-        workers(blueprint, num_workers, num_tasks) as backend,
+        workers(blueprint, num_workers, blueprint.num_shares) as backend,
         _Monitor(blueprint.config, folder, state, show, bar and sys.stderr.isatty()) as monitor,
     ):
         learner = blueprint.learner(backend, state.parameters)
         learner.load_optimiser_state(state.optimiser)
         while state.iteration < blueprint.config.num_batches and state.seconds < max_seconds:
             started = time.perf_counter()
-            rng = generator(blueprint.config.seed, Purpose.TASKS, iteration=state.iteration)
-            tasks = blueprint.env.sample_tasks(num_tasks, rng)
-            report = learner.step(tasks, state.iteration)
+            report = learner.step(blueprint.sample_tasks(state.iteration), state.iteration)
             state = _advance(state, report, learner, time.perf_counter() - started)
             row = _metrics_row(state, report)
             if folder is not None:
@@ -119,7 +116,10 @@ def _at_initial_policy(blueprint: Blueprint) -> Blueprint:
 
 
 def _advance(
-    state: Checkpoint, report: IterationReport | RL2IterationReport, learner: MAMLTRPO | RL2, seconds: float
+    state: Checkpoint,
+    report: IterationReport | RL2IterationReport,
+    learner: MAMLTRPO | RL2 | RL2Ensemble,
+    seconds: float,
 ) -> Checkpoint:
     return Checkpoint(
         state.iteration + 1,

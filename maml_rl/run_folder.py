@@ -273,7 +273,8 @@ def _check_optimiser(content: Mapping[str, Any], num_parameters: int, config: Co
         field = f"{where}: optimiser: {in_words(name)}"
         if name not in expected:
             raise RunFolderError(f"{field}: unexpected; {_START_ANEW}")
-        shape = () if expected[name] else (num_parameters,)
+        one_number = () if config.num_agents == 1 else (config.num_agents,)
+        shape = one_number if expected[name] else (num_parameters,)
         check_tensor(optimiser.get(name), shape, torch.float64, field=field, cure=_START_ANEW)
         least = 1.0 if expected[name] else 0.0
         if name != "exp_avg" and not bool((optimiser[name] >= least).all()):

@@ -1,7 +1,8 @@
-"""What workers of memory-based meta-learning make and tell of the meta-episodes they have played."""
+"""Meta-episodes: how they are played, and what workers of memory-based meta-learning tell of them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,6 +10,9 @@ import numpy as np
 import torch
 
 from maml_rl.actor_critic import ActorCriticData
+from maml_rl.envs import MetaEpisodeVectorEnv, Task
+from maml_rl.policies import Params, Policy
+from maml_rl.samplers.rollout import Streams, play_episodes
 
 
 @dataclass(frozen=True)
@@ -64,3 +68,49 @@ class Played(NamedTuple):
     data: ActorCriticData
     rewards: torch.Tensor
     returns: np.ndarray
+
+    def part(self, tasks: slice) -> Played:
+        """Some of the tasks."""
+        data = ActorCriticData(*(part[:, tasks].contiguous() for part in self.data))
+        return Played(data, self.rewards[:, tasks].contiguous(), self.returns[tasks])
+
+    def meta_episodes(self, num_inputs: int) -> MetaEpisodes:
+        """What they looked like from outside, of an environment that shows `num_inputs` numbers."""
+        data = self.data
+        parts = (data.observations[..., :num_inputs], data.actions, self.rewards, data.mask.bool())
+        return MetaEpisodes(self.returns, *(np.ascontiguousarray(part.transpose(0, 1).numpy()) for part in parts))
+
+
+def play_meta_episodes(
+    env: MetaEpisodeVectorEnv,
+    policy: Policy,
+    params: Params,
+    tasks: Sequence[Task],
+    streams: Streams,
+    *,
+    num_sets: int | None = None,
+    heartbeat: Callable[[], None],
+) -> Played:
+    """Play a meta-episode of every task; parameters as in `play_episodes`, advantages and targets are left 0."""
+    episodes, _ = play_episodes(env, policy, params, tasks, streams, num_sets=num_sets, heartbeat=heartbeat)
+
+    def in_time(part: torch.Tensor) -> torch.Tensor:
+        part = part.transpose(1, 2).flatten(0, 1)  # (A, T, B, ...) -> (M, T, ...)
+        return part.transpose(0, 1).contiguous()
+
+    mask = in_time(episodes.mask)
+    data = ActorCriticData(
+        in_time(episodes.observations),
+        in_time(episodes.actions),
+        mask,
+        in_time(episodes.log_probs),
+        torch.zeros_like(mask),
+        torch.zeros_like(mask),
+    )
+    rewards = in_time(episodes.rewards)
+    ended = np.zeros(rewards.shape, dtype=np.int64)  # episodes over before each step
+    ended[1:] = data.observations[1:, :, env.done_index].numpy()
+    returns = np.zeros((len(tasks), env.num_episodes))
+    columns = np.broadcast_to(np.arange(len(tasks)), rewards.shape)
+    np.add.at(returns, (columns, ended.cumsum(0)), rewards.double().numpy())
+    return Played(data, rewards, returns)

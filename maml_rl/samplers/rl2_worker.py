@@ -22,8 +22,8 @@ from maml_rl.envs.meta_env import Task
 from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
 from maml_rl.episode import generalised_advantages
 from maml_rl.policies import Params, PolicySpec, make_policy
-from maml_rl.samplers.meta_episodes import MetaEpisodes, Played, RL2Report
-from maml_rl.samplers.rollout import Streams, play_episodes
+from maml_rl.samplers.meta_episodes import MetaEpisodes, Played, RL2Report, play_meta_episodes
+from maml_rl.samplers.rollout import Streams
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.utils.vectors import flatten, unflatten
 
@@ -139,10 +139,7 @@ class RL2Worker:
         """Meta-episodes of ``num_steps + 1`` episodes on evaluation streams."""
         purposes = (Purpose.EVALUATION_ENVIRONMENT, Purpose.EVALUATION_ACTIONS)
         played = self._play(indices, tasks, vector, iteration, purposes, num_steps + 1)
-        env = self._environment(len(tasks), num_steps + 1)
-        data = played.data
-        parts = (data.observations[..., : env.num_inputs], data.actions, played.rewards, data.mask.bool())
-        return MetaEpisodes(played.returns, *(np.ascontiguousarray(part.transpose(0, 1).numpy()) for part in parts))
+        return played.meta_episodes(self._environment(len(tasks), num_steps + 1).num_inputs)
 
     def _play(
         self,
@@ -159,28 +156,7 @@ class RL2Worker:
         streams = Streams(
             *([generator(self.spec.seed, p, iteration=iteration, task=i) for i in indices] for p in purposes)
         )
-        episodes, _ = play_episodes(env, self.policy, params, tasks, streams, heartbeat=self.heartbeat)
-
-        def in_time(part: torch.Tensor) -> torch.Tensor:
-            return part[:, :, 0].transpose(0, 1).contiguous()  # (M, T, 1, ...) -> (T, M, ...)
-
-        mask = in_time(episodes.mask)
-        data = ActorCriticData(
-            in_time(episodes.observations),
-            in_time(episodes.actions),
-            mask,
-            in_time(episodes.log_probs),
-            torch.zeros_like(mask),
-            torch.zeros_like(mask),
-        )
-        rewards = in_time(episodes.rewards)
-        ended = np.zeros(rewards.shape, dtype=np.int64)  # episodes over before each step
-        ended[1:] = data.observations[1:, :, env.done_index].numpy()
-        episode = ended.cumsum(0)
-        returns = np.zeros((len(tasks), num_episodes))
-        columns = np.broadcast_to(np.arange(len(tasks)), rewards.shape)
-        np.add.at(returns, (columns, episode), rewards.double().numpy())
-        return Played(data, rewards, returns)
+        return play_meta_episodes(env, self.policy, params, tasks, streams, heartbeat=self.heartbeat)
 
     def _unit(self) -> float:
         """What rewards count, so that values are averages of the rewards to come, whatever discount and horizon."""

@@ -37,6 +37,7 @@ def play_episodes(
     streams: Streams,
     *,
     state: Any = (),
+    num_sets: int | None = None,
     heartbeat: Callable[[], None] = lambda: None,
 ) -> tuple[Episodes, Any]:
     """Play ``env.num_envs / M`` episodes of each of M tasks to their end; advantages are left 0.
@@ -54,6 +55,9 @@ def play_episodes(
         tasks and parameters.
     state
         What the policy remembers at the start, tensors (M, B, ...); ``()``: its initial state.
+    num_sets
+        Sets of parameters A, if not one per task: (A, ...) each, for ``M / A`` tasks one after the other. Shapes are
+        then (A, B, ...) with B = N / A.
     heartbeat
         Called once per step.
 
@@ -64,8 +68,8 @@ def play_episodes(
     state
         What the policy remembers at the end of each episode, tensors (M, B, ...).
     """
-    num_tasks = len(tasks)
-    shape = (num_tasks, env.num_envs // num_tasks)
+    num_sets = num_sets or len(tasks)
+    shape = (num_sets, env.num_envs // num_sets)
     env.set_tasks(tasks)
     observations, _ = env.reset(options={"rngs": streams.environment})
     begin = state
@@ -82,7 +86,7 @@ def play_episodes(
                     f"an episode has not ended after {_LONGEST} steps; set a limit with env-kwargs.max_episode_steps"
                 )
             if len(rows) % _NOISE_BLOCK == 0:
-                noise = _draw_noise(policy, streams.actions, env, shape[1])
+                noise = _draw_noise(policy, streams.actions, env, num_sets)
             active = ~env.finished
             batch = torch.from_numpy(observations).float().reshape(*shape, -1)  # (N, O*) -> (M, B, O)
             distribution, after = policy.step(params, batch, state)
@@ -106,13 +110,13 @@ def _where(active: Tensor, after: Any, before: Any) -> Any:
     )
 
 
-def _draw_noise(
-    policy: Policy, rngs: Sequence[np.random.Generator], env: MetaVectorEnv, num_episodes: int
-) -> np.ndarray:
-    """Noise of the next block of steps, (M, block, B, ...); the block never depends on the shard."""
+def _draw_noise(policy: Policy, rngs: Sequence[np.random.Generator], env: MetaVectorEnv, num_sets: int) -> np.ndarray:
+    """Noise of the next block of steps, (A, block, B, ...); the block never depends on the shard."""
     block = min(_NOISE_BLOCK, env.max_episode_steps or _NOISE_BLOCK)
-    shape = (block, num_episodes)
-    return np.stack([policy.distribution.draw_noise(rng, shape, policy.output_size) for rng in rngs])
+    shape = (block, env.num_envs // len(rngs))
+    per_task = [policy.distribution.draw_noise(rng, shape, policy.output_size) for rng in rngs]
+    of_a_set = len(rngs) // num_sets
+    return np.stack([np.concatenate(per_task[i : i + of_a_set], axis=1) for i in range(0, len(rngs), of_a_set)])
 
 
 def _stack(

@@ -13,10 +13,11 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"adaptation", "baseline", "evolution"}),
     frozenset({"objectives", "actor_critic"}),
     frozenset({"samplers", "metalearners"}),
+    frozenset({"ensemble"}),
     frozenset({"blueprint", "experiment", "run_folder", "evaluation", "studies", "video", "demo", "cli"}),
     frozenset({"train", "test"}),
 )
-FREE_ROW = 5
+FREE_ROW = 6
 
 SERIALISERS = frozenset({"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"})
 NUMPY_RANDOM_TYPES = frozenset(
