@@ -48,6 +48,7 @@ from maml_rl.analysis.mdp_oracles import (
     sample_mdp,
     value_iteration,
 )
+from maml_rl.analysis.memory_states import commonest_choice, decode_choices, state_similarity
 from maml_rl.analysis.model_fits import ModelFit, cross_validated, fit_model, log_bayes_factor
 from maml_rl.analysis.plots import (
     plot_adaptation,
@@ -96,9 +97,11 @@ __all__ = [
     "TDModel",
     "bandit_regret",
     "choice_autocorrelation",
+    "commonest_choice",
     "compare",
     "cross_validated",
     "cumulative_regret",
+    "decode_choices",
     "dependent_arms_optimum",
     "epsilon_greedy",
     "few_pulls_optimum",
@@ -137,6 +140,7 @@ __all__ = [
     "read_choices",
     "sample_mdp",
     "smallest_permutation_p",
+    "state_similarity",
     "stay_frequencies",
     "stay_probabilities",
     "thompson",

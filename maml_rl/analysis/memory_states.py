@@ -1,0 +1,131 @@
+"""What an agent's memory holds of its past choices: decoding, and similarity of states. Decoding needs scikit-learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from maml_rl.utils.errors import InputError
+
+
+def decode_choices(
+    states: np.ndarray, choices: np.ndarray, max_lag: int, *, num_components: int = 10, num_folds: int = 5
+) -> np.ndarray:
+    """How well the choice l trials ago can be read from a memory, for l = 1 ... `max_lag`.
+
+    The memory's principal components and a multinomial logistic regression, fitted to the episodes of all folds but one
+    and asked about the episodes of that one (episode e belongs to fold ``e % num_folds``).
+
+    Parameters
+    ----------
+    states
+        Memory (E, T, H) at each choice, before it is made.
+    choices
+        (E, T), arms.
+    max_lag
+        Largest lag, 1 to T - 1.
+    num_components
+        Principal components, of the H there are, >= 1.
+    num_folds
+        2 to E.
+
+    Returns
+    -------
+    Share of choices decoded, (max_lag,); to be seen beside the share of the commonest choice, `commonest_choice`.
+
+    Raises
+    ------
+    InputError
+        If scikit-learn is missing.
+    ValueError
+        If the shapes do not fit or a number is out of range.
+    """
+    make_decoder = _decoder_factory()
+    states, choices = _checked(states, choices, max_lag)
+    num_episodes, _, width = states.shape
+    if not 2 <= num_folds <= num_episodes:
+        raise ValueError(f"num_folds: got {num_folds} with {num_episodes} episodes, expected 2 to {num_episodes}")
+    if num_components < 1:
+        raise ValueError(f"num_components: got {num_components}, expected at least 1")
+    folds = np.arange(num_episodes) % num_folds
+    shares = np.empty(max_lag)
+    for lag in range(1, max_lag + 1):
+        hits = []
+        for fold in range(num_folds):
+            train, test = folds != fold, folds == fold
+            targets = choices[train, :-lag].reshape(-1)
+            asked, answers = states[test, lag:].reshape(-1, width), choices[test, :-lag].reshape(-1)
+            if len(np.unique(targets)) == 1:
+                hits.append(answers == targets[0])
+                continue
+            decoder = make_decoder(min(num_components, width, len(targets)))
+            decoder.fit(states[train, lag:].reshape(-1, width), targets)
+            hits.append(decoder.predict(asked) == answers)
+        shares[lag - 1] = np.concatenate(hits).mean()
+    return shares
+
+
+def commonest_choice(choices: np.ndarray) -> float:
+    """Share of the most frequent choice among all (E, T): what can be decoded from nothing."""
+    return float(np.unique(choices, return_counts=True)[1].max() / np.size(choices))
+
+
+def state_similarity(states: np.ndarray, max_lag: int) -> np.ndarray:
+    """Mean correlation between memory states l trials apart, for l = 1 ... `max_lag`.
+
+    Units are centred by their means over all states first, so that what never changes counts for nothing.
+
+    Parameters
+    ----------
+    states
+        Memory (E, T, H) at each choice.
+    max_lag
+        Largest lag, 1 to T - 1.
+
+    Returns
+    -------
+    (max_lag,), in [-1, 1]; NaN where a memory never changes.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+    """
+    states, _ = _checked(states, np.zeros(np.shape(states)[:2], dtype=np.int64), max_lag)
+    centred = states - states.mean(axis=(0, 1))
+    centred = centred - centred.mean(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # 0 / 0
+        unit = centred / np.sqrt((centred**2).sum(axis=-1, keepdims=True))
+    return np.array([(unit[:, :-lag] * unit[:, lag:]).sum(axis=-1).mean() for lag in range(1, max_lag + 1)])
+
+
+def _decoder_factory() -> Any:
+    try:
+        from sklearn.decomposition import PCA
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+    except ImportError as error:
+        raise InputError(
+            "decoding: scikit-learn is missing; install it with pip install 'maml_rl[analysis]'"
+        ) from error
+
+    def make(num_components: int) -> Any:
+        pca = PCA(num_components, svd_solver="full")  # the other solvers draw
+        return make_pipeline(pca, StandardScaler(), LogisticRegression(max_iter=1000))
+
+    return make
+
+
+def _checked(states: np.ndarray, choices: np.ndarray, max_lag: int) -> tuple[np.ndarray, np.ndarray]:
+    states, choices = np.asarray(states, dtype=np.float64), np.asarray(choices)
+    if states.ndim != 3 or choices.shape != states.shape[:2]:
+        raise ValueError(
+            f"states: got shape {states.shape} with choices {choices.shape}, expected (E, T, H) and (E, T)"
+        )
+    if not np.isfinite(states).all():
+        raise ValueError("states: got NaN or infinity, expected finite numbers")
+    if not 1 <= max_lag < states.shape[1]:
+        raise ValueError(f"max_lag: got {max_lag}, expected 1 to {states.shape[1] - 1}")
+    return states, choices
