@@ -67,7 +67,7 @@ def test_similarity_is_that_of_the_states():
         ((4, 5, 2), (4, 4), 1, {}, r"states: got shape .* with choices \(4, 4\)"),
         ((4, 5, 2), (4, 5), 5, {}, "max_lag: got 5, expected 1 to 4"),
         ((4, 5, 2), (4, 5), 1, {"num_folds": 5}, "num_folds: got 5 with 4 episodes, expected 2 to 4"),
-        ((4, 5, 2), (4, 5), 1, {"num_components": 0}, "num_components: got 0"),
+        ((4, 5, 2), (4, 5), 1, {"num_components": 0, "num_folds": 2}, "num_components: got 0"),
     ],
 )
 def test_what_does_not_fit_is_refused(states, choices, max_lag, kwargs, words):
