@@ -12,6 +12,8 @@ import numpy as np
 from maml_rl.analysis.behaviour import check_choices
 from maml_rl.utils.errors import InputError
 
+MISSED = -1
+"""Stands for the choice in a trial without one."""
 COLUMNS = ("subject", "episode", "trial", "choice", "reward")
 """Columns of a file of choices."""
 
@@ -23,7 +25,7 @@ class Choices:
     Attributes
     ----------
     choices
-        (E, T), arms from 0 to K - 1.
+        (E, T), arms from 0 to K - 1; -1 in trials without a choice, from which nothing is learned.
     rewards
         (E, T), finite; of the order of 1.
     num_arms
@@ -37,7 +39,8 @@ class Choices:
     def __post_init__(self) -> None:
         if self.num_arms < 2:
             raise ValueError(f"num_arms: got {self.num_arms}, expected at least 2")
-        choices = np.atleast_2d(check_choices(self.choices, self.num_arms))
+        choices = np.atleast_2d(np.asarray(self.choices))
+        check_choices(np.where(choices == MISSED, 0, choices), self.num_arms)
         rewards = np.atleast_2d(np.asarray(self.rewards, dtype=np.float64))
         if choices.ndim != 2 or rewards.shape != choices.shape:
             raise ValueError(
@@ -47,6 +50,11 @@ class Choices:
             raise ValueError("rewards: got NaN or infinity, expected finite numbers")
         object.__setattr__(self, "choices", choices)
         object.__setattr__(self, "rewards", rewards)
+
+    @property
+    def num_choices(self) -> int:
+        """How many trials had a choice."""
+        return int((self.choices != MISSED).sum())
 
     def __len__(self) -> int:
         return len(self.choices)
@@ -60,7 +68,8 @@ def read_choices(path: str | Path, *, num_arms: int, reward_scale: float = 1.0) 
     """Read a CSV file of one row per trial: by subject, what it chose and was paid.
 
     Columns, in any order: ``subject`` and ``episode`` (any names), ``trial`` (whole numbers that rise within an
-    episode), ``choice`` (0 to `num_arms` - 1) and ``reward`` (a number). All episodes of a subject have as many trials.
+    episode), ``choice`` (0 to `num_arms` - 1, or empty in a missed trial) and ``reward`` (a number, or empty there).
+    All episodes of a subject have as many trials.
 
     Parameters
     ----------
@@ -90,12 +99,13 @@ def read_choices(path: str | Path, *, num_arms: int, reward_scale: float = 1.0) 
     for row in reader:
         where = f"{str(path)!r}, line {reader.line_num}"
         try:
-            trial, choice, reward = int(row["trial"]), int(row["choice"]), float(row["reward"])
+            trial, missed = int(row["trial"]), row["choice"] == ""
+            choice, reward = (MISSED, 0.0) if missed else (int(row["choice"]), float(row["reward"]))
         except (TypeError, ValueError):
             raise InputError(
                 f"{where}: got {row}, expected whole numbers for trial and choice, a number for reward"
             ) from None
-        if not 0 <= choice < num_arms or not np.isfinite(reward):
+        if not (missed or 0 <= choice < num_arms) or not np.isfinite(reward):
             raise InputError(
                 f"{where}: got choice {choice}, reward {reward}; expected 0 to {num_arms - 1}, a finite number"
             )

@@ -29,7 +29,7 @@ from typing import ClassVar, Literal, Protocol
 import numpy as np
 from scipy.special import logsumexp
 
-from maml_rl.analysis.choices import Choices
+from maml_rl.analysis.choices import MISSED, Choices
 
 
 class ChoiceModel(Protocol):
@@ -62,13 +62,16 @@ class TDModel:
         rows = np.arange(num_episodes)
         values = np.full((num_episodes, data.num_arms), self.initial_value)
         logits = np.empty((num_episodes, num_trials, data.num_arms))
+        chosen, learns = np.maximum(data.choices, 0), data.choices != MISSED
+        last = np.zeros(values.shape)
         for trial in range(num_trials):
-            logits[:, trial] = beta * values
-            chosen = data.choices[:, trial]
-            values[rows, chosen] += alpha * (data.rewards[:, trial] - values[rows, chosen])
-        logits[:, 1:] += kappa * _one_hot(data)[:, :-1]
+            logits[:, trial] = beta * values + kappa * last
+            arm, learning = chosen[:, trial], learns[:, trial]
+            values[rows, arm] += alpha * learning * (data.rewards[:, trial] - values[rows, arm])
+            last[learning] = 0.0
+            last[rows[learning], arm[learning]] = 1.0
         logs = logits - logsumexp(logits, axis=-1, keepdims=True)
-        return np.take_along_axis(logs, data.choices[..., None], axis=-1)[..., 0]
+        return np.take_along_axis(logs, chosen[..., None], axis=-1)[..., 0] * learns
 
     def simulate(self, means: np.ndarray, parameters: np.ndarray, noise: float, rng: np.random.Generator) -> Choices:
         """Let the model play arms with mean rewards (E, T, K) and normal noise of this standard deviation."""
@@ -110,7 +113,8 @@ class SamplingModel:
     def trial_log_likelihoods(self, data: Choices, parameters: np.ndarray) -> np.ndarray:
         """Log probability (E, T) of each choice given what came before it; parameters (alpha, beta, kappa)."""
         alpha, beta, kappa = _checked(parameters)
-        choices, (num_episodes, num_trials) = data.choices, data.choices.shape
+        num_episodes, num_trials = data.choices.shape
+        choices, learns = np.maximum(data.choices, 0), data.choices != MISSED
         rows = np.arange(num_episodes)
         nodes = self._nodes(data, beta, kappa)  # (S,), log s
         # exp(-s x) of every reward for an arm that was chosen last (1) or not (0), and x s exp(-s x).
@@ -130,17 +134,18 @@ class SamplingModel:
             factors = mean_decay[rows[:, None], arms, last]  # (E, K, S)
             factors[rows, chosen] = mean_slope[rows, chosen, last[rows, chosen]]
             probabilities[:, trial] = factors.prod(axis=1).sum(axis=-1)
-            rate = np.full(num_episodes, alpha)
+            learning = learns[:, trial]
+            rate = alpha * learning
             if self.age == "trials":
                 weight *= 1.0 - alpha
-                weight[rows, chosen] += alpha
-                rate = alpha / weight[rows, chosen]
+                weight[rows, chosen] += rate
+                rate = rate / np.maximum(weight[rows, chosen], np.finfo(np.float64).tiny)
             rate = rate[:, None, None]
             for mean, new in ((mean_decay, decays), (mean_slope, slopes)):
                 mean[rows, chosen] = (1.0 - rate) * mean[rows, chosen] + rate * new[:, trial + 1]
-            last[:] = 0
-            last[rows, chosen] = 1
-        return np.log(np.maximum(self.spacing * probabilities, np.finfo(np.float64).tiny))
+            last[learning] = 0
+            last[rows[learning], chosen[learning]] = 1
+        return np.log(np.maximum(self.spacing * probabilities, np.finfo(np.float64).tiny)) * learns
 
     def simulate(self, means: np.ndarray, parameters: np.ndarray, noise: float, rng: np.random.Generator) -> Choices:
         """Let the model play arms with mean rewards (E, T, K) and normal noise of this standard deviation."""
@@ -190,10 +195,6 @@ def _checked(parameters: np.ndarray) -> tuple[float, float, float]:
     if not (0 <= alpha <= 1 and beta >= 0 and np.isfinite([beta, kappa]).all()):
         raise ValueError(f"parameters: got {[alpha, beta, kappa]}, expected alpha in [0, 1], beta >= 0, a finite kappa")
     return alpha, beta, kappa
-
-
-def _one_hot(data: Choices) -> np.ndarray:
-    return np.eye(data.num_arms)[data.choices]
 
 
 def _draw(logits: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -46,7 +46,14 @@ class ModelFit:
         return len(self.parameters) * float(np.log(self.num_choices)) - 2.0 * self.log_likelihood
 
 
-def fit_model(model: ChoiceModel, data: Choices, rng: np.random.Generator, *, num_starts: int = 2) -> ModelFit:
+def fit_model(
+    model: ChoiceModel,
+    data: Choices,
+    rng: np.random.Generator,
+    *,
+    num_starts: int = 2,
+    start: np.ndarray | None = None,
+) -> ModelFit:
     """Fit a model's parameters to all episodes of a player.
 
     The best of some random parameters start a quasi-Newton search each (L-BFGS-B), and the best end counts.
@@ -61,6 +68,8 @@ def fit_model(model: ChoiceModel, data: Choices, rng: np.random.Generator, *, nu
         Draws the starting points.
     num_starts
         Searches, >= 1.
+    start
+        Parameters (3,) of the only search, in place of random ones.
 
     Raises
     ------
@@ -73,12 +82,15 @@ def fit_model(model: ChoiceModel, data: Choices, rng: np.random.Generator, *, nu
     def loss(parameters: np.ndarray) -> float:
         return -float(model.trial_log_likelihoods(data, np.clip(parameters, _LEAST, _MOST)).sum())
 
-    candidates = rng.uniform(_START_LEAST, _START_MOST, (num_starts * _CANDIDATES_PER_START, 3))
-    starts = candidates[np.argsort([loss(candidate) for candidate in candidates], kind="stable")[:num_starts]]
+    if start is None:
+        candidates = rng.uniform(_START_LEAST, _START_MOST, (num_starts * _CANDIDATES_PER_START, 3))
+        starts = candidates[np.argsort([loss(candidate) for candidate in candidates], kind="stable")[:num_starts]]
+    else:
+        starts = np.asarray(start, dtype=np.float64)[np.newaxis]
     bounds = list(zip(_LEAST, _MOST, strict=True))
     ends = [minimize(loss, start, method="L-BFGS-B", bounds=bounds) for start in starts]
     best = min(ends, key=lambda end: float(end.fun))
-    return ModelFit(np.clip(best.x, _LEAST, _MOST), -float(best.fun), data.choices.size)
+    return ModelFit(np.clip(best.x, _LEAST, _MOST), -float(best.fun), data.num_choices)
 
 
 def log_bayes_factor(first: ModelFit, second: ModelFit) -> float:
@@ -90,11 +102,11 @@ def log_bayes_factor(first: ModelFit, second: ModelFit) -> float:
 
 
 def cross_validated(
-    model: ChoiceModel, data: Choices, rng: np.random.Generator, *, num_folds: int = 5, num_starts: int = 1
+    model: ChoiceModel, data: Choices, rng: np.random.Generator, *, num_folds: int = 5, start: np.ndarray | None = None
 ) -> float:
     """Log likelihood, in nats, of every episode under parameters fitted to episodes of other folds, summed.
 
-    Episode e belongs to fold ``e % num_folds``.
+    Episode e belongs to fold ``e % num_folds``. Searches begin at `start`, as in `fit_model`.
 
     Raises
     ------
@@ -106,7 +118,7 @@ def cross_validated(
     folds = np.arange(len(data)) % num_folds
     total = 0.0
     for fold in range(num_folds):
-        fit = fit_model(model, data.episodes(_where(folds != fold)), rng, num_starts=num_starts)
+        fit = fit_model(model, data.episodes(_where(folds != fold)), rng, num_starts=1, start=start)
         total += float(model.trial_log_likelihoods(data.episodes(_where(folds == fold)), fit.parameters).sum())
     return total
 

@@ -18,6 +18,7 @@ from maml_rl.analysis import (
     log_bayes_factor,
     read_choices,
 )
+from maml_rl.analysis.choices import MISSED
 from maml_rl.tests.builders import drifting_means
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.random import Purpose, generator
@@ -153,15 +154,26 @@ def test_impossible_parameters_are_refused(model, parameters):
         model.trial_log_likelihoods(some_choices(), np.array(parameters))
 
 
+@pytest.mark.parametrize("model", MODELS[:2], ids=str)
+def test_a_missed_trial_is_as_if_it_had_not_been(model):
+    data, parameters = some_choices(), np.array([0.4, 6.0, 0.7])
+    choices, rewards = (np.insert(part, 4, MISSED, axis=1) for part in (data.choices, data.rewards))
+    logs = model.trial_log_likelihoods(Choices(choices, rewards, data.num_arms), parameters)
+    np.testing.assert_array_equal(logs[:, 4], 0.0)
+    expected = model.trial_log_likelihoods(data, parameters)
+    np.testing.assert_allclose(np.delete(logs, 4, axis=1), expected, rtol=1e-9, atol=1e-10)
+    assert Choices(choices, rewards, data.num_arms).num_choices == data.num_choices == data.choices.size
+
+
 HEADER = "subject,episode,trial,choice,reward\n"
 
 
 def test_choices_are_read_from_a_table(tmp_path):
     path = tmp_path / "choices.csv"
-    path.write_text(HEADER + "ann,1,1,0,60\nann,1,2,3,40\nbob,x,1,2,10\nann,2,1,1,50\nann,2,2,1,0\n")
+    path.write_text(HEADER + "ann,1,1,0,60\nann,1,2,3,40\nbob,x,1,2,10\nann,2,1,1,50\nann,2,2,,\n")
     found = read_choices(path, num_arms=4, reward_scale=50.0)
     assert list(found) == ["ann", "bob"]
-    assert found["ann"].choices.tolist() == [[0, 3], [1, 1]]
+    assert found["ann"].choices.tolist() == [[0, 3], [1, MISSED]]
     assert found["ann"].rewards.tolist() == [[1.2, 0.8], [1.0, 0.0]]
     assert found["bob"].choices.tolist() == [[2]]
 
