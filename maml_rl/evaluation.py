@@ -18,7 +18,7 @@ from maml_rl.experiment import workers
 from maml_rl.metalearners.dealing import shards
 from maml_rl.samplers.meta_episodes import MetaEpisodes
 from maml_rl.utils.errors import InputError
-from maml_rl.utils.files import write_atomically
+from maml_rl.utils.files import write_arrays
 from maml_rl.utils.random import Purpose, generator
 
 
@@ -177,12 +177,7 @@ def save_results(path: str | Path, evaluation: Evaluation, num_steps: Sequence[i
     if evaluation.meta_episodes is not None:
         whole = evaluation.meta_episodes._asdict()
         arrays |= {name: whole[name] for name in ("observations", "actions", "rewards", "mask")}
-
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-
-    write_atomically(Path(path), write)
+    write_arrays(Path(path), arrays)
 
 
 def check_num_steps(num_steps: Sequence[int]) -> list[int]:

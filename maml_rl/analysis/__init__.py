@@ -60,13 +60,16 @@ from maml_rl.analysis.plots import (
 )
 from maml_rl.analysis.statistics import (
     Comparison,
+    Correlation,
     Interval,
     Line,
     compare,
+    correlate,
     fit_line,
     holm,
     interquartile_mean_interval,
     mean_interval,
+    share_interval,
     smallest_permutation_p,
 )
 from maml_rl.analysis.two_armed_bandits import (
@@ -83,6 +86,7 @@ __all__ = [
     "ChoiceModel",
     "Choices",
     "Comparison",
+    "Correlation",
     "DeltaRuleFit",
     "DriftingArms",
     "DriftingBanditPlay",
@@ -99,6 +103,7 @@ __all__ = [
     "choice_autocorrelation",
     "commonest_choice",
     "compare",
+    "correlate",
     "cross_validated",
     "cumulative_regret",
     "decode_choices",
@@ -139,6 +144,7 @@ __all__ = [
     "random_plan",
     "read_choices",
     "sample_mdp",
+    "share_interval",
     "smallest_permutation_p",
     "state_similarity",
     "stay_frequencies",

@@ -155,6 +155,59 @@ def fit_line(positions: np.ndarray, values: np.ndarray) -> Line:
 
 
 @dataclass(frozen=True)
+class Correlation:
+    """Pearson's correlation of two quantities.
+
+    Attributes
+    ----------
+    r
+        In [-1, 1]; NaN where one of them does not vary.
+    low, high
+        95 % interval, by Fisher's transformation.
+    p
+        Two-sided, of no correlation between normal quantities.
+    """
+
+    r: float
+    low: float
+    high: float
+    p: float
+
+
+def correlate(first: np.ndarray, second: np.ndarray) -> Correlation:
+    """Pearson's correlation of two quantities of the same n individuals, (n,) each, n >= 4.
+
+    Examples
+    --------
+    >>> correlate(np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.0, -1.0, -2.0, -3.0])).r
+    -1.0
+    """
+    first, second = _scores("first", first), _scores("second", second)
+    if len(first) != len(second) or len(first) < 4:
+        raise ValueError(f"first, second: got {len(first)} and {len(second)} values, expected as many, at least 4")
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return Correlation(math.nan, math.nan, math.nan, math.nan)
+    found = stats.pearsonr(first, second)
+    interval = found.confidence_interval(0.95)
+    return Correlation(float(found.statistic), float(interval.low), float(interval.high), float(found.pvalue))
+
+
+def share_interval(count: int, total: int) -> Interval:
+    """Share of `count` among `total` > 0 with its 95 % interval (Wilson 1927).
+
+    Examples
+    --------
+    >>> interval = share_interval(5, 10)
+    >>> round(float(interval.low), 3), round(float(interval.high), 3)
+    (0.237, 0.763)
+    """
+    if not 0 <= count <= total or total < 1:
+        raise ValueError(f"count, total: got {count} of {total}, expected 0 <= count <= total and total >= 1")
+    interval = stats.binomtest(count, total).proportion_ci(0.95, method="wilson")
+    return Interval(np.asarray(count / total), np.asarray(interval.low), np.asarray(interval.high))
+
+
+@dataclass(frozen=True)
 class Comparison:
     """How the scores of one condition differ from those of another.
 

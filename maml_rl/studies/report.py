@@ -12,6 +12,7 @@ from typing import Any
 from maml_rl import __version__
 from maml_rl.cli import available_cores
 from maml_rl.studies.behaviour import draw_behaviour
+from maml_rl.studies.cognition_report import cognition, draw_cognition, tables_of_cognition
 from maml_rl.studies.figures import draw_comparison, draw_run, save_figure
 from maml_rl.studies.learning_rates import table_of_learning_rates
 from maml_rl.studies.planners import table_of_mdps
@@ -33,7 +34,8 @@ def report(study: Study, root: Path) -> str:
     lines = [f"# {study.name}", "", study.question, "", *table_of_cells(done), ""]
     if study.test_on:
         lines += [*table_of_families(study, done), ""]
-    for table in (table_of_bandits(done), table_of_mdps(done), table_of_learning_rates(done)):
+    tables = (table_of_bandits(done), table_of_mdps(done), table_of_learning_rates(done), tables_of_cognition(done))
+    for table in tables:
         if table:
             lines += [*table, ""]
     lines += _statistics(study, runs, left_out)
@@ -48,6 +50,10 @@ def report(study: Study, root: Path) -> str:
         if behaviour is not None:
             save_figure(behaviour, folder / "figures" / f"{name}-behaviour.png")
             lines.append(f"![behaviour of {name}](figures/{name}-behaviour.png)")
+        found = cognition(seeds)
+        if found is not None:
+            save_figure(draw_cognition(found, name), folder / "figures" / f"{name}-cognition.png")
+            lines.append(f"![cognitive models of {name}](figures/{name}-cognition.png)")
     text = "\n".join(lines) + "\n"
     write_atomically(folder / "table.md", lambda file: file.write_text(text, encoding="utf-8"))
     manifest = json.dumps(_manifest(study, done), indent=2) + "\n"

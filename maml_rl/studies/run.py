@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from maml_rl.config import ConfigError, load_config
 from maml_rl.evaluation import evaluate, save_results
 from maml_rl.experiment import TrainingError, train
 from maml_rl.run_folder import RunFolder
+from maml_rl.studies.cognition import DRIFTING, analyse
 from maml_rl.studies.study import Cell
 from maml_rl.utils.errors import InputError
 
@@ -108,6 +110,8 @@ def _run_cell(cell: Cell, num_workers: int, show: Callable[[str], None], *, bar:
             cell.results_path(family).unlink(missing_ok=True)
         train(blueprint, num_workers=num_workers, folder=folder, resume=resume, show=show, bar=bar)
     _evaluate_cell(cell, None, blueprint, num_workers)
+    if cell.results() is not None and re.fullmatch(DRIFTING, cell.config.env_name):
+        analyse(cell, blueprint.with_policy(cell.folder / "policy.th"), num_workers, show)
     for family, config in cell.test_on.items():
         _evaluate_cell(cell, family, draw_up(config), num_workers)
 

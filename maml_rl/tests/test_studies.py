@@ -6,12 +6,15 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 from scipy import stats
+from torch.utils._pytree import tree_leaves
 
 from maml_rl.analysis import (
+    TDModel,
     dependent_arms_optimum,
     fit_learning_rate,
     stay_frequencies,
@@ -20,13 +23,18 @@ from maml_rl.analysis import (
 )
 from maml_rl.blueprint import draw_up
 from maml_rl.config import load_config
+from maml_rl.evaluation import evaluate
 from maml_rl.experiment import train
+from maml_rl.samplers import RL2WorkerSpec
+from maml_rl.samplers.rl2_worker import RL2Worker
 from maml_rl.studies.__main__ import main
 from maml_rl.studies.behaviour import draw_behaviour
+from maml_rl.studies.cognition import choices_of, memory_of
 from maml_rl.studies.scores import finished_seeds
 from maml_rl.studies.study import cells, load_study
 from maml_rl.studies.tables import probability, three_digits, three_figures
 from maml_rl.tests.builders import NAN_REWARD, tiny_config, write_config
+from maml_rl.utils.random import Purpose
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = tiny_config("Bandit-K5-v0", num_batches=3, meta_batch_size=3, hidden_sizes=(4,))
@@ -537,3 +545,62 @@ def test_new_tasks_are_averaged_within_a_seed_and_compared_between_seeds(compare
     assert interval is not None
     np.testing.assert_allclose([interval.low, interval.mean, interval.high], [[1, 11], [2, 12], [3, 13]])
     assert runs["low"].adapted(num_steps=2) is None  # evaluated with fewer
+
+
+def test_agents_of_a_drifting_bandit_are_explained_and_decoded(study):
+    pytest.importorskip("sklearn")
+    text = re.sub("slow: .*", "", study.read_text()).replace("test_steps: 2", "score: return_total")
+    task = "algorithm=rl2, policy=lstm, env-name=DriftingBandit-v0, env-kwargs.num_trials=12, fast-batch-size=1"
+    study.write_text(text.replace("[1, 2]", f"[1, 2], set: [{task}, num-agents=3]"))
+    assert run(study) == 0
+    folder = study.parent / "results" / "tiny"
+    with np.load(folder / "plain" / "seed-2" / "cognition.npz") as arrays:
+        found = dict(arrays)
+    with np.load(folder / "plain" / "seed-2" / "results.npz") as arrays:
+        results = dict(arrays)
+    np.testing.assert_allclose(found["rewards"], results["rewards"].sum(axis=2), rtol=1e-5)
+    for agent in range(3):
+        data = choices_of(results["actions"][agent], results["rewards"][agent])
+        assert found["num_choices"][agent] == data.num_choices == (results["actions"][agent][:, 1::2] < 4).sum()
+        logs = TDModel().trial_log_likelihoods(data, found["td_parameters"][agent]).sum()
+        assert found["td_log_likelihood"][agent] == pytest.approx(logs)
+        assert found["td_log_likelihood"][agent] > -data.num_choices * np.log(4) - 1e-6
+    table = (folder / "table.md").read_text()
+    row = table[table.index("| agents | median") :].splitlines()[2]
+    means = np.concatenate([found["rewards"].mean(1), _rewards_of(folder / "plain" / "seed-1")])
+    assert [float(x) for x in row.split("|")[1:3]] == [6, pytest.approx(np.median(means), abs=0.06)]
+    assert "| choice autocorrelation |" in table
+    assert (folder / "figures" / "plain-cognition.png").stat().st_size > 1000
+    written = (folder / "plain" / "seed-2" / "cognition.npz").stat().st_mtime_ns
+    assert run(study) == 0
+    assert (folder / "plain" / "seed-2" / "cognition.npz").stat().st_mtime_ns == written  # not computed twice
+
+
+def _rewards_of(folder):
+    with np.load(folder / "cognition.npz") as arrays:
+        return arrays["rewards"].mean(1)
+
+
+def test_memory_is_read_where_the_agent_acted_on_it():
+    """A memory replayed from results gives the probabilities with which the agent acted."""
+    config = tiny_config("DriftingBandit-v0", algorithm="rl2", policy="lstm", env_kwargs={"num_trials": 5})
+    blueprint = draw_up(config.model_copy(update={"fast_batch_size": 1, "hidden_sizes": (4,)}))
+    evaluation = evaluate(blueprint, blueprint.parameters(), num_batches=1, meta_batch_size=3, num_steps=0)
+    assert evaluation.meta_episodes is not None
+    whole = {key: getattr(evaluation.meta_episodes, key)[np.newaxis] for key in ("observations", "actions", "rewards")}
+    cells_ = memory_of(blueprint.policy, whole, 0)
+    assert cells_.shape == (3, 5, 4)
+    played = RL2Worker(cast(RL2WorkerSpec, blueprint.with_seed(1).worker), lambda: None)._play(
+        range(3),
+        evaluation.tasks,
+        blueprint.parameters(),
+        0,
+        (Purpose.EVALUATION_ENVIRONMENT, Purpose.EVALUATION_ACTIONS),
+        1,
+    )
+    params, observations = blueprint.policy.params(), played.data.observations  # (T, M, O), with what the agent saw
+    begin = blueprint.policy.initial_state(params, (3,))
+    for step in range(1, 10, 2):
+        seen = observations[: step + 1], played.data.mask[: step + 1]
+        _, _, state = blueprint.policy.unroll_with_values(params, *seen, begin)
+        np.testing.assert_allclose(cells_[:, step // 2], tree_leaves(state)[-1].detach().numpy(), atol=1e-5)

@@ -1,0 +1,244 @@
+"""What a study of a drifting bandit says: what agents earn, which model explains their choices, what goes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.figure
+import numpy as np
+from matplotlib.axes import Axes
+
+from maml_rl.analysis import (
+    KalmanRule,
+    correlate,
+    kalman_greedy,
+    kalman_thompson,
+    kalman_ucb,
+    mean_interval,
+    play_drifting_bandit,
+    share_interval,
+)
+from maml_rl.analysis.model_fits import PARAMETERS
+from maml_rl.studies.cognition import cognition_path
+from maml_rl.studies.study import Cell
+from maml_rl.utils.random import Purpose, generator
+
+_PLAYERS: Mapping[str, KalmanRule] = {
+    "Kalman + UCB": kalman_ucb(),
+    "Kalman + Thompson": kalman_thompson,
+    "Kalman, greedy": kalman_greedy,
+}
+_SHOWN_LAGS = (1, 2, 5, 10, 20)
+_FEWEST = 4
+"""Agents from which a correlation is computed."""
+
+Found = dict[str, np.ndarray]
+
+
+def cognition(seeds: Sequence[Cell]) -> Found | None:
+    """What was found of all agents of a run, all seeds together, beside what players earn on their tasks."""
+    parts = [_load(cell) for cell in seeds if cognition_path(cell).exists()]
+    if not parts:
+        return None
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+def _load(cell: Cell) -> Found:
+    with np.load(cognition_path(cell), allow_pickle=False) as arrays:
+        found = dict(arrays)
+    results = cell.results()
+    assert results is not None
+    num_trials = results["rewards"].shape[-1] // 2
+    means = results["tasks"].reshape(len(results["tasks"]), num_trials, -1)  # (N, T, K), in points
+    scale = float(cell.config.env_kwargs.get("payoff_scale", 50.0))
+    rng, shape = generator(0, Purpose.STATISTICS), found["rewards"].shape
+    earned = {"oracle": means.max(axis=2).sum(axis=1) / scale}
+    for name, rule in _PLAYERS.items():
+        earned[name] = play_drifting_bandit(rule, means, rng).payoffs.sum(axis=1) / scale
+    return found | {f"player {name}": np.broadcast_to(reward, shape) for name, reward in earned.items()}
+
+
+def preference(found: Found) -> np.ndarray:
+    """Log Bayes factors (A,) of the sampling model over the TD model, which has as many parameters."""
+    return found["sampling_log_likelihood"] - found["td_log_likelihood"]
+
+
+def tables_of_cognition(done: Sequence[Cell]) -> list[str]:
+    """Tables of every run that has been analysed; nothing if there is none."""
+    lines: list[str] = []
+    for name in dict.fromkeys(cell.name for cell in done):
+        found = cognition([cell for cell in done if cell.name == name])
+        if found is not None:
+            lines += [f"## Agents of {name}", "", *_rewards(found), "", *_models(found), "", *_correlations(found), ""]
+    return lines[:-1]
+
+
+def _rewards(found: Found) -> list[str]:
+    each = found["rewards"].mean(axis=1)  # (A,)
+    low, median, high = np.quantile(each, [0.25, 0.5, 0.75])
+    players = {key.removeprefix("player "): value for key, value in found.items() if key.startswith("player ")}
+    return [
+        f"Mean reward of each agent on {found['rewards'].shape[1]} new tasks, and of players who know how arms drift, "
+        "on the same tasks.",
+        "",
+        f"| agents | median | quartiles | worst | best | {' | '.join(players)} |",
+        f"|---|---|---|---|---|{'---|' * len(players)}",
+        f"| {len(each)} | {median:.1f} | {low:.1f} to {high:.1f} | {each.min():.1f} | {each.max():.1f} "
+        f"| {' | '.join(f'{value.mean():.1f}' for value in players.values())} |",
+    ]
+
+
+def _models(found: Found) -> list[str]:
+    factors = preference(found)
+    held_out = found["sampling_cross_validated"] - found["td_cross_validated"]
+    interval = mean_interval(factors[np.newaxis])
+    mean, least, most = (float(part[0]) for part in (interval.mean, interval.low, interval.high))
+    rows = []
+    for title, differences in (("log Bayes factor (BIC)", factors), ("cross-validated log likelihood", held_out)):
+        share = share_interval(int((differences > 0).sum()), len(differences))
+        percents = [f"{100 * float(part):.0f}" for part in (share.mean, share.low, share.high)]
+        low, median, high = np.quantile(differences, [0.25, 0.5, 0.75])
+        rows.append(
+            f"| {title} | {percents[0]} % [{percents[1]}, {percents[2]}] | {median:.1f} | {low:.1f} to {high:.1f} |"
+        )
+    parameters = [
+        f"| {title} | {' | '.join(_median(found[f'{key}_parameters'][:, i]) for i in range(3))} "
+        f"| {_median(found[f'{key}_log_likelihood'] / found['num_choices'], digits=3)} |"
+        for key, title in (("td", "TD"), ("sampling", "sampling"))
+    ]
+    return [
+        "Sampling minus TD, in nats per agent: agents whose choices the sampling model explains better, with the "
+        f"share's 95 % interval; median; quartiles. Mean log Bayes factor: {mean:.1f} [{least:.1f}, {most:.1f}].",
+        "",
+        "| measure | sampling better | median | quartiles |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+        "Medians over agents [quartiles] of the parameters, and of the log likelihood of a choice.",
+        "",
+        f"| model | {' | '.join(PARAMETERS)} | per choice |",
+        "|---|---|---|---|---|",
+        *parameters,
+    ]
+
+
+def _correlations(found: Found) -> list[str]:
+    lags = [lag for lag in _SHOWN_LAGS if lag <= found["decoded"].shape[1]]
+    lines = [
+        "At a lag of so many trials, means over agents: autocorrelation of choices, share of choices decoded from "
+        f"memory (the commonest choice: {found['commonest'].mean():.2f}), similarity of memory states.",
+        "",
+        f"| lag | {' | '.join(str(lag) for lag in lags)} |",
+        f"|---|{'---|' * len(lags)}",
+    ]
+    for key, title in _MEASURES.items():
+        lines.append(f"| {title} | {' | '.join(f'{np.nanmean(found[key][:, lag - 1]):.2f}' for lag in lags)} |")
+    if len(found["rewards"]) < _FEWEST:
+        return lines
+    factors = preference(found)
+    lines += [
+        "",
+        "Correlation over agents with the log Bayes factor of sampling, at lag 2 with its 95 % interval, and lags at "
+        "which p < .05, not corrected for their number.",
+        "",
+        "| measure | r at lag 2 | p | lags with p < .05 |",
+        "|---|---|---|---|",
+    ]
+    for key, title in _MEASURES.items():
+        if found[key].shape[1] < 2:
+            continue
+        all_lags = [correlate(_filled(column), factors) for column in found[key].T]
+        at = all_lags[1]
+        significant = [lag for lag, one in enumerate(all_lags, 1) if one.p < 0.05]
+        lines.append(f"| {title} | {at.r:.3f} [{at.low:.3f}, {at.high:.3f}] | {at.p:.2g} | {_ranges(significant)} |")
+    reward = correlate(found["rewards"].mean(axis=1), factors)
+    lines.append(f"| mean reward | {reward.r:.3f} [{reward.low:.3f}, {reward.high:.3f}] | {reward.p:.2g} | - |")
+    return lines
+
+
+_MEASURES = {
+    "autocorrelation": "choice autocorrelation",
+    "decoded": "choices decoded from memory",
+    "similarity": "similarity of memory states",
+}
+
+
+def _filled(values: np.ndarray) -> np.ndarray:
+    """NaN, of agents that chose one arm only, becomes the mean."""
+    return np.where(np.isnan(values), np.nanmean(values), values)
+
+
+def _median(values: np.ndarray, *, digits: int = 2) -> str:
+    low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
+    return f"{median:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _ranges(lags: Sequence[int]) -> str:
+    """Whole numbers in words: 1 to 3, 7."""
+    parts: list[list[int]] = []
+    for lag in lags:
+        if parts and lag == parts[-1][-1] + 1:
+            parts[-1].append(lag)
+        else:
+            parts.append([lag])
+    return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]} to {part[-1]}" for part in parts) or "none"
+
+
+def draw_cognition(found: Found, name: str) -> matplotlib.figure.Figure:
+    """Rewards, model preference, what it goes with, and what memory holds: six panels."""
+    figure = matplotlib.figure.Figure(figsize=(12, 7), layout="constrained")
+    axes = figure.subplots(2, 3)
+    figure.suptitle(f"{name}: {len(found['rewards'])} agents")
+    _draw_rewards(axes[0, 0], found)
+    factors = preference(found)
+    _draw_histogram(axes[0, 1], factors, "log Bayes factor, sampling over TD (nats)")
+    axes[0, 1].axvline(0.0, color="#555555", linewidth=1)
+    ax = axes[0, 2]
+    if found["autocorrelation"].shape[1] > 1:
+        ax.scatter(found["autocorrelation"][:, 1], factors, s=14, color=_COLOURS[0])
+    ax.set_xlabel("choice autocorrelation at lag 2")
+    ax.set_ylabel("log Bayes factor of sampling")
+    for ax, key in zip((axes[1, 0], axes[1, 1]), ("autocorrelation", "decoded"), strict=True):
+        _draw_curve(ax, found[key], _MEASURES[key])
+    axes[1, 1].axhline(found["commonest"].mean(), color="#555555", linestyle="--", linewidth=1)
+    axes[1, 1].text(1, found["commonest"].mean(), "commonest choice", fontsize="small", va="bottom")
+    ax = axes[1, 2]
+    if len(factors) >= _FEWEST:
+        for colour, (key, title) in zip(_COLOURS, _MEASURES.items(), strict=False):
+            found_r = [correlate(_filled(column), factors).r for column in found[key].T]
+            ax.plot(np.arange(1, len(found_r) + 1), found_r, color=colour, label=title)
+        ax.legend(frameon=False, fontsize="small")
+    ax.axhline(0.0, color="#555555", linewidth=1)
+    ax.set_xlabel("lag (trials)")
+    ax.set_ylabel("correlation with preference for sampling")
+    for ax in axes.flat:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(alpha=0.3)
+    return figure
+
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+
+
+def _draw_rewards(ax: Axes, found: Found) -> None:
+    _draw_histogram(ax, found["rewards"].mean(axis=1), "mean reward of an agent")
+    players = {key.removeprefix("player "): value.mean() for key, value in found.items() if key.startswith("player ")}
+    for colour, (title, reward) in zip(("#000000", *_COLOURS[1:]), players.items(), strict=True):
+        ax.axvline(reward, color=colour, linestyle="--", linewidth=1.2, label=title)
+    ax.legend(frameon=False, fontsize="small", loc="upper left")
+
+
+def _draw_histogram(ax: Axes, values: np.ndarray, title: str) -> None:
+    ax.hist(values, bins=min(20, max(5, len(values) // 4)), color=_COLOURS[0], alpha=0.8)
+    ax.set_xlabel(title)
+    ax.set_ylabel("agents")
+
+
+def _draw_curve(ax: Axes, values: np.ndarray, title: str) -> None:
+    """Mean over agents and the range that holds nine of ten, (A, L)."""
+    lags = np.arange(1, values.shape[1] + 1)
+    low, high = np.nanquantile(values, [0.05, 0.95], axis=0)
+    ax.plot(lags, np.nanmean(values, axis=0), color=_COLOURS[0], linewidth=2)
+    ax.fill_between(lags, low, high, color=_COLOURS[0], alpha=0.2, linewidth=0)
+    ax.set_xlabel("lag (trials)")
+    ax.set_ylabel(f"{title}\n(mean, 5 to 95 % of agents)")
