@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
@@ -260,6 +261,7 @@ class RL2Ensemble:
 
     def step(self, tasks: Sequence[Task], iteration: int) -> RL2IterationReport:
         """One iteration of every agent on M tasks of its own, given one agent's behind the other's (A * M)."""
+        start = time.perf_counter()
         num_tasks = len(tasks) // self.num_agents
         own = [tasks[agent * num_tasks : (agent + 1) * num_tasks] for agent in range(self.num_agents)]
         calls = [
@@ -269,15 +271,17 @@ class RL2Ensemble:
         steps: list[AgentStep] = [step for steps in self.workers.map("step", calls) for step in steps]
         self._parameters = np.stack([step.parameters for step in steps])
         self._optimisers = [step.optimiser for step in steps]
-        return _mean_report([step.report for step in steps])
+        return _mean_report([step.report for step in steps], time.perf_counter() - start, self.workers.num_workers)
 
 
-def _mean_report(reports: Sequence[RL2IterationReport]) -> RL2IterationReport:
-    """Means over agents; steps of all; whether all were finite."""
+def _mean_report(reports: Sequence[RL2IterationReport], seconds: float, num_workers: int) -> RL2IterationReport:
+    """Means over agents; steps of all; whether all were finite; of the time, what is not learning is sampling."""
     values: dict[str, Any] = {
         field.name: float(np.mean([getattr(report, field.name) for report in reports]))
         for field in fields(RL2IterationReport)
     }
+    values["learning_seconds"] = min(seconds, sum(report.learning_seconds for report in reports) / num_workers)
+    values["sampling_seconds"] = seconds - values["learning_seconds"]
     values["env_steps"] = sum(report.env_steps for report in reports)
     values["step_accepted"] = any(report.step_accepted for report in reports)
     values["finite"] = all(report.finite for report in reports)
