@@ -9,8 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import stats
 
-from maml_rl.analysis import compare, fit_line, holm, interquartile_mean_interval, smallest_permutation_p
+from maml_rl.analysis import (
+    compare,
+    correlate,
+    fit_line,
+    holm,
+    interquartile_mean_interval,
+    share_interval,
+    smallest_permutation_p,
+)
 
 SCORES = arrays(np.float64, st.integers(2, 4), elements=st.integers(-9, 9).map(lambda x: 12.0 * x))  # exact means
 
@@ -117,6 +126,26 @@ def test_a_line_is_recovered():
     assert np.isnan(fit_line(positions, np.zeros(50)).r_squared)
 
 
+def test_a_correlation_has_the_interval_of_fisher_s_transformation():
+    rng = np.random.default_rng(0)
+    first = rng.normal(size=40)
+    second = 0.5 * first + rng.normal(size=40)
+    found = correlate(first, second)
+    assert found.r == pytest.approx(np.corrcoef(first, second)[0, 1])
+    reach = 1.959964 / np.sqrt(37)
+    np.testing.assert_allclose([found.low, found.high], np.tanh(np.arctanh(found.r) + [-reach, reach]))
+    t = found.r * np.sqrt(38 / (1 - found.r**2))
+    assert found.p == pytest.approx(2 * stats.t.sf(abs(t), 38))
+    assert np.isnan(correlate(first, np.ones(40)).r)
+
+
+def test_the_interval_of_a_share_holds_where_the_share_is_extreme():
+    for count, low, high in ((0, 0.0, 0.2775), (10, 0.7225, 1.0)):
+        interval = share_interval(count, 10)
+        assert float(interval.mean) == count / 10
+        assert (float(interval.low), float(interval.high)) == pytest.approx((low, high), abs=1e-4)
+
+
 def test_the_deviation_of_residuals_is_that_of_the_noise_around_the_line():
     positions = np.arange(20_000.0)
     line = fit_line(positions, 5.0 + 0.3 * positions + 2.0 * rng().standard_normal(20_000))
@@ -136,6 +165,8 @@ def test_the_deviation_of_residuals_is_that_of_the_noise_around_the_line():
         (lambda: compare(np.ones(3), np.array([1.0, np.nan]), rng()), "second"),
         (lambda: fit_line(np.zeros(3), np.ones(3)), "positions"),
         (lambda: holm(np.ones((2, 2))), "p_values"),
+        (lambda: correlate(np.ones(3), np.ones(3)), "first, second: got 3 and 3 values"),
+        (lambda: share_interval(3, 2), "count, total: got 3 of 2"),
     ],
 )
 def test_values_that_make_no_sense_are_refused_by_name(call, words):
