@@ -23,6 +23,7 @@ from maml_rl.analysis import (
     ucb1,
 )
 from maml_rl.studies.study import Cell
+from maml_rl.studies.tables import interval_in_words
 from maml_rl.utils.random import Purpose, generator
 
 BANDITS = r"Bandit-K\d+-v0|TwoArmedBandit-(Independent|Uniform|Easy|Medium|Hard)-v0"
@@ -99,7 +100,7 @@ def _row(name: str, env_name: str, results: Sequence[Mapping[str, np.ndarray]]) 
 
 def words(interval: Interval) -> str:
     """Mean [low, high] of a number, two decimals."""
-    return f"{float(interval.mean):.2f} [{float(interval.low):.2f}, {float(interval.high):.2f}]"
+    return interval_in_words(interval, "{:.2f}".format)
 
 
 _COLUMNS = ("Gittins", "Thompson", "UCB1", "ε-greedy", "greedy")

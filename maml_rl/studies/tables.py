@@ -53,13 +53,15 @@ def table_of_families(study: Study, done: Sequence[Cell]) -> list[str]:
         for family in study.test_on:
             scores = [s[-1] for cell in done if cell.name == name and (s := cell.test_scores(family)) is not None]
             count = max(count, len(scores))
-            columns.append(_interval_in_words(mean_interval(np.concatenate(scores))) if scores else "not evaluated")
+            columns.append(interval_in_words(mean_interval(np.concatenate(scores))) if scores else "not evaluated")
         lines.append(f"| {name} | {count} | {' | '.join(columns)} |")
     return lines
 
 
-def _interval_in_words(interval: Interval) -> str:
-    mean, low, high = (three_figures(float(value)) for value in (interval.mean, interval.low, interval.high))
+def interval_in_words(interval: Interval, number: Callable[[float], str] | None = None) -> str:
+    """Mean [low, high] of a number, each in the words of `number`: three figures if not given."""
+    number = number or three_figures
+    mean, low, high = (number(float(value)) for value in (interval.mean, interval.low, interval.high))
     return f"{mean} [{low}, {high}]"
 
 

@@ -53,6 +53,12 @@ def study(tmp_path):
     return path
 
 
+def only_plain(study, settings, *fields):
+    """Leave one run, with these overrides, and add fields to the study."""
+    text = re.sub("slow: .*", "", study.read_text()).replace("[1, 2]", f"[1, 2], set: [{settings}]")
+    study.write_text("\n".join([*fields, text]))
+
+
 def run(study, *flags, command="run"):
     results = study.parent / "results"
     return main([command, str(study), "--results", str(results), "--num-workers", "1", *flags])
@@ -153,8 +159,7 @@ def test_what_goes_wrong_in_a_run_beside_others_costs_one_line(study, capfd):
 
 
 def test_meta_episodes_are_scored_as_a_whole_where_the_study_says_so(study):
-    text = study.read_text().replace("test_steps: 2", "test_steps: 2\nscore: return_total")
-    study.write_text(re.sub("slow: .*", "", text).replace("[1, 2]", "[1, 2], set: [algorithm=rl2, policy=lstm]"))
+    only_plain(study, "algorithm=rl2, policy=lstm", "score: return_total")
     assert run(study) == 0
     folder = study.parent / "results" / "tiny"
     with np.load(folder / "plain" / "seed-1" / "results.npz") as results:
@@ -182,10 +187,8 @@ def test_what_a_task_paid_before_adaptation_counts_where_the_study_says_so(study
 
 
 def test_agents_are_compared_to_players_on_the_same_tasks(study):
-    task = "[algorithm=rl2, policy=lstm, env-name=TwoArmedBandit-Easy-v0, env-kwargs.num_pulls=8, fast-batch-size=1]"
-    text = re.sub("slow: .*", "", study.read_text()).replace("[1, 2]", f"[1, 2], set: {task}")
-    hard = "test_on: {hard: [env-name=TwoArmedBandit-Hard-v0]}"
-    study.write_text(text.replace("test_steps: 2", f"test_steps: 2\nscore: return_total\n{hard}"))
+    task = "algorithm=rl2, policy=lstm, env-name=TwoArmedBandit-Easy-v0, env-kwargs.num_pulls=8, fast-batch-size=1"
+    only_plain(study, task, "score: return_total", "test_on: {hard: [env-name=TwoArmedBandit-Hard-v0]}")
     assert run(study) == 0
     folder = study.parent / "results" / "tiny"
     table = (folder / "table.md").read_text().splitlines()
@@ -213,8 +216,7 @@ def test_agents_are_compared_to_players_on_the_same_tasks(study):
 
 def test_agents_are_compared_to_planners_on_the_same_mdps(study):
     sizes = "env-kwargs={num_states: 3, num_actions: 2, max_episode_steps: 4, one_hot: true}"
-    task = f"[algorithm=rl2, policy=rnn, env-name=TabularMDP-v0, '{sizes}', fast-batch-size=3]"
-    study.write_text(re.sub("slow: .*", "", study.read_text()).replace("[1, 2]", f"[1, 2], set: {task}"))
+    only_plain(study, f"algorithm=rl2, policy=rnn, env-name=TabularMDP-v0, '{sizes}', fast-batch-size=3")
     assert run(study) == 0
     folder = study.parent / "results" / "tiny"
     parts = []
@@ -231,10 +233,9 @@ def test_agents_are_compared_to_planners_on_the_same_mdps(study):
 
 
 def test_learning_rates_are_those_of_the_episodes_of_each_volatility(study):
-    task = "[algorithm=rl2, policy=rnn, env-name=RestlessBandit-Reversal-v0, env-kwargs.num_pulls=9, fast-batch-size=1]"
-    text = re.sub("slow: .*", "", study.read_text()).replace("[1, 2]", f"[1, 2], set: {task}")
+    task = "algorithm=rl2, policy=rnn, env-name=RestlessBandit-Reversal-v0, env-kwargs.num_pulls=9, fast-batch-size=1"
     often = "test_on: {often: [env-kwargs.low_volatility=0.5, env-kwargs.high_volatility=0.5]}"
-    study.write_text(text.replace("test_steps: 2", f"test_steps: 2\n{often}"))
+    only_plain(study, task, often)
     assert run(study) == 0
     folder = study.parent / "results" / "tiny"
     with np.load(folder / "plain" / "seed-1" / "results-often.npz") as results:
@@ -247,8 +248,7 @@ def test_learning_rates_are_those_of_the_episodes_of_each_volatility(study):
 
 
 def test_stay_probabilities_of_the_two_step_task_are_drawn(study):
-    task = "[algorithm=rl2, policy=rnn, env-name=TwoStep-v0, env-kwargs.num_trials=4]"
-    study.write_text(re.sub("slow: .*", "", study.read_text()).replace("[1, 2]", f"[1, 2], set: {task}"))
+    only_plain(study, "algorithm=rl2, policy=rnn, env-name=TwoStep-v0, env-kwargs.num_trials=4")
     assert run(study) == 0
     folder = study.parent / "results" / "tiny"
     figure = draw_behaviour(cells(load_study(study), folder.parent))
@@ -549,9 +549,8 @@ def test_new_tasks_are_averaged_within_a_seed_and_compared_between_seeds(compare
 
 def test_agents_of_a_drifting_bandit_are_explained_and_decoded(study):
     pytest.importorskip("sklearn")
-    text = re.sub("slow: .*", "", study.read_text()).replace("test_steps: 2", "score: return_total")
     task = "algorithm=rl2, policy=lstm, env-name=DriftingBandit-v0, env-kwargs.num_trials=12, fast-batch-size=1"
-    study.write_text(text.replace("[1, 2]", f"[1, 2], set: [{task}, num-agents=3]"))
+    only_plain(study, f"{task}, num-agents=3", "score: return_total")
     assert run(study) == 0
     folder = study.parent / "results" / "tiny"
     with np.load(folder / "plain" / "seed-2" / "cognition.npz") as arrays:
