@@ -281,6 +281,14 @@ def register_families() -> None:
     register_meta_env("DelayedRecall-v0", "maml_rl.envs.delayed_recall:DelayedRecallVectorEnv", delay=10)
     register_meta_env("MetaEpisode-v0", "maml_rl.envs.meta_episode:MetaEpisodeFamily")
     register_meta_env("AttributeSweep-v0", "maml_rl.envs.adapter:AttributeSweepVectorEnv")
+    atari: dict[str, Any] = {
+        "family": "maml_rl.envs.atari:AtariModesVectorEnv",
+        "package": "ale_py",
+        "max_episode_steps": 500,
+    }
+    register_meta_env("AtariModes-v0", **atari)
+    register_meta_env("SpaceInvadersModes-v0", **atari, game="space_invaders", held_out_modes=[3, 7, 11, 15])
+    register_meta_env("DemonAttackModes-v0", **atari, game="demon_attack", held_out_modes=[7])
     for name, family in (
         ("HalfCheetahDir-v2", "half_cheetah:HalfCheetahDirVectorEnv"),
         ("HalfCheetahVel-v2", "half_cheetah:HalfCheetahVelVectorEnv"),

@@ -1,0 +1,252 @@
+"""Atari games whose modes and difficulties are tasks. Needs ale-py: ``pip install 'maml_rl[atari]'``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+from ale_py import ALEInterface, LoggerMode, roms
+
+from maml_rl.envs.errors import EnvironmentArgumentError
+from maml_rl.envs.meta_env import MetaVectorEnv, Task
+
+_HEIGHT, _WIDTH = 210, 160
+_RAM_SIZE = 128
+_MODE_BYTES = {"demon_attack": 0x6A}
+"""Where in its memory a game keeps its mode. Selected by ale-py 0.12.1, modes of these games are over at once."""
+
+
+class AtariModesVectorEnv(MetaVectorEnv):
+    """AtariModes-v0: a game of the Arcade Learning Environment; task = (mode, difficulty).
+
+    Machado et al. 2018, section 5: modes change rules, speed and looks of a game, difficulties the equipment of
+    its player. Task: ``{"mode": m, "difficulty": d}``, as the cartridge numbers them. Actions are the game's minimal
+    set, in the emulator's order. Rewards are points, never clipped; a learner may clip them for itself.
+
+    Every sub-environment has an emulator of its own. An episode begins at the task's first frame; all that varies from
+    then on are sticky actions, drawn here and not by the emulator.
+
+    Parameters
+    ----------
+    num_envs
+        Number of emulators N.
+    game
+        Name of the game as in ale-py, e.g. ``"space_invaders"``.
+    modes, difficulties
+        Which of the game's there are tasks of; ``None``: all.
+    held_out_modes
+        Modes that are never sampled with ``split="train"`` and only with ``split="held-out"``; with ``"all"`` they
+        make no difference.
+    split
+        Which tasks are sampled.
+    observation
+        ``"ram"``: the 128 bytes of the console's memory, as numbers from 0 to 1. ``"pixels"``: grey images from 0 to
+        1, each the maximum of the last two frames (objects flicker), averaged down to `size`.
+    size
+        Height and width of an image, 1 to 160.
+    num_stack
+        Latest observations seen together, >= 1; ``None``: 1 of "ram", 4 of "pixels". The first is repeated.
+    frame_skip
+        Frames an action lasts, >= 1.
+    sticky_actions
+        Probability per frame that the action before goes on, in [0, 1] (Machado et al. 2018, section 4.2).
+    life_loss
+        Whether the loss of a life ends an episode.
+    max_episode_steps
+        Steps after which an episode is cut short.
+    render_mode
+        ``"rgb_array"`` for pictures.
+    """
+
+    metadata = {**MetaVectorEnv.metadata, "render_modes": ["rgb_array"], "render_fps": 15}  # noqa: RUF012
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        game: str,
+        modes: list[int] | None = None,
+        difficulties: list[int] | None = None,
+        held_out_modes: list[int] | None = None,
+        split: Literal["train", "held-out", "all"] = "train",
+        observation: Literal["ram", "pixels"] = "ram",
+        size: int = 42,
+        num_stack: int | None = None,
+        frame_skip: int = 4,
+        sticky_actions: float = 0.25,
+        life_loss: bool = False,
+        max_episode_steps: int = 500,
+        render_mode: str | None = None,
+    ) -> None:
+        for name, count in (("frame_skip", frame_skip), ("num_stack", 1 if num_stack is None else num_stack)):
+            if count < 1:
+                raise ValueError(f"{name}: got {count}, expected at least 1")
+        if not 1 <= size <= _WIDTH:
+            raise ValueError(f"size: got {size}, expected 1 to {_WIDTH}")
+        if not 0 <= sticky_actions <= 1:
+            raise ValueError(f"sticky_actions: got {sticky_actions}, expected a probability")
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"render_mode: got {render_mode!r}, expected 'rgb_array' or None")
+        self._emulators = [_emulator(game) for _ in range(num_envs)]
+        self._actions = list(self._emulators[0].getMinimalActionSet())
+        self._frame = (_RAM_SIZE,) if observation == "ram" else (size, size)
+        self.num_stack = num_stack or (1 if observation == "ram" else 4)
+        shape = (self.num_stack, *self._frame) if self.num_stack > 1 or observation == "pixels" else self._frame
+        super().__init__(
+            num_envs,
+            gym.spaces.Box(0.0, 1.0, shape, np.float32),
+            gym.spaces.Discrete(len(self._actions)),
+            max_episode_steps=max_episode_steps,
+        )
+        self.game, self.observation, self.frame_skip = game, observation, frame_skip
+        self.sticky_actions, self.life_loss, self.render_mode = float(sticky_actions), life_loss, render_mode
+        self.task_pairs = self._choose_tasks(modes, difficulties, held_out_modes or [], split)
+        self._rows, self._columns = _averaging(_HEIGHT, size), _averaging(_WIDTH, size).T
+        self._screens = np.zeros((2, _HEIGHT, _WIDTH), np.uint8)
+        self._memory = np.zeros((num_envs, self.num_stack, *self._frame), np.float32)
+        self._previous = np.zeros(num_envs, dtype=np.int64)
+        self._lives = np.zeros(num_envs, dtype=np.int64)
+        self._pairs: list[tuple[int, int]] = []
+
+    def _choose_tasks(
+        self, modes: Sequence[int] | None, difficulties: Sequence[int] | None, held_out: Sequence[int], split: str
+    ) -> list[tuple[int, int]]:
+        """(mode, difficulty) of every task that is sampled."""
+        emulator = self._emulators[0]
+        legal_modes, legal_difficulties = emulator.getAvailableModes(), emulator.getAvailableDifficulties()
+        for name, chosen, legal in (
+            ("modes", modes or [], legal_modes),
+            ("held_out_modes", held_out, legal_modes),
+            ("difficulties", difficulties or [], legal_difficulties),
+        ):
+            wrong = [value for value in chosen if value not in legal]
+            if wrong:
+                raise ValueError(f"{name}: got {wrong[0]}, expected some of {self.game}'s own: {list(legal)}")
+        kept = {
+            mode: split == "all" or (mode in held_out) == (split == "held-out")
+            for mode in (legal_modes if modes is None else modes)
+        }
+        pairs = [
+            (mode, difficulty)
+            for mode, keep in kept.items()
+            if keep
+            for difficulty in (legal_difficulties if difficulties is None else difficulties)
+        ]
+        if not pairs:
+            raise ValueError(
+                f"split: got {split!r} with held_out_modes {list(held_out)} of modes {list(kept)}, which leaves no "
+                "task; choose others"
+            )
+        return pairs
+
+    def default_task(self) -> Task:
+        """The first task of the split."""
+        return dict(zip(("mode", "difficulty"), self.task_pairs[0], strict=True))
+
+    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+        """Draw tasks of the split, each alike."""
+        chosen = [self.task_pairs[index] for index in rng.integers(len(self.task_pairs), size=num_tasks)]
+        return [{"mode": mode, "difficulty": difficulty} for mode, difficulty in chosen]
+
+    def _apply_tasks(self, tasks: Sequence[Task]) -> None:
+        emulator = self._emulators[0]
+        for name, legal in (
+            ("mode", emulator.getAvailableModes()),
+            ("difficulty", emulator.getAvailableDifficulties()),
+        ):
+            wrong = [task[name] for task in tasks if task[name] not in legal]
+            if wrong:
+                raise ValueError(f"task[{name!r}]: got {wrong[0]}, expected one of {self.game}'s own: {list(legal)}")
+        self._pairs = [(int(task["mode"]), int(task["difficulty"])) for task in tasks]
+
+    def _reset(self, mask: np.ndarray) -> np.ndarray:
+        for index in np.flatnonzero(mask).tolist():
+            emulator = self._emulators[index]
+            emulator.restoreState(_beginning(self.game, *self._pairs[index]))
+            self._previous[index], self._lives[index] = 0, emulator.lives()
+            self._memory[index] = self._observe(index, 1)
+        return self._memory.reshape(self.num_envs, *self._observation_shape)
+
+    def _step(self, actions: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        rewards, terminated = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=bool)
+        sticks = np.zeros((self.num_envs, self.frame_skip), dtype=bool)
+        if self.sticky_actions:
+            sticks = self._uniform(self.frame_skip) < self.sticky_actions
+        for index in np.flatnonzero(active).tolist():
+            emulator, action = self._emulators[index], int(actions[index])
+            act = emulator.act
+            for frame, stick in enumerate(sticks[index].tolist()):
+                if not stick:
+                    self._previous[index] = action
+                rewards[index] += act(self._actions[self._previous[index]])
+                if self.observation == "pixels" and frame == self.frame_skip - 2:
+                    emulator.getScreenGrayscale(self._screens[1])
+                if emulator.game_over():
+                    break
+            lives = emulator.lives()
+            terminated[index] = emulator.game_over() or (self.life_loss and lives < self._lives[index])
+            self._lives[index] = lives
+            self._memory[index, :-1] = self._memory[index, 1:]
+            self._memory[index, -1] = self._observe(index, self.frame_skip)
+        return self._memory.reshape(self.num_envs, *self._observation_shape), rewards, terminated
+
+    def _observe(self, index: int, num_frames: int) -> np.ndarray:
+        """The latest frame of an emulator, and the one before it (`_screens[1]`) if there were several."""
+        emulator = self._emulators[index]
+        if self.observation == "ram":
+            return emulator.getRAM() / np.float32(255.0)
+        emulator.getScreenGrayscale(self._screens[0])
+        screen = self._screens.max(axis=0) if num_frames > 1 else self._screens[0]
+        return (self._rows @ (screen.astype(np.float32) @ self._columns)) / np.float32(255.0)
+
+    def render(self) -> tuple[np.ndarray, ...]:
+        """One picture (210, 160, 3) per emulator."""
+        if self.render_mode is None:
+            raise ValueError("render: got render_mode None, expected 'rgb_array'; pass it to make")
+        return tuple(emulator.getScreenRGB() for emulator in self._emulators)
+
+
+def _emulator(game: str) -> ALEInterface:
+    """A console with the game's cartridge, in its default mode; nothing in it is random."""
+    known = roms.get_all_rom_ids()
+    if game not in known:
+        near = [name for name in known if name.startswith(game[:3])]
+        raise EnvironmentArgumentError(
+            f"env-kwargs.game: got {game!r}, expected a game of ale-py such as {', '.join(near[:5] or known[:5])}"
+        )
+    ALEInterface.setLoggerMode(LoggerMode.Error)
+    emulator = ALEInterface()
+    emulator.setFloat("repeat_action_probability", 0.0)
+    emulator.setInt("frame_skip", 1)
+    emulator.setInt("random_seed", 0)
+    path = roms.get_rom_path(game)
+    assert path is not None
+    emulator.loadROM(path)
+    return emulator
+
+
+@functools.cache
+def _beginning(game: str, mode: int, difficulty: int) -> Any:
+    """The state of an emulator at a task's first frame; whoever restores it does not change it."""
+    emulator = _emulator(game)
+    emulator.setDifficulty(difficulty)
+    emulator.setMode(mode)
+    emulator.reset_game()
+    if emulator.game_over():  # as ale-py begins it; so begin the default mode, and make it this one
+        if game not in _MODE_BYTES:
+            raise ValueError(f"task['mode']: got {mode}, which ale-py ends at once in {game}; choose another")
+        emulator = _emulator(game)
+        emulator.setDifficulty(difficulty)
+        emulator.reset_game()
+        emulator.setRAM(_MODE_BYTES[game], mode)
+    return emulator.cloneState(include_rng=True)
+
+
+def _averaging(length: int, size: int) -> np.ndarray:
+    """Weights (size, length) with which each of `size` equal stretches of a line averages its `length` pixels."""
+    edges = np.linspace(0.0, length, size + 1)
+    low, high = np.maximum(edges[:-1, None], np.arange(length)), np.minimum(edges[1:, None], np.arange(1, length + 1))
+    return (np.maximum(high - low, 0.0) * size / length).astype(np.float32)

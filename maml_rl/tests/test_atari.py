@@ -1,0 +1,222 @@
+"""Modes of Atari games: the emulator is the oracle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("ale_py")
+
+from ale_py import ALEInterface, LoggerMode, roms
+
+from maml_rl.envs import EnvironmentArgumentError, make_meta_env
+from maml_rl.envs.atari import AtariModesVectorEnv
+from maml_rl.tests.sampling import started
+from maml_rl.utils.random import Purpose, generator
+
+GAMES = {"SpaceInvadersModes-v0": "space_invaders", "DemonAttackModes-v0": "demon_attack"}
+TASK = {"mode": 1, "difficulty": 0}
+
+
+def emulator(game, mode=None, difficulty=0):
+    """A plain emulator with the rom, begun in this mode."""
+    ALEInterface.setLoggerMode(LoggerMode.Error)
+    ale = ALEInterface()
+    ale.setFloat("repeat_action_probability", 0.0)
+    ale.setInt("random_seed", 0)
+    path = roms.get_rom_path(game)
+    assert path is not None
+    ale.loadROM(path)
+    if mode is not None:
+        ale.setDifficulty(difficulty)
+        if game == "space_invaders":
+            ale.setMode(mode)
+        ale.reset_game()
+        if game == "demon_attack":
+            ale.setRAM(0x6A, mode)
+    return ale
+
+
+def play(env, tasks, actions, seed=0):
+    """Observations (T + 1, N, ...), rewards (T, N) and ends (T, N) of these actions (T, N)."""
+    env.set_tasks(tasks)
+    observations, _ = env.reset(seed=seed)
+    rows, rewards, ends = [observations], [], []
+    for row in actions:
+        observations, reward, terminated, _, _ = env.step(row)
+        rows.append(observations)
+        rewards.append(reward)
+        ends.append(terminated)
+    return np.stack(rows), np.stack(rewards), np.stack(ends)
+
+
+def some_actions(num_steps, num_envs):
+    return generator(0, Purpose.ACTIONS).integers(0, 6, (num_steps, num_envs))
+
+
+@pytest.mark.parametrize("env_name", GAMES)
+def test_an_episode_is_the_emulator_s_own(env_name):
+    env = make_meta_env(env_name, 2, {"sticky_actions": 0.0})
+    pairs = [(1, 1), (5, 0)]
+    tasks = [dict(zip(("mode", "difficulty"), pair, strict=True)) for pair in pairs]
+    actions = some_actions(150, 2)
+    observations, rewards, _ = play(env, tasks, actions)
+    for index, pair in enumerate(pairs):
+        ale = emulator(GAMES[env_name], *pair)
+        legal = ale.getMinimalActionSet()
+        np.testing.assert_array_equal(observations[0, index], ale.getRAM() / np.float32(255))
+        for step, action in enumerate(actions[:, index]):
+            paid = sum(ale.act(legal[action]) for _ in range(4))
+            assert rewards[step, index] == paid
+            np.testing.assert_array_equal(observations[step + 1, index], ale.getRAM() / np.float32(255))
+    assert rewards.sum() > 0
+
+
+@pytest.mark.parametrize("env_name", GAMES)
+def test_legal_tasks_are_the_cartridge_s_and_differ(env_name):
+    ale = emulator(GAMES[env_name])
+    modes, difficulties = ale.getAvailableModes(), ale.getAvailableDifficulties()
+    env = make_meta_env(env_name, 1, {"split": "all"})
+    assert isinstance(env, AtariModesVectorEnv)
+    assert env.task_pairs == [(mode, difficulty) for mode in modes for difficulty in difficulties]
+    everything = make_meta_env(env_name, len(env.task_pairs), {"split": "all", "sticky_actions": 0.0})
+    tasks = [{"mode": mode, "difficulty": difficulty} for mode, difficulty in env.task_pairs]
+    actions = np.repeat(some_actions(120, 1), len(tasks), axis=1)
+    observations, _, _ = play(everything, tasks, actions)
+    trajectories = [observations[:, index].tobytes() for index in range(len(tasks))]
+    if env_name == "SpaceInvadersModes-v0":
+        assert len(set(trajectories)) == len(tasks)
+    else:  # its difficulties do not all show so soon
+        assert len(set(trajectories[::2])) == len(modes)
+
+
+@pytest.mark.parametrize("env_name", GAMES)
+def test_held_out_modes_are_never_sampled_in_training(env_name):
+    splits = {}
+    for split in ("train", "held-out", "all"):
+        env = make_meta_env(env_name, 1, {"split": split})
+        assert isinstance(env, AtariModesVectorEnv)
+        tasks = env.sample_tasks(400, generator(1, Purpose.TASKS))
+        splits[split] = {(task["mode"], task["difficulty"]) for task in tasks}
+        assert splits[split] == set(env.task_pairs)
+    assert not splits["train"] & splits["held-out"]
+    assert splits["train"] | splits["held-out"] == splits["all"]
+
+
+def test_sticky_actions_go_on_with_their_probability():
+    env = AtariModesVectorEnv(8, game="space_invaders", sticky_actions=0.25, frame_skip=2)
+    env.set_tasks([TASK])
+    env.reset(seed=0)
+    played, asked = [], 1 + np.arange(400) % 2
+    for action in asked:
+        env.step(np.full(8, action))
+        played.append(env._previous.copy())
+    went_on = np.mean(np.stack(played[1:]) != asked[1:, None])
+    assert went_on == pytest.approx(0.25**2, abs=0.02)  # the action before lasts through both frames
+    _, first, _ = play(make_meta_env("SpaceInvadersModes-v0", 3), [TASK], some_actions(60, 3), seed=1)
+    _, again, _ = play(make_meta_env("SpaceInvadersModes-v0", 3), [TASK], some_actions(60, 3), seed=1)
+    np.testing.assert_array_equal(first, again)
+
+
+def test_pixels_are_averages_of_the_brightest_of_two_frames():
+    env = make_meta_env("SpaceInvadersModes-v0", 1, {"observation": "pixels", "size": 10, "sticky_actions": 0.0})
+    actions = some_actions(40, 1)
+    observations, _, _ = play(env, [TASK], actions)
+    assert observations.shape == (41, 1, 4, 10, 10)
+    ale = emulator("space_invaders", 1, 0)
+    legal = ale.getMinimalActionSet()
+    seen = [_shrunk(ale.getScreenGrayscale())] * 4
+    np.testing.assert_allclose(observations[0, 0], np.stack(seen), atol=1e-6)
+    for step, action in enumerate(actions[:, 0]):
+        screens = []
+        for _ in range(4):
+            ale.act(legal[action])
+            screens.append(ale.getScreenGrayscale())
+        seen = [*seen[1:], _shrunk(np.maximum(*screens[-2:]))]
+        np.testing.assert_allclose(observations[step + 1, 0], np.stack(seen), atol=1e-6)
+
+
+def _shrunk(screen):
+    """(210, 160) in ten by ten equal parts, means of each."""
+    return screen.reshape(10, 21, 10, 16).mean(axis=(1, 3)) / 255
+
+
+def test_an_image_keeps_its_mean_whatever_its_size():
+    for size in (1, 42, 84, 100):
+        env = make_meta_env("SpaceInvadersModes-v0", 1, {"observation": "pixels", "size": size, "num_stack": 1})
+        observations, _, _ = play(env, [TASK], some_actions(1, 1))
+        screen = emulator("space_invaders", 1, 0).getScreenGrayscale()
+        assert observations[0].shape == (1, 1, size, size)
+        assert observations[0].mean() == pytest.approx(screen.mean() / 255, rel=1e-4)
+
+
+def test_the_loss_of_a_life_ends_an_episode_where_that_is_asked_for():
+    lengths = {}
+    for life_loss in (False, True):
+        env = make_meta_env(
+            "SpaceInvadersModes-v0", 1, {"life_loss": life_loss, "sticky_actions": 0.0, "max_episode_steps": 2000}
+        )
+        _, rewards, ends = play(env, [TASK], np.ones((2000, 1), dtype=int))
+        lengths[life_loss] = int(np.flatnonzero(ends[:, 0])[0])
+        assert (rewards[lengths[life_loss] + 1 :] == 0).all()
+    assert lengths[True] < lengths[False] / 2
+
+
+def test_episodes_begin_alike_and_are_cut_at_their_limit():
+    env, _ = started("DemonAttackModes-v0", 2, {"max_episode_steps": 3})
+    first = env.reset(seed=1)[0]
+    for _ in range(3):
+        _, _, terminated, truncated, _ = env.step(np.ones(2, dtype=int))
+    assert truncated.all()
+    assert not terminated.any()
+    np.testing.assert_array_equal(env.reset(seed=2)[0], first)
+
+
+def test_pictures_are_the_screen():
+    env = make_meta_env("SpaceInvadersModes-v0", 2, {"render_mode": "rgb_array"})
+    env.reset(seed=0)
+    pictures = env.render()
+    assert isinstance(pictures, tuple)
+    assert [np.shape(picture) for picture in pictures] == [(210, 160, 3)] * 2
+    with pytest.raises(ValueError, match="render: got render_mode None"):
+        make_meta_env("SpaceInvadersModes-v0", 1).render()
+
+
+@pytest.mark.parametrize(
+    ("env_name", "env_kwargs", "words"),
+    [
+        ("AtariModes-v0", {}, "needs game"),
+        (
+            "AtariModes-v0",
+            {"game": "spaceinvaders"},
+            "game: got 'spaceinvaders', expected a game of ale-py such as .*space_inv",
+        ),
+        (
+            "DemonAttackModes-v0",
+            {"modes": [1, 2]},
+            r"modes: got 2, expected some of demon_attack's own: \[1, 3, 5, 7\]",
+        ),
+        ("DemonAttackModes-v0", {"difficulties": [4]}, r"difficulties: got 4, expected .*: \[0, 1\]"),
+        ("DemonAttackModes-v0", {"held_out_modes": [0]}, r"held_out_modes: got 0, expected"),
+        (
+            "DemonAttackModes-v0",
+            {"modes": [7]},
+            r"split: got 'train' with held_out_modes \[7\] of modes \[7\], which leaves no",
+        ),
+        ("DemonAttackModes-v0", {"observation": "sound"}, "observation: got 'sound', expected"),
+        ("DemonAttackModes-v0", {"size": 0}, "size: got 0, expected 1 to 160"),
+        ("DemonAttackModes-v0", {"num_stack": 0}, "num_stack: got 0, expected at least 1"),
+        ("DemonAttackModes-v0", {"frame_skip": 0}, "frame_skip: got 0, expected at least 1"),
+        ("DemonAttackModes-v0", {"sticky_actions": 2.0}, "sticky_actions: got 2.0, expected a probability"),
+    ],
+)
+def test_impossible_arguments_are_refused_in_one_line(env_name, env_kwargs, words):
+    with pytest.raises(EnvironmentArgumentError, match=words) as caught:
+        make_meta_env(env_name, 1, env_kwargs)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_task_the_cartridge_does_not_have_is_refused():
+    env = make_meta_env("DemonAttackModes-v0", 1)
+    with pytest.raises(ValueError, match=r"task\['mode'\]: got 2, expected one of demon_attack's own: \[1, 3, 5, 7\]"):
+        env.set_tasks([{"mode": 2, "difficulty": 0}])
