@@ -128,7 +128,7 @@ class Config(BaseModel):
         default=None,
         ge=3,
         description=(
-            "Steps over which the units of a fresh LSTM remember, evenly spread from 2 on; null: about two steps. "
+            "Steps over which the units of a fresh LSTM remember, evenly spread from 2 on; null: about four steps. "
             "Something like the length of what is to be remembered."
         ),
     )
@@ -305,7 +305,8 @@ class Config(BaseModel):
             None if self.outer_step == "trpo" else self.learning_rate_end,
         }
         scheduled = self.algorithm == "rl2" and ends != {None}
-        return frozenset({"worker-timeout"} if scheduled else {"num-batches", "worker-timeout"})
+        always = {"initial-policy", "worker-timeout"}  # a file may be moved once its weights have been taken
+        return frozenset(always if scheduled else {"num-batches", *always})
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return a copy with kebab-case keys, made of what JSON can hold; `load_config` reads it back."""

@@ -221,6 +221,8 @@ class _Alone:
 class RL2Ensemble:
     """A learners of one configuration and different seeds: agent i is the agent that seed ``seed + i`` makes alone.
 
+    An agent whose rewards or gradients are no numbers stays where it is in that iteration; others go on.
+
     Parameters
     ----------
     workers
@@ -243,21 +245,23 @@ class RL2Ensemble:
         return self._parameters.reshape(-1).copy()
 
     def optimiser_state(self) -> dict[str, torch.Tensor]:
-        """What the optimisers remember, as tensors (A * P,) or (A,) by name; empty before all have made a step."""
-        if not all(self._optimisers):
-            return {}
+        """What the optimisers remember, as tensors (A * P,) or (A,) by name; zeros of agents that never moved."""
+        like: State = next((state for state in self._optimisers if state), {})
         return {
-            name: torch.from_numpy(np.stack([state[name] for state in self._optimisers]).reshape(-1))
-            for name in self._optimisers[0]
+            name: torch.from_numpy(
+                np.stack([state.get(name, np.zeros_like(value)) for state in self._optimisers]).reshape(-1)
+            )
+            for name, value in like.items()
         }
 
     def load_optimiser_state(self, state: Mapping[str, torch.Tensor]) -> None:
         """Go on from what `optimiser_state` gave."""
         parts = {name: value.numpy().reshape(self.num_agents, -1) for name, value in state.items()}
-        self._optimisers = [
+        own = [
             {name: part[agent] if part.shape[1] > 1 else part[agent, 0] for name, part in parts.items()}
             for agent in range(self.num_agents)
         ]
+        self._optimisers = [state if state and state["step"] > 0 else {} for state in own]
 
     def step(self, tasks: Sequence[Task], iteration: int) -> RL2IterationReport:
         """One iteration of every agent on M tasks of its own, given one agent's behind the other's (A * M)."""
@@ -275,7 +279,7 @@ class RL2Ensemble:
 
 
 def _mean_report(reports: Sequence[RL2IterationReport], seconds: float, num_workers: int) -> RL2IterationReport:
-    """Means over agents; steps of all; whether all were finite; of the time, what is not learning is sampling."""
+    """Means over agents; steps of all; whether any was finite, and all moved; what is not learning is sampling."""
     values: dict[str, Any] = {
         field.name: float(np.mean([getattr(report, field.name) for report in reports]))
         for field in fields(RL2IterationReport)
@@ -283,6 +287,6 @@ def _mean_report(reports: Sequence[RL2IterationReport], seconds: float, num_work
     values["learning_seconds"] = min(seconds, sum(report.learning_seconds for report in reports) / num_workers)
     values["sampling_seconds"] = seconds - values["learning_seconds"]
     values["env_steps"] = sum(report.env_steps for report in reports)
-    values["step_accepted"] = any(report.step_accepted for report in reports)
-    values["finite"] = all(report.finite for report in reports)
+    values["step_accepted"] = all(report.step_accepted for report in reports)
+    values["finite"] = any(report.finite for report in reports)  # who is not stays where it is; others go on
     return RL2IterationReport(**values)

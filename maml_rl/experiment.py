@@ -76,7 +76,7 @@ def train(
     ------
     RunFolderError, TrainingError, WorkerError
     """
-    blueprint = _at_initial_policy(blueprint)
+    blueprint = _at_initial_policy(blueprint, folder if resume else None)
     state = Checkpoint(0, blueprint.parameters())
     if folder is not None and resume:
         state = folder.resume(blueprint.config, len(state.parameters)) or state
@@ -105,10 +105,13 @@ def train(
     return state.parameters
 
 
-def _at_initial_policy(blueprint: Blueprint) -> Blueprint:
+def _at_initial_policy(blueprint: Blueprint, resumed: RunFolder | None) -> Blueprint:
+    """The blueprint with the weights the run starts from; of a resumed run, which has them already, its own."""
     path = blueprint.config.initial_policy
     if path is None:
         return blueprint
+    if resumed is not None and resumed.policy_path.exists():
+        return blueprint.with_policy(resumed.policy_path)
     try:
         return blueprint.with_policy(path)
     except RunFolderError as error:

@@ -202,6 +202,15 @@ class RunFolder:
 
     def _append_metrics(self, row: Mapping[str, Any]) -> None:
         is_new = not self.metrics_path.exists() or self.metrics_path.stat().st_size == 0
+        if not is_new:
+            with self.metrics_path.open(encoding="utf-8") as file:
+                header = file.readline().rstrip("\n").split(",")
+            if header != list(row):
+                other = sorted(set(header) ^ set(row)) or header
+                raise RunFolderError(
+                    f"metrics {str(self.metrics_path)!r}: got columns of another version, which differ in "
+                    f"{', '.join(other)}; {_START_ANEW}"
+                )
         with self.metrics_path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(row), lineterminator="\n")
             if is_new:
@@ -276,6 +285,6 @@ def _check_optimiser(content: Mapping[str, Any], num_parameters: int, config: Co
         one_number = () if config.num_agents == 1 else (config.num_agents,)
         shape = one_number if expected[name] else (num_parameters,)
         check_tensor(optimiser.get(name), shape, torch.float64, field=field, cure=_START_ANEW)
-        least = 1.0 if expected[name] else 0.0
+        least = 1.0 if expected[name] and config.num_agents == 1 else 0.0
         if name != "exp_avg" and not bool((optimiser[name] >= least).all()):
             raise RunFolderError(f"{field} holds numbers < {least:g}; {_START_ANEW}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,8 +85,10 @@ def read_choices(path: str | Path, *, num_arms: int, reward_scale: float = 1.0) 
     InputError
         In one line, naming the file's line where there is one.
     """
-    if not reward_scale > 0:
-        raise InputError(f"reward_scale: got {reward_scale}, expected a number > 0")
+    if not (reward_scale > 0 and np.isfinite(reward_scale)):
+        raise InputError(f"reward_scale: got {reward_scale}, expected a finite number > 0")
+    if num_arms < 2:
+        raise InputError(f"num_arms: got {num_arms}, expected at least 2")
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -96,11 +98,13 @@ def read_choices(path: str | Path, *, num_arms: int, reward_scale: float = 1.0) 
     if missing:
         raise InputError(f"{str(path)!r}: got no column {missing[0]!r}, expected columns {', '.join(COLUMNS)}")
     subjects: dict[str, dict[str, list[tuple[int, int, float]]]] = {}
-    for row in reader:
+    for row in _rows(reader, path):
         where = f"{str(path)!r}, line {reader.line_num}"
         try:
             trial, missed = int(row["trial"]), row["choice"] == ""
             choice, reward = (MISSED, 0.0) if missed else (int(row["choice"]), float(row["reward"]))
+            if None in (row["subject"], row["episode"]):
+                raise ValueError
         except (TypeError, ValueError):
             raise InputError(
                 f"{where}: got {row}, expected whole numbers for trial and choice, a number for reward"
@@ -116,6 +120,13 @@ def read_choices(path: str | Path, *, num_arms: int, reward_scale: float = 1.0) 
     if not subjects:
         raise InputError(f"{str(path)!r}: got no rows, expected one per trial")
     return {name: _as_arrays(path, name, episodes, num_arms, reward_scale) for name, episodes in subjects.items()}
+
+
+def _rows(reader: csv.DictReader[str], path: str | Path) -> Iterator[dict[str, str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise InputError(f"{str(path)!r}, after line {reader.line_num}: {error}; expected short fields") from None
 
 
 def _as_arrays(

@@ -24,12 +24,15 @@ trials times arms times nodes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from scipy.special import logsumexp
 
 from maml_rl.analysis.choices import MISSED, Choices
+
+_LARGEST = 7.0
+"""Logarithm of an exponent x beyond which ``exp(-x)`` and ``x exp(-x)`` are 0."""
 
 
 class ChoiceModel(Protocol):
@@ -52,8 +55,10 @@ class TDModel:
         Of every arm before its first choice, in units of reward.
     """
 
-    name: ClassVar[str] = "TD"
     initial_value: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_initial_value(self.initial_value)
 
     def trial_log_likelihoods(self, data: Choices, parameters: np.ndarray) -> np.ndarray:
         """Log probability (E, T) of each choice given what came before it; parameters (alpha, beta, kappa)."""
@@ -105,10 +110,16 @@ class SamplingModel:
         Distance of the integral's nodes in log s: 0.33 for 11 digits of a probability, 0.5 for 7.
     """
 
-    name: ClassVar[str] = "sampling"
     initial_value: float = 1.0
     age: Literal["choices", "trials"] = "choices"
     spacing: float = 0.33
+
+    def __post_init__(self) -> None:
+        _check_initial_value(self.initial_value)
+        if self.age not in ("choices", "trials"):
+            raise ValueError(f"age: got {self.age!r}, expected 'choices' or 'trials'")
+        if not 0.05 <= self.spacing <= 1.0:
+            raise ValueError(f"spacing: got {self.spacing}, expected 0.05 to 1")
 
     def trial_log_likelihoods(self, data: Choices, parameters: np.ndarray) -> np.ndarray:
         """Log probability (E, T) of each choice given what came before it; parameters (alpha, beta, kappa)."""
@@ -119,7 +130,9 @@ class SamplingModel:
         nodes = self._nodes(data, beta, kappa)  # (S,), log s
         # exp(-s x) of every reward for an arm that was chosen last (1) or not (0), and x s exp(-s x).
         logs = beta * np.concatenate([np.full((num_episodes, 1), self.initial_value), data.rewards], axis=1)
-        exponents = np.exp(logs[..., None] + [0.0, kappa])[..., None] * np.exp(nodes)  # (E, 1 + T, 2, S)
+        exponents = np.exp(
+            np.minimum((logs[..., None] + [0.0, kappa])[..., None] + nodes, _LARGEST)
+        )  # (E, 1 + T, 2, S)
         decays = np.exp(-exponents)
         slopes = exponents * decays
         shape = (num_episodes, data.num_arms, *decays.shape[2:])
@@ -181,13 +194,20 @@ class SamplingModel:
         for arm in range(num_arms):
             own = choices == arm  # (E, T)
             age = own[:, ::-1].cumsum(1)[:, ::-1] - 1 if self.age == "choices" else np.arange(num_trials)[::-1]
-            weights = np.where(own, alpha * (1.0 - alpha) ** age, 0.0)
+            if self.age == "trials":  # only ratios count: from the arm's latest choice on
+                age = age - np.where(own, age, num_trials).min(axis=1, keepdims=True, initial=num_trials)
+            weights = np.where(own, alpha * (1.0 - alpha) ** np.maximum(age, 0), 0.0)
             if self.age == "trials":
                 weights = weights / np.maximum(weights.sum(1, keepdims=True), np.finfo(np.float64).tiny)
             position = (weights.cumsum(1) <= rng.random((num_episodes, 1))).sum(1)  # T: none of them
             drawn = position < num_trials
             values[drawn, arm] = rewards[drawn, position[drawn]]
         return values
+
+
+def _check_initial_value(value: float) -> None:
+    if not np.isfinite(value):
+        raise ValueError(f"initial_value: got {value}, expected a finite number")
 
 
 def _checked(parameters: np.ndarray) -> tuple[float, float, float]:

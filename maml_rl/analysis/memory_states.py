@@ -100,6 +100,11 @@ def state_similarity(states: np.ndarray, max_lag: int) -> np.ndarray:
     return np.array([(unit[:, :-lag] * unit[:, lag:]).sum(axis=-1).mean() for lag in range(1, max_lag + 1)])
 
 
+def check_decoder() -> None:
+    """Raise `InputError` if scikit-learn is missing."""
+    _decoder_factory()
+
+
 def _decoder_factory() -> Any:
     try:
         from sklearn.decomposition import PCA

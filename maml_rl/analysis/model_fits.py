@@ -90,6 +90,8 @@ def fit_model(
     bounds = list(zip(_LEAST, _MOST, strict=True))
     ends = [minimize(loss, start, method="L-BFGS-B", bounds=bounds) for start in starts]
     best = min(ends, key=lambda end: float(end.fun))
+    if not np.isfinite([float(end.fun) for end in ends]).all():
+        raise ValueError("data: the likelihood is not finite; scale rewards so that they are of the order of 1")
     return ModelFit(np.clip(best.x, _LEAST, _MOST), -float(best.fun), data.num_choices)
 
 

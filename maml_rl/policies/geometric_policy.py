@@ -79,6 +79,10 @@ class GeometricPolicy(Policy):
         """See `Policy.initial_state`: contents and heads of the memory are meta-learned."""
         return self.controller.initial_state(params, batch_shape), self.slots.initial_state(params, batch_shape)
 
+    def remembered(self, state: GeometricState) -> Tensor:
+        """See `Policy.remembered`: the contents of all slots."""
+        return state[1].contents.flatten(-2)
+
     def advance(self, params: Params, observation: Tensor, state: GeometricState) -> tuple[Tensor, GeometricState]:
         """See `Policy.advance`."""
         controller, memory = state

@@ -68,6 +68,10 @@ class Policy(nn.Module, abc.ABC):
         """
         return ()
 
+    def remembered(self, state: Any) -> Tensor:
+        """What a state (..., *) holds for long, flat (..., H): an LSTM's cell, a simple unit itself, slots."""
+        raise NotImplementedError(f"{type(self).__name__} has no memory")
+
     @abc.abstractmethod
     def advance(self, params: Params, observation: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Features (..., B, F) that heads see after an observation (..., B, O), and the next state."""

@@ -43,6 +43,10 @@ class RecurrentPolicy(Policy):
         """See `Policy.initial_state`."""
         return tuple(cell.initial_state(params, batch_shape) for cell in self.cells)
 
+    def remembered(self, state: State) -> Tensor:
+        """See `Policy.remembered`: of the last layer."""
+        return state[-1][-1]
+
     def advance(self, params: Params, observation: Tensor, state: State) -> tuple[Tensor, State]:
         """See `Policy.advance`."""
         hidden, new_state = observation, []

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
-from collections.abc import Callable, Iterator
+import re
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,7 +29,11 @@ from maml_rl.analysis import (
     state_similarity,
 )
 from maml_rl.analysis.choices import MISSED
+from maml_rl.analysis.memory_states import check_decoder
 from maml_rl.blueprint import Blueprint, EnsembleBlueprint
+from maml_rl.config import ConfigError
+from maml_rl.envs import MetaEpisodeVectorEnv
+from maml_rl.envs.drifting_bandit import DriftingBanditVectorEnv
 from maml_rl.policies import Policy
 from maml_rl.studies.study import Cell
 from maml_rl.utils.files import write_arrays
@@ -33,12 +41,11 @@ from maml_rl.utils.random import Purpose, generator
 
 DRIFTING = r"DriftingBandit-v0"
 """Name of the environment with drifting arms."""
-MODELS: dict[str, ChoiceModel] = {"td": TDModel(), "sampling": SamplingModel(spacing=0.5)}
-"""Models that are fitted, by the names of their columns."""
 _FITTED_TASKS = 10
 _MAX_LAG = 60
 _MAX_DECODED_LAG = 20
 _NUM_FOLDS = 5
+_FEWEST_TRIALS = 3
 
 
 def analyse(cell: Cell, blueprint: Blueprint, num_workers: int, show: Callable[[str], None]) -> None:
@@ -46,17 +53,24 @@ def analyse(cell: Cell, blueprint: Blueprint, num_workers: int, show: Callable[[
 
     Keys, for A agents: ``rewards`` (A, N), of each task; for each model its ``parameters`` (A, 3), ``log_likelihood``
     and ``cross_validated`` (A,); ``num_choices`` (A,); ``autocorrelation`` and ``similarity`` (A, 60); ``decoded``
-    (A, 20) and ``commonest`` (A,). Models, decoding and similarity are of the first ten tasks.
+    (A, 20) and ``commonest`` (A,). Models, decoding and similarity are of the first ten tasks. To autocorrelation and
+    decoding a trial without a choice is one more arm. ``digest`` names the results this is of.
     """
-    path, results = cognition_path(cell), cell.results()
-    newer = path.exists() and path.stat().st_mtime_ns >= cell.results_path().stat().st_mtime_ns
-    if results is None or newer:
+    results = cell.results()
+    if results is None or load_cognition(cell) is not None:
         return
+    env = bandit_of(blueprint)
+    initial_value = env.centre / env.payoff_scale
     agents = blueprint.agents if isinstance(blueprint, EnsembleBlueprint) else (blueprint,)
     whole = {key: _by_agent(results[key], len(agents)) for key in ("observations", "actions", "rewards")}
     fitted = {key: part[:, :_FITTED_TASKS] for key, part in whole.items()}
     jobs = [
-        (index, *(fitted[key][index] for key in ("actions", "rewards")), memory_of(agent.policy, fitted, index))
+        Job(
+            index,
+            choices_of(fitted["actions"][index], fitted["rewards"][index], env.num_arms),
+            memory_of(agent.policy, fitted, index),
+            initial_value,
+        )
         for index, agent in enumerate(agents)
     ]
     show(f"{cell.name} seed {cell.seed}: fitting cognitive models to {len(agents)} agents")
@@ -68,7 +82,8 @@ def analyse(cell: Cell, blueprint: Blueprint, num_workers: int, show: Callable[[
                 show(f"{cell.name} seed {cell.seed}: {index}/{len(agents)} agents fitted")
     arrays = {key: np.array([one[key] for one in found]) for key in found[0]}
     arrays["rewards"] = whole["rewards"].sum(axis=2, dtype=np.float64)
-    write_arrays(path, arrays)
+    arrays["digest"] = np.array(_digest(results))
+    write_arrays(cognition_path(cell), arrays)
 
 
 @contextmanager
@@ -86,20 +101,76 @@ def cognition_path(cell: Cell) -> Path:
     return cell.folder / "cognition.npz"
 
 
+def load_cognition(cell: Cell) -> dict[str, np.ndarray] | None:
+    """What `analyse` has written of the results that are there now; ``None`` if there is no such thing.
+
+    Raises
+    ------
+    ConfigError
+        In one line, if it cannot be read.
+    """
+    path, results = cognition_path(cell), cell.results()
+    if results is None or not path.exists():
+        return None
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:  # numpy would leave it open
+            found = dict(arrays)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ConfigError(f"{str(path)!r}: got a file that is no analysis; remove it, and it is made anew") from error
+    return found if str(found.get("digest")) == _digest(results) else None
+
+
+def _digest(results: Mapping[str, np.ndarray]) -> str:
+    parts = (np.ascontiguousarray(results[key]).tobytes() for key in ("actions", "rewards"))
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def check_analysis(blueprint: Blueprint) -> None:
+    """Refuse, before anything is trained, what could not be analysed afterwards.
+
+    Raises
+    ------
+    InputError
+        In one line.
+    """
+    config = blueprint.config
+    if not re.fullmatch(DRIFTING, config.env_name):
+        if config.num_agents > 1:
+            raise ConfigError(
+                f"num-agents: got {config.num_agents} with {config.env_name}, expected 1; studies analyse ensembles on "
+                "DriftingBandit-v0 only, use seeds"
+            )
+        return
+    if config.algorithm != "rl2" or config.fast_batch_size != 1 or config.show_progress:
+        raise ConfigError(
+            f"{config.env_name}: studies analyse algorithm rl2 with fast-batch-size 1 and without show-progress; "
+            f"got {config.algorithm}, {config.fast_batch_size}, show-progress {config.show_progress}"
+        )
+    if bandit_of(blueprint).num_trials < _FEWEST_TRIALS:
+        raise ConfigError(f"env-kwargs.num_trials: expected at least {_FEWEST_TRIALS} for the analysis of a study")
+    check_decoder()
+
+
+def bandit_of(blueprint: Blueprint) -> DriftingBanditVectorEnv:
+    """The environment whose tasks are played."""
+    env = blueprint.env.env if isinstance(blueprint.env, MetaEpisodeVectorEnv) else blueprint.env
+    assert isinstance(env, DriftingBanditVectorEnv)
+    return env
+
+
 def _by_agent(array: np.ndarray, num_agents: int) -> np.ndarray:
     """Results (A, N, ...), of one agent too."""
     return array if num_agents > 1 else array[np.newaxis]
 
 
-def choices_of(actions: np.ndarray, rewards: np.ndarray) -> Choices:
+def choices_of(actions: np.ndarray, rewards: np.ndarray, num_arms: int) -> Choices:
     """Choices and rewards (N, T) of episodes with 2 T steps; trials without a choice count as missed."""
-    num_arms = 4
     chosen = actions[:, 1::2]
     return Choices(np.where(chosen == num_arms, MISSED, chosen), rewards[:, 1::2], num_arms)
 
 
 def memory_of(policy: Policy, fitted: dict[str, np.ndarray], agent: int) -> np.ndarray:
-    """What the last layer holds (N, T, H) when a choice is due: an LSTM's cell, or the state of other cells."""
+    """What memory holds (N, T, H) when a choice is due, see `Policy.remembered`."""
     shown, actions, rewards = (fitted[key][agent] for key in ("observations", "actions", "rewards"))
     num_tasks, num_steps = actions.shape
     previous = np.zeros((num_tasks, num_steps, policy.output_size + 2), np.float32)  # as in `MetaEpisodeVectorEnv`
@@ -113,24 +184,45 @@ def memory_of(policy: Policy, fitted: dict[str, np.ndarray], agent: int) -> np.n
         for step in range(num_steps):
             _, state = policy.step(params, observations[:, step : step + 1], state)
             if step % 2:
-                states.append(torch.utils._pytree.tree_leaves(state)[-1][:, 0].numpy())
+                states.append(policy.remembered(state)[:, 0].numpy())
     return np.stack(states, axis=1)
 
 
-def _analyse_agent(job: tuple[int, np.ndarray, np.ndarray, np.ndarray]) -> dict[str, Any]:
-    index, actions, rewards, states = job
+class Job(NamedTuple):
+    """An agent to be analysed: its number, choices, memory (N, T, H) at each, and what it takes unknown arms for."""
+
+    number: int
+    data: Choices
+    states: np.ndarray
+    initial_value: float
+
+
+def _analyse_agent(job: Job) -> dict[str, Any]:
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
     torch.set_num_threads(1)
-    data, rng = choices_of(actions, rewards), generator(0, Purpose.STATISTICS, task=index)
+    with threadpool_limits(1):
+        return _analysis(job)
+
+
+def _analysis(job: Job) -> dict[str, Any]:
+    data, rng = job.data, generator(0, Purpose.STATISTICS, task=job.number)
     found: dict[str, Any] = {"num_choices": data.num_choices}
-    for name, model in MODELS.items():
+    models: dict[str, ChoiceModel] = {
+        "td": TDModel(job.initial_value),
+        "sampling": SamplingModel(job.initial_value, spacing=0.5),
+    }
+    folds = min(_NUM_FOLDS, len(data))
+    for name, model in models.items():
         fit = fit_model(model, data, rng)
         found[f"{name}_parameters"], found[f"{name}_log_likelihood"] = fit.parameters, fit.log_likelihood
-        folds = min(_NUM_FOLDS, len(data))
         found[f"{name}_cross_validated"] = cross_validated(model, data, rng, num_folds=folds, start=fit.parameters)
-    found["autocorrelation"] = np.nanmean(choice_autocorrelation(data.choices, _lags(data, _MAX_LAG)), axis=0)
-    found["decoded"] = decode_choices(states, data.choices, _lags(data, _MAX_DECODED_LAG), num_folds=folds)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # an agent with one choice in all episodes has none
+        found["autocorrelation"] = np.nanmean(choice_autocorrelation(data.choices, _lags(data, _MAX_LAG)), axis=0)
+    found["decoded"] = decode_choices(job.states, data.choices, _lags(data, _MAX_DECODED_LAG), num_folds=folds)
     found["commonest"] = commonest_choice(data.choices)
-    found["similarity"] = state_similarity(states, _lags(data, _MAX_LAG))
+    found["similarity"] = state_similarity(job.states, _lags(data, _MAX_LAG))
     return found
 
 

@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from maml_rl.analysis import (
+    Correlation,
+    DriftingArms,
     KalmanRule,
     correlate,
     kalman_greedy,
@@ -19,7 +21,8 @@ from maml_rl.analysis import (
     share_interval,
 )
 from maml_rl.analysis.model_fits import PARAMETERS
-from maml_rl.studies.cognition import cognition_path
+from maml_rl.blueprint import draw_up
+from maml_rl.studies.cognition import bandit_of, load_cognition
 from maml_rl.studies.study import Cell
 from maml_rl.utils.random import Purpose, generator
 
@@ -37,24 +40,24 @@ Found = dict[str, np.ndarray]
 
 def cognition(seeds: Sequence[Cell]) -> Found | None:
     """What was found of all agents of a run, all seeds together, beside what players earn on their tasks."""
-    parts = [_load(cell) for cell in seeds if cognition_path(cell).exists()]
+    parts = [part for cell in seeds if (part := _load(cell)) is not None]
     if not parts:
         return None
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
 
-def _load(cell: Cell) -> Found:
-    with np.load(cognition_path(cell), allow_pickle=False) as arrays:
-        found = dict(arrays)
-    results = cell.results()
-    assert results is not None
-    num_trials = results["rewards"].shape[-1] // 2
-    means = results["tasks"].reshape(len(results["tasks"]), num_trials, -1)  # (N, T, K), in points
-    scale = float(cell.config.env_kwargs.get("payoff_scale", 50.0))
+def _load(cell: Cell) -> Found | None:
+    found, results = load_cognition(cell), cell.results()
+    if found is None or results is None:
+        return None
+    del found["digest"]
+    env = bandit_of(draw_up(cell.config.model_copy(update={"num_agents": 1})))
+    arms = DriftingArms(env.decay, env.centre, env.drift_deviation, env.payoff_deviation)
+    means = results["tasks"].reshape(len(results["tasks"]), env.num_trials, env.num_arms)  # (N, T, K), in points
     rng, shape = generator(0, Purpose.STATISTICS), found["rewards"].shape
-    earned = {"oracle": means.max(axis=2).sum(axis=1) / scale}
+    earned = {"oracle": means.max(axis=2).sum(axis=1) / env.payoff_scale}
     for name, rule in _PLAYERS.items():
-        earned[name] = play_drifting_bandit(rule, means, rng).payoffs.sum(axis=1) / scale
+        earned[name] = play_drifting_bandit(rule, means, rng, arms=arms).payoffs.sum(axis=1) / env.payoff_scale
     return found | {f"player {name}": np.broadcast_to(reward, shape) for name, reward in earned.items()}
 
 
@@ -103,7 +106,7 @@ def _models(found: Found) -> list[str]:
         )
     parameters = [
         f"| {title} | {' | '.join(_median(found[f'{key}_parameters'][:, i]) for i in range(3))} "
-        f"| {_median(found[f'{key}_log_likelihood'] / found['num_choices'], digits=3)} |"
+        f"| {_median(found[f'{key}_log_likelihood'] / np.maximum(found['num_choices'], 1), digits=3)} |"
         for key, title in (("td", "TD"), ("sampling", "sampling"))
     ]
     return [
@@ -126,7 +129,8 @@ def _correlations(found: Found) -> list[str]:
     lags = [lag for lag in _SHOWN_LAGS if lag <= found["decoded"].shape[1]]
     lines = [
         "At a lag of so many trials, means over agents: autocorrelation of choices, share of choices decoded from "
-        f"memory (the commonest choice: {found['commonest'].mean():.2f}), similarity of memory states.",
+        f"memory (the commonest choice: {found['commonest'].mean():.2f}), similarity of memory states. A trial "
+        "without a choice counts as one more arm.",
         "",
         f"| lag | {' | '.join(str(lag) for lag in lags)} |",
         f"|---|{'---|' * len(lags)}",
@@ -147,7 +151,7 @@ def _correlations(found: Found) -> list[str]:
     for key, title in _MEASURES.items():
         if found[key].shape[1] < 2:
             continue
-        all_lags = [correlate(_filled(column), factors) for column in found[key].T]
+        all_lags = [_correlation(column, factors) for column in found[key].T]
         at = all_lags[1]
         significant = [lag for lag, one in enumerate(all_lags, 1) if one.p < 0.05]
         lines.append(f"| {title} | {at.r:.3f} [{at.low:.3f}, {at.high:.3f}] | {at.p:.2g} | {_ranges(significant)} |")
@@ -163,13 +167,16 @@ _MEASURES = {
 }
 
 
-def _filled(values: np.ndarray) -> np.ndarray:
-    """NaN, of agents that chose one arm only, becomes the mean."""
-    return np.where(np.isnan(values), np.nanmean(values), values)
+def _correlation(values: np.ndarray, factors: np.ndarray) -> Correlation:
+    """Over the agents that have both: who chose one arm only has no autocorrelation."""
+    both = np.isfinite(values) & np.isfinite(factors)
+    if both.sum() < _FEWEST:
+        return Correlation(np.nan, np.nan, np.nan, np.nan)
+    return correlate(values[both], factors[both])
 
 
 def _median(values: np.ndarray, *, digits: int = 2) -> str:
-    low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
+    low, median, high = np.quantile(values[np.isfinite(values)], [0.25, 0.5, 0.75])
     return f"{median:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
@@ -205,7 +212,7 @@ def draw_cognition(found: Found, name: str) -> matplotlib.figure.Figure:
     ax = axes[1, 2]
     if len(factors) >= _FEWEST:
         for colour, (key, title) in zip(_COLOURS, _MEASURES.items(), strict=False):
-            found_r = [correlate(_filled(column), factors).r for column in found[key].T]
+            found_r = [_correlation(column, factors).r for column in found[key].T]
             ax.plot(np.arange(1, len(found_r) + 1), found_r, color=colour, label=title)
         ax.legend(frameon=False, fontsize="small")
     ax.axhline(0.0, color="#555555", linewidth=1)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from maml_rl.analysis import mean_interval, opsrl, play_mdp, psrl, value_iteration
+from maml_rl.analysis import MDPPolicy, mean_interval, opsrl, play_mdp, psrl, value_iteration
 from maml_rl.studies.players import words
 from maml_rl.studies.study import Cell
 from maml_rl.utils.random import Purpose, generator
@@ -23,11 +23,12 @@ def table_of_mdps(done: Sequence[Cell]) -> list[str]:
         seeds = [cell for cell in done if cell.name == name and re.fullmatch(MDPS, cell.config.env_name)]
         results = [found for cell in seeds if (found := cell.results()) is not None and "actions" in found]
         if results:
-            rows.append(_row(name, results))
+            fewer = "reachable_states" in seeds[0].config.env_kwargs
+            rows.append(_row(name, results, {} if fewer else {"PSRL": psrl(), "OPSRL": opsrl()}))
     return [*_HEAD, *rows] if rows else []
 
 
-def _row(name: str, results: Sequence[Mapping[str, np.ndarray]]) -> str:
+def _row(name: str, results: Sequence[Mapping[str, np.ndarray]], planners: Mapping[str, MDPPolicy]) -> str:
     """Rewards of agent and planners, all seeds together."""
     returns = np.concatenate([part["returns"][..., 0].T for part in results])  # (N, E)
     tables = [_tables(part["tasks"], part["task_fields"]) for part in results]
@@ -38,8 +39,10 @@ def _row(name: str, results: Sequence[Mapping[str, np.ndarray]]) -> str:
     earned = returns.sum(1, dtype=np.float64)
     rng = generator(0, Purpose.STATISTICS)
     behind = [
-        words(mean_interval(earned - play_mdp(planner, transitions, rewards_mean, num_episodes, rng).sum(1)))
-        for planner in (psrl(), opsrl())
+        words(mean_interval(earned - play_mdp(planners[key], transitions, rewards_mean, num_episodes, rng).sum(1)))
+        if key in planners
+        else "-"
+        for key in ("PSRL", "OPSRL")
     ]
     columns = [
         name,
@@ -66,7 +69,8 @@ _HEAD = [
     "",
     "Tasks of all seeds together, means with their 95 % intervals over tasks. Reward: of a meta-episode. Known MDP: "
     "what optimal play earns that need not find out anything, and the agent's share of it. Last columns: reward minus "
-    "that of posterior sampling and of its optimistic variant on the same tasks; positive: the agent is better.",
+    "that of posterior sampling and of its optimistic variant on the same tasks; positive: the agent is better; "
+    "not where only some states can be reached, which they do not know.",
     "",
     "| run | seeds x tasks | reward | known MDP | share | - PSRL | - OPSRL |",
     "|---|---|---|---|---|---|---|",

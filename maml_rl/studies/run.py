@@ -15,7 +15,7 @@ from maml_rl.config import ConfigError, load_config
 from maml_rl.evaluation import evaluate, save_results
 from maml_rl.experiment import TrainingError, train
 from maml_rl.run_folder import RunFolder
-from maml_rl.studies.cognition import DRIFTING, analyse
+from maml_rl.studies.cognition import DRIFTING, analyse, check_analysis
 from maml_rl.studies.study import Cell
 from maml_rl.utils.errors import InputError
 
@@ -30,15 +30,15 @@ def run_cells(wanted: Sequence[Cell], num_workers: int, jobs: int, show: Callabl
     """
     for cell in wanted:
         _check_unchanged(cell)
-        if cell.start is not None and cell.start not in wanted and not cell.can_start:
-            raise ConfigError(
-                f"{cell.name} seed {cell.seed} starts from {cell.start.name!r}, which is not trained to the end; "
-                "run that too"
-            )
+        _check_start(cell, wanted)
     for cell in {cell.name: cell for cell in wanted}.values():
         try:
             for config in (cell.config, *cell.test_on.values()):
-                draw_up(config).env.close()
+                blueprint = draw_up(config)
+                blueprint.env.close()
+                check_analysis(blueprint)
+            if cell.start is not None:
+                _check_weights(draw_up(cell.config), draw_up(cell.start.config), cell.start.name)
         except (InputError, ValueError, ImportError) as error:
             raise ConfigError(f"run {cell.name!r}: {error}") from error
     if jobs == 1:
@@ -110,7 +110,7 @@ def _run_cell(cell: Cell, num_workers: int, show: Callable[[str], None], *, bar:
             cell.results_path(family).unlink(missing_ok=True)
         train(blueprint, num_workers=num_workers, folder=folder, resume=resume, show=show, bar=bar)
     _evaluate_cell(cell, None, blueprint, num_workers)
-    if cell.results() is not None and re.fullmatch(DRIFTING, cell.config.env_name):
+    if re.fullmatch(DRIFTING, cell.config.env_name):
         analyse(cell, blueprint.with_policy(cell.folder / "policy.th"), num_workers, show)
     for family, config in cell.test_on.items():
         _evaluate_cell(cell, family, draw_up(config), num_workers)
@@ -146,6 +146,36 @@ def _check_unchanged(cell: Cell) -> None:
             raise ConfigError(
                 f"{cell.name} seed {cell.seed}: {key} is {mine[key]!r} in the study, but the run in "
                 f"{str(cell.folder)!r} has {theirs[key]!r}; rename the run or move its folder away"
+            )
+
+
+def _check_start(cell: Cell, wanted: Sequence[Cell]) -> None:
+    """Refuse a run whose start is not there and not asked for, or goes on after it has been started from."""
+    if cell.start is None or cell.can_start:
+        return
+    if cell.start not in wanted:
+        raise ConfigError(
+            f"{cell.name} seed {cell.seed} starts from {cell.start.name!r}, which is not trained to the end; "
+            "run that too"
+        )
+    if cell.iterations_done:
+        raise ConfigError(
+            f"{cell.name} seed {cell.seed} has started from {cell.start.name!r}, which is to be trained on; move "
+            f"{str(cell.folder)!r} away, and it starts anew"
+        )
+
+
+def _check_weights(blueprint: Blueprint, start: Blueprint, name: str) -> None:
+    """Refuse a start with other weights."""
+    mine, theirs = (
+        {key: tuple(value.shape) for key, value in one.state_dict(one.parameters()).items()}
+        for one in (blueprint, start)
+    )
+    for key in mine.keys() | theirs.keys():
+        if mine.get(key) != theirs.get(key):
+            raise ConfigError(
+                f"start_from: {key} is {theirs.get(key, 'missing')} in {name!r}, expected {mine.get(key, 'none')}; "
+                "give both the same policy and environment"
             )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -79,7 +79,9 @@ class Study(BaseModel):
             if run.start_from is not None:
                 start = above.get(run.start_from)
                 if start is None:
-                    raise ValueError(f"run {name!r} starts from {run.start_from!r}; name a run above it")
+                    raise ValueError(
+                        f"run {name!r} starts from {run.start_from!r}; name a run above it{_one_of(above)}"
+                    )
                 if not set(run.seeds) <= set(start.seeds):
                     raise ValueError(f"run {name!r} has seeds that {run.start_from!r} has not; add them there")
             above[name] = run
@@ -149,9 +151,14 @@ class Cell:
         return len(self._rows())
 
     @property
+    def is_done(self) -> bool:
+        """Whether it is trained to the end and evaluated."""
+        return self.iterations_done >= self.config.num_batches and self.results_path().exists()
+
+    @property
     def can_start(self) -> bool:
-        """Whether the run it starts from, if there is one, is trained to the end."""
-        return self.start is None or self.start.iterations_done >= self.start.config.num_batches
+        """Whether the run it starts from, if there is one, is done."""
+        return self.start is None or self.start.is_done
 
     def test_scores(self, family: str | None = None) -> np.ndarray | None:
         """Scores (S, N) on N new tasks: after each number of steps (S,), or (1, N) of all together where these count.
@@ -185,7 +192,7 @@ class Cell:
         if not path.exists():
             return None
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 results = dict(arrays)
             if results["returns"].ndim != 3:
                 raise ValueError
@@ -198,6 +205,11 @@ class Cell:
     def metrics(self) -> dict[str, np.ndarray]:
         """Columns of ``metrics.csv``, (I,) each, without a last row that is not whole."""
         rows = self._rows()
+        if self.score not in rows[0]:
+            raise ConfigError(
+                f"{str(self.folder / 'metrics.csv')!r}: got no column {self.score!r}; move its folder away, and the "
+                "study trains anew"
+            )
         return {key: np.array([row[key] for row in rows]) for key in rows[0]}
 
     def _rows(self) -> list[dict[str, float]]:
@@ -244,7 +256,10 @@ def _error_line(path: str | Path, error: ValidationError) -> str:
         return f"unknown key {field!r} in {path}{did_you_mean(key, fields)}"
     if first["type"] == "missing":
         return f"{field} in {path}: got nothing; add it"
-    return f"{field} in {path}: got {shown(first['input'])}; {first['msg'].removeprefix('Value error, ')}"
+    message = first["msg"].removeprefix("Value error, ")
+    if isinstance(first["input"], dict):  # all runs together
+        return f"{field} in {path}: {message}"
+    return f"{field} in {path}: got {shown(first['input'])}; {message}"
 
 
 def cells(study: Study, root: Path) -> list[Cell]:
@@ -253,18 +268,32 @@ def cells(study: Study, root: Path) -> list[Cell]:
     for name, run in study.runs.items():
         for seed in run.seeds:
             start = None if run.start_from is None else found[run.start_from, seed]
-            settings = [*run.set, *([] if start is None else [f"initial-policy={start.folder / 'policy.th'}"])]
-            config = load_config(run.config, [*settings, f"seed={seed}"])
+            initial = None if start is None else str(start.folder / "policy.th")
+
+            def configured(overrides: Sequence[str], run: StudyRun = run, initial: str | None = initial) -> Config:
+                config = load_config(run.config, [*run.set, *overrides])
+                return config if initial is None else config.model_copy(update={"initial_policy": initial})
+
+            config = configured([f"seed={seed}"])
+            _check_seeds_apart(name, run, config.num_agents)
             folder = root / study.name / name / f"seed-{seed}"
-            overrides = "".join(f" --set {setting}" for setting in settings)
+            overrides = "".join(f" --set {setting}" for setting in run.set)
+            overrides += "" if initial is None else f" --set initial-policy={initial}"
             command = f"python train.py --config {run.config}{overrides} --seed {seed} --output-folder {folder}"
             as_trained = config.algorithm == "rl2" or study.score == "return_total"
             num_test_steps = trained_num_steps(config) if as_trained else study.test_steps
-            test_on = {
-                family: load_config(run.config, [*settings, f"seed={seed}", *overrides])
-                for family, overrides in study.test_on.items()
-            }
+            test_on = {family: configured([f"seed={seed}", *changes]) for family, changes in study.test_on.items()}
             found[name, seed] = Cell(
                 name, seed, config, folder, command, study.test_tasks, num_test_steps, study.score, test_on, start
             )
     return list(found.values())
+
+
+def _check_seeds_apart(name: str, run: StudyRun, num_agents: int) -> None:
+    """Refuse seeds that have agents in common."""
+    apart = np.diff(sorted(run.seeds)).min(initial=num_agents)
+    if apart < num_agents:
+        raise ConfigError(
+            f"runs.{name}.seeds: got {run.seeds} with num-agents {num_agents}, which have agents in common; "
+            f"expected seeds at least {num_agents} apart"
+        )

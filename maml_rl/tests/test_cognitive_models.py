@@ -47,7 +47,7 @@ def enumerated(model, data, parameters):
                 ]
                 weighted.append(((1 - alpha) ** len(past), model.initial_value))
             else:
-                weights = np.array([alpha * (1 - alpha) ** (trial - 1 - i) for i in past])
+                weights = np.array([(1 - alpha) ** (past[-1] - i) for i in past])  # but for a common factor
                 weighted = [(w / weights.sum(), data.rewards[episode, i]) for w, i in zip(weights, past, strict=True)]
             draws.append(weighted or [(1.0, model.initial_value)])
         probability = 0.0
@@ -65,8 +65,6 @@ def enumerated(model, data, parameters):
 @pytest.mark.parametrize("parameters", PARAMETERS)
 @pytest.mark.parametrize("age", ["choices", "trials"])
 def test_the_sampling_likelihood_is_that_of_all_combinations_of_past_rewards(age, parameters):
-    if age == "trials" and parameters[0] == 1.0:
-        pytest.skip("weights of all but the last trial are 0")
     data, model = some_choices(), SamplingModel(age=age)
     exact = enumerated(model, data, parameters)
     np.testing.assert_allclose(model.trial_log_likelihoods(data, np.array(parameters)), exact, rtol=0, atol=1e-10)
@@ -165,6 +163,29 @@ def test_a_missed_trial_is_as_if_it_had_not_been(model):
     assert Choices(choices, rewards, data.num_arms).num_choices == data.num_choices == data.choices.size
 
 
+def test_points_are_no_trouble():
+    data, parameters = some_choices(), np.array([0.4, 20.0, 0.7])
+    points = Choices(data.choices, 100 * data.rewards, data.num_arms)
+    for age in ("choices", "trials"):
+        model = SamplingModel(age=age, initial_value=50.0)
+        with np.errstate(over="raise", invalid="raise"):
+            assert np.isfinite(model.trial_log_likelihoods(points, parameters)).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"age": "trial"}, "age: got 'trial', expected 'choices' or 'trials'"),
+        ({"spacing": 0.0}, "spacing: got 0.0, expected 0.05 to 1"),
+        ({"spacing": 3.0}, "spacing: got 3.0"),
+        ({"initial_value": np.nan}, "initial_value: got nan, expected a finite number"),
+    ],
+)
+def test_a_model_that_makes_no_sense_is_refused(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        SamplingModel(**arguments)
+
+
 HEADER = "subject,episode,trial,choice,reward\n"
 
 
@@ -184,6 +205,8 @@ def test_choices_are_read_from_a_table(tmp_path):
         ("subject,trial,choice,reward\n", "got no column 'episode', expected columns subject, episode"),
         (HEADER, "got no rows, expected one per trial"),
         (HEADER + "a,1,1,0\n", "line 2: .* expected whole numbers"),
+        ("choice,trial,reward,subject,episode\n0,1,1\n", "line 2: .* expected whole numbers"),
+        (HEADER + f"a,1,1,0,{'1' * 200_000}\n", "field larger than field limit .* expected short fields"),
         (HEADER + "a,1,1,0.5,1\n", "line 2: .* expected whole numbers"),
         (HEADER + "a,1,1,4,1\n", "line 2: got choice 4, reward 1.0; expected 0 to 3"),
         (HEADER + "a,1,1,0,nan\n", "line 2: got choice 0, reward nan; expected .* a finite number"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from maml_rl.config import Config, ConfigError, load_config
 from maml_rl.evaluation import evaluate
 from maml_rl.experiment import train
 from maml_rl.run_folder import RunFolder, RunFolderError
+from maml_rl.samplers.rl2_worker import RL2Worker
 from maml_rl.tests.builders import NAN_REWARD, UNEVEN, write_config
 
 BASE = Config(
@@ -121,7 +124,25 @@ def test_the_commands_take_ensembles(tmp_path, capsys):
     assert all(len(value) == 3 for value in policy.values())
 
 
-def test_an_agent_whose_rewards_are_no_numbers_stops_where_it_is(tmp_path):
+def test_an_agent_without_numbers_stays_where_it_is_and_the_others_go_on(tmp_path, monkeypatch):
+    alone = [trained(BASE.model_copy(update={"seed": BASE.seed + agent})) for agent in range(3)]
+    learn = RL2Worker.collect
+
+    def spoilt(self, indices, tasks, vector, iteration, gae_lambda):
+        report = learn(self, indices, tasks, vector, iteration, gae_lambda)
+        ill = self.spec.seed == BASE.seed + 1 and iteration == 0
+        return replace(report, finite=False) if ill else report
+
+    monkeypatch.setattr(RL2Worker, "collect", spoilt)
+    whole = trained(THREE).reshape(3, -1)
+    for agent in (0, 2):
+        np.testing.assert_allclose(whole[agent], alone[agent], rtol=0, atol=1e-5)
+    assert np.abs(whole[1] - alone[1]).max() > 1e-3
+    trained(THREE.model_copy(update={"num_batches": 1}), folder=RunFolder(tmp_path))
+    np.testing.assert_array_equal(trained(THREE, folder=RunFolder(tmp_path), resume=True).reshape(3, -1), whole)
+
+
+def test_agents_whose_rewards_are_no_numbers_stop_where_they_are(tmp_path):
     changes = {"env_name": NAN_REWARD, "env_kwargs": {"healthy_resets": 0}, "num_batches": 1}
     config = THREE.model_copy(update=changes)
     np.testing.assert_array_equal(trained(config, folder=RunFolder(tmp_path)), draw_up(config).parameters())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import cast
 import numpy as np
 import pytest
 from scipy import stats
-from torch.utils._pytree import tree_leaves
 
 from maml_rl.analysis import (
     TDModel,
@@ -547,10 +547,13 @@ def test_new_tasks_are_averaged_within_a_seed_and_compared_between_seeds(compare
     assert runs["low"].adapted(num_steps=2) is None  # evaluated with fewer
 
 
-def test_agents_of_a_drifting_bandit_are_explained_and_decoded(study):
+def test_agents_of_a_drifting_bandit_are_explained_and_decoded(study, capfd):
     pytest.importorskip("sklearn")
     task = "algorithm=rl2, policy=lstm, env-name=DriftingBandit-v0, env-kwargs.num_trials=12, fast-batch-size=1"
     only_plain(study, f"{task}, num-agents=3", "score: return_total")
+    assert run(study) == 2
+    assert "seeds: got [1, 2] with num-agents 3, which have agents in common" in capfd.readouterr().err
+    study.write_text(study.read_text().replace("[1, 2]", "[2, 5]"))
     assert run(study) == 0
     folder = study.parent / "results" / "tiny"
     with np.load(folder / "plain" / "seed-2" / "cognition.npz") as arrays:
@@ -559,20 +562,61 @@ def test_agents_of_a_drifting_bandit_are_explained_and_decoded(study):
         results = dict(arrays)
     np.testing.assert_allclose(found["rewards"], results["rewards"].sum(axis=2), rtol=1e-5)
     for agent in range(3):
-        data = choices_of(results["actions"][agent], results["rewards"][agent])
+        data = choices_of(results["actions"][agent], results["rewards"][agent], 4)
         assert found["num_choices"][agent] == data.num_choices == (results["actions"][agent][:, 1::2] < 4).sum()
         logs = TDModel().trial_log_likelihoods(data, found["td_parameters"][agent]).sum()
         assert found["td_log_likelihood"][agent] == pytest.approx(logs)
         assert found["td_log_likelihood"][agent] > -data.num_choices * np.log(4) - 1e-6
     table = (folder / "table.md").read_text()
     row = table[table.index("| agents | median") :].splitlines()[2]
-    means = np.concatenate([found["rewards"].mean(1), _rewards_of(folder / "plain" / "seed-1")])
+    means = np.concatenate([found["rewards"].mean(1), _rewards_of(folder / "plain" / "seed-5")])
     assert [float(x) for x in row.split("|")[1:3]] == [6, pytest.approx(np.median(means), abs=0.06)]
     assert "| choice autocorrelation |" in table
     assert (folder / "figures" / "plain-cognition.png").stat().st_size > 1000
-    written = (folder / "plain" / "seed-2" / "cognition.npz").stat().st_mtime_ns
+    path = folder / "plain" / "seed-2" / "cognition.npz"
+    written = path.stat().st_mtime_ns
+    os.utime(folder / "plain" / "seed-2" / "results.npz")
     assert run(study) == 0
-    assert (folder / "plain" / "seed-2" / "cognition.npz").stat().st_mtime_ns == written  # not computed twice
+    assert path.stat().st_mtime_ns == written  # not computed twice
+    path.write_bytes(path.read_bytes()[:100])
+    capfd.readouterr()
+    assert run(study, command="report") == 2
+    assert "got a file that is no analysis; remove it" in capfd.readouterr().err
+    (folder / "plain" / "seed-2" / "results.npz").unlink()
+    assert run(study, command="report") == 0  # of the other seed alone
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            "num-agents=2",
+            "num-agents: got 2 with Bandit-K5-v0, expected 1; studies analyse ensembles on",
+        ),
+        ("env-name=DriftingBandit-v0, env-kwargs.num_trials=9", "studies analyse algorithm rl2 with fast-batch-size 1"),
+        ("env-name=DriftingBandit-v0, env-kwargs.num_trials=2, fast-batch-size=1", "num_trials: expected at least 3"),
+    ],
+)
+def test_what_could_not_be_analysed_is_not_trained(study, capfd, settings, words):
+    only_plain(study, f"algorithm=rl2, policy=rnn, {settings}")
+    study.write_text(study.read_text().replace("[1, 2]", "[1, 5]"))
+    assert run(study) == 2
+    assert words in capfd.readouterr().err
+    assert not (study.parent / "results").exists()
+
+
+def test_a_start_with_other_weights_or_of_another_length_is_refused(study, capfd):
+    study.write_text(study.read_text().replace("seeds: [1], set: [", "seeds: [1], start_from: plain, set: ["))
+    first = study.read_text()
+    study.write_text(first.replace("fast-lr=0.01", "'hidden-sizes=[5]'"))
+    assert run(study) == 2
+    assert re.search(r"start_from: layer1\S+ is \(4.* in 'plain', expected \(5", capfd.readouterr().err)
+    study.write_text(first)
+    assert run(study) == 0
+    study.write_text(first.replace("[1, 2]", "[1, 2], set: [num-batches=4]"))
+    capfd.readouterr()
+    assert run(study) == 2
+    assert "slow seed 1 has started from 'plain', which is to be trained on; move" in capfd.readouterr().err
 
 
 def _rewards_of(folder):
@@ -581,7 +625,7 @@ def _rewards_of(folder):
 
 
 def test_memory_is_read_where_the_agent_acted_on_it():
-    """A memory replayed from results gives the probabilities with which the agent acted."""
+    """A memory replayed from results is the one of the episode: the LSTM's cell, its second state."""
     config = tiny_config("DriftingBandit-v0", algorithm="rl2", policy="lstm", env_kwargs={"num_trials": 5})
     blueprint = draw_up(config.model_copy(update={"fast_batch_size": 1, "hidden_sizes": (4,)}))
     evaluation = evaluate(blueprint, blueprint.parameters(), num_batches=1, meta_batch_size=3, num_steps=0)
@@ -602,4 +646,4 @@ def test_memory_is_read_where_the_agent_acted_on_it():
     for step in range(1, 10, 2):
         seen = observations[: step + 1], played.data.mask[: step + 1]
         _, _, state = blueprint.policy.unroll_with_values(params, *seen, begin)
-        np.testing.assert_allclose(cells_[:, step // 2], tree_leaves(state)[-1].detach().numpy(), atol=1e-5)
+        np.testing.assert_allclose(cells_[:, step // 2], state[-1][1].detach().numpy(), atol=1e-5)
