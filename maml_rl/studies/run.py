@@ -171,7 +171,7 @@ def _check_weights(blueprint: Blueprint, start: Blueprint, name: str) -> None:
         {key: tuple(value.shape) for key, value in one.state_dict(one.parameters()).items()}
         for one in (blueprint, start)
     )
-    for key in mine.keys() | theirs.keys():
+    for key in {**mine, **theirs}:
         if mine.get(key) != theirs.get(key):
             raise ConfigError(
                 f"start_from: {key} is {theirs.get(key, 'missing')} in {name!r}, expected {mine.get(key, 'none')}; "
