@@ -61,8 +61,7 @@ def test_an_agent_of_an_ensemble_is_the_agent_of_its_seed_alone(changes):
 
 def test_the_number_of_workers_changes_nothing():
     expected = trained(THREE)
-    for num_workers in (2, 5):
-        np.testing.assert_allclose(trained(THREE, num_workers), expected, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(trained(THREE, 2), expected, rtol=0, atol=1e-7)
 
 
 def test_an_interrupted_ensemble_resumes_bit_for_bit(tmp_path):
