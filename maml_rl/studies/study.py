@@ -151,14 +151,19 @@ class Cell:
         return len(self._rows())
 
     @property
-    def is_done(self) -> bool:
-        """Whether it is trained to the end and evaluated."""
-        return self.iterations_done >= self.config.num_batches and self.results_path().exists()
+    def is_trained(self) -> bool:
+        """Whether ``policy.th`` holds its final weights.
+
+        While it trains, the last row of metrics is there a moment before them: where there is a checkpoint, the
+        evaluation must have ended too.
+        """
+        settled = self.results_path().exists() or not (self.folder / "checkpoint.pt").exists()
+        return self.iterations_done >= self.config.num_batches and settled
 
     @property
     def can_start(self) -> bool:
-        """Whether the run it starts from, if there is one, is done."""
-        return self.start is None or self.start.is_done
+        """Whether the run it starts from, if there is one, is trained."""
+        return self.start is None or self.start.is_trained
 
     def test_scores(self, family: str | None = None) -> np.ndarray | None:
         """Scores (S, N) on N new tasks: after each number of steps (S,), or (1, N) of all together where these count.
