@@ -177,22 +177,22 @@ def draw_up(config: Config, *, device: str = "cpu") -> Blueprint:
     ValueError, ImportError
         In one line, if the environment is unknown, its arguments are wrong or a package is missing.
     """
-    if config.num_agents == 1:
-        return _draw_up_one(config, device)
-    agents = tuple(
-        _draw_up_one(config.model_copy(update={"seed": config.seed + i, "num_agents": 1}), device)
-        for i in range(config.num_agents)
-    )
-    first = agents[0]
-    return EnsembleBlueprint(config, first.env, first.policy, first.names, first.worker, agents)
-
-
-def _draw_up_one(config: Config, device: str) -> Blueprint:
-    """The same of one agent."""
     env = make_meta_env(config.env_name, 1, config.env_kwargs)
     rehearse(env)
     if config.algorithm == "rl2":
         env = MetaEpisodeVectorEnv(env, config.fast_batch_size, show_progress=config.show_progress)
+    if config.num_agents == 1:
+        return _draw_up_one(config, env, device)
+    agents = tuple(
+        _draw_up_one(config.model_copy(update={"seed": config.seed + i, "num_agents": 1}), env, device)
+        for i in range(config.num_agents)
+    )
+    first = agents[0]
+    return EnsembleBlueprint(config, env, first.policy, first.names, first.worker, agents)
+
+
+def _draw_up_one(config: Config, env: MetaVectorEnv, device: str) -> Blueprint:
+    """The blueprint of one agent of the environment."""
     spec = PolicySpec.for_spaces(
         env.single_observation_space,
         env.single_action_space,

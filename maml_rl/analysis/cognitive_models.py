@@ -23,6 +23,7 @@ trials times arms times nodes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -81,19 +82,15 @@ class TDModel:
     def simulate(self, means: np.ndarray, parameters: np.ndarray, noise: float, rng: np.random.Generator) -> Choices:
         """Let the model play arms with mean rewards (E, T, K) and normal noise of this standard deviation."""
         alpha, beta, kappa = _checked(parameters)
-        num_episodes, num_trials, num_arms = means.shape
-        rows, values = np.arange(num_episodes), np.full((num_episodes, num_arms), self.initial_value)
-        bonus = np.zeros((num_episodes, num_arms))
-        choices = np.empty((num_episodes, num_trials), dtype=np.int64)
-        rewards = np.empty((num_episodes, num_trials))
-        for trial in range(num_trials):
-            chosen = _draw(beta * values + bonus, rng)
-            paid = means[rows, trial, chosen] + noise * rng.standard_normal(num_episodes)
-            values[rows, chosen] += alpha * (paid - values[rows, chosen])
-            bonus[:] = 0.0
-            bonus[rows, chosen] = kappa
-            choices[:, trial], rewards[:, trial] = chosen, paid
-        return Choices(choices, rewards, num_arms)
+        rows, current = np.arange(len(means)), np.full((len(means), means.shape[2]), self.initial_value)
+
+        def values(choices: np.ndarray, rewards: np.ndarray) -> np.ndarray:
+            if choices.shape[1]:
+                chosen = choices[:, -1]
+                current[rows, chosen] += alpha * (rewards[:, -1] - current[rows, chosen])
+            return current
+
+        return _simulate(values, beta, kappa, means, noise, rng)
 
 
 @dataclass(frozen=True)
@@ -163,19 +160,11 @@ class SamplingModel:
     def simulate(self, means: np.ndarray, parameters: np.ndarray, noise: float, rng: np.random.Generator) -> Choices:
         """Let the model play arms with mean rewards (E, T, K) and normal noise of this standard deviation."""
         alpha, beta, kappa = _checked(parameters)
-        num_episodes, num_trials, num_arms = means.shape
-        rows = np.arange(num_episodes)
-        bonus = np.zeros((num_episodes, num_arms))
-        choices = np.empty((num_episodes, num_trials), dtype=np.int64)
-        rewards = np.empty((num_episodes, num_trials))
-        for trial in range(num_trials):
-            values = self._draw_values(choices[:, :trial], rewards[:, :trial], num_arms, alpha, rng)
-            chosen = _draw(beta * values + bonus, rng)
-            paid = means[rows, trial, chosen] + noise * rng.standard_normal(num_episodes)
-            bonus[:] = 0.0
-            bonus[rows, chosen] = kappa
-            choices[:, trial], rewards[:, trial] = chosen, paid
-        return Choices(choices, rewards, num_arms)
+
+        def values(choices: np.ndarray, rewards: np.ndarray) -> np.ndarray:
+            return self._draw_values(choices, rewards, means.shape[2], alpha, rng)
+
+        return _simulate(values, beta, kappa, means, noise, rng)
 
     def _nodes(self, data: Choices, beta: float, kappa: float) -> np.ndarray:
         """Nodes (S,) of log s between which the integrand is not negligible for any combination of draws."""
@@ -217,6 +206,24 @@ def _checked(parameters: np.ndarray) -> tuple[float, float, float]:
     return alpha, beta, kappa
 
 
-def _draw(logits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Arms (E,) by the Gumbel trick."""
-    return (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
+def _simulate(
+    values: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    beta: float,
+    kappa: float,
+    means: np.ndarray,
+    noise: float,
+    rng: np.random.Generator,
+) -> Choices:
+    """Play arms with mean rewards (E, T, K) by `values` (E, K), given choices and rewards (E, t) so far."""
+    num_episodes, num_trials, num_arms = means.shape
+    rows, bonus = np.arange(num_episodes), np.zeros((num_episodes, num_arms))
+    choices = np.empty((num_episodes, num_trials), dtype=np.int64)
+    rewards = np.empty((num_episodes, num_trials))
+    for trial in range(num_trials):
+        logits = beta * values(choices[:, :trial], rewards[:, :trial]) + bonus
+        chosen = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
+        choices[:, trial] = chosen
+        rewards[:, trial] = means[rows, trial, chosen] + noise * rng.standard_normal(num_episodes)
+        bonus[:] = 0.0
+        bonus[rows, chosen] = kappa
+    return Choices(choices, rewards, num_arms)

@@ -74,7 +74,7 @@ def fit_model(
     Raises
     ------
     ValueError
-        If there is nothing to start.
+        If there is nothing to start, or rewards are so large that the likelihood is not finite.
     """
     if num_starts < 1:
         raise ValueError(f"num_starts: got {num_starts}, expected at least 1")

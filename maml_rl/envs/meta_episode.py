@@ -112,6 +112,30 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         self.env.close(**kwargs)
 
 
+def observed_in_one_episode(
+    shown: np.ndarray, actions: np.ndarray, rewards: np.ndarray, num_actions: int
+) -> np.ndarray:
+    """What `MetaEpisodeVectorEnv` has shown, replayed from what happened in meta-episodes of one episode.
+
+    Parameters
+    ----------
+    shown
+        The environment's own observations (N, T, O).
+    actions, rewards
+        (N, T), discrete.
+    num_actions
+        Length of the one-hot vectors.
+
+    Returns
+    -------
+    (N, T, O + num_actions + 2) float32.
+    """
+    previous = np.zeros((*actions.shape, num_actions + 2), np.float32)  # no episode is over: previous done is 0
+    previous[:, 1:, :num_actions] = np.eye(num_actions)[actions[:, :-1]]
+    previous[:, 1:, num_actions] = rewards[:, :-1]
+    return np.concatenate([shown.astype(np.float32), previous], axis=-1)
+
+
 class MetaEpisodeFamily(MetaEpisodeVectorEnv):
     """MetaEpisode-v0: meta-episodes of another family as a family of its own.
 

@@ -34,6 +34,7 @@ from maml_rl.blueprint import Blueprint, EnsembleBlueprint
 from maml_rl.config import ConfigError
 from maml_rl.envs import MetaEpisodeVectorEnv
 from maml_rl.envs.drifting_bandit import DriftingBanditVectorEnv
+from maml_rl.envs.meta_episode import observed_in_one_episode
 from maml_rl.policies import Policy
 from maml_rl.studies.study import Cell
 from maml_rl.utils.files import write_arrays
@@ -173,10 +174,7 @@ def memory_of(policy: Policy, fitted: dict[str, np.ndarray], agent: int) -> np.n
     """What memory holds (N, T, H) when a choice is due, see `Policy.remembered`."""
     shown, actions, rewards = (fitted[key][agent] for key in ("observations", "actions", "rewards"))
     num_tasks, num_steps = actions.shape
-    previous = np.zeros((num_tasks, num_steps, policy.output_size + 2), np.float32)  # as in `MetaEpisodeVectorEnv`
-    previous[:, 1:, : policy.output_size] = np.eye(policy.output_size)[actions[:, :-1]]
-    previous[:, 1:, policy.output_size] = rewards[:, :-1]
-    observations = torch.from_numpy(np.concatenate([shown, previous], axis=-1).astype(np.float32))
+    observations = torch.from_numpy(observed_in_one_episode(shown, actions, rewards, policy.output_size))
     params = policy.params()
     state = policy.initial_state(params, (num_tasks, 1))
     states = []

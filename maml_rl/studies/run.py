@@ -33,12 +33,12 @@ def run_cells(wanted: Sequence[Cell], num_workers: int, jobs: int, show: Callabl
         _check_start(cell, wanted)
     for cell in {cell.name: cell for cell in wanted}.values():
         try:
-            for config in (cell.config, *cell.test_on.values()):
-                blueprint = draw_up(config)
+            blueprints = [draw_up(config) for config in (cell.config, *cell.test_on.values())]
+            for blueprint in blueprints:
                 blueprint.env.close()
                 check_analysis(blueprint)
             if cell.start is not None:
-                _check_weights(draw_up(cell.config), draw_up(cell.start.config), cell.start.name)
+                _check_weights(blueprints[0], draw_up(cell.start.config), cell.start.name)
         except (InputError, ValueError, ImportError) as error:
             raise ConfigError(f"run {cell.name!r}: {error}") from error
     if jobs == 1:

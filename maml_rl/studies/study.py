@@ -274,12 +274,7 @@ def cells(study: Study, root: Path) -> list[Cell]:
         for seed in run.seeds:
             start = None if run.start_from is None else found[run.start_from, seed]
             initial = None if start is None else str(start.folder / "policy.th")
-
-            def configured(overrides: Sequence[str], run: StudyRun = run, initial: str | None = initial) -> Config:
-                config = load_config(run.config, [*run.set, *overrides])
-                return config if initial is None else config.model_copy(update={"initial_policy": initial})
-
-            config = configured([f"seed={seed}"])
+            config = _configuration(run, [f"seed={seed}"], initial)
             _check_seeds_apart(name, run, config.num_agents)
             folder = root / study.name / name / f"seed-{seed}"
             overrides = "".join(f" --set {setting}" for setting in run.set)
@@ -287,11 +282,19 @@ def cells(study: Study, root: Path) -> list[Cell]:
             command = f"python train.py --config {run.config}{overrides} --seed {seed} --output-folder {folder}"
             as_trained = config.algorithm == "rl2" or study.score == "return_total"
             num_test_steps = trained_num_steps(config) if as_trained else study.test_steps
-            test_on = {family: configured([f"seed={seed}", *changes]) for family, changes in study.test_on.items()}
+            test_on = {
+                family: _configuration(run, [f"seed={seed}", *changes], initial)
+                for family, changes in study.test_on.items()
+            }
             found[name, seed] = Cell(
                 name, seed, config, folder, command, study.test_tasks, num_test_steps, study.score, test_on, start
             )
     return list(found.values())
+
+
+def _configuration(run: StudyRun, overrides: Sequence[str], initial_policy: str | None) -> Config:
+    config = load_config(run.config, [*run.set, *overrides])
+    return config if initial_policy is None else config.model_copy(update={"initial_policy": initial_policy})
 
 
 def _check_seeds_apart(name: str, run: StudyRun, num_agents: int) -> None:
