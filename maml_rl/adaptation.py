@@ -27,12 +27,15 @@ class InnerLoop:
     fast_lr
         Inner step size, > 0.
     names
-        Parameters that adapt and are meta-learned; the others stay as they are.
+        Parameters that are meta-learned; the others stay as they are.
     objective
         ``"lvc"`` or ``"reinforce"``, see `inner_loss`.
     first_order
         Treat the inner gradients as constants: derivatives with respect to the initial parameters see
         ``phi = theta + constant`` (first-order MAML).
+    adapted
+        Those of the names that adapt: of the last layer only, it is "almost no inner loop" (Raghu et al. 2020, section
+        5); ``None``: all.
     """
 
     policy: Policy
@@ -40,6 +43,12 @@ class InnerLoop:
     names: tuple[str, ...]
     objective: str = "lvc"
     first_order: bool = False
+    adapted: tuple[str, ...] | None = None
+
+    @property
+    def adapting(self) -> tuple[str, ...]:
+        """Names of the parameters that adapt."""
+        return self.names if self.adapted is None else self.adapted
 
     def split(self, params: Params) -> tuple[Params, Params]:
         """Return the learning and the frozen part of `params`."""
@@ -84,17 +93,25 @@ def expand(params: Params, num_tasks: int) -> Params:
 
 
 def inner_gradient(inner: InnerLoop, learning: Params, frozen: Params, data: LearningData) -> Params:
-    """Gradient of each task's `inner_loss` at its own parameters: learning (M, ...), data (M, T, B, ...)."""
+    """Gradient of each task's `inner_loss` in those of its own parameters that adapt.
 
-    def loss(values: Params, task_data: LearningData) -> Tensor:
-        return inner_loss(inner, {**frozen, **values}, task_data)
+    learning (M, ...), data (M, T, B, ...).
+    """
+    adapting = {name: learning[name] for name in inner.adapting}
+    others = {name: value for name, value in learning.items() if name not in adapting}
 
-    return torch.func.vmap(torch.func.grad(loss))(learning, data)
+    def loss(values: Params, rest: Params, task_data: LearningData) -> Tensor:
+        return inner_loss(inner, {**frozen, **rest, **values}, task_data)
+
+    return torch.func.vmap(torch.func.grad(loss))(adapting, others, data)
 
 
 def adapt_step(inner: InnerLoop, learning: Params, gradients: Params) -> Params:
-    """``phi - fast_lr * gradient``, every value (M, ...)."""
-    return {name: learning[name] - inner.fast_lr * gradients[name] for name in inner.names}
+    """``phi - fast_lr * gradient``, every value (M, ...); what has no gradient stays."""
+    return {
+        name: learning[name] - inner.fast_lr * gradients[name] if name in gradients else learning[name]
+        for name in inner.names
+    }
 
 
 def adapt(inner: InnerLoop, params: Params, episodes: Sequence[LearningData]) -> Params:
@@ -122,39 +139,60 @@ def adapt(inner: InnerLoop, params: Params, episodes: Sequence[LearningData]) ->
     return learning
 
 
+Product = Callable[[Params], Params]
+
+
 @dataclass(frozen=True)
 class LinearisedAdaptation:
     """The inner loops of M tasks around their initial parameters, and their derivative.
 
     With ``H_k`` the Hessian of `inner_loss` at ``phi_k``, the Jacobian of the adapted parameters with
-    respect to the initial ones is ``J = (I - fast_lr * H_{K-1}) ... (I - fast_lr * H_0)``.
+    respect to the initial ones is ``J = (I - fast_lr * P H_{K-1}) ... (I - fast_lr * P H_0)``, where P leaves of a
+    vector what belongs to parameters that adapt.
 
     Attributes
     ----------
     learning
         The adapted parameters, (M, ...) each.
-    hessian_products
-        ``H_k`` of every task as a function of values (M, ...), first step first; empty for
+    products
+        ``P H_k`` of every task as a function of values (M, ...) and its transpose, first step first; empty for
         first-order MAML, where J is the identity.
     inner
         The inner loop this is the derivative of.
     """
 
     learning: Params
-    hessian_products: tuple[Callable[[Params], tuple[Params]], ...]
+    products: tuple[tuple[Product, Product], ...]
     inner: InnerLoop
 
     def forward(self, direction: Params) -> Params:
         """``J v``: how adapted parameters move when the initial ones move along `direction` (M, ...)."""
-        for product in self.hessian_products:
-            direction = adapt_step(self.inner, direction, product(direction)[0])
+        for product, _ in self.products:
+            direction = adapt_step(self.inner, direction, product(direction))
         return direction
 
     def transpose(self, gradient: Params) -> Params:
         """``J^T g``: a gradient at the adapted parameters (M, ...), carried back to the initial ones."""
-        for product in reversed(self.hessian_products):
-            gradient = adapt_step(self.inner, gradient, product(gradient)[0])
+        for _, transposed in reversed(self.products):
+            gradient = adapt_step(self.inner, gradient, transposed(gradient))
         return gradient
+
+
+def _both_ways(inner: InnerLoop, pull: Callable[[Params], tuple[Params]], gradients: Params) -> tuple[Product, Product]:
+    """``P H`` and its transpose ``H P`` from the second, `pull`, which a backward pass through the gradient gives.
+
+    If all parameters adapt both are H. Else the first is the derivative of the second in the vector it is applied to,
+    again a backward pass through a retained graph.
+    """
+
+    def transposed(values: Params) -> Params:
+        return pull({name: values[name] for name in gradients})[0]
+
+    if inner.adapted is None:
+        return transposed, transposed
+    zeros = {name: torch.zeros_like(value) for name, value in gradients.items()}
+    _, push = torch.func.vjp(lambda values: pull(values)[0], zeros)  # type: ignore[misc]
+    return (lambda values: push(values)[0]), transposed
 
 
 def linearise(
@@ -186,9 +224,9 @@ def linearise(
         if inner.first_order:
             gradients = inner_gradient(inner, learning, frozen, data)
         else:
-            gradients, product = torch.func.vjp(  # type: ignore[misc]
+            gradients, pull = torch.func.vjp(  # type: ignore[misc]
                 lambda values, data=data: inner_gradient(inner, values, frozen, data), learning
             )
-            products.append(product)
+            products.append(_both_ways(inner, pull, gradients))
         learning = adapt_step(inner, learning, {k: v.detach() for k, v in gradients.items()})
     return LinearisedAdaptation(path[-1] if path else learning, tuple(products), inner)

@@ -5,11 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from maml_rl.policies.encoders import as_numbers
+
+_MAX_SUMMARY = 256
+
 
 class LinearFeatureBaseline:
     """Ridge regression of returns on features of observation and time (Duan et al. 2016, appendix 2).
 
-    Features of step t with observation s: ``[s, s^2, t/100, (t/100)^2, (t/100)^3, 1]``. The normal
+    Features of step t with observation s: ``[s, s^2, t/100, (t/100)^2, (t/100)^3, 1]``; of an observation of more
+    than 256 numbers, s are the means of 256 equal stretches or a few less, of an image strips of its rows. The normal
     equations are formed and solved in float64: in float32 the squared features of larger robots make
     them numerically singular.
 
@@ -45,7 +50,7 @@ class LinearFeatureBaseline:
     @staticmethod
     def _features(observations: Tensor, mask: Tensor) -> Tensor:
         num_steps, num_episodes = mask.shape
-        states = observations.reshape(num_steps, num_episodes, -1).double()
+        states = _summary(as_numbers(observations).reshape(num_steps, num_episodes, -1)).double()
         time = torch.arange(num_steps, dtype=torch.float64, device=mask.device) / 100.0
         time = time.reshape(-1, 1, 1).expand(num_steps, num_episodes, 1)
         parts = [states, states.square(), time, time**2, time**3, torch.ones_like(time)]
@@ -61,3 +66,14 @@ class LinearFeatureBaseline:
                 return torch.cholesky_solve(moment.unsqueeze(-1), factor).squeeze(-1)
             regularisation *= 10.0
         return torch.zeros_like(moment)
+
+
+def _summary(states: Tensor) -> Tensor:
+    """Means of equal stretches of long observations (T, B, O); the last one is of what remains."""
+    length = -(-states.shape[-1] // _MAX_SUMMARY)
+    if length == 1:
+        return states
+    whole = states.shape[-1] // length * length
+    means = states[..., :whole].unflatten(-1, (-1, length)).mean(-1)
+    rest = states[..., whole:]
+    return torch.cat([means, rest.mean(-1, keepdim=True)], -1) if rest.shape[-1] else means

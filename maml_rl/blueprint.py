@@ -21,6 +21,8 @@ from maml_rl.samplers.backend import WorkerSpec
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.utils.vectors import flatten, unflatten
 
+_IMAGE_AXES = 3
+
 
 @dataclass(frozen=True)
 class Blueprint:
@@ -180,7 +182,9 @@ def draw_up(config: Config, *, device: str = "cpu") -> Blueprint:
     env = make_meta_env(config.env_name, 1, config.env_kwargs)
     rehearse(env)
     if config.algorithm == "rl2":
-        env = MetaEpisodeVectorEnv(env, config.fast_batch_size, show_progress=config.show_progress)
+        env = MetaEpisodeVectorEnv(
+            env, config.fast_batch_size, show_progress=config.show_progress, reward_clip=config.reward_clip
+        )
     if config.num_agents == 1:
         return _draw_up_one(config, env, device)
     agents = tuple(
@@ -202,6 +206,9 @@ def _draw_up_one(config: Config, env: MetaVectorEnv, device: str) -> Blueprint:
         memory_slots=config.memory_slots,
         memory_width=config.memory_width,
         memory_horizon=config.memory_horizon,
+        encoder=_encoder(config, _observation_shape(env)),
+        encoder_channels=config.encoder_channels,
+        observation_shape=_observation_shape(env),
         with_value=config.algorithm == "rl2",
     )
     policy = make_policy(spec)
@@ -215,6 +222,7 @@ def _draw_up_one(config: Config, env: MetaVectorEnv, device: str) -> Blueprint:
         "frozen": _frozen(policy, names),
         "fast_batch_size": config.fast_batch_size,
         "gamma": config.gamma,
+        "reward_clip": config.reward_clip,
         "seed": config.seed,
         "device": device,
     }
@@ -230,6 +238,7 @@ def _draw_up_one(config: Config, env: MetaVectorEnv, device: str) -> Blueprint:
         inner_objective=_inner_objective(config, spec),
         memory_scope=config.memory_scope,
         first_order=config.first_order,
+        adapted=tuple(policy.head_parameters()) if config.adapted_layers == "head" else None,
         hessian_steps=config.hessian_steps,
         fisher_steps=config.fisher_steps,
     )
@@ -239,6 +248,19 @@ def _draw_up_one(config: Config, env: MetaVectorEnv, device: str) -> Blueprint:
 def _frozen(policy: Policy, names: Container[str]) -> dict[str, np.ndarray]:
     """The weights that are not meta-learned."""
     return {k: v.numpy() for k, v in policy.params().items() if k not in names}
+
+
+def _observation_shape(env: MetaVectorEnv) -> tuple[int, ...]:
+    """Shape of what the environment itself shows, without what meta-episodes add."""
+    while isinstance(env, MetaEpisodeVectorEnv):
+        env = env.env
+    return tuple(env.single_observation_space.shape or ())
+
+
+def _encoder(config: Config, shape: tuple[int, ...]) -> str:
+    if config.encoder == "auto":
+        return "conv" if len(shape) == _IMAGE_AXES else "none"
+    return config.encoder
 
 
 def _inner_objective(config: Config, policy: PolicySpec) -> str:

@@ -86,6 +86,15 @@ class Config(BaseModel):
         ),
     )
 
+    reward_clip: float | None = Field(
+        default=None,
+        gt=0,
+        description=(
+            "Size to which larger rewards, of either sign, are cut for what learns from them and for what an agent "
+            "sees of them (rl2); returns in metrics and scores stay whole. 1 leaves points their sign; null: no limit."
+        ),
+    )
+
     policy: Literal["mlp", "rnn", "lstm", "geometric"] = Field(
         default="mlp",
         validate_default=True,
@@ -100,6 +109,16 @@ class Config(BaseModel):
     )
     nonlinearity: Literal["elu", "gelu", "relu", "sigmoid", "silu", "tanh"] = Field(
         default="tanh", description="Activation after each hidden layer."
+    )
+    encoder: Literal["auto", "none", "ram", "conv"] = Field(
+        default="auto",
+        description=(
+            "What stands before the first layer: 'conv' convolutions over an image (channels, height, width), 'ram' "
+            "the bits of a console's memory beside its bytes, 'none' nothing; 'auto' is conv for images and none else."
+        ),
+    )
+    encoder_channels: tuple[Width, ...] = Field(
+        default=(16, 32), description="Output channels of each convolution of the encoder (conv)."
     )
     train_recurrent: bool = Field(
         default=True,
@@ -158,6 +177,13 @@ class Config(BaseModel):
     first_order: bool = Field(
         default=False,
         description="Whether the meta-gradient leaves out the second derivatives of the inner loop.",
+    )
+    adapted_layers: Literal["all", "head"] = Field(
+        default="all",
+        description=(
+            "What the inner loop changes: 'all' meta-parameters, or only the 'head', the last layer over actions, "
+            "while the outer loop learns all (maml)."
+        ),
     )
 
     num_batches: Count = Field(default=500, description="Iterations of the outer loop.")
@@ -244,12 +270,12 @@ class Config(BaseModel):
             raise _refusal("outer-step", repr(value), "'trpo' with algorithm maml; set algorithm: rl2 or leave it out")
         return value
 
-    @field_validator("hidden_sizes", mode="before")
+    @field_validator("hidden_sizes", "encoder_channels", mode="before")
     @classmethod
-    def _freeze_hidden_sizes(cls, value: Any) -> Any:
+    def _freeze_sizes(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
 
-    @field_validator("algorithm", "policy", "nonlinearity", "outer_step", "optimiser", mode="before")
+    @field_validator("algorithm", "policy", "encoder", "nonlinearity", "outer_step", "optimiser", mode="before")
     @classmethod
     def _lower(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from maml_rl.envs import MetaEpisodeVectorEnv, Task, make_meta_env
+from maml_rl.envs import MetaEpisodeVectorEnv, Task
 from maml_rl.metalearners import RL2, RL2IterationReport, RL2Settings, TrustRegion
 from maml_rl.metalearners.dealing import Workers, shards
 from maml_rl.policies import make_policy
@@ -179,9 +179,7 @@ class EnsembleWorker:
         size = (num_tasks, num_episodes)
         if self._env is None or (self._env.num_envs, self._env.num_episodes) != size:
             self.close()
-            spec = self.spec.agents[0]
-            env = make_meta_env(spec.env_name, num_tasks, spec.env_kwargs)
-            self._env = MetaEpisodeVectorEnv(env, num_episodes, show_progress=spec.show_progress)
+            self._env = self.spec.agents[0].make_env(num_tasks, num_episodes)
         return self._env
 
     def close(self) -> None:

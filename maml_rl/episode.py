@@ -19,7 +19,7 @@ class Episodes:
     Attributes
     ----------
     observations
-        (M, T, B, O).
+        (M, T, B, O), float, or bytes as an image has them.
     actions
         (M, T, B, A) float, or (M, T, B) int64.
     rewards
@@ -144,6 +144,11 @@ def _first_episodes(data: LearningData, counts: Tensor) -> LearningData:
     part = part._replace(state=tree_map(lambda x: x[:, :width], data.state))
     kept = torch.arange(width, device=counts.device) < counts  # (M, B)
     return part._replace(mask=part.mask * kept.unsqueeze(1))
+
+
+def clip_rewards(rewards: Tensor, limit: float | None) -> Tensor:
+    """Rewards of any shape, larger ones of either sign cut to `limit`; ``None``: as they are."""
+    return rewards if limit is None else rewards.clamp(-limit, limit)
 
 
 def discounted_returns(rewards: Tensor, mask: Tensor, gamma: float) -> Tensor:

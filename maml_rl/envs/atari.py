@@ -43,8 +43,8 @@ class AtariModesVectorEnv(MetaVectorEnv):
     split
         Which tasks are sampled.
     observation
-        ``"ram"``: the 128 bytes of the console's memory, as numbers from 0 to 1. ``"pixels"``: grey images from 0 to
-        1, each the maximum of the last two frames (objects flicker), averaged down to `size`.
+        ``"ram"``: the 128 bytes of the console's memory. ``"pixels"``: grey images, also in bytes, each the maximum of
+        the last two frames (objects flicker), averaged down to `size`.
     size
         Height and width of an image, 1 to 160.
     num_stack
@@ -97,7 +97,7 @@ class AtariModesVectorEnv(MetaVectorEnv):
         shape = (self.num_stack, *self._frame) if self.num_stack > 1 or observation == "pixels" else self._frame
         super().__init__(
             num_envs,
-            gym.spaces.Box(0.0, 1.0, shape, np.float32),
+            gym.spaces.Box(0, 255, shape, np.uint8),
             gym.spaces.Discrete(len(self._actions)),
             max_episode_steps=max_episode_steps,
         )
@@ -106,7 +106,7 @@ class AtariModesVectorEnv(MetaVectorEnv):
         self.task_pairs = self._choose_tasks(modes, difficulties, held_out_modes or [], split)
         self._rows, self._columns = _averaging(_HEIGHT, size), _averaging(_WIDTH, size).T
         self._screens = np.zeros((2, _HEIGHT, _WIDTH), np.uint8)
-        self._memory = np.zeros((num_envs, self.num_stack, *self._frame), np.float32)
+        self._memory = np.zeros((num_envs, self.num_stack, *self._frame), np.uint8)
         self._previous = np.zeros(num_envs, dtype=np.int64)
         self._lives = np.zeros(num_envs, dtype=np.int64)
         self._pairs: list[tuple[int, int]] = []
@@ -197,10 +197,11 @@ class AtariModesVectorEnv(MetaVectorEnv):
         """The latest frame of an emulator, and the one before it (`_screens[1]`) if there were several."""
         emulator = self._emulators[index]
         if self.observation == "ram":
-            return emulator.getRAM() / np.float32(255.0)
+            return emulator.getRAM()
         emulator.getScreenGrayscale(self._screens[0])
         screen = self._screens.max(axis=0) if num_frames > 1 else self._screens[0]
-        return (self._rows @ (screen.astype(np.float32) @ self._columns)) / np.float32(255.0)
+        image = self._rows @ (screen.astype(np.float32) @ self._columns)
+        return np.rint(image, out=image).astype(np.uint8)
 
     def render(self) -> tuple[np.ndarray, ...]:
         """One picture (210, 160, 3) per emulator."""

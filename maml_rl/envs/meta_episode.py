@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,10 +20,10 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
 
         [observation, previous action, previous reward, previous done, share of the meta-episode that is over]
 
-    with a one-hot vector for a discrete action, zeros before the first action, and the last entry only with
-    `show_progress`. When an episode ends, the next observation is the first one of the next episode, and *previous
-    done* is 1. The end of an episode does not end the meta-episode: terminated is only reported after the last
-    one. Whoever steps this keeps its memory for as long as that, which is what makes it learn.
+    with bytes counted from 0 to 1, a one-hot vector for a discrete action, zeros before the first action, and the last
+    entry only with `show_progress`. When an episode ends, the next observation is the first one of the next episode,
+    and *previous done* is 1. The end of an episode does not end the meta-episode: terminated is only reported after the
+    last one. Whoever steps this keeps its memory for as long as that, which is what makes it learn.
 
     Parameters
     ----------
@@ -33,9 +34,18 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         Episodes of a meta-episode, >= 1.
     show_progress
         Whether the share of episodes that are over is observed: the trial number of Wang et al. 2016, from 0 to 1.
+    reward_clip
+        Size to which larger rewards are cut in the observation, > 0; what is paid stays whole. ``None``: no limit.
     """
 
-    def __init__(self, env: MetaVectorEnv, num_episodes: int, *, show_progress: bool = False) -> None:
+    def __init__(
+        self,
+        env: MetaVectorEnv,
+        num_episodes: int,
+        *,
+        show_progress: bool = False,
+        reward_clip: float | None = None,
+    ) -> None:
         if num_episodes < 1:
             raise ValueError(f"num_episodes: got {num_episodes}, expected at least 1")
         space = env.single_action_space
@@ -44,6 +54,7 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         self.env = env
         self.num_episodes = num_episodes
         self.show_progress = show_progress
+        self.reward_clip = math.inf if reward_clip is None else reward_clip
         self._discrete = isinstance(space, gym.spaces.Discrete)
         self._num_inputs = int(np.prod(env.single_observation_space.shape or (1,)))
         self._action_size = int(space.n) if isinstance(space, gym.spaces.Discrete) else int(np.prod(space.shape))
@@ -83,7 +94,7 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         begun, _ = self.env.reset(options={"rngs": self._rngs, "reset_mask": mask})
         self._episodes_over[mask] = 0
         observations = np.zeros((self.num_envs, *self._observation_shape), np.float32)
-        observations[:, : self._num_inputs] = begun.reshape(self.num_envs, -1)
+        observations[:, : self._num_inputs] = _numbers(begun).reshape(self.num_envs, -1)
         return observations
 
     def _step(self, actions: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -96,12 +107,12 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
             following, _ = self.env.reset(options={"reset_mask": again})
         observations = np.zeros((self.num_envs, *self._observation_shape), np.float32)
         stop = self._num_inputs + self._action_size
-        observations[:, : self._num_inputs] = following.reshape(self.num_envs, -1)
+        observations[:, : self._num_inputs] = _numbers(following).reshape(self.num_envs, -1)
         if self._discrete:
             observations[self._rows, self._num_inputs + actions] = 1.0
         else:
             observations[:, self._num_inputs : stop] = actions.reshape(self.num_envs, -1)
-        observations[:, stop] = rewards
+        observations[:, stop] = np.clip(rewards, -self.reward_clip, self.reward_clip)
         observations[:, stop + 1] = ended
         if self.show_progress:
             observations[:, stop + 2] = self._episodes_over / self.num_episodes
@@ -110,6 +121,11 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
     def close_extras(self, **kwargs: Any) -> None:
         """Close the episodes' environment."""
         self.env.close(**kwargs)
+
+
+def _numbers(observations: np.ndarray) -> np.ndarray:
+    """Bytes as numbers from 0 to 1; anything else as it is."""
+    return observations / np.float32(255.0) if observations.dtype == np.uint8 else observations
 
 
 def observed_in_one_episode(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from maml_rl.policies.distributions import Distribution
+from maml_rl.policies.encoders import Encoder, as_numbers
 from maml_rl.policies.heads import Head
 from maml_rl.policies.params import Params, affine
 
@@ -36,7 +37,7 @@ class Policy(nn.Module, abc.ABC):
     Parameters
     ----------
     input_size
-        Length O of an observation.
+        Numbers the first layer sees: the length O of an observation, or what an encoder makes of it.
     head
         Head over the actions.
     """
@@ -51,6 +52,16 @@ class Policy(nn.Module, abc.ABC):
         self.output_size = head.output_size
         self.distribution: type[Any] = head.distribution
         self.num_features = 0
+        self.encoder: Encoder | None = None
+
+    def add_encoder(self, encoder: Encoder) -> None:
+        """Let `encoder` stand before the first layer."""
+        self.encoder = encoder
+        encoder.add_to(self)
+
+    def encode(self, params: Params, observations: Tensor) -> Tensor:
+        """What the first layer sees of observations (..., B, O)."""
+        return as_numbers(observations) if self.encoder is None else self.encoder(params, observations)
 
     def add_head(self, num_features: int) -> None:
         """Let the head follow `num_features` features; for the end of a constructor."""
@@ -74,31 +85,31 @@ class Policy(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def advance(self, params: Params, observation: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Features (..., B, F) that heads see after an observation (..., B, O), and the next state."""
+        """Features (..., B, F) that heads see after an encoded observation (..., B, I), and the next state."""
 
     @abc.abstractmethod
     def features(
         self, params: Params, observations: Tensor, masks: Tensor, state: Any, *, once: bool = False
     ) -> tuple[Tensor, Any]:
-        """What `advance` would give along observations (T, B, O) with masks (T, B): (T, B, F), and the last state.
+        """What `advance` would give along inputs (T, B, I) with masks (T, B): (T, B, F), and the last state.
 
         With `once` a caller promises to differentiate at most once and outside of `vmap`, which may be faster.
         """
 
     def step(self, params: Params, observation: Tensor, state: Any = ()) -> tuple[Distribution, Any]:
         """Act: observation (..., B, O) and state give the action distribution (..., B) and the next state."""
-        features, state = self.advance(params, observation, state)
+        features, state = self.advance(params, self.encode(params, observation), state)
         return self.head(params, features), state
 
     def unroll(self, params: Params, observations: Tensor, masks: Tensor, state: Any = ()) -> Distribution:
         """Learn: the distributions `step` would give along observations (T, B, O) with masks (T, B)."""
-        return self.head(params, self.features(params, observations, masks, state)[0])
+        return self.head(params, self.features(params, self.encode(params, observations), masks, state)[0])
 
     def unroll_with_values(
         self, params: Params, observations: Tensor, masks: Tensor, state: Any = (), *, once: bool = False
     ) -> tuple[Distribution, Tensor, Any]:
         """As `unroll`, the values (T, B) that the layer ``value`` sees in the same features, and the last state."""
-        features, state = self.features(params, observations, masks, state, once=once)
+        features, state = self.features(params, self.encode(params, observations), masks, state, once=once)
         return self.head(params, features), affine(params, "value", features)[..., 0], state
 
     def named_meta_parameters(self, train_recurrent: bool = True) -> list[str]:
@@ -110,18 +121,25 @@ class Policy(nn.Module, abc.ABC):
         names = [name for name, _ in self.named_parameters()]
         return [name for name in names if train_recurrent or "hh" not in name.split(".")]
 
+    def head_parameters(self) -> list[str]:
+        """Names of the parameters of the head over actions."""
+        own = (f"{self.head.layer}.weight", f"{self.head.layer}.bias", "sigma")
+        return [name for name, _ in self.named_parameters() if name in own]
+
     def params(self) -> Params:
         """A detached copy of the module's parameters."""
         return {name: value.detach().clone() for name, value in self.named_parameters()}
 
     def initialise(self, rng: np.random.Generator) -> None:
-        """Draw every linear layer's weight Xavier-uniformly from `rng`; biases and all of ``value`` become 0."""
+        """Draw every layer's weight Xavier-uniformly from `rng`; biases and all of ``value`` become 0."""
         with torch.no_grad():
             for name, module in self.named_modules():
-                if isinstance(module, nn.Linear):
-                    bound = math.sqrt(6.0 / (module.in_features + module.out_features))
+                if isinstance(module, nn.Linear | nn.Conv2d):
+                    outputs, inputs, *kernel = module.weight.shape
+                    bound = math.sqrt(6.0 / ((inputs + outputs) * math.prod(kernel)))
                     draws = rng.uniform(-bound, bound, size=tuple(module.weight.shape))
                     module.weight.copy_(torch.from_numpy(draws))
-                    module.bias.zero_()
+                    if module.bias is not None:
+                        module.bias.zero_()
                     if name == "value":
                         module.weight.zero_()

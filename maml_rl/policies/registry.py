@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from maml_rl.policies.categorical_mlp import CategoricalMLPPolicy
+from maml_rl.policies.encoders import ENCODERS, make_encoder
 from maml_rl.policies.geometric_policy import GeometricPolicy
 from maml_rl.policies.heads import CategoricalHead, Head, NormalHead
 from maml_rl.policies.lstm_policy import LSTMPolicy
@@ -39,6 +40,10 @@ class PolicySpec:
         Steps over which an LSTM remembers at first, see `LSTMCell`.
     with_value
         Whether the policy also values states, see `Policy.unroll_with_values`.
+    encoder, encoder_channels
+        What stands before the first layer, one of `ENCODERS`, and the channels of its layers.
+    observation_shape
+        Shape of an observation before it was made flat; what may follow it is not counted. ``()``: (O,).
     """
 
     name: str
@@ -51,6 +56,9 @@ class PolicySpec:
     memory_width: int = 16
     memory_horizon: int | None = None
     with_value: bool = False
+    encoder: str = "none"
+    encoder_channels: tuple[int, ...] = (16, 32)
+    observation_shape: tuple[int, ...] = ()
 
     @classmethod
     def for_spaces(
@@ -134,7 +142,13 @@ def make_policy(spec: PolicySpec) -> Policy:
         raise InputError(
             f"hidden-sizes: got [], expected at least one layer for policy {spec.name!r}; give one, such as [64]"
         )
-    policy = _FACTORIES[spec.name](spec)
+    if spec.encoder not in ENCODERS:
+        raise ValueError(f"encoder: got {spec.encoder!r}, expected one of {list(ENCODERS)}")
+    shape = spec.observation_shape or (spec.input_size,)
+    encoder = make_encoder(spec.encoder, shape, spec.input_size, spec.encoder_channels)
+    policy = _FACTORIES[spec.name](spec if encoder is None else replace(spec, input_size=encoder.output_size))
+    if encoder is not None:
+        policy.add_encoder(encoder)
     if spec.with_value:
         policy.add_value()
     return policy

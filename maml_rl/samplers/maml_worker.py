@@ -27,6 +27,9 @@ _CHUNK_ROWS = {False: 8192, True: 16384}
 """Environment steps per batched computation, without and with memory: large enough to hide Python, small enough for the
 cache. A policy with memory computes one time step after another, so that a batch is small also if the chunk is not."""
 
+_CHUNK_NUMBERS = 2**22
+"""Numbers in the observations of a batched computation; large ones are images, whose layers need several times that."""
+
 
 @dataclass(frozen=True)
 class MAMLWorkerSpec:
@@ -48,6 +51,8 @@ class MAMLWorkerSpec:
     hessian_steps: int | None
     fisher_steps: int | None
     seed: int
+    adapted: tuple[str, ...] | None = None
+    reward_clip: float | None = None
     device: str = "cpu"
 
     replayed_methods = {"collect": "restart", "surrogate_gradient": "keep"}  # noqa: RUF012
@@ -80,7 +85,9 @@ class MAMLWorker:
         self.spec = spec
         self.heartbeat = heartbeat
         self.policy = make_policy(spec.policy)
-        self.inner = InnerLoop(self.policy, spec.fast_lr, spec.names, spec.inner_objective, spec.first_order)
+        self.inner = InnerLoop(
+            self.policy, spec.fast_lr, spec.names, spec.inner_objective, spec.first_order, spec.adapted
+        )
         self.baseline = LinearFeatureBaseline()
         self._like = self.policy.params()
         for name, value in spec.frozen.items():
@@ -181,7 +188,13 @@ class MAMLWorker:
                 state=state if spec.memory_scope == "task" else (),
                 heartbeat=self.heartbeat,
             )
-            episodes = with_advantages(episodes, self.baseline, gamma=spec.gamma, gae_lambda=spec.gae_lambda)
+            episodes = with_advantages(
+                episodes,
+                self.baseline,
+                gamma=spec.gamma,
+                gae_lambda=spec.gae_lambda,
+                reward_clip=spec.reward_clip,
+            )
             all_episodes.append(episodes)
             if step < num_steps:
                 learning = self._adapt(learning, frozen, episodes)
@@ -241,7 +254,9 @@ class MAMLWorker:
 
     def _cut(self, episodes: Episodes, rows: int) -> list[slice]:
         """Cut the shard into groups of tasks computed together, `rows` environment steps each."""
-        size = max(1, _CHUNK_ROWS[self.policy.has_memory] // rows)
+        widest = max(self.spec.policy.input_size, self.policy.input_size)
+        most = min(_CHUNK_ROWS[self.policy.has_memory], _CHUNK_NUMBERS // widest)
+        size = max(1, most // rows)
         return [slice(i, i + size) for i in range(0, episodes.num_tasks, size)]
 
     def _curvature(self, chunk: slice, params: Params) -> Callable[[Params], Params]:

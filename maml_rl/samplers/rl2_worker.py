@@ -20,7 +20,7 @@ from maml_rl.actor_critic import (
 from maml_rl.envs import make_meta_env
 from maml_rl.envs.meta_env import Task
 from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
-from maml_rl.episode import generalised_advantages
+from maml_rl.episode import clip_rewards, generalised_advantages
 from maml_rl.policies import Params, PolicySpec, make_policy
 from maml_rl.samplers.meta_episodes import MetaEpisodes, Played, RL2Report, play_meta_episodes
 from maml_rl.samplers.rollout import Streams
@@ -48,6 +48,7 @@ class RL2WorkerSpec:
     gamma: float
     seed: int
     backprop_steps: int | None = None
+    reward_clip: float | None = None
     device: str = "cpu"
 
     replayed_methods = {"collect": "restart", "remember": "keep"}  # noqa: RUF012
@@ -56,6 +57,11 @@ class RL2WorkerSpec:
     def build(self, heartbeat: Callable[[], None]) -> RL2Worker:
         """Make the worker in the process that is to run it."""
         return RL2Worker(self, heartbeat)
+
+    def make_env(self, num_tasks: int, num_episodes: int) -> MetaEpisodeVectorEnv:
+        """An environment of so many meta-episodes of so many episodes."""
+        env = make_meta_env(self.env_name, num_tasks, self.env_kwargs)
+        return MetaEpisodeVectorEnv(env, num_episodes, show_progress=self.show_progress, reward_clip=self.reward_clip)
 
     def describe(self, method: str, arguments: tuple[Any, ...]) -> str:
         """Say in words what a call was about, for error messages."""
@@ -112,7 +118,7 @@ class RL2Worker:
         with torch.no_grad():
             values = torch.cat([self._outputs(params, part)[1].cpu() for part in self._chunks(data)], dim=1)
         advantages = generalised_advantages(
-            (rewards * self._unit()).T.unsqueeze(-1),
+            (clip_rewards(rewards, self.spec.reward_clip) * self._unit()).T.unsqueeze(-1),
             values.T.unsqueeze(-1),
             data.mask.T.unsqueeze(-1),
             gamma=self.spec.gamma,
@@ -257,8 +263,7 @@ class RL2Worker:
         if self._env is None or (self._env.num_envs, self._env.num_episodes) != size:
             if self._env is not None:
                 self._env.close()
-            env = make_meta_env(self.spec.env_name, num_tasks, self.spec.env_kwargs)
-            self._env = MetaEpisodeVectorEnv(env, num_episodes, show_progress=self.spec.show_progress)
+            self._env = self.spec.make_env(num_tasks, num_episodes)
         return self._env
 
     def close(self) -> None:

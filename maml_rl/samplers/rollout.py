@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map
 
 from maml_rl.baseline import LinearFeatureBaseline
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
-from maml_rl.episode import Episodes, discounted_returns, generalised_advantages, normalise
+from maml_rl.episode import Episodes, clip_rewards, discounted_returns, generalised_advantages, normalise
 from maml_rl.policies import Distribution, Params, Policy
 
 _NOISE_BLOCK = 128
@@ -88,7 +88,9 @@ def play_episodes(
             if len(rows) % _NOISE_BLOCK == 0:
                 noise = _draw_noise(policy, streams.actions, env, num_sets)
             active = ~env.finished
-            batch = torch.from_numpy(observations).float().reshape(*shape, -1)  # (N, O*) -> (M, B, O)
+            batch = torch.from_numpy(observations).reshape(*shape, -1)  # (N, O*) -> (M, B, O)
+            if batch.dtype != torch.uint8:  # images stay small
+                batch = batch.float()
             distribution, after = policy.step(params, batch, state)
             state = _where(torch.from_numpy(active).reshape(shape), after, state)
             sampled = distribution.sample(torch.from_numpy(noise[:, len(rows) % _NOISE_BLOCK]))
@@ -145,10 +147,16 @@ def _by_task(arrays: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray
 
 
 def with_advantages(
-    episodes: Episodes, baseline: LinearFeatureBaseline, *, gamma: float, gae_lambda: float
+    episodes: Episodes,
+    baseline: LinearFeatureBaseline,
+    *,
+    gamma: float,
+    gae_lambda: float,
+    reward_clip: float | None = None,
 ) -> Episodes:
-    """Return the episodes with normalised advantages over a baseline fitted to them."""
-    returns = discounted_returns(episodes.rewards, episodes.mask, gamma)
+    """Return the episodes with normalised advantages over a baseline fitted to them, of rewards that may be cut."""
+    rewards = clip_rewards(episodes.rewards, reward_clip)
+    returns = discounted_returns(rewards, episodes.mask, gamma)
     values = baseline.fit_predict(episodes.observations, returns, episodes.mask)
-    advantages = generalised_advantages(episodes.rewards, values, episodes.mask, gamma=gamma, gae_lambda=gae_lambda)
+    advantages = generalised_advantages(rewards, values, episodes.mask, gamma=gamma, gae_lambda=gae_lambda)
     return replace(episodes, advantages=normalise(advantages, episodes.mask))

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,19 @@ POLICY_SPECS = [
     for continuous in (True, False)
 ]
 
+_ENCODED = {"conv": (82, (1, 9, 9)), "ram": (4, (3,))}
+ENCODED_SPECS = [  # one number follows image and memory
+    replace(spec, input_size=size, encoder=encoder, encoder_channels=(2,), observation_shape=shape)
+    for spec in POLICY_SPECS
+    for encoder, (size, shape) in _ENCODED.items()
+    if not spec.continuous
+]
+
 
 def spec_id(spec: PolicySpec) -> str:
     """Name of a spec in test ids."""
-    return f"{spec.name}-{'continuous' if spec.continuous else 'discrete'}"
+    kind = "continuous" if spec.continuous else "discrete"
+    return f"{spec.name}-{kind}" if spec.encoder == "none" else f"{spec.name}-{spec.encoder}"
 
 
 POLICIES_AND_OBJECTIVES = [
@@ -56,9 +65,17 @@ def tiny_policy(spec: PolicySpec, seed: int = 0) -> tuple[Policy, Params]:
     return policy, params
 
 
-def tiny_inner(policy: Policy, *, fast_lr: float = 0.5, objective: str = "lvc", first_order: bool = False) -> InnerLoop:
+def tiny_inner(
+    policy: Policy,
+    *,
+    fast_lr: float = 0.5,
+    objective: str = "lvc",
+    first_order: bool = False,
+    head_only: bool = False,
+) -> InnerLoop:
     """Inner loop over all meta-parameters, with a step that is large enough to matter."""
-    return InnerLoop(policy, fast_lr, tuple(policy.named_meta_parameters()), objective, first_order)
+    adapted = tuple(policy.head_parameters()) if head_only else None
+    return InnerLoop(policy, fast_lr, tuple(policy.named_meta_parameters()), objective, first_order, adapted)
 
 
 def tiny_data(

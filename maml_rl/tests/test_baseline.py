@@ -134,3 +134,22 @@ def test_values_have_the_type_of_the_returns():
     for dtype in (torch.float32, torch.float64):
         observations, returns, mask = (part.to(dtype) for part in draw())
         assert LinearFeatureBaseline().fit_predict(observations, returns, mask).dtype == dtype
+
+
+def test_of_an_image_strips_are_seen():
+    _, returns, mask = draw()
+    images = torch.from_numpy(np.random.default_rng(3).integers(0, 256, (M, T, B, 1000), dtype=np.uint8))
+    means = torch.from_numpy(np.stack([images[..., i : i + 4].numpy().mean(-1) / 255 for i in range(0, 1000, 4)], -1))
+    baseline = LinearFeatureBaseline(1e-3)
+    assert_close(
+        baseline.fit_predict(images, returns, mask), baseline.fit_predict(means, returns, mask), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_the_last_strip_is_what_remains():
+    observations, returns, mask = draw(num_features=515)
+    parts = [observations[..., i : i + 3].mean(-1) for i in range(0, 515, 3)]
+    baseline = LinearFeatureBaseline()
+    assert_close(
+        baseline.fit_predict(observations, returns, mask), baseline.fit_predict(torch.stack(parts, -1), returns, mask)
+    )

@@ -142,3 +142,18 @@ def test_maml_adapts_a_memory_in_meta_episodes():
     )
     blueprint = draw_up(config)
     assert np.abs(train(blueprint, num_workers=1, show=lambda line: None) - blueprint.parameters()).max() > 0
+
+
+def test_rewards_are_cut_where_they_are_seen_but_not_where_they_are_paid():
+    name, kwargs = "2DNavigation-v0", {"max_episode_steps": 4}
+    tasks, rows = drawn(name, kwargs), {}
+    for clip in (None, 0.2):
+        env = MetaEpisodeVectorEnv(make_meta_env(name, 4, kwargs), 2, reward_clip=clip)
+        env.set_tasks(tasks)
+        env.reset(options={"rngs": [np.random.default_rng(seed) for seed in range(4)]})
+        rows[clip] = [env.step(np.full((4, 2), 0.05))[:2] for _ in range(8)]
+    for (whole, paid), (seen, as_much) in zip(rows[None], rows[0.2], strict=True):
+        np.testing.assert_array_equal(as_much, paid)
+        whole[:, -2] = np.clip(whole[:, -2], -0.2, 0.2)
+        np.testing.assert_array_equal(seen, whole)
+    assert any((paid < -0.2).any() for _, paid in rows[None])

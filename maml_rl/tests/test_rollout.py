@@ -10,6 +10,7 @@ import torch
 from torch.testing import assert_close
 
 from maml_rl.adaptation import expand, policy_distribution
+from maml_rl.baseline import LinearFeatureBaseline
 from maml_rl.blueprint import draw_up
 from maml_rl.config import Config
 from maml_rl.envs import make_meta_env
@@ -17,10 +18,10 @@ from maml_rl.episode import Episodes, thin
 from maml_rl.metalearners.dealing import shards
 from maml_rl.objectives import linearised_curvature
 from maml_rl.samplers import MAMLWorker
-from maml_rl.samplers.rollout import Streams, play_episodes
+from maml_rl.samplers.rollout import Streams, play_episodes, with_advantages
 from maml_rl.tests.builders import pick, tiny_config
 from maml_rl.utils.random import Purpose, generator
-from maml_rl.utils.vectors import flatten
+from maml_rl.utils.vectors import flatten, unflatten
 
 CONFIGS = [
     tiny_config("2DNavigation-v0"),
@@ -226,3 +227,54 @@ def test_evaluation_plays_other_episodes_than_training(collected):
     returns = worker.evaluate(range(5), tasks, blueprint.parameters(), 0, 2)
     assert returns.shape == (3, 5, 4)
     assert not np.array_equal(returns[0], report.returns[0])
+
+
+def test_cut_rewards_teach_and_whole_ones_are_told(collected):
+    whole, _, report = collected(fast_lr=0.0)
+    cut, _, as_told = collected(fast_lr=0.0, reward_clip=0.3)
+    np.testing.assert_array_equal(as_told.returns, report.returns)
+    for episodes, clipped in zip(whole._episodes, cut._episodes, strict=True):
+        assert_close(clipped.rewards, episodes.rewards)
+        assert (episodes.rewards < -0.3).any()
+        expected = with_advantages(
+            replace(episodes, rewards=episodes.rewards.clamp(-0.3, 0.3)),
+            LinearFeatureBaseline(),
+            gamma=whole.spec.gamma,
+            gae_lambda=whole.spec.gae_lambda,
+        )
+        assert_close(clipped.advantages, expected.advantages)
+        assert not torch.allclose(clipped.advantages, episodes.advantages)
+
+
+def test_where_the_head_adapts_nothing_else_does(collected):
+    _, blueprint, _ = collected()
+    head = tuple(blueprint.policy.head_parameters())
+    worker, blueprint, _ = collected(adapted=head)
+    assert set(head) == {"mu.weight", "mu.bias", "sigma"}
+    for name in blueprint.names:
+        moved = [bool((path[name] != worker._paths[0][name]).any()) for path in worker._paths[1:]]
+        assert moved == [name in head] * 2
+    gradient = worker.surrogate_gradient(blueprint.parameters())[1]
+    parts = unflatten(gradient, blueprint.policy.params(), blueprint.names)
+    assert all(bool(part.any()) for part in parts.values())
+
+
+def test_bytes_stay_bytes_in_memory_and_count_from_0_to_1():
+    pytest.importorskip("ale_py")
+    config = tiny_config(
+        "SpaceInvadersModes-v0",
+        env_kwargs={"observation": "pixels", "size": 12, "num_stack": 2, "max_episode_steps": 6},
+        encoder_channels=(3,),
+        meta_batch_size=2,
+        fast_batch_size=2,
+    )
+    blueprint, tasks = sampled(config)
+    worker = MAMLWorker(blueprint.worker, lambda: None)
+    worker.collect([0, 1], tasks, blueprint.parameters(), 0)
+    episodes = worker._episodes[0]
+    assert episodes.observations.dtype == torch.uint8
+    distribution = worker.policy.unroll(blueprint.policy.params(), episodes.observations[0] / 255.0, episodes.mask[0])
+    assert_close(distribution.log_prob(episodes.actions[0]) * episodes.mask[0], episodes.log_probs[0])
+    loss, gradient = worker.surrogate_gradient(blueprint.parameters())
+    assert np.isfinite(loss)
+    assert np.isfinite(worker.fisher_vector_product(gradient, blueprint.parameters())).all()

@@ -1,0 +1,151 @@
+"""What stands before a policy's first layer: observations in, features out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from maml_rl.policies.params import Params
+from maml_rl.utils.errors import InputError
+
+NONLINEARITY = torch.relu
+_LAYERS = ((8, 4), (4, 2), (3, 1))
+"""Width and stride of the kernels, first layer first (Mnih et al. 2015); the last for all that follow."""
+
+
+def as_numbers(observations: Tensor) -> Tensor:
+    """Bytes as numbers from 0 to 1; numbers as they are."""
+    if observations.dtype == torch.uint8:
+        return observations.to(torch.get_default_dtype()) / 255.0
+    return observations
+
+
+class Encoder(Protocol):
+    """Maps observations (..., B, O) to features (..., B, F), with parameters of one or of M tasks as a policy does.
+
+    Where an observation is followed by more than it is made for (previous action and reward, see
+    `maml_rl.envs.MetaEpisodeVectorEnv`), that more goes behind the features as it is.
+    """
+
+    output_size: int
+
+    def add_to(self, policy: nn.Module) -> None:
+        """Give `policy` the encoder's layers."""
+
+    def __call__(self, params: Params, observations: Tensor) -> Tensor:
+        """See `Encoder`."""
+
+
+class RAMEncoder:
+    """The memory of a console: every byte as a number from -1 to 1, and its eight bits, -1 or 1; no parameters.
+
+    What a byte means differs from one to the next: a position, whose size matters, or a row of enemies, one in a bit.
+    All is divided by 3, so that nine numbers in place of one leave their length as it was.
+
+    Parameters
+    ----------
+    num_bytes
+        Length of the memory.
+    input_size
+        Length O of an observation, the memory first.
+    """
+
+    def __init__(self, num_bytes: int, input_size: int) -> None:
+        self.num_bytes = num_bytes
+        self.output_size = 9 * num_bytes + input_size - num_bytes
+
+    def add_to(self, policy: nn.Module) -> None:
+        """See `Encoder`; nothing."""
+
+    def __call__(self, params: Params, observations: Tensor) -> Tensor:
+        """See `Encoder`."""
+        memory, rest = as_numbers(observations).tensor_split((self.num_bytes,), -1)
+        places = torch.arange(8, device=memory.device)
+        bits = ((memory * 255.0).round().to(torch.int32).unsqueeze(-1) >> places) & 1  # (..., K) -> (..., K, 8)
+        code = torch.cat([memory, bits.flatten(-2).to(memory)], -1)
+        return torch.cat([(2.0 * code - 1.0) / 3.0, rest], -1)
+
+
+class ConvEncoder:
+    """Convolutions ``encoder1``, ``encoder2``, ... over an image, each followed by a rectifier.
+
+    Kernels are 8 x 8 with stride 4, 4 x 4 with stride 2, then 3 x 3 with stride 1 (Mnih et al. 2015).
+
+    Parameters
+    ----------
+    shape
+        Channels, height and width of an image.
+    input_size
+        Length O of an observation, the image first.
+    channels
+        Output channels of each layer.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], input_size: int, channels: Sequence[int] = (16, 32)) -> None:
+        self.shape = shape
+        self.channels = tuple(channels)
+        self.strides: list[int] = []
+        self.kernels: list[int] = []
+        height, width = shape[1:]
+        for index in range(len(self.channels)):
+            kernel, stride = _LAYERS[min(index, len(_LAYERS) - 1)]
+            if min(height, width) < kernel:
+                raise InputError(
+                    f"encoder-channels: got {list(self.channels)}, expected at most {index} layers "
+                    f"for images of {shape[1]} x {shape[2]}; give fewer or larger images"
+                )
+            height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
+            self.kernels.append(kernel)
+            self.strides.append(stride)
+        self.output_size = (self.channels[-1] if channels else shape[0]) * height * width
+        self.output_size += input_size - math.prod(shape)
+
+    def add_to(self, policy: nn.Module) -> None:
+        """See `Encoder`."""
+        inputs = self.shape[0]
+        for index, (outputs, kernel) in enumerate(zip(self.channels, self.kernels, strict=True), 1):
+            policy.add_module(f"encoder{index}", nn.Conv2d(inputs, outputs, kernel))
+            inputs = outputs
+
+    def __call__(self, params: Params, observations: Tensor) -> Tensor:
+        """See `Encoder`."""
+        own = {name: value for name, value in params.items() if name.startswith("encoder")}
+        if own and next(iter(own.values())).dim() in (2, 5):  # of M tasks: a bias (M, C) or a weight (M, C, ...)
+            return torch.func.vmap(self._encode)(own, observations)
+        return self._encode(own, observations)
+
+    def _encode(self, params: Params, observations: Tensor) -> Tensor:
+        images, rest = observations.tensor_split((math.prod(self.shape),), -1)
+        hidden = as_numbers(images).reshape(-1, *self.shape)
+        for index, stride in enumerate(self.strides, 1):
+            weight, bias = params[f"encoder{index}.weight"], params[f"encoder{index}.bias"]
+            hidden = NONLINEARITY(nn.functional.conv2d(hidden, weight, bias, stride=stride))
+        features = hidden.reshape(*images.shape[:-1], -1)  # (N, C, H, W) -> (..., B, C * H * W)
+        return torch.cat([features, as_numbers(rest)], -1) if rest.shape[-1] else features
+
+
+ENCODERS = ("none", "ram", "conv")
+
+
+def make_encoder(name: str, shape: tuple[int, ...], input_size: int, channels: Sequence[int]) -> Encoder | None:
+    """The encoder of this name for observations of this shape, before they were made flat; None for "none".
+
+    Raises
+    ------
+    InputError
+        In one line, if it does not fit.
+    """
+    if name == "ram":
+        return RAMEncoder(math.prod(shape), input_size)
+    if name == "conv":
+        if len(shape) != 3:
+            raise InputError(
+                f"encoder: got 'conv', expected images (channels, height, width), not observations of shape {shape}; "
+                "choose another encoder or an environment that shows images"
+            )
+        return ConvEncoder((shape[0], shape[1], shape[2]), input_size, channels)
+    return None

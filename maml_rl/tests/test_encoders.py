@@ -1,0 +1,146 @@
+"""Encoders against torch's modules and NumPy's bits; policies behind them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from maml_rl.blueprint import draw_up
+from maml_rl.config import Config
+from maml_rl.policies import PolicySpec, make_policy
+from maml_rl.policies.encoders import ConvEncoder, RAMEncoder, as_numbers
+from maml_rl.tests.builders import ENCODED_SPECS, spec_id, tiny_data, tiny_policy
+from maml_rl.utils.errors import InputError
+
+encoded = pytest.mark.parametrize("spec", ENCODED_SPECS, ids=spec_id)
+PIXELS = PolicySpec("mlp", 2 * 42 * 42, 6, False, (8,), "tanh", encoder="conv", observation_shape=(2, 42, 42))
+
+
+def some_bytes(*shape, seed=0):
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("channels", [(3,), (3, 5), (3, 5, 4)])
+def test_convolutions_are_torchs_sequential(channels):
+    policy, params = tiny_policy(replace(PIXELS, encoder_channels=channels))
+    layers, inputs = [], 2
+    for index, (outputs, (kernel, stride)) in enumerate(zip(channels, ((8, 4), (4, 2), (3, 1)), strict=False), 1):
+        layer = nn.Conv2d(inputs, outputs, kernel, stride)
+        layer.load_state_dict({key: params[f"encoder{index}.{key}"] for key in ("weight", "bias")})
+        layers += [layer, nn.ReLU()]
+        inputs = outputs
+    images = some_bytes(4, 3, 2, 42, 42)
+    expected = nn.Sequential(*layers)(images.flatten(0, 1) / 255.0).reshape(4, 3, -1).detach()
+    assert policy.input_size == expected.shape[-1]
+    assert_close(policy.encode(params, images.reshape(4, 3, -1)), expected)
+
+
+def test_memory_is_seen_as_bytes_and_as_bits():
+    encoder = RAMEncoder(128, 130)
+    memory = some_bytes(5, 130)
+    code = 3.0 * encoder({}, memory)
+    assert code.shape == (5, encoder.output_size)
+    ram = memory[:, :128].numpy()
+    np.testing.assert_allclose(code[:, :128], 2.0 * ram / 255.0 - 1.0, atol=1e-6)
+    bits = np.unpackbits(ram, axis=1, bitorder="little")
+    np.testing.assert_allclose(code[:, 128 : 9 * 128], 2.0 * bits - 1.0, atol=1e-6)
+    np.testing.assert_allclose(code[:, 9 * 128 :] / 3.0, memory[:, 128:] / 255.0, atol=1e-6)
+    assert_close(encoder({}, memory / 255.0), encoder({}, memory))
+
+
+def test_bytes_are_numbers_from_0_to_1_and_numbers_stay():
+    assert_close(as_numbers(torch.tensor([0, 51, 255], dtype=torch.uint8)), torch.tensor([0.0, 0.2, 1.0]))
+    numbers = torch.tensor([-3.0, 300.0])
+    assert as_numbers(numbers) is numbers
+
+
+@pytest.mark.usefixtures("float64")
+@encoded
+def test_unrolling_behind_an_encoder_is_stepping_again_and_again(spec):
+    policy, params = tiny_policy(spec)
+    data = tiny_data(spec, 1, num_tasks=1)
+    mask, state = torch.ones(data.mask.shape[1:]), policy.initial_state(params, (data.mask.shape[2],))
+    unrolled, steps = policy.unroll(params, data.observations[0], mask, state), []
+    for observation in data.observations[0]:
+        distribution, state = policy.step(params, observation, state)
+        steps.append(distribution[0])
+    assert_close(unrolled[0], torch.stack(steps))
+
+
+@pytest.mark.usefixtures("float64")
+@encoded
+def test_steps_of_many_tasks_behind_encoders_are_steps_of_every_task_by_itself(spec):
+    policies = [tiny_policy(spec, seed) for seed in (1, 2)]
+    policy = policies[0][0]
+    stacked = {name: torch.stack([params[name] for _, params in policies]) for name in policies[0][1]}
+    observations = tiny_data(spec, 1).observations[:, 0]  # (M, B, O)
+    together, _ = policy.step(stacked, observations, policy.initial_state(stacked, (2, 3)))
+    for task, (_, params) in enumerate(policies):
+        alone, _ = policy.step(params, observations[task], policy.initial_state(params, (3,)))
+        assert_close(together[0][task], alone[0])
+
+
+@encoded
+def test_what_comes_behind_image_and_memory_reaches_the_policy(spec):
+    policy, params = tiny_policy(spec)
+    observation = tiny_data(spec, 1).observations[0, 0].float()
+    other = observation.clone()
+    other[:, -1] += 1.0
+    state = policy.initial_state(params, (3,))
+    assert not torch.allclose(policy.step(params, observation, state)[0][0], policy.step(params, other, state)[0][0])
+
+
+def test_convolutions_start_xavier_uniform():
+    policy = make_policy(PIXELS)
+    policy.initialise(np.random.default_rng(0))
+    for name in ("encoder1", "encoder2"):
+        outputs, inputs, height, width = policy.params()[f"{name}.weight"].shape
+        bound = (6.0 / ((inputs + outputs) * height * width)) ** 0.5
+        assert 0.95 * bound < policy.params()[f"{name}.weight"].abs().max() <= bound
+        assert not policy.params()[f"{name}.bias"].any()
+
+
+def config(**settings):
+    return Config(env_name="SpaceInvadersModes-v0", meta_batch_size=2, fast_batch_size=1, **settings)
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "rl2"])
+def test_images_get_convolutions_and_other_observations_none(algorithm):
+    pytest.importorskip("ale_py")
+    kind = {"algorithm": algorithm, "policy": "lstm"}
+    images = draw_up(config(env_kwargs={"observation": "pixels", "num_stack": 2}, **kind))
+    assert images.policy.encoder is not None
+    assert isinstance(images.policy.encoder, ConvEncoder)
+    assert images.policy.encoder.shape == (2, 42, 42)
+    assert draw_up(config(**kind)).policy.encoder is None
+    bits = draw_up(config(encoder="ram", **kind)).policy
+    extras = 6 + 2 if algorithm == "rl2" else 0
+    assert bits.input_size == 9 * 128 + extras
+
+
+@pytest.mark.parametrize(
+    ("env_kwargs", "settings", "words"),
+    [
+        ({}, {"encoder": "conv"}, r"encoder: got 'conv', expected images .* shape \(128,\); choose"),
+        (
+            {"observation": "pixels", "size": 10},
+            {"encoder_channels": (4, 4)},
+            r"encoder-channels: got \[4, 4\], expected at most 1 layers for images of 10 x 10; give fewer",
+        ),
+    ],
+)
+def test_encoders_that_do_not_fit_are_refused_in_one_line(env_kwargs, settings, words):
+    pytest.importorskip("ale_py")
+    with pytest.raises(InputError, match=words):
+        draw_up(config(env_kwargs=env_kwargs, **settings))
+
+
+def test_an_unknown_encoder_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"encoder: got 'con', expected one of \['none', 'ram', 'conv'\]"):
+        make_policy(replace(PIXELS, encoder="con"))
