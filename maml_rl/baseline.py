@@ -7,14 +7,14 @@ from torch import Tensor
 
 from maml_rl.policies.encoders import as_numbers
 
-_MAX_SUMMARY = 256
+_LONG, _MAX_SUMMARY = 256, 128
 
 
 class LinearFeatureBaseline:
     """Ridge regression of returns on features of observation and time (Duan et al. 2016, appendix 2).
 
     Features of step t with observation s: ``[s, s^2, t/100, (t/100)^2, (t/100)^3, 1]``; of an observation of more
-    than 256 numbers, s are the means of 256 equal stretches or a few less, of an image strips of its rows. The normal
+    than 256 numbers, s are the means of at most 128 equal stretches, of an image strips of its rows. The normal
     equations are formed and solved in float64: in float32 the squared features of larger robots make
     them numerically singular.
 
@@ -70,9 +70,9 @@ class LinearFeatureBaseline:
 
 def _summary(states: Tensor) -> Tensor:
     """Means of equal stretches of long observations (T, B, O); the last one is of what remains."""
-    length = -(-states.shape[-1] // _MAX_SUMMARY)
-    if length == 1:
+    if states.shape[-1] <= _LONG:
         return states
+    length = -(-states.shape[-1] // _MAX_SUMMARY)
     whole = states.shape[-1] // length * length
     means = states[..., :whole].unflatten(-1, (-1, length)).mean(-1)
     rest = states[..., whole:]

@@ -91,7 +91,7 @@ class AtariModesVectorEnv(MetaVectorEnv):
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode: got {render_mode!r}, expected 'rgb_array' or None")
         self._emulators = [_emulator(game) for _ in range(num_envs)]
-        self._actions = list(self._emulators[0].getMinimalActionSet())
+        self._actions = self._emulators[0].getMinimalActionSet()
         self._frame = (_RAM_SIZE,) if observation == "ram" else (size, size)
         self.num_stack = num_stack or (1 if observation == "ram" else 4)
         shape = (self.num_stack, *self._frame) if self.num_stack > 1 or observation == "pixels" else self._frame
@@ -175,19 +175,24 @@ class AtariModesVectorEnv(MetaVectorEnv):
         sticks = np.zeros((self.num_envs, self.frame_skip), dtype=bool)
         if self.sticky_actions:
             sticks = self._uniform(self.frame_skip) < self.sticky_actions
+        before_last = self.frame_skip - 2 if self.observation == "pixels" else -1
         for index in np.flatnonzero(active).tolist():
-            emulator, action = self._emulators[index], int(actions[index])
-            act = emulator.act
+            emulator = self._emulators[index]
+            act, game_over = emulator.act, emulator.game_over
+            chosen, playing, paid = self._actions[actions[index]], self._actions[self._previous[index]], 0
             for frame, stick in enumerate(sticks[index].tolist()):
                 if not stick:
-                    self._previous[index] = action
-                rewards[index] += act(self._actions[self._previous[index]])
-                if self.observation == "pixels" and frame == self.frame_skip - 2:
+                    playing = chosen
+                paid += act(playing)
+                if frame == before_last:
                     emulator.getScreenGrayscale(self._screens[1])
-                if emulator.game_over():
+                if game_over():
                     break
+            rewards[index] = paid
+            if playing is chosen:
+                self._previous[index] = actions[index]
             lives = emulator.lives()
-            terminated[index] = emulator.game_over() or (self.life_loss and lives < self._lives[index])
+            terminated[index] = game_over() or (self.life_loss and lives < self._lives[index])
             self._lives[index] = lives
             self._memory[index, :-1] = self._memory[index, 1:]
             self._memory[index, -1] = self._observe(index, self.frame_skip)
@@ -199,8 +204,12 @@ class AtariModesVectorEnv(MetaVectorEnv):
         if self.observation == "ram":
             return emulator.getRAM()
         emulator.getScreenGrayscale(self._screens[0])
-        screen = self._screens.max(axis=0) if num_frames > 1 else self._screens[0]
-        image = self._rows @ (screen.astype(np.float32) @ self._columns)
+        screen = np.maximum(*self._screens) if num_frames > 1 else self._screens[0]
+        height = _HEIGHT // len(self._rows)
+        if height * len(self._rows) == _HEIGHT:  # sums of whole rows, three times faster
+            image = screen.reshape(-1, height, _WIDTH).sum(1, dtype=np.uint16) @ self._columns / np.float32(height)
+        else:
+            image = self._rows @ (screen.astype(np.float32) @ self._columns)
         return np.rint(image, out=image).astype(np.uint8)
 
     def render(self) -> tuple[np.ndarray, ...]:

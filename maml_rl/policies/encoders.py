@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Protocol
@@ -19,9 +20,7 @@ _LAYERS = ((8, 4), (4, 2), (3, 1))
 
 def as_numbers(observations: Tensor) -> Tensor:
     """Bytes as numbers from 0 to 1; numbers as they are."""
-    if observations.dtype == torch.uint8:
-        return observations.to(torch.get_default_dtype()) / 255.0
-    return observations
+    return observations / 255.0 if observations.dtype == torch.uint8 else observations
 
 
 class Encoder(Protocol):
@@ -63,11 +62,20 @@ class RAMEncoder:
 
     def __call__(self, params: Params, observations: Tensor) -> Tensor:
         """See `Encoder`."""
-        memory, rest = as_numbers(observations).tensor_split((self.num_bytes,), -1)
-        places = torch.arange(8, device=memory.device)
-        bits = ((memory * 255.0).round().to(torch.int32).unsqueeze(-1) >> places) & 1  # (..., K) -> (..., K, 8)
-        code = torch.cat([memory, bits.flatten(-2).to(memory)], -1)
-        return torch.cat([(2.0 * code - 1.0) / 3.0, rest], -1)
+        memory, rest = observations.tensor_split((self.num_bytes,), -1)
+        if memory.dtype != torch.uint8:
+            memory = (memory * 255.0).round() % 256.0
+        rest = as_numbers(rest)
+        codes = nn.functional.embedding(memory.int(), _codes().to(rest))  # (..., K) -> (..., K, 9)
+        return torch.cat([codes.flatten(-2), rest], -1)
+
+
+@functools.cache
+def _codes() -> Tensor:
+    """What `RAMEncoder` makes of each byte, (256, 9)."""
+    numbers = torch.arange(256)
+    bits = (numbers.unsqueeze(-1) >> torch.arange(8)) & 1
+    return (2.0 * torch.cat([numbers.unsqueeze(-1) / 255.0, bits], -1) - 1.0) / 3.0
 
 
 class ConvEncoder:

@@ -139,7 +139,7 @@ def test_values_have_the_type_of_the_returns():
 def test_of_an_image_strips_are_seen():
     _, returns, mask = draw()
     images = torch.from_numpy(np.random.default_rng(3).integers(0, 256, (M, T, B, 1000), dtype=np.uint8))
-    means = torch.from_numpy(np.stack([images[..., i : i + 4].numpy().mean(-1) / 255 for i in range(0, 1000, 4)], -1))
+    means = torch.from_numpy(np.stack([images[..., i : i + 8].numpy().mean(-1) / 255 for i in range(0, 1000, 8)], -1))
     baseline = LinearFeatureBaseline(1e-3)
     assert_close(
         baseline.fit_predict(images, returns, mask), baseline.fit_predict(means, returns, mask), rtol=1e-4, atol=1e-5
@@ -147,8 +147,8 @@ def test_of_an_image_strips_are_seen():
 
 
 def test_the_last_strip_is_what_remains():
-    observations, returns, mask = draw(num_features=515)
-    parts = [observations[..., i : i + 3].mean(-1) for i in range(0, 515, 3)]
+    observations, returns, mask = draw(num_features=516)
+    parts = [observations[..., i : i + 5].mean(-1) for i in range(0, 516, 5)]
     baseline = LinearFeatureBaseline()
     assert_close(
         baseline.fit_predict(observations, returns, mask), baseline.fit_predict(torch.stack(parts, -1), returns, mask)

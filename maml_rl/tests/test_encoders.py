@@ -47,9 +47,10 @@ def test_memory_is_seen_as_bytes_and_as_bits():
     code = 3.0 * encoder({}, memory)
     assert code.shape == (5, encoder.output_size)
     ram = memory[:, :128].numpy()
-    np.testing.assert_allclose(code[:, :128], 2.0 * ram / 255.0 - 1.0, atol=1e-6)
-    bits = np.unpackbits(ram, axis=1, bitorder="little")
-    np.testing.assert_allclose(code[:, 128 : 9 * 128], 2.0 * bits - 1.0, atol=1e-6)
+    codes = code[:, : 9 * 128].reshape(5, 128, 9)
+    np.testing.assert_allclose(codes[..., 0], 2.0 * ram / 255.0 - 1.0, atol=1e-6)
+    bits = np.unpackbits(ram[..., None], axis=2, bitorder="little")
+    np.testing.assert_allclose(codes[..., 1:], 2.0 * bits - 1.0, atol=1e-6)
     np.testing.assert_allclose(code[:, 9 * 128 :] / 3.0, memory[:, 128:] / 255.0, atol=1e-6)
     assert_close(encoder({}, memory / 255.0), encoder({}, memory))
 

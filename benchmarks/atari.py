@@ -1,0 +1,183 @@
+"""Environment steps per second on Space Invaders: our sampler with its policy beside the bare emulator and others.
+
+`python -m benchmarks.atari` plays, round by round, random actions in a bare loop of `ALEInterface.act` in one process
+per core, in ale-py's own vector environment and in Gymnasium's `AtariPreprocessing`; and, in our workers, episodes of a
+random policy on the console's memory and on pixels. A step is four frames everywhere, sticky actions are on. It prints
+medians and ratios; `--output` also writes them as JSON. Absolute numbers belong to the machine; compare ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maml_rl.blueprint import Blueprint, draw_up
+from maml_rl.cli import available_cores
+from maml_rl.config import load_config
+from maml_rl.metalearners.dealing import shards
+from maml_rl.samplers import Backend, start_workers
+
+GAME = "space_invaders"
+FRAME_SKIP, STICKY = 4, 0.25
+OURS = {
+    "ours, memory": "configs/maml/space-invaders.yaml",
+    "ours, pixels 42": "configs/maml/space-invaders-pixels.yaml",
+}
+_barrier: Any = None
+
+
+def main() -> None:
+    """Parse arguments, measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--num-workers", type=int, default=available_cores())
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5.0, help="for each of the others in a round")
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    result = measure(arguments.num_workers, arguments.rounds, arguments.seconds)
+    print(json.dumps(result, indent=2))
+    if arguments.output:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def measure(cores: int, num_rounds: int, seconds: float) -> dict[str, Any]:
+    """Steps per second of all, per round, after one that does not count."""
+    blueprints = {name: draw_up(load_config(path)) for name, path in OURS.items()}
+    rates: dict[str, list[float]] = {}
+    with contextlib.ExitStack() as stack:
+        ways: dict[str, Callable[[], float]] = {
+            "bare": lambda: bare_emulators(cores, seconds),
+            "ale-py vector": lambda: ale_vector(cores, seconds),
+            "gymnasium": lambda: in_processes(_gymnasium_loop, cores, seconds),
+        }
+        for name, blueprint in blueprints.items():
+            backend = stack.enter_context(contextlib.closing(start_workers(_spec(blueprint), cores)))
+            ways[name] = lambda blueprint=blueprint, backend=backend: our_sampler(blueprint, backend)
+        for index in range(num_rounds + 1):
+            for name, way in ways.items():
+                rate = way()
+                if index:
+                    rates.setdefault(name, []).append(rate)
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    return {
+        "cores": cores,
+        "rounds": num_rounds,
+        "steps_per_second": {name: round(value, 1) for name, value in medians.items()},
+        "of_bare": {
+            name: round(statistics.median(x / y for x, y in zip(values, rates["bare"], strict=True)), 3)
+            for name, values in rates.items()
+        },
+        "versions": {name: metadata.version(name) for name in ("ale-py", "gymnasium", "torch", "numpy")},
+        "python": platform.python_version(),
+    }
+
+
+def _spec(blueprint: Blueprint) -> Any:
+    """Workers that only play: no inner step."""
+    return replace(blueprint.worker, num_steps=0)
+
+
+def our_sampler(blueprint: Blueprint, backend: Backend) -> float:
+    """Episodes of all tasks of one iteration's meta-batch."""
+    tasks, vector = blueprint.sample_tasks(0), blueprint.parameters()
+    calls = [(indices, [tasks[i] for i in indices], vector, 0) for indices in shards(len(tasks), backend.num_workers)]
+    start = time.perf_counter()
+    reports = backend.map("collect", calls)
+    return sum(report.env_steps for report in reports) / (time.perf_counter() - start)
+
+
+def bare_emulators(cores: int, seconds: float) -> float:
+    """One loop of `act` per core; the emulator itself skips frames and repeats actions."""
+    return in_processes(_bare_loop, cores, seconds)
+
+
+def in_processes(loop: Callable[[float], float], cores: int, seconds: float) -> float:
+    """The sum of what the same loop does in one process per core."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(cores, initializer=_set_barrier, initargs=(context.Barrier(cores),)) as pool:
+        return float(sum(pool.map(loop, [seconds] * cores, chunksize=1)))
+
+
+def _set_barrier(barrier: Any) -> None:
+    global _barrier
+    _barrier = barrier
+
+
+def _bare_loop(seconds: float) -> float:
+    from ale_py import ALEInterface, LoggerMode, roms
+
+    ALEInterface.setLoggerMode(LoggerMode.Error)
+    emulator = ALEInterface()
+    emulator.setInt("frame_skip", FRAME_SKIP)
+    emulator.setFloat("repeat_action_probability", STICKY)
+    emulator.setInt("random_seed", 0)
+    path = roms.get_rom_path(GAME)
+    assert path is not None
+    emulator.loadROM(path)
+    actions = emulator.getMinimalActionSet()
+    choices = [actions[i] for i in np.random.default_rng(0).integers(0, len(actions), 1000)]
+    act, over = emulator.act, emulator.game_over
+    _barrier.wait()
+    count, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        for action in choices:
+            act(action)
+            if over():
+                emulator.reset_game()
+        count += len(choices)
+    return count / (time.perf_counter() - start)
+
+
+def ale_vector(cores: int, seconds: float, num_envs: int = 32) -> float:
+    """ale-py's own vector environment, 84 x 84 grey, in one thread per core."""
+    from ale_py import AtariVectorEnv
+
+    env = AtariVectorEnv(
+        GAME, num_envs, num_threads=cores, frameskip=FRAME_SKIP, repeat_action_probability=STICKY, noop_max=0
+    )
+    actions = np.random.default_rng(0).integers(0, 6, (100, num_envs))
+    env.reset(seed=0)
+    count, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        env.step(actions[count % len(actions)])
+        count += 1
+    rate = count * num_envs / (time.perf_counter() - start)
+    env.close()
+    return rate
+
+
+def _gymnasium_loop(seconds: float) -> float:
+    import ale_py
+    import gymnasium as gym
+    from gymnasium.wrappers import AtariPreprocessing
+
+    gym.register_envs(ale_py)
+    made = gym.make("ALE/SpaceInvaders-v5", frameskip=1, repeat_action_probability=STICKY)
+    env = AtariPreprocessing(made, noop_max=0, frame_skip=FRAME_SKIP)
+    choices = np.random.default_rng(0).integers(0, 6, 1000).tolist()
+    env.reset(seed=0)
+    _barrier.wait()
+    count, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        _, _, terminated, truncated, _ = env.step(choices[count % 1000])
+        count += 1
+        if terminated or truncated:
+            env.reset()
+    return count / (time.perf_counter() - start)
+
+
+if __name__ == "__main__":
+    main()
