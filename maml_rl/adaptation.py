@@ -114,7 +114,9 @@ def adapt_step(inner: InnerLoop, learning: Params, gradients: Params) -> Params:
     }
 
 
-def adapt(inner: InnerLoop, params: Params, episodes: Sequence[LearningData]) -> Params:
+def adapt(
+    inner: InnerLoop, params: Params, episodes: Sequence[LearningData], *, num_tasks: int | None = None
+) -> Params:
     """Take one gradient step per element of `episodes`; return the learning parameters, (M, ...) each.
 
     ``phi_0 = theta;  phi_{k+1} = phi_k - fast_lr * grad inner_loss(phi_k, episodes_k)``
@@ -128,9 +130,11 @@ def adapt(inner: InnerLoop, params: Params, episodes: Sequence[LearningData]) ->
         Initial parameters theta, without task dimension.
     episodes
         What each step learns from, (M, T, B, ...); its length is the number of steps.
+    num_tasks
+        M; may be left out unless there are no steps.
     """
     learning, frozen = inner.split(params)
-    learning = expand(learning, episodes[0].mask.shape[0])
+    learning = expand(learning, num_tasks or episodes[0].mask.shape[0])
     for data in episodes:
         gradients = inner_gradient(inner, learning, frozen, data)
         if inner.first_order:
@@ -201,6 +205,7 @@ def linearise(
     episodes: Sequence[LearningData],
     *,
     path: Sequence[Params] | None = None,
+    num_tasks: int | None = None,
 ) -> LinearisedAdaptation:
     """Adapt M tasks and keep what their derivative needs, so that products with it are cheap.
 
@@ -209,14 +214,14 @@ def linearise(
 
     Parameters
     ----------
-    params, episodes
+    params, episodes, num_tasks
         As for `adapt`.
     path
         ``phi_0 ... phi_K`` of an adaptation already made, (M, ...) each: the Hessians are taken there
         although `episodes` may be only a sample of what it learnt from.
     """
     learning, frozen = inner.split(params)
-    learning = expand(learning, episodes[0].mask.shape[0])
+    learning = expand(learning, num_tasks or episodes[0].mask.shape[0])
     products = []
     for index, data in enumerate(episodes):
         if path is not None:

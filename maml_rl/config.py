@@ -164,7 +164,12 @@ class Config(BaseModel):
         default=False,
         description="Whether an agent sees the share of the meta-episode's episodes that are over (rl2).",
     )
-    num_steps: Count = Field(default=1, description="Policy-gradient steps in the inner loop.")
+    num_steps: int = Field(
+        default=1,
+        ge=0,
+        le=1_000_000,
+        description="Policy-gradient steps in the inner loop; 0: none, which is learning all tasks without adaptation.",
+    )
     fast_lr: float = Field(default=0.1, ge=0, description="Step size of the inner loop.")
     inner_objective: Literal["auto", "lvc", "reinforce"] = Field(
         default="auto",

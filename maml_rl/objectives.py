@@ -54,7 +54,7 @@ def meta_gradient(
         loss = surrogate_loss(log_prob, log_prob.detach(), data)
         return loss, (loss.detach(), type(distribution)(*(part.detach() for part in distribution)))
 
-    adaptation = linearise(inner, params, train)
+    adaptation = linearise(inner, params, train, num_tasks=valid.mask.shape[0])
     gradients, (losses, distributions) = torch.func.vmap(torch.func.grad(task_loss, has_aux=True))(
         adaptation.learning, valid
     )
@@ -83,7 +83,8 @@ def surrogate(
         return loss, masked_mean(new.kl(old), data.mask)
 
     with torch.no_grad():
-        losses, divergences = torch.func.vmap(task_values)(adapt(inner, params, train), valid, old)
+        adapted = adapt(inner, params, train, num_tasks=valid.mask.shape[0])
+        losses, divergences = torch.func.vmap(task_values)(adapted, valid, old)
     return losses, divergences
 
 
@@ -114,7 +115,7 @@ def linearised_curvature(
     """
     _, frozen = inner.split(params)
     num_tasks = valid.mask.shape[0]
-    adaptation = linearise(inner, params, train, path=path)
+    adaptation = linearise(inner, params, train, path=path, num_tasks=num_tasks)
 
     def distribution(values: Params, data: LearningData) -> Any:
         return policy_distribution(inner.policy, {**frozen, **values}, data)

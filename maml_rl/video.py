@@ -119,7 +119,7 @@ def film(
         See `check_can_film`.
     """
     tasks = choose_tasks(blueprint, seed) if tasks is None else list(tasks)
-    num_steps = blueprint.config.num_steps
+    num_steps = max(1, blueprint.config.num_steps)  # what multi-task learning has made adapts too
     assert isinstance(blueprint.worker, MAMLWorkerSpec)
     worker = replace(blueprint.worker, seed=seed, device="cpu").build(lambda: None)
     try:

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from maml_rl.adaptation import adapt, expand, inner_loss, linearise, policy_distribution
 from maml_rl.episode import LearningData
-from maml_rl.objectives import meta_gradient, surrogate_loss
+from maml_rl.objectives import linearised_curvature, meta_gradient, surrogate, surrogate_loss
 from maml_rl.policies import PolicySpec
 from maml_rl.tests.builders import (
     ENCODED_SPECS,
@@ -245,3 +245,15 @@ def test_frozen_parameters_do_not_move_but_act(spec):
     other = {**params, frozen_name: params[frozen_name] + 1.0}
     assert not torch.allclose(meta_gradient(inner, other, train, valid)[0][names[0]], gradients[names[0]])
     assert losses.shape == (TASKS,)
+
+
+@every_policy
+def test_no_inner_step_is_an_inner_step_of_length_zero(spec):
+    inner, params, train, valid = case(spec, 1, fast_lr=0.0)
+    direction = random_like(params, inner.names, 5)
+    assert_close(meta_gradient(inner, params, [], valid)[:2], meta_gradient(inner, params, train, valid)[:2])
+    without = linearised_curvature(inner, params, [], valid)(direction)
+    assert_close(without, linearised_curvature(inner, params, train, valid)(direction))
+    old = meta_gradient(inner, params, [], valid)[2]
+    moved = {name: value + 0.1 * direction[name] for name, value in params.items()}
+    assert_close(surrogate(inner, moved, [], valid, old), surrogate(inner, moved, train, valid, old))

@@ -270,6 +270,17 @@ def test_a_run_with_a_schedule_is_not_resumed_with_another_end(tmp_path):
     assert run(config, tmp_path / "short", resume=True)[0] == metrics(tmp_path / "short")
 
 
+def test_without_an_inner_loop_all_episodes_teach_and_none_comes_after(tmp_path):
+    config = tiny_config("2DNavigation-v0", num_steps=0)
+    rows, parameters = run(config, tmp_path / "1")
+    others = run(config, tmp_path / "2", num_workers=2)[1]
+    np.testing.assert_allclose(others, parameters, rtol=1e-4, atol=1e-5)
+    assert np.abs(parameters - draw_up(config).parameters()).max() > 0
+    for row in rows:
+        assert row["env_steps"] <= (row["iteration"] + 1) * 5 * 4 * 15
+        assert row["return_before"] == row["return_after"] == row["return_total"]
+
+
 def test_env_steps_add_up(tmp_path):
     rows, _ = run(tiny_config("Bandit-K5-v0", meta_batch_size=3, fast_batch_size=7), tmp_path)
     assert [row["env_steps"] for row in rows] == [42, 84, 126]
