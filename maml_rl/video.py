@@ -266,7 +266,7 @@ def _value_words(value: Any) -> str:
     array = np.asarray(value)
     if array.ndim:
         return f"({', '.join(_value_words(x) for x in array.ravel())})"
-    return f"{value:+d}" if isinstance(value, int) else f"{value:.2f}" if isinstance(value, float) else str(value)
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def _write_gif(path: Path, frames: Sequence[Image.Image], frames_per_second: float) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 
 from maml_rl import __version__
 from maml_rl.cli import available_cores
+from maml_rl.studies.areas import table_of_areas
 from maml_rl.studies.behaviour import draw_behaviour
 from maml_rl.studies.cognition_report import cognition, draw_cognition, tables_of_cognition
 from maml_rl.studies.figures import draw_comparison, draw_run, save_figure
+from maml_rl.studies.gains import table_of_gains
 from maml_rl.studies.learning_rates import table_of_learning_rates
 from maml_rl.studies.planners import table_of_mdps
 from maml_rl.studies.players import table_of_bandits
@@ -34,7 +36,13 @@ def report(study: Study, root: Path) -> str:
     lines = [f"# {study.name}", "", study.question, "", *table_of_cells(done), ""]
     if study.test_on:
         lines += [*table_of_families(study, done), ""]
-    tables = (table_of_bandits(done), table_of_mdps(done), table_of_learning_rates(done), tables_of_cognition(done))
+    tables = (
+        table_of_gains(study, done),
+        table_of_bandits(done),
+        table_of_mdps(done),
+        table_of_learning_rates(done),
+        tables_of_cognition(done),
+    )
     for table in tables:
         if table:
             lines += [*table, ""]
@@ -68,6 +76,9 @@ def _statistics(study: Study, runs: Mapping[str, Seeds], left_out: Sequence[str]
         tables += [*table_of_runs(study, runs), ""]
     if study.comparisons:
         tables += [*table_of_comparisons(study, runs), ""]
+    curves = table_of_areas(study, runs)
+    if curves:
+        tables += [*curves, ""]
     if tables and left_out:
         tables += [f"Not in these tables: {'; '.join(left_out)}.", ""]
     return tables

@@ -8,7 +8,10 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, cast
+
+import numpy as np
 
 from maml_rl.blueprint import Blueprint, draw_up
 from maml_rl.config import ConfigError, load_config
@@ -108,6 +111,7 @@ def _run_cell(cell: Cell, num_workers: int, show: Callable[[str], None], *, bar:
             )  # refuses what cannot go on, before anything is lost
         for family in (None, *cell.test_on):  # of a shorter run
             cell.results_path(family).unlink(missing_ok=True)
+            cell.random_path(family).unlink(missing_ok=True)
         train(blueprint, num_workers=num_workers, folder=folder, resume=resume, show=show, bar=bar)
     _evaluate_cell(cell, None, blueprint, num_workers)
     if re.fullmatch(DRIFTING, cell.config.env_name):
@@ -120,19 +124,24 @@ def _evaluate_cell(cell: Cell, family: str | None, blueprint: Blueprint, num_wor
     """Play new tasks with the final policy of a run, if that is not done."""
     batch_size = min(cell.num_test_tasks, cell.config.meta_batch_size)
     num_batches = -(-cell.num_test_tasks // batch_size)
-    if _holds(cell, family, num_tasks=num_batches * batch_size):
-        return
     trained = blueprint.with_policy(cell.folder / "policy.th")
-    evaluation = evaluate(
-        trained,
-        trained.parameters(),
-        num_batches=num_batches,
-        meta_batch_size=batch_size,
-        num_steps=cell.num_test_steps,
-        num_workers=num_workers,
-        seed=1000 + cell.seed,
-    )
-    save_results(cell.results_path(family), evaluation, range(cell.num_test_steps + 1))
+
+    def play(parameters: np.ndarray, num_steps: int, path: Path) -> None:
+        evaluation = evaluate(
+            trained,
+            parameters,
+            num_batches=num_batches,
+            meta_batch_size=batch_size,
+            num_steps=num_steps,
+            num_workers=num_workers,
+            seed=1000 + cell.seed,
+        )
+        save_results(path, evaluation, range(num_steps + 1))
+
+    if not _holds(cell.test_returns(family), cell.num_test_steps, num_batches * batch_size):
+        play(trained.parameters(), cell.num_test_steps, cell.results_path(family))
+    if cell.random_policy and cell.random_returns(family) is None:  # without weights all choices are alike
+        play(np.zeros_like(trained.parameters()), 0, cell.random_path(family))
 
 
 def _check_unchanged(cell: Cell) -> None:
@@ -179,7 +188,6 @@ def _check_weights(blueprint: Blueprint, start: Blueprint, name: str) -> None:
             )
 
 
-def _holds(cell: Cell, family: str | None, *, num_tasks: int) -> bool:
-    """Whether an evaluation of a run is there and has this size."""
-    returns = cell.test_returns(family)
-    return returns is not None and returns.shape[:2] == (cell.num_test_steps + 1, num_tasks)
+def _holds(returns: np.ndarray | None, num_steps: int, num_tasks: int) -> bool:
+    """Whether an evaluation is there and has this size."""
+    return returns is not None and returns.shape[:2] == (num_steps + 1, num_tasks)

@@ -64,6 +64,9 @@ class Study(BaseModel):
         default_factory=dict,
         description="Other families the final policies are evaluated on too: name, and overrides as train.py's --set.",
     )
+    random_policy: bool = Field(
+        default=False, description="Whether uniformly random choices are evaluated on the same new tasks too."
+    )
     runs: dict[Annotated[str, Field(pattern=NAME)], StudyRun] = Field(
         min_length=1, description="Name of a run: what it is."
     )
@@ -130,6 +133,8 @@ class Cell:
         Column of its metrics that counts.
     test_on
         Configurations of other families it is evaluated on, by name.
+    random_policy
+        Whether random choices are evaluated beside it.
     start
         The run whose final weights it starts from, if there is one.
     """
@@ -143,6 +148,7 @@ class Cell:
     num_test_steps: int
     score: str
     test_on: Mapping[str, Config]
+    random_policy: bool = False
     start: Cell | None = None
 
     @property
@@ -185,6 +191,15 @@ class Cell:
         """Where the evaluation on a family of `test_on` is, or on the one it was trained on."""
         return self.folder / ("results.npz" if family is None else f"results-{family}.npz")
 
+    def random_path(self, family: str | None = None) -> Path:
+        """Where the returns of random choices on the tasks of `results_path` are."""
+        return self.folder / ("random.npz" if family is None else f"random-{family}.npz")
+
+    def random_returns(self, family: str | None = None) -> np.ndarray | None:
+        """Returns (N, B) of random choices on the same new tasks; ``None`` before they have been played."""
+        found = _read(self.random_path(family))
+        return None if found is None else found["returns"][0]
+
     def results(self, family: str | None = None) -> dict[str, np.ndarray] | None:
         """All of an evaluation; ``None`` before it.
 
@@ -193,19 +208,7 @@ class Cell:
         ConfigError
             In one line, if it cannot be read.
         """
-        path = self.results_path(family)
-        if not path.exists():
-            return None
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                results = dict(arrays)
-            if results["returns"].ndim != 3:
-                raise ValueError
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-            raise ConfigError(
-                f"{str(path)!r}: got a file that is no evaluation; remove it, and the study evaluates again"
-            ) from error
-        return results
+        return _read(self.results_path(family))
 
     def metrics(self) -> dict[str, np.ndarray]:
         """Columns of ``metrics.csv``, (I,) each, without a last row that is not whole."""
@@ -231,6 +234,22 @@ class Cell:
             raise ConfigError(
                 f"{str(path)!r}: got rows that are no numbers; move its folder away, and the study trains anew"
             ) from error
+
+
+def _read(path: Path) -> dict[str, np.ndarray] | None:
+    """An evaluation; ``None`` if there is none."""
+    if not path.exists():
+        return None
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            results = dict(arrays)
+        if results["returns"].ndim != 3:
+            raise ValueError
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise ConfigError(
+            f"{str(path)!r}: got a file that is no evaluation; remove it, and the study evaluates again"
+        ) from error
+    return results
 
 
 def load_study(path: str | Path) -> Study:
@@ -287,7 +306,17 @@ def cells(study: Study, root: Path) -> list[Cell]:
                 for family, changes in study.test_on.items()
             }
             found[name, seed] = Cell(
-                name, seed, config, folder, command, study.test_tasks, num_test_steps, study.score, test_on, start
+                name,
+                seed,
+                config,
+                folder,
+                command,
+                study.test_tasks,
+                num_test_steps,
+                study.score,
+                test_on,
+                study.random_policy,
+                start,
             )
     return list(found.values())
 

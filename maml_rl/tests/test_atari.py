@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 pytest.importorskip("ale_py")
 
 from ale_py import ALEInterface, LoggerMode, roms
+from PIL import Image
 
+from maml_rl.blueprint import draw_up
+from maml_rl.config import load_config
 from maml_rl.envs import EnvironmentArgumentError, make_meta_env
 from maml_rl.envs.atari import AtariModesVectorEnv
+from maml_rl.metalearners import MAMLTRPO
+from maml_rl.policies import registered_policies
+from maml_rl.samplers import SerialBackend
 from maml_rl.tests.sampling import started
 from maml_rl.utils.random import Purpose, generator
+from maml_rl.video import film, task_words
+
+ROOT = Path(__file__).resolve().parents[2]
 
 GAMES = {"SpaceInvadersModes-v0": "space_invaders", "DemonAttackModes-v0": "demon_attack"}
 TASK = {"mode": 1, "difficulty": 0}
@@ -179,6 +190,39 @@ def test_pictures_are_the_screen():
     assert [np.shape(picture) for picture in pictures] == [(210, 160, 3)] * 2
     with pytest.raises(ValueError, match="render: got render_mode None"):
         make_meta_env("SpaceInvadersModes-v0", 1).render()
+
+
+CONFIGS = ("space-invaders", "demon-attack")
+
+
+@pytest.mark.parametrize("policy", registered_policies())
+@pytest.mark.parametrize("path", [f"{game}{kind}" for game in CONFIGS for kind in ("", "-pixels")])
+def test_every_policy_learns_from_memory_and_pixels(path, policy, tmp_path):
+    if (policy != "mlp") == (path in ("demon-attack", "demon-attack-pixels")):
+        pytest.skip("each game with some of the policies")
+    small = ["env-kwargs.max_episode_steps=12", "meta-batch-size=2", "fast-batch-size=2", "num-batches=1"]
+    config = load_config(
+        ROOT / "configs/maml" / f"{path}.yaml", [*small, "hidden-sizes=[8]", "encoder-channels=[2, 3]", "cg-iters=2"]
+    ).model_copy(update={"policy": policy, "reward_clip": None})
+    blueprint = draw_up(config)
+    learner = MAMLTRPO(SerialBackend(blueprint.worker, 1), blueprint.parameters(), blueprint.trust_region())
+    report = learner.step(blueprint.sample_tasks(0), 0)
+    assert report.finite
+    assert report.env_steps == 2 * 2 * 2 * 12
+
+
+def test_films_of_games_name_their_mode(tmp_path):
+    config = load_config(
+        ROOT / "configs/maml/space-invaders.yaml",
+        ["env-kwargs.max_episode_steps=4", "meta-batch-size=2", "fast-batch-size=1", "hidden-sizes=[4]"],
+    )
+    blueprint = draw_up(config)
+    tasks = [{"mode": 1, "difficulty": 0}, {"mode": 2, "difficulty": 1}]
+    assert [task_words(task) for task in tasks] == ["mode 1, difficulty 0", "mode 2, difficulty 1"]
+    film(blueprint, blueprint.parameters(), tmp_path / "film.gif", tasks=tasks)
+    with Image.open(tmp_path / "film.gif") as picture:
+        assert (picture.width, picture.height) == (640, 2 * (210 + 44))
+        assert getattr(picture, "n_frames", 1) == 5
 
 
 @pytest.mark.parametrize(

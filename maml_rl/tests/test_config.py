@@ -19,7 +19,8 @@ from maml_rl.experiment import train
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG_FILES = sorted((ROOT / "configs" / "maml").rglob("*.yaml"))
 RL2_FILES = sorted((ROOT / "configs" / "rl2").rglob("*.yaml"))
-OWN_FILES = {"delayed-recall", "memory-bandit"}
+ATARI_FILES = {f"{game}{kind}" for game in ("space-invaders", "demon-attack") for kind in ("", "-pixels")}
+OWN_FILES = {"delayed-recall", "memory-bandit", *ATARI_FILES}
 BANDITS = [(k, n) for k in (5, 10, 50) for n in (10, 100, 500)]
 MUJOCO_KWARGS = {"normalization_scale": 10.0, "max_episode_steps": 100}
 EXPECTED_TASKS = {
@@ -224,7 +225,7 @@ def test_overrides_win_and_the_last_one_wins(write):
         ("learning-rate-end: -1", "learning-rate-end in bandit.yaml: got -1, expected a number >= 0, or null"),
         ("num-batches: true", "num-batches in bandit.yaml: got True, expected a whole number in [1, 1000000]"),
         ("num-batches: 500.0", "num-batches in bandit.yaml: got 500.0, expected a whole number in [1, 1000000]"),
-        ("num-steps: 0", "num-steps in bandit.yaml: got 0, expected a whole number in [1, 1000000]"),
+        ("num-steps: -1", "num-steps in bandit.yaml: got -1, expected a whole number in [0, 1000000]"),
         ("seed: -1", "seed in bandit.yaml: got -1, expected a whole number >= 0"),
         (
             "cg-iters: '10'",

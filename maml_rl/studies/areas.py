@@ -1,0 +1,65 @@
+"""Learning curves against environment steps, where runs make more of them than others in an iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from maml_rl.analysis import compare, mean_interval
+from maml_rl.studies.scores import Seeds
+from maml_rl.studies.study import Study
+from maml_rl.studies.tables import interval_in_words, probability, three_figures
+from maml_rl.utils.random import Purpose, generator
+
+
+def areas(runs: Mapping[str, Seeds]) -> tuple[dict[str, np.ndarray], float]:
+    """Mean score (S,) of each run's seeds over the first environment steps, as many as all of them have made.
+
+    The score of an iteration counts for the steps it made: ``sum_i score_i * steps_i / sum_i steps_i``, the last
+    iteration cut where the steps are used up.
+    """
+    ends = {
+        name: [cell.metrics()["env_steps"][: seeds.returns.shape[1]] for cell in seeds.cells]
+        for name, seeds in runs.items()
+    }
+    horizon = min(float(end[-1]) for cells in ends.values() for end in cells)
+    return {
+        name: np.array([_mean(returns, end, horizon) for returns, end in zip(runs[name].returns, cells, strict=True)])
+        for name, cells in ends.items()
+    }, horizon
+
+
+def _mean(scores: np.ndarray, ends: np.ndarray, horizon: float) -> float:
+    steps = np.diff(np.minimum(ends, horizon), prepend=0.0)
+    return float(scores @ steps / horizon)
+
+
+def table_of_areas(study: Study, runs: Mapping[str, Seeds]) -> list[str]:
+    """Areas of the runs and of the study's comparisons; empty if every iteration has the same steps in all runs."""
+    lengths = {float(x) for seeds in runs.values() for cell in seeds.cells for x in cell.metrics()["env_steps"][:1]}
+    if not study.comparisons or len(lengths) < 2:
+        return []
+    found, horizon = areas(runs)
+    lines = [
+        "## Learning curves",
+        "",
+        f"Area: mean total reward of a batch over the first {horizon / 1e6:.2f} million environment steps of a run, as "
+        "many as all have made; mean over seeds with its 95 % interval (Student), and the seeds themselves. "
+        "Comparisons: first minus second with its 95 % interval (Welch), two-sided p of a permutation test.",
+        "",
+        "| run | area | seeds |",
+        "|---|---|---|",
+    ]
+    for name, values in found.items():
+        shown = interval_in_words(mean_interval(values)) if len(values) > 1 else three_figures(float(values[0]))
+        lines.append(f"| {name} | {shown} | {', '.join(three_figures(float(value)) for value in values)} |")
+    lines += ["", "| comparison | difference of areas | permutation p |", "|---|---|---|"]
+    for first, second in study.comparisons:
+        if min(len(found.get(first, ())), len(found.get(second, ()))) < 2:
+            lines.append(f"| {first} - {second} | too few seeds | - |")
+            continue
+        result = compare(found[first], found[second], generator(0, Purpose.STATISTICS))
+        difference, low, high = (three_figures(x) for x in (result.difference, result.low, result.high))
+        lines.append(f"| {first} - {second} | {difference} [{low}, {high}] | {probability(result.permutation_p)} |")
+    return lines

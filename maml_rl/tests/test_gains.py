@@ -1,0 +1,94 @@
+"""What studies say of games: random play, what adaptation is worth, areas under learning curves."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from maml_rl.analysis import mean_interval
+from maml_rl.blueprint import draw_up
+from maml_rl.studies.__main__ import main
+from maml_rl.studies.areas import areas
+from maml_rl.studies.scores import Seeds
+from maml_rl.studies.study import cells, load_study
+from maml_rl.studies.tables import interval_in_words
+from maml_rl.tests.builders import UNEVEN, tiny_config, write_config
+from maml_rl.utils.random import Purpose, generator
+
+
+def test_random_choices_are_uniform_on_the_tasks_of_the_evaluation_and_gains_are_paired(tmp_path):
+    config = tiny_config("Bandit-K5-v0", num_batches=1, meta_batch_size=20, fast_batch_size=20, fast_lr=1.0)
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        "name: random\nquestion: Is it better than chance?\ntest_tasks: 40\ntest_steps: 2\nrandom_policy: true\n"
+        "test_on: {harder: [env-kwargs.num_pulls=2]}\n"
+        f"runs: {{plain: {{config: {write_config(tmp_path / 'tiny.json', config)}, seeds: [1, 2]}}}}\n"
+    )
+    arguments = ["run", str(path), "--results", str(tmp_path / "results"), "--num-workers", "1"]
+    assert main(arguments) == 0
+    found = cells(load_study(path), tmp_path / "results")
+    scores, chance = [], []
+    for cell in found:
+        env = draw_up(cell.config).env
+        played = cell.random_returns()
+        assert played is not None
+        assert played.shape == (40, 20)
+        tasks = [
+            task
+            for batch in range(2)
+            for task in env.sample_tasks(20, generator(1000 + cell.seed, Purpose.EVALUATION_TASKS, iteration=batch))
+        ]
+        expected = np.array([np.mean(task["mean"]) for task in tasks])
+        assert np.corrcoef(played.mean(1), expected)[0, 1] > 0.5  # the same tasks
+        assert played.mean() == pytest.approx(expected.mean(), abs=4 * 0.5 / np.sqrt(800))
+        returns = cell.test_returns()
+        assert returns is not None
+        scores.append(returns.mean(-1, dtype=np.float64))
+        chance.append(played.mean(-1, dtype=np.float64))
+        assert cell.random_returns("harder") is not None
+    table = (tmp_path / "results/random/table.md").read_text()
+    rows = re.findall(r"^\| plain \| (own|harder) \| 2 \|(.*)\|$", table, re.M)
+    assert [row[0] for row in rows] == ["own", "harder"]
+    before, after, last = np.concatenate(scores, axis=1)
+    columns = (np.concatenate(chance), before, after, after - np.concatenate(chance), after - before, last - before)
+    assert [word.strip() for word in rows[0][1].split("|")] == [
+        interval_in_words(mean_interval(column)) for column in columns
+    ]
+    times = {cell.seed: cell.random_path().stat().st_mtime_ns for cell in found}
+    assert main(arguments) == 0
+    assert {cell.seed: cell.random_path().stat().st_mtime_ns for cell in found} == times
+
+
+def seeds_of(*curves):
+    """Seeds with these (environment steps, scores)."""
+    found = [SimpleNamespace(metrics=lambda steps=steps: {"env_steps": np.array(steps)}) for steps, _ in curves]
+    return Seeds(cast(Any, tuple(found)), np.array([scores for _, scores in curves], dtype=np.float64))
+
+
+def test_an_area_is_the_mean_score_of_the_steps_that_all_runs_have_made():
+    runs = {
+        "long": seeds_of(([10.0, 30.0, 60.0], [1.0, 2.0, 3.0]), ([20.0, 40.0, 60.0], [0.0, 4.0, 8.0])),
+        "short": seeds_of(([5.0, 20.0, 40.0], [8.0, 0.0, 1.0])),
+    }
+    found, horizon = areas(runs)
+    assert horizon == 40.0
+    np.testing.assert_allclose(found["long"], [(10 * 1 + 20 * 2 + 10 * 3) / 40, (20 * 0 + 20 * 4) / 40])
+    np.testing.assert_allclose(found["short"], [(5 * 8 + 15 * 0 + 20 * 1) / 40])
+
+
+def test_curves_against_steps_are_reported_where_runs_differ_in_them(tmp_path):
+    config = tiny_config(UNEVEN, env_kwargs={"longest": 6}, num_batches=2, meta_batch_size=3)
+    path = tmp_path / "study.yaml"
+    name = write_config(tmp_path / "tiny.json", config)
+    path.write_text(
+        "name: uneven\nquestion: Who learns sooner?\ntest_tasks: 4\ntest_steps: 1\ncomparisons: [[a, b]]\nruns:\n"
+        f"  a: {{config: {name}, seeds: [1, 2]}}\n  b: {{config: {name}, seeds: [3, 4]}}\n"
+    )
+    assert main(["run", str(path), "--results", str(tmp_path / "results"), "--num-workers", "1"]) == 0
+    table = (tmp_path / "results/uneven/table.md").read_text().split("## Learning curves")[1]
+    assert len(re.findall(r"^\| [ab] \| -?\d.* \[.*\] \| -?\d.*, -?\d.* \|$", table, re.M)) == 2
+    assert re.search(r"^\| a - b \| -?\d.* \[.*\] \| \d.* \|$", table, re.M)
