@@ -2,8 +2,11 @@
 
 `python -m benchmarks.atari` plays, round by round, random actions in a bare loop of `ALEInterface.act` in one process
 per core, in ale-py's own vector environment and in Gymnasium's `AtariPreprocessing`; and, in our workers, episodes of a
-random policy on the console's memory and on pixels. A step is four frames everywhere, sticky actions are on. It prints
-medians and ratios; `--output` also writes them as JSON. Absolute numbers belong to the machine; compare ratios.
+random policy on the console's memory and on pixels. A step is four frames everywhere, sticky actions are on; bare loop
+and workers play the same modes and difficulties, which do not all cost the same, the others know the default one only.
+Then it measures the learning of the outer loop, per environment step: with whole second derivatives, with none (first
+order), and with an inner loop of the head alone. It prints medians and ratios; `--output` also writes them as JSON.
+Absolute numbers belong to the machine; compare ratios.
 """
 
 from __future__ import annotations
@@ -26,15 +29,23 @@ import numpy as np
 from maml_rl.blueprint import Blueprint, draw_up
 from maml_rl.cli import available_cores
 from maml_rl.config import load_config
+from maml_rl.envs import make_meta_env
 from maml_rl.metalearners.dealing import shards
 from maml_rl.samplers import Backend, start_workers
 
 GAME = "space_invaders"
-FRAME_SKIP, STICKY = 4, 0.25
+FRAME_SKIP, STICKY, EPISODE_STEPS = 4, 0.25, 500
 OURS = {
     "ours, memory": "configs/maml/space-invaders.yaml",
     "ours, pixels 42": "configs/maml/space-invaders-pixels.yaml",
 }
+LEARNERS = {
+    "memory, mlp": ("configs/maml/space-invaders.yaml", ["policy=mlp"]),
+    "memory, geometric": ("configs/maml/space-invaders.yaml", ["policy=geometric"]),
+    "pixels 42, mlp": ("configs/maml/space-invaders-pixels.yaml", []),
+}
+INNER_LOOPS = {"second order": [], "first order": ["first-order=true"], "head alone": ["adapted-layers=head"]}
+_TASKS_OF_A_LEARNER = 3
 _barrier: Any = None
 
 
@@ -47,6 +58,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     result = measure(arguments.num_workers, arguments.rounds, arguments.seconds)
+    result["microseconds_per_step"] = measure_learning(arguments.rounds)
     print(json.dumps(result, indent=2))
     if arguments.output:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
@@ -83,6 +95,23 @@ def measure(cores: int, num_rounds: int, seconds: float) -> dict[str, Any]:
         "versions": {name: metadata.version(name) for name in ("ale-py", "gymnasium", "torch", "numpy")},
         "python": platform.python_version(),
     }
+
+
+def measure_learning(num_rounds: int) -> dict[str, dict[str, dict[str, float]]]:
+    """Microseconds of one core per environment step, sampling and learning, medians over iterations after the first."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for name, (path, overrides) in LEARNERS.items():
+        for kind, settings in INNER_LOOPS.items():
+            config = load_config(path, [*overrides, *settings, f"meta-batch-size={_TASKS_OF_A_LEARNER}"])
+            blueprint = draw_up(config)
+            with contextlib.closing(start_workers(blueprint.worker_spec, 1)) as backend:
+                learner = blueprint.learner(backend, blueprint.parameters())
+                reports = [learner.step(blueprint.sample_tasks(i), i) for i in range(num_rounds + 1)][1:]
+            found.setdefault(name, {})[kind] = {
+                part: round(statistics.median(1e6 * getattr(r, f"{part}_seconds") / r.env_steps for r in reports), 1)
+                for part in ("sampling", "learning")
+            }
+    return found
 
 
 def _spec(blueprint: Blueprint) -> Any:
@@ -127,17 +156,22 @@ def _bare_loop(seconds: float) -> float:
     path = roms.get_rom_path(GAME)
     assert path is not None
     emulator.loadROM(path)
-    actions = emulator.getMinimalActionSet()
-    choices = [actions[i] for i in np.random.default_rng(0).integers(0, len(actions), 1000)]
+    actions, rng = emulator.getMinimalActionSet(), np.random.default_rng(0)
+    choices = [actions[i] for i in rng.integers(0, len(actions), EPISODE_STEPS)]
+    env = make_meta_env("SpaceInvadersModes-v0", 1)
     act, over = emulator.act, emulator.game_over
     _barrier.wait()
     count, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
+        (task,) = env.sample_tasks(1, rng)
+        emulator.setDifficulty(task["difficulty"])
+        emulator.setMode(task["mode"])
+        emulator.reset_game()
         for action in choices:
             act(action)
+            count += 1
             if over():
-                emulator.reset_game()
-        count += len(choices)
+                break
     return count / (time.perf_counter() - start)
 
 

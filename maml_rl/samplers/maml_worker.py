@@ -27,8 +27,8 @@ _CHUNK_ROWS = {False: 8192, True: 16384}
 """Environment steps per batched computation, without and with memory: large enough to hide Python, small enough for the
 cache. A policy with memory computes one time step after another, so that a batch is small also if the chunk is not."""
 
-_CHUNK_NUMBERS = 2**22
-"""Numbers in the observations of a batched computation; large ones are images, whose layers need several times that."""
+_CHUNK_NUMBERS = {False: 2**22, True: 2**24}
+"""Numbers that the first layer sees in a batched computation, likewise: its inputs alone are 16 or 64 MiB."""
 
 
 @dataclass(frozen=True)
@@ -254,9 +254,8 @@ class MAMLWorker:
 
     def _cut(self, episodes: Episodes, rows: int) -> list[slice]:
         """Cut the shard into groups of tasks computed together, `rows` environment steps each."""
-        widest = max(self.spec.policy.input_size, self.policy.input_size)
-        most = min(_CHUNK_ROWS[self.policy.has_memory], _CHUNK_NUMBERS // widest)
-        size = max(1, most // rows)
+        widest, memory = max(self.spec.policy.input_size, self.policy.input_size), self.policy.has_memory
+        size = max(1, min(_CHUNK_ROWS[memory], _CHUNK_NUMBERS[memory] // widest) // rows)
         return [slice(i, i + size) for i in range(0, episodes.num_tasks, size)]
 
     def _curvature(self, chunk: slice, params: Params) -> Callable[[Params], Params]:
