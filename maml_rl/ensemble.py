@@ -277,9 +277,13 @@ class RL2Ensemble:
 
 
 def _mean_report(reports: Sequence[RL2IterationReport], seconds: float, num_workers: int) -> RL2IterationReport:
-    """Means over agents; steps of all; whether any was finite, and all moved; what is not learning is sampling."""
+    """Means over the agents whose numbers are finite; steps of all; whether all moved, and any was finite.
+
+    What is not learning is sampling.
+    """
+    sound = [report for report in reports if report.finite] or list(reports)
     values: dict[str, Any] = {
-        field.name: float(np.mean([getattr(report, field.name) for report in reports]))
+        field.name: float(np.mean([getattr(report, field.name) for report in sound]))
         for field in fields(RL2IterationReport)
     }
     values["learning_seconds"] = min(seconds, sum(report.learning_seconds for report in reports) / num_workers)

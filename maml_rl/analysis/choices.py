@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from maml_rl.utils.errors import InputError
 
 MISSED = -1
 """Stands for the choice in a trial without one."""
+_NO_CHOICE = ("", "na", "nan", "-1", "-1.0")
 COLUMNS = ("subject", "episode", "trial", "choice", "reward")
 """Columns of a file of choices."""
 
@@ -67,9 +69,10 @@ class Choices:
 def read_choices(path: str | Path, *, num_arms: int, reward_scale: float = 1.0) -> dict[str, Choices]:
     """Read a CSV file of one row per trial: by subject, what it chose and was paid.
 
-    Columns, in any order: ``subject`` and ``episode`` (any names), ``trial`` (whole numbers that rise within an
-    episode), ``choice`` (0 to `num_arms` - 1, or empty in a missed trial) and ``reward`` (a number, or empty there).
-    All episodes of a subject have as many trials.
+    Columns, in any order, separated by commas: ``subject`` and ``episode`` (any names), ``trial`` (whole numbers, each
+    one more than the one before it in the episode), ``choice`` (0 to `num_arms` - 1; empty, NA, NaN or -1 in a missed
+    trial) and ``reward`` (a number; what stands there in a missed trial does not count). All episodes of a subject have
+    as many trials. Whole numbers may be written 2.0. Other columns are left alone.
 
     Parameters
     ----------
@@ -94,35 +97,69 @@ def read_choices(path: str | Path, *, num_arms: int, reward_scale: float = 1.0) 
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {str(path)!r}: {error}") from None
     reader = csv.DictReader(text.splitlines())
-    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-    if missing:
-        raise InputError(f"{str(path)!r}: got no column {missing[0]!r}, expected columns {', '.join(COLUMNS)}")
+    header = [str(name) for name in reader.fieldnames or ()]
+    for name in COLUMNS:
+        if header.count(name) != 1:
+            raise InputError(
+                f"{str(path)!r}: got {header.count(name) or 'no'} column {name!r} among {', '.join(header) or 'none'}; "
+                f"expected columns {', '.join(COLUMNS)}, separated by commas"
+            )
     subjects: dict[str, dict[str, list[tuple[int, int, float]]]] = {}
     for row in _rows(reader, path):
         where = f"{str(path)!r}, line {reader.line_num}"
-        try:
-            trial, missed = int(row["trial"]), row["choice"] == ""
-            choice, reward = (MISSED, 0.0) if missed else (int(row["choice"]), float(row["reward"]))
-            if None in (row["subject"], row["episode"]):
-                raise ValueError
-        except (TypeError, ValueError):
-            raise InputError(
-                f"{where}: got {row}, expected whole numbers for trial and choice, a number for reward"
-            ) from None
-        if not (missed or 0 <= choice < num_arms) or not np.isfinite(reward):
-            raise InputError(
-                f"{where}: got choice {choice}, reward {reward}; expected 0 to {num_arms - 1}, a finite number"
-            )
+        trial, choice, reward = _trial(row, where, num_arms)
         trials = subjects.setdefault(row["subject"], {}).setdefault(row["episode"], [])
-        if trials and trials[-1][0] >= trial:
-            raise InputError(f"{where}: got trial {trial} after trial {trials[-1][0]}; expected trials in order")
+        if trials and trial != trials[-1][0] + 1:
+            raise InputError(
+                f"{where}: got trial {trial} after trial {trials[-1][0]} of the episode, expected the next one; give a "
+                "missed trial a row with an empty choice"
+            )
         trials.append((trial, choice, reward))
     if not subjects:
         raise InputError(f"{str(path)!r}: got no rows, expected one per trial")
     return {name: _as_arrays(path, name, episodes, num_arms, reward_scale) for name, episodes in subjects.items()}
 
 
-def _rows(reader: csv.DictReader[str], path: str | Path) -> Iterator[dict[str, str]]:
+def _trial(row: Mapping[str | None, Any], where: str, num_arms: int) -> tuple[int, int, float]:
+    """Number, choice and reward of a row's trial."""
+    if None in row:
+        raise InputError(
+            f"{where}: got {len(row[None])} fields more than columns; separate with commas, write decimals with points"
+        )
+    empty = [
+        name for name in COLUMNS if row[name] is None or (name in ("subject", "episode") and not row[name].strip())
+    ]
+    if empty:
+        raise InputError(f"{where}: got no {empty[0]}, expected one field for each column")
+    trial = _whole(row["trial"])
+    if trial is None:
+        raise InputError(f"{where}: trial: got {row['trial']!r}, expected a whole number; count trials")
+    if row["choice"].strip().lower() in _NO_CHOICE:
+        return trial, MISSED, 0.0
+    choice = _whole(row["choice"])
+    if choice is None or not 0 <= choice < num_arms:
+        raise InputError(
+            f"{where}: choice: got {row['choice']!r}, expected a whole number from 0 to {num_arms - 1}; count arms "
+            "from 0, and leave missed trials empty"
+        )
+    try:
+        reward = float(row["reward"])
+    except ValueError:
+        reward = np.nan
+    if not np.isfinite(reward):
+        raise InputError(f"{where}: reward: got {row['reward']!r}, expected a finite number such as 0.5")
+    return trial, choice, reward
+
+
+def _whole(text: str) -> int | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return int(number) if np.isfinite(number) and number == int(number) else None
+
+
+def _rows(reader: csv.DictReader[str], path: str | Path) -> Iterator[dict[str | Any, str | Any]]:
     try:
         yield from reader
     except csv.Error as error:

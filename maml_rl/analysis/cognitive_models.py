@@ -63,26 +63,32 @@ class TDModel:
 
     def trial_log_likelihoods(self, data: Choices, parameters: np.ndarray) -> np.ndarray:
         """Log probability (E, T) of each choice given what came before it; parameters (alpha, beta, kappa)."""
-        alpha, beta, kappa = _checked(parameters)
-        num_episodes, num_trials = data.choices.shape
-        rows = np.arange(num_episodes)
-        values = np.full((num_episodes, data.num_arms), self.initial_value)
-        logits = np.empty((num_episodes, num_trials, data.num_arms))
+        _, beta, kappa = _checked(parameters)
         chosen, learns = np.maximum(data.choices, 0), data.choices != MISSED
-        last = np.zeros(values.shape)
-        for trial in range(num_trials):
-            logits[:, trial] = beta * values + kappa * last
-            arm, learning = chosen[:, trial], learns[:, trial]
-            values[rows, arm] += alpha * learning * (data.rewards[:, trial] - values[rows, arm])
+        rows, last = np.arange(len(data)), np.zeros((len(data), data.num_arms))
+        logits = beta * self.values(data, parameters)
+        for trial, (arm, learning) in enumerate(zip(chosen.T, learns.T, strict=True)):
+            logits[:, trial] += kappa * last
             last[learning] = 0.0
             last[rows[learning], arm[learning]] = 1.0
         logs = logits - logsumexp(logits, axis=-1, keepdims=True)
         return np.take_along_axis(logs, chosen[..., None], axis=-1)[..., 0] * learns
 
+    def values(self, data: Choices, parameters: np.ndarray) -> np.ndarray:
+        """Value (E, T, K) of every arm when each choice is due."""
+        alpha, _, _ = _checked(parameters)
+        rows, current = np.arange(len(data)), np.full((len(data), data.num_arms), float(self.initial_value))
+        chosen, learns = np.maximum(data.choices, 0), data.choices != MISSED
+        values = np.empty((*data.choices.shape, data.num_arms))
+        for trial, (arm, learning) in enumerate(zip(chosen.T, learns.T, strict=True)):
+            values[:, trial] = current
+            current[rows, arm] += alpha * learning * (data.rewards[:, trial] - current[rows, arm])
+        return values
+
     def simulate(self, means: np.ndarray, parameters: np.ndarray, noise: float, rng: np.random.Generator) -> Choices:
         """Let the model play arms with mean rewards (E, T, K) and normal noise of this standard deviation."""
         alpha, beta, kappa = _checked(parameters)
-        rows, current = np.arange(len(means)), np.full((len(means), means.shape[2]), self.initial_value)
+        rows, current = np.arange(len(means)), np.full((len(means), means.shape[2]), float(self.initial_value))
 
         def values(choices: np.ndarray, rewards: np.ndarray) -> np.ndarray:
             if choices.shape[1]:
@@ -179,7 +185,7 @@ class SamplingModel:
     ) -> np.ndarray:
         """One past reward (E, K) of every arm."""
         num_episodes, num_trials = choices.shape
-        values = np.full((num_episodes, num_arms), self.initial_value)
+        values = np.full((num_episodes, num_arms), float(self.initial_value))
         for arm in range(num_arms):
             own = choices == arm  # (E, T)
             age = own[:, ::-1].cumsum(1)[:, ::-1] - 1 if self.age == "choices" else np.arange(num_trials)[::-1]

@@ -87,7 +87,7 @@ def play_drifting_bandit(
         raise ValueError(f"arms: got {arms}, expected decay in [0, 1], drift_deviation >= 0 and payoff_deviation > 0")
     num_tasks, num_trials, num_arms = means.shape
     rows = np.arange(num_tasks)
-    believed = np.full((num_tasks, num_arms), arms.centre)
+    believed = np.full((num_tasks, num_arms), float(arms.centre))
     variance = np.full((num_tasks, num_arms), (2.0 * arms.centre) ** 2 / 12.0)
     choices = np.empty((num_tasks, num_trials), dtype=np.int64)
     payoffs = np.empty((num_tasks, num_trials))

@@ -19,6 +19,7 @@ _MOST = np.array([1.0 - 1e-3, 100.0, 10.0])
 _START_LEAST = np.array([0.05, 0.5, -1.0])
 _START_MOST = np.array([0.95, 20.0, 2.0])
 _CANDIDATES_PER_START = 6
+_LARGEST_REWARD = 25.0
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class ModelFit:
     parameters: np.ndarray
     log_likelihood: float
     num_choices: int
+
+    @property
+    def at_bound(self) -> bool:
+        """Whether a parameter lies at the end of its range, where more would have been better or nothing matters."""
+        return bool(((self.parameters <= _LEAST + 1e-6) | (self.parameters >= _MOST - 1e-6)).any())
 
     @property
     def bic(self) -> float:
@@ -74,10 +80,18 @@ def fit_model(
     Raises
     ------
     ValueError
-        If there is nothing to start, or rewards are so large that the likelihood is not finite.
+        If there is nothing to fit, or rewards are larger than 25: bounds and starts are made for the order of 1.
     """
     if num_starts < 1:
         raise ValueError(f"num_starts: got {num_starts}, expected at least 1")
+    largest = float(np.abs(data.rewards).max(initial=0.0))
+    if largest > _LARGEST_REWARD:
+        raise ValueError(
+            f"data: got rewards up to {largest:.3g}, expected the order of 1; divide them, such as with "
+            "reward_scale of read_choices"
+        )
+    if data.num_choices == 0:
+        raise ValueError("data: got no choice at all, expected at least one")
 
     def loss(parameters: np.ndarray) -> float:
         return -float(model.trial_log_likelihoods(data, np.clip(parameters, _LEAST, _MOST)).sum())
@@ -98,8 +112,12 @@ def fit_model(
 def log_bayes_factor(first: ModelFit, second: ModelFit) -> float:
     """Log Bayes factor, in nats, by BIC: half of what the second one's is higher; > 0 speaks for the first.
 
-    Kass & Raftery 1995, section 4.1.3.
+    Kass & Raftery 1995, section 4.1.3. Raises `ValueError` if they are fits to different data.
     """
+    if first.num_choices != second.num_choices:
+        raise ValueError(
+            f"first, second: got fits to {first.num_choices} and {second.num_choices} choices, expected the same data"
+        )
     return 0.5 * (second.bic - first.bic)
 
 

@@ -9,6 +9,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,9 @@ import torch
 from maml_rl.analysis import (
     ChoiceModel,
     Choices,
+    DriftingArms,
+    KalmanRule,
+    ModelFit,
     SamplingModel,
     TDModel,
     choice_autocorrelation,
@@ -26,6 +30,10 @@ from maml_rl.analysis import (
     cross_validated,
     decode_choices,
     fit_model,
+    kalman_greedy,
+    kalman_thompson,
+    kalman_ucb,
+    play_drifting_bandit,
     state_similarity,
 )
 from maml_rl.analysis.choices import MISSED
@@ -47,15 +55,32 @@ _MAX_LAG = 60
 _MAX_DECODED_LAG = 20
 _NUM_FOLDS = 5
 _FEWEST_TRIALS = 3
+_NUM_CONTROLS = 4
+PLAYERS: Mapping[str, KalmanRule] = {
+    "Kalman + UCB": kalman_ucb(),
+    "Kalman + Thompson": kalman_thompson,
+    "Kalman, greedy": kalman_greedy,
+}
+"""Players who know how arms drift."""
+CONTROLS = (*PLAYERS, "TD, median agent", "sampling, median agent")
+"""Players whose choices are fitted as the agents' are, see `_controls`."""
+_KEYS = frozenset(
+    {"rewards", "control_factor", "control_held_out", "num_choices", "autocorrelation", "similarity", "commonest"}
+    | {f"{model}_{part}" for model in ("td", "sampling") for part in ("parameters", "log_likelihood", "at_bound")}
+    | {f"{model}_cross_validated" for model in ("td", "sampling")}
+    | {"decoded", "decoded_from_choice", "decoded_from_values"}
+)
 
 
 def analyse(cell: Cell, blueprint: Blueprint, num_workers: int, show: Callable[[str], None]) -> None:
     """Fit both models to every agent of an evaluated run, decode its memory, and write ``cognition.npz``.
 
-    Keys, for A agents: ``rewards`` (A, N), of each task; for each model its ``parameters`` (A, 3), ``log_likelihood``
-    and ``cross_validated`` (A,); ``num_choices`` (A,); ``autocorrelation`` and ``similarity`` (A, 60); ``decoded``
-    (A, 20) and ``commonest`` (A,). Models, decoding and similarity are of the first ten tasks. To autocorrelation and
-    decoding a trial without a choice is one more arm. ``digest`` names the results this is of.
+    Keys, for A agents: ``rewards`` (A, N), of each task; for each model its ``parameters`` (A, 3), ``log_likelihood``,
+    ``cross_validated`` and ``at_bound`` (A,); ``num_choices`` (A,); ``autocorrelation`` and ``similarity`` (A, 60);
+    ``decoded``, ``decoded_from_choice`` and ``decoded_from_values`` (A, 20), and ``commonest`` (A,). All but rewards
+    are of the first ten tasks. To autocorrelation and decoding a trial without a choice is one more arm. Of the P
+    players that `_controls` names, ``control_factor`` and ``control_held_out`` (R, P): what the models make of them, R
+    times. ``digest`` names the results this is of.
     """
     results = cell.results()
     if results is None or load_cognition(cell) is not None:
@@ -76,15 +101,53 @@ def analyse(cell: Cell, blueprint: Blueprint, num_workers: int, show: Callable[[
     ]
     show(f"{cell.name} seed {cell.seed}: fitting cognitive models to {len(agents)} agents")
     found = []
-    with _several(min(num_workers, len(agents))) as each:
-        for index, one in enumerate(each(_analyse_agent, jobs), 1):
-            found.append(one)
-            if index % 10 == 0:
-                show(f"{cell.name} seed {cell.seed}: {index}/{len(agents)} agents fitted")
-    arrays = {key: np.array([one[key] for one in found]) for key in found[0]}
+    try:
+        with _several(min(num_workers, len(agents))) as each:
+            for index, one in enumerate(each(_analyse_agent, jobs), 1):
+                found.append(one)
+                if index % 10 == 0:
+                    show(f"{cell.name} seed {cell.seed}: {index}/{len(agents)} agents fitted")
+            arrays = {key: np.array([one[key] for one in found]) for key in found[0]}
+            means = results["tasks"].reshape(-1, env.num_trials, env.num_arms)[:_FITTED_TASKS]
+            controls = _controls(env, means, arrays, initial_value)
+            compared = np.array(list(each(_compare_models, controls))).reshape(_NUM_CONTROLS, -1, 2)
+    except BrokenProcessPool as error:
+        raise ConfigError(
+            f"{cell.name} seed {cell.seed}: a process of the analysis has died, perhaps for want of memory; "
+            "run the same command to analyse again, with fewer --num-workers"
+        ) from error
+    arrays["control_factor"], arrays["control_held_out"] = np.moveaxis(compared, -1, 0)
     arrays["rewards"] = whole["rewards"].sum(axis=2, dtype=np.float64)
     arrays["digest"] = np.array(_digest(results))
     write_arrays(cognition_path(cell), arrays)
+
+
+def _controls(
+    env: DriftingBanditVectorEnv, means: np.ndarray, fitted: Mapping[str, np.ndarray], initial_value: float
+) -> list[Job]:
+    """Players whose way to choose is known, on the same tasks, each several times: `CONTROLS`, in this order.
+
+    None of the Kalman players samples its past. The two models play with the medians of what agents were fitted with.
+    """
+    arms = DriftingArms(env.decay, env.centre, env.drift_deviation, env.payoff_deviation)
+    noise, scale = env.payoff_deviation / env.payoff_scale, env.payoff_scale
+    jobs = []
+    for number in range(_NUM_CONTROLS):
+        rng = generator(0, Purpose.STATISTICS, task=number, iteration=1)
+        for rule in PLAYERS.values():
+            play = play_drifting_bandit(rule, means, rng, arms=arms)
+            jobs.append(Choices(play.choices, play.payoffs / scale, env.num_arms))
+        for name, model in _models(initial_value).items():
+            parameters = np.median(fitted[f"{name}_parameters"], axis=0)
+            jobs.append(model.simulate(means / scale, parameters, noise, rng))
+    return [Job(number, data, np.empty(0), initial_value) for number, data in enumerate(jobs)]
+
+
+def _compare_models(job: Job) -> tuple[float, float]:
+    """Log likelihoods of choices under the sampling model minus the TD model's, as fitted and cross-validated."""
+    fits = _fits(job)
+    sampling, td = fits["sampling"], fits["td"]
+    return sampling[0].log_likelihood - td[0].log_likelihood, sampling[1] - td[1]
 
 
 @contextmanager
@@ -118,7 +181,7 @@ def load_cognition(cell: Cell) -> dict[str, np.ndarray] | None:
             found = dict(arrays)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ConfigError(f"{str(path)!r}: got a file that is no analysis; remove it, and it is made anew") from error
-    return found if str(found.get("digest")) == _digest(results) else None
+    return found if str(found.get("digest")) == _digest(results) and found.keys() >= _KEYS else None
 
 
 def _digest(results: Mapping[str, np.ndarray]) -> str:
@@ -147,8 +210,16 @@ def check_analysis(blueprint: Blueprint) -> None:
             f"{config.env_name}: studies analyse algorithm rl2 with fast-batch-size 1 and without show-progress; "
             f"got {config.algorithm}, {config.fast_batch_size}, show-progress {config.show_progress}"
         )
-    if bandit_of(blueprint).num_trials < _FEWEST_TRIALS:
-        raise ConfigError(f"env-kwargs.num_trials: expected at least {_FEWEST_TRIALS} for the analysis of a study")
+    if config.reward_clip is not None:
+        raise ConfigError(f"reward-clip: got {config.reward_clip}, expected null for the analysis of a study")
+    env = bandit_of(blueprint)
+    for name, least in (("num_trials", _FEWEST_TRIALS), ("num_arms", 2)):
+        if getattr(env, name) < least:
+            raise ConfigError(
+                f"env-kwargs.{name}: got {getattr(env, name)}, expected at least {least} for the analysis of a study"
+            )
+    if env.payoff_deviation == 0:
+        raise ConfigError("env-kwargs.payoff_deviation: got 0, expected > 0 for the analysis of a study")
     check_decoder()
 
 
@@ -204,23 +275,34 @@ def _analyse_agent(job: Job) -> dict[str, Any]:
 
 
 def _analysis(job: Job) -> dict[str, Any]:
-    data, rng = job.data, generator(0, Purpose.STATISTICS, task=job.number)
+    data, folds = job.data, min(_NUM_FOLDS, len(job.data))
     found: dict[str, Any] = {"num_choices": data.num_choices}
-    models: dict[str, ChoiceModel] = {
-        "td": TDModel(job.initial_value),
-        "sampling": SamplingModel(job.initial_value, spacing=0.5),
-    }
-    folds = min(_NUM_FOLDS, len(data))
-    for name, model in models.items():
-        fit = fit_model(model, data, rng)
+    for name, (fit, held_out) in _fits(job).items():
         found[f"{name}_parameters"], found[f"{name}_log_likelihood"] = fit.parameters, fit.log_likelihood
-        found[f"{name}_cross_validated"] = cross_validated(model, data, rng, num_folds=folds, start=fit.parameters)
+        found[f"{name}_cross_validated"], found[f"{name}_at_bound"] = held_out, fit.at_bound
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # an agent with one choice in all episodes has none
         found["autocorrelation"] = np.nanmean(choice_autocorrelation(data.choices, _lags(data, _MAX_LAG)), axis=0)
-    found["decoded"] = decode_choices(job.states, data.choices, _lags(data, _MAX_DECODED_LAG), num_folds=folds)
+    values = TDModel(job.initial_value).values(data, found["td_parameters"])
+    chosen = (data.choices[..., np.newaxis] == np.arange(-1, data.num_arms)).astype(np.float64)
+    for name, states in (("decoded", job.states), ("decoded_from_choice", chosen), ("decoded_from_values", values)):
+        found[name] = decode_choices(states, data.choices, _lags(data, _MAX_DECODED_LAG), num_folds=folds)
     found["commonest"] = commonest_choice(data.choices)
     found["similarity"] = state_similarity(job.states, _lags(data, _MAX_LAG))
+    return found
+
+
+def _models(initial_value: float) -> dict[str, ChoiceModel]:
+    return {"td": TDModel(initial_value), "sampling": SamplingModel(initial_value, spacing=0.5)}
+
+
+def _fits(job: Job) -> dict[str, tuple[ModelFit, float]]:
+    """Both models' fits to the choices, and their cross-validated log likelihoods."""
+    rng, folds = generator(0, Purpose.STATISTICS, task=job.number), min(_NUM_FOLDS, len(job.data))
+    found = {}
+    for name, model in _models(job.initial_value).items():
+        fit = fit_model(model, job.data, rng)
+        found[name] = fit, cross_validated(model, job.data, rng, num_folds=folds, start=fit.parameters)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import matplotlib.figure
 import numpy as np
@@ -11,26 +11,17 @@ from matplotlib.axes import Axes
 from maml_rl.analysis import (
     Correlation,
     DriftingArms,
-    KalmanRule,
     correlate,
-    kalman_greedy,
-    kalman_thompson,
-    kalman_ucb,
     mean_interval,
     play_drifting_bandit,
     share_interval,
 )
 from maml_rl.analysis.model_fits import PARAMETERS
 from maml_rl.blueprint import draw_up
-from maml_rl.studies.cognition import bandit_of, load_cognition
+from maml_rl.studies.cognition import CONTROLS, PLAYERS, bandit_of, load_cognition
 from maml_rl.studies.study import Cell
 from maml_rl.utils.random import Purpose, generator
 
-_PLAYERS: Mapping[str, KalmanRule] = {
-    "Kalman + UCB": kalman_ucb(),
-    "Kalman + Thompson": kalman_thompson,
-    "Kalman, greedy": kalman_greedy,
-}
 _SHOWN_LAGS = (1, 2, 5, 10, 20)
 _FEWEST = 4
 """Agents from which a correlation is computed."""
@@ -56,7 +47,7 @@ def _load(cell: Cell) -> Found | None:
     means = results["tasks"].reshape(len(results["tasks"]), env.num_trials, env.num_arms)  # (N, T, K), in points
     rng, shape = generator(0, Purpose.STATISTICS), found["rewards"].shape
     earned = {"oracle": means.max(axis=2).sum(axis=1) / env.payoff_scale}
-    for name, rule in _PLAYERS.items():
+    for name, rule in PLAYERS.items():
         earned[name] = play_drifting_bandit(rule, means, rng, arms=arms).payoffs.sum(axis=1) / env.payoff_scale
     return found | {f"player {name}": np.broadcast_to(reward, shape) for name, reward in earned.items()}
 
@@ -81,8 +72,9 @@ def _rewards(found: Found) -> list[str]:
     low, median, high = np.quantile(each, [0.25, 0.5, 0.75])
     players = {key.removeprefix("player "): value for key, value in found.items() if key.startswith("player ")}
     return [
-        f"Mean reward of each agent on {found['rewards'].shape[1]} new tasks, and of players who know how arms drift, "
-        "on the same tasks.",
+        f"Mean reward of each agent on {found['rewards'].shape[1]} new tasks, on which all agents meet the same payoff "
+        "noise; of the oracle, who knows every mean, and of players who know how arms drift, on the same tasks. "
+        "Everything below is of the first ten of these tasks.",
         "",
         f"| agents | median | quartiles | worst | best | {' | '.join(players)} |",
         f"|---|---|---|---|---|{'---|' * len(players)}",
@@ -98,29 +90,46 @@ def _models(found: Found) -> list[str]:
     mean, least, most = (float(part[0]) for part in (interval.mean, interval.low, interval.high))
     rows = []
     for title, differences in (("log Bayes factor (BIC)", factors), ("cross-validated log likelihood", held_out)):
-        share = share_interval(int((differences > 0).sum()), len(differences))
+        share = share_interval(int((differences > _TIE).sum()), len(differences))
         percents = [f"{100 * float(part):.0f}" for part in (share.mean, share.low, share.high)]
         low, median, high = np.quantile(differences, [0.25, 0.5, 0.75])
         rows.append(
-            f"| {title} | {percents[0]} % [{percents[1]}, {percents[2]}] | {median:.1f} | {low:.1f} to {high:.1f} |"
+            f"| {title} | {percents[0]} % [{percents[1]}, {percents[2]}] | {(np.abs(differences) <= _TIE).sum()} "
+            f"| {median:.1f} | {low:.1f} to {high:.1f} |"
         )
+    controls = [
+        f"| {name} | {_of_control(found['control_factor'][:, i])} | {_of_control(found['control_held_out'][:, i])} |"
+        for i, name in enumerate(CONTROLS)
+    ]
     parameters = [
         f"| {title} | {' | '.join(_median(found[f'{key}_parameters'][:, i]) for i in range(3))} "
-        f"| {_median(found[f'{key}_log_likelihood'] / np.maximum(found['num_choices'], 1), digits=3)} |"
+        f"| {_median(found[f'{key}_log_likelihood'] / np.maximum(found['num_choices'], 1), digits=3)} "
+        f"| {int(found[f'{key}_at_bound'].sum())} |"
         for key, title in (("td", "TD"), ("sampling", "sampling"))
     ]
     return [
         "Sampling minus TD, in nats per agent: agents whose choices the sampling model explains better, with the "
-        f"share's 95 % interval; median; quartiles. Mean log Bayes factor: {mean:.1f} [{least:.1f}, {most:.1f}].",
+        "share's 95 % interval over agents; ties; median; quartiles. Mean log Bayes factor over agents with its 95 % "
+        f"interval: {mean:.1f} [{least:.1f}, {most:.1f}].",
         "",
-        "| measure | sampling better | median | quartiles |",
-        "|---|---|---|---|",
+        "| measure | sampling better | ties | median | quartiles |",
+        "|---|---|---|---|---|",
         *rows,
         "",
-        "Medians over agents [quartiles] of the parameters, and of the log likelihood of a choice.",
+        "The same for players whose way to choose is known: no Kalman player samples its past, and the two models play "
+        "with the medians of what agents were fitted with. Mean and range of "
+        f"{len(found['control_factor'])} times as many choices as an agent's. A sign that averaging players have too "
+        "is no evidence of sampling.",
         "",
-        f"| model | {' | '.join(PARAMETERS)} | per choice |",
-        "|---|---|---|---|---|",
+        "| player | log Bayes factor (BIC) | cross-validated log likelihood |",
+        "|---|---|---|",
+        *controls,
+        "",
+        "Medians over agents [quartiles] of the parameters, and of the log likelihood of a choice; agents with a "
+        "parameter at the end of its range.",
+        "",
+        f"| model | {' | '.join(PARAMETERS)} | per choice | at a bound |",
+        "|---|---|---|---|---|---|",
         *parameters,
     ]
 
@@ -129,23 +138,25 @@ def _correlations(found: Found) -> list[str]:
     lags = [lag for lag in _SHOWN_LAGS if lag <= found["decoded"].shape[1]]
     lines = [
         "At a lag of so many trials, means over agents: autocorrelation of choices, share of choices decoded from "
-        f"memory (the commonest choice: {found['commonest'].mean():.2f}), similarity of memory states. A trial "
-        "without a choice counts as one more arm.",
+        f"memory (the commonest choice: {found['commonest'].mean():.2f}), from the choice that is made now, and from "
+        "the values of the fitted TD model, in which no single choice is kept; similarity of memory states. Decoding: "
+        "ten principal components and a logistic regression, five folds of episodes. A trial without a choice counts "
+        "as one more arm.",
         "",
         f"| lag | {' | '.join(str(lag) for lag in lags)} |",
         f"|---|{'---|' * len(lags)}",
     ]
-    for key, title in _MEASURES.items():
+    for key, title in _SHOWN.items():
         lines.append(f"| {title} | {' | '.join(f'{np.nanmean(found[key][:, lag - 1]):.2f}' for lag in lags)} |")
     if len(found["rewards"]) < _FEWEST:
         return lines
     factors = preference(found)
     lines += [
         "",
-        "Correlation over agents with the log Bayes factor of sampling, at lag 2 with its 95 % interval, and lags at "
-        "which p < .05, not corrected for their number.",
+        "Correlation over agents with the log Bayes factor of sampling, at lag 2 (of the mean reward as a whole) with "
+        "its 95 % interval, and lags at which p < .05, not corrected for their number.",
         "",
-        "| measure | r at lag 2 | p | lags with p < .05 |",
+        "| measure | r | p | lags with p < .05 |",
         "|---|---|---|---|",
     ]
     for key, title in _MEASURES.items():
@@ -165,6 +176,13 @@ _MEASURES = {
     "decoded": "choices decoded from memory",
     "similarity": "similarity of memory states",
 }
+_SHOWN = {
+    **_MEASURES,
+    "decoded_from_choice": "choices decoded from the present choice",
+    "decoded_from_values": "choices decoded from TD values",
+}
+_TIE = 1e-3
+"""Nats that two searches for the same maximum may differ by."""
 
 
 def _correlation(values: np.ndarray, factors: np.ndarray) -> Correlation:
@@ -173,6 +191,10 @@ def _correlation(values: np.ndarray, factors: np.ndarray) -> Correlation:
     if both.sum() < _FEWEST:
         return Correlation(np.nan, np.nan, np.nan, np.nan)
     return correlate(values[both], factors[both])
+
+
+def _of_control(values: np.ndarray) -> str:
+    return f"{values.mean():.1f} ({values.min():.1f} to {values.max():.1f})"
 
 
 def _median(values: np.ndarray, *, digits: int = 2) -> str:
@@ -207,8 +229,16 @@ def draw_cognition(found: Found, name: str) -> matplotlib.figure.Figure:
     ax.set_ylabel("log Bayes factor of sampling")
     for ax, key in zip((axes[1, 0], axes[1, 1]), ("autocorrelation", "decoded"), strict=True):
         _draw_curve(ax, found[key], _MEASURES[key])
-    axes[1, 1].axhline(found["commonest"].mean(), color="#555555", linestyle="--", linewidth=1)
-    axes[1, 1].text(1, found["commonest"].mean(), "commonest choice", fontsize="small", va="bottom")
+    for colour, style, key, title in (
+        (_COLOURS[1], "-", "decoded_from_values", "from TD values"),
+        (_COLOURS[2], "-", "decoded_from_choice", "from the present choice"),
+    ):
+        mean = found[key].mean(axis=0)
+        axes[1, 1].plot(np.arange(1, len(mean) + 1), mean, color=colour, linestyle=style, label=title)
+    axes[1, 1].axhline(
+        found["commonest"].mean(), color="#555555", linestyle="--", linewidth=1, label="commonest choice"
+    )
+    axes[1, 1].legend(frameon=False, fontsize="small")
     ax = axes[1, 2]
     if len(factors) >= _FEWEST:
         for colour, (key, title) in zip(_COLOURS, _MEASURES.items(), strict=False):

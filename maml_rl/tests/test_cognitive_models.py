@@ -10,6 +10,7 @@ import pytest
 from maml_rl.analysis import (
     ChoiceModel,
     Choices,
+    ModelFit,
     SamplingModel,
     TDModel,
     cross_validated,
@@ -191,7 +192,7 @@ HEADER = "subject,episode,trial,choice,reward\n"
 
 def test_choices_are_read_from_a_table(tmp_path):
     path = tmp_path / "choices.csv"
-    path.write_text(HEADER + "ann,1,1,0,60\nann,1,2,3,40\nbob,x,1,2,10\nann,2,1,1,50\nann,2,2,,\n")
+    path.write_text(HEADER + "ann,1,1,0,60\nann,1,2,3.0,40\nbob,x,1,2,10\nann,2,1,1,50\nann,2,2.0,,\n")
     found = read_choices(path, num_arms=4, reward_scale=50.0)
     assert list(found) == ["ann", "bob"]
     assert found["ann"].choices.tolist() == [[0, 3], [1, MISSED]]
@@ -202,15 +203,24 @@ def test_choices_are_read_from_a_table(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("subject,trial,choice,reward\n", "got no column 'episode', expected columns subject, episode"),
+        ("subject,trial,choice,reward\n", "got no column 'episode' among .*; expected columns subject, episode"),
         (HEADER, "got no rows, expected one per trial"),
-        (HEADER + "a,1,1,0\n", "line 2: .* expected whole numbers"),
-        ("choice,trial,reward,subject,episode\n0,1,1\n", "line 2: .* expected whole numbers"),
+        (HEADER + "a,1,1,0\n", "line 2: got no reward, expected one field for each column"),
+        (HEADER + ",1,1,0,1\n", "line 2: got no subject, expected one field"),
+        (HEADER.replace(",", ";"), "got no column 'subject' among subject;episode.*separated by commas"),
+        (HEADER.replace("trial", "trial,trial"), "got 2 column 'trial' among"),
+        (
+            HEADER + "a,1,1,2,0,53\n",
+            "line 2: got 1 fields more than columns; separate with commas, write decimals with",
+        ),
+        ("choice,trial,reward,subject,episode\n0,1,1\n", "line 2: got no subject, expected one field"),
         (HEADER + f"a,1,1,0,{'1' * 200_000}\n", "field larger than field limit .* expected short fields"),
-        (HEADER + "a,1,1,0.5,1\n", "line 2: .* expected whole numbers"),
-        (HEADER + "a,1,1,4,1\n", "line 2: got choice 4, reward 1.0; expected 0 to 3"),
-        (HEADER + "a,1,1,0,nan\n", "line 2: got choice 0, reward nan; expected .* a finite number"),
-        (HEADER + "a,1,2,0,1\na,1,2,0,1\n", "line 3: got trial 2 after trial 2; expected trials in order"),
+        (HEADER + "a,1,1,0.5,1\n", "line 2: choice: got '0.5', expected a whole number from 0 to 3"),
+        (HEADER + "a,1,1,4,1\n", "line 2: choice: got '4', .* from 0 to 3; count arms from 0, and leave missed"),
+        (HEADER + "a,1,one,4,1\n", "line 2: trial: got 'one', expected a whole number"),
+        (HEADER + "a,1,1,0,nan\n", "line 2: reward: got 'nan', expected a finite number"),
+        (HEADER + "a,1,2,0,1\na,1,2,0,1\n", "line 3: got trial 2 after trial 2 of the episode, expected the next one"),
+        (HEADER + "a,1,2,0,1\na,1,5,0,1\n", "line 3: got trial 5 after trial 2 .*; give a missed trial a row"),
         (HEADER + "a,1,1,0,1\na,2,1,0,1\na,2,2,0,1\n", r"episodes of subject 'a' have \[1, 2\] trials"),
     ],
 )
@@ -234,3 +244,42 @@ def test_a_table_that_is_none_costs_one_line(tmp_path, text, words):
 def test_choices_that_are_none_are_refused(choices, rewards, num_arms, words):
     with pytest.raises(ValueError, match=words):
         Choices(np.array(choices), np.array(rewards), num_arms)
+
+
+@pytest.mark.parametrize("missed", ["", "NA", "nan", "-1", " "])
+def test_a_missed_trial_may_be_written_in_several_ways(tmp_path, missed):
+    path = tmp_path / "choices.csv"
+    path.write_text(HEADER + f"ann,1,1,0,1\nann,1,2,{missed},7\n")
+    found = read_choices(path, num_arms=2)["ann"]
+    assert found.choices.tolist() == [[0, MISSED]]
+    assert found.rewards.tolist() == [[1.0, 0.0]]
+
+
+def test_whole_numbers_are_numbers_too():
+    data, parameters = some_choices(), np.array([0.4, 3.0, 0.5])
+    means = np.random.default_rng(0).random((2, 9, 3))
+    for model in (TDModel, SamplingModel):
+        np.testing.assert_array_equal(
+            model(1).trial_log_likelihoods(data, parameters), model(1.0).trial_log_likelihoods(data, parameters)
+        )
+        played = [model(one).simulate(means, parameters, 0.1, np.random.default_rng(1)).rewards for one in (1, 1.0)]
+        np.testing.assert_array_equal(played[0], played[1])
+
+
+def test_values_are_running_averages_of_what_arms_have_paid():
+    data = Choices(np.array([[0, 0, MISSED, 1, 0]]), np.array([[2.0, 4.0, 9.0, 5.0, 1.0]]), 2)
+    values = TDModel(1.0).values(data, np.array([0.5, 3.0, 0.0]))[0]
+    assert values.tolist() == [[1.0, 1.0], [1.5, 1.0], [2.75, 1.0], [2.75, 1.0], [2.75, 3.0]]
+
+
+def test_fits_refuse_rewards_of_another_order_and_nothing_to_fit():
+    points = Choices(np.array([[0, 1, 1]]), np.array([[60.0, 40.0, 80.0]]), 2)
+    with pytest.raises(ValueError, match="data: got rewards up to 80, expected the order of 1; divide them"):
+        fit_model(TDModel(), points, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="data: got no choice at all"):
+        fit_model(TDModel(), Choices(np.array([[MISSED]]), np.array([[0.0]]), 2), np.random.default_rng(0))
+    short, long = (ModelFit(np.array([0.5, 1.0, 0.0]), -9.0, count) for count in (9, 10))
+    with pytest.raises(ValueError, match="got fits to 9 and 10 choices, expected the same data"):
+        log_bayes_factor(short, long)
+    assert not short.at_bound
+    assert ModelFit(np.array([0.5, 100.0, 0.0]), -9.0, 9).at_bound

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ import torch
 from maml_rl import cli
 from maml_rl.blueprint import draw_up
 from maml_rl.config import Config, ConfigError, load_config
+from maml_rl.ensemble import _mean_report
 from maml_rl.evaluation import evaluate
 from maml_rl.experiment import train
+from maml_rl.metalearners import RL2IterationReport
 from maml_rl.run_folder import RunFolder, RunFolderError
 from maml_rl.samplers.rl2_worker import RL2Worker
 from maml_rl.tests.builders import NAN_REWARD, UNEVEN, write_config
@@ -151,3 +154,14 @@ def test_agents_whose_rewards_are_no_numbers_stop_where_they_are(tmp_path):
 def test_maml_has_one_agent():
     with pytest.raises(ConfigError, match="num-agents in here: got 2, expected 1 with algorithm maml"):
         Config.from_mapping({"env-name": "Bandit-K5-v0", "num-agents": 2}, source="here")
+
+
+def test_an_agent_that_is_lost_is_not_among_the_means():
+    values: dict[str, Any] = {field.name: 1.0 for field in fields(RL2IterationReport)}
+    well = RL2IterationReport(**{**values, "finite": True, "entropy": 1.5, "step_accepted": True})
+    lost = replace(well, finite=False, entropy=0.0, return_total=np.nan, step_accepted=False)
+    mean = _mean_report([well, lost, well], 5.0, 1)
+    assert (mean.return_total, mean.entropy, mean.env_steps) == (1.0, 1.5, 3)
+    assert mean.finite
+    assert not mean.step_accepted
+    assert not _mean_report([lost, lost], 5.0, 1).finite

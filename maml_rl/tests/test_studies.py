@@ -594,7 +594,16 @@ def test_agents_of_a_drifting_bandit_are_explained_and_decoded(study, capfd):
             "num-agents: got 2 with Bandit-K5-v0, expected 1; studies analyse ensembles on",
         ),
         ("env-name=DriftingBandit-v0, env-kwargs.num_trials=9", "studies analyse algorithm rl2 with fast-batch-size 1"),
-        ("env-name=DriftingBandit-v0, env-kwargs.num_trials=2, fast-batch-size=1", "num_trials: expected at least 3"),
+        ("env-name=DriftingBandit-v0, env-kwargs.num_trials=2, fast-batch-size=1", "num_trials: got 2, expected at l"),
+        (
+            "env-name=DriftingBandit-v0, env-kwargs.num_arms=1, fast-batch-size=1",
+            "num_arms: got 1, expected at least 2",
+        ),
+        (
+            "env-name=DriftingBandit-v0, env-kwargs.payoff_deviation=0, fast-batch-size=1",
+            "payoff_deviation: got 0, exp",
+        ),
+        ("env-name=DriftingBandit-v0, reward-clip=1, fast-batch-size=1", "reward-clip: got 1.0, expected null for the"),
     ],
 )
 def test_what_could_not_be_analysed_is_not_trained(study, capfd, settings, words):
