@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+import gymnasium as gym
 import numpy as np
 import torch
 
@@ -18,10 +19,12 @@ from maml_rl.policies import Params, Policy, PolicySpec, make_policy
 from maml_rl.run_folder import load_policy
 from maml_rl.samplers import Backend, MAMLWorkerSpec, RL2WorkerSpec
 from maml_rl.samplers.backend import WorkerSpec
+from maml_rl.utils.errors import InputError
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.utils.vectors import flatten, unflatten
 
-_IMAGE_AXES = 3
+_IMAGE_AXES, _SMALLEST_IMAGE = 3, 20
+"""Channels, height and width, of which the default encoder needs so much."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +200,7 @@ def draw_up(config: Config, *, device: str = "cpu") -> Blueprint:
 
 def _draw_up_one(config: Config, env: MetaVectorEnv, device: str) -> Blueprint:
     """The blueprint of one agent of the environment."""
+    own_space = _own_observation_space(env)
     spec = PolicySpec.for_spaces(
         env.single_observation_space,
         env.single_action_space,
@@ -206,9 +210,9 @@ def _draw_up_one(config: Config, env: MetaVectorEnv, device: str) -> Blueprint:
         memory_slots=config.memory_slots,
         memory_width=config.memory_width,
         memory_horizon=config.memory_horizon,
-        encoder=_encoder(config, _observation_shape(env)),
+        encoder=_encoder(config, own_space),
         encoder_channels=config.encoder_channels,
-        observation_shape=_observation_shape(env),
+        observation_shape=tuple(own_space.shape or ()),
         with_value=config.algorithm == "rl2",
     )
     policy = make_policy(spec)
@@ -250,16 +254,22 @@ def _frozen(policy: Policy, names: Container[str]) -> dict[str, np.ndarray]:
     return {k: v.numpy() for k, v in policy.params().items() if k not in names}
 
 
-def _observation_shape(env: MetaVectorEnv) -> tuple[int, ...]:
-    """Shape of what the environment itself shows, without what meta-episodes add."""
+def _own_observation_space(env: MetaVectorEnv) -> gym.Space[Any]:
+    """Space of what the environment itself shows, without what meta-episodes add."""
     while isinstance(env, MetaEpisodeVectorEnv):
         env = env.env
-    return tuple(env.single_observation_space.shape or ())
+    return env.single_observation_space
 
 
-def _encoder(config: Config, shape: tuple[int, ...]) -> str:
+def _encoder(config: Config, space: gym.Space[Any]) -> str:
+    shape = tuple(space.shape or ())
+    if config.encoder == "ram" and (space.dtype != np.uint8 or len(shape) == _IMAGE_AXES):
+        raise InputError(
+            f"encoder: got 'ram', expected an environment that shows bytes of a memory, not {shape} of {space.dtype}; "
+            "choose another encoder, or observation: ram of a game"
+        )
     if config.encoder == "auto":
-        return "conv" if len(shape) == _IMAGE_AXES else "none"
+        return "conv" if len(shape) == _IMAGE_AXES and min(shape[1:]) >= _SMALLEST_IMAGE else "none"
     return config.encoder
 
 

@@ -160,6 +160,13 @@ def _test_parser() -> argparse.ArgumentParser:
         "the number trained on (default: 0 and that number)",
     )
     parser.add_argument("--seed", type=int, default=1, help="seed of tasks and episodes (default: %(default)s)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a key, such as env-kwargs.split=held-out",
+    )
     parser.add_argument("--render", metavar="FILE", help="film the agent before and after adaptation (.gif or .mp4)")
     add_run_arguments(parser)
     return parser
@@ -168,7 +175,7 @@ def _test_parser() -> argparse.ArgumentParser:
 def _test(arguments: argparse.Namespace) -> None:
     device = device_from(arguments)
     output = check_writable(arguments.output, flag="--output", endings=(".npz",))
-    config = load_config(arguments.config)
+    config = load_config(arguments.config, arguments.set)
     trained = trained_num_steps(config)
     num_steps = check_num_steps([0, trained] if arguments.num_steps is None else arguments.num_steps)
     if arguments.render is not None:

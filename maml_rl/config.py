@@ -114,7 +114,7 @@ class Config(BaseModel):
         default="auto",
         description=(
             "What stands before the first layer: 'conv' convolutions over an image (channels, height, width), 'ram' "
-            "the bits of a console's memory beside its bytes, 'none' nothing; 'auto' is conv for images and none else."
+            "bits of a console's memory beside its bytes, 'none' nothing; 'auto' is conv for images of 20 x 20 or more."
         ),
     )
     encoder_channels: tuple[Width, ...] = Field(

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-from ale_py import ALEInterface, LoggerMode, roms
+from ale_py import Action, ALEInterface, LoggerMode, roms
 
 from maml_rl.envs.errors import EnvironmentArgumentError
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
 
 _HEIGHT, _WIDTH = 210, 160
 _RAM_SIZE = 128
+_FOR_TWO = frozenset({"combat", "joust", "maze_craze", "warlords"})
+"""Cartridges that ale-py knows but a single player cannot play: loading one ends the process."""
 _MODE_BYTES = {"demon_attack": 0x6A}
 """Where in its memory a game keeps its mode. Selected by ale-py 0.12.1, modes of these games are over at once."""
 
@@ -44,7 +47,7 @@ class AtariModesVectorEnv(MetaVectorEnv):
         Which tasks are sampled.
     observation
         ``"ram"``: the 128 bytes of the console's memory. ``"pixels"``: grey images, also in bytes, each the maximum of
-        the last two frames (objects flicker), averaged down to `size`.
+        a step's last two frames (objects flicker) if it has two, averaged down to `size`.
     size
         Height and width of an image, 1 to 160.
     num_stack
@@ -107,7 +110,8 @@ class AtariModesVectorEnv(MetaVectorEnv):
         self._rows, self._columns = _averaging(_HEIGHT, size), _averaging(_WIDTH, size).T
         self._screens = np.zeros((2, _HEIGHT, _WIDTH), np.uint8)
         self._memory = np.zeros((num_envs, self.num_stack, *self._frame), np.uint8)
-        self._previous = np.zeros(num_envs, dtype=np.int64)
+        self._previous = [Action.NOOP] * num_envs
+        self._begun = np.ones(num_envs, dtype=bool)  # whose emulator still has the screen of another episode
         self._lives = np.zeros(num_envs, dtype=np.int64)
         self._pairs: list[tuple[int, int]] = []
 
@@ -164,10 +168,10 @@ class AtariModesVectorEnv(MetaVectorEnv):
 
     def _reset(self, mask: np.ndarray) -> np.ndarray:
         for index in np.flatnonzero(mask).tolist():
-            emulator = self._emulators[index]
-            emulator.restoreState(_beginning(self.game, *self._pairs[index]))
-            self._previous[index], self._lives[index] = 0, emulator.lives()
-            self._memory[index] = self._observe(index, 1)
+            emulator, beginning = self._emulators[index], _beginning(self.game, *self._pairs[index])
+            emulator.restoreState(beginning.state)
+            self._previous[index], self._lives[index], self._begun[index] = Action.NOOP, emulator.lives(), True
+            self._memory[index] = emulator.getRAM() if self.observation == "ram" else self._shrink(beginning.grey)
         return self._memory.reshape(self.num_envs, *self._observation_shape)
 
     def _step(self, actions: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -179,32 +183,36 @@ class AtariModesVectorEnv(MetaVectorEnv):
         for index in np.flatnonzero(active).tolist():
             emulator = self._emulators[index]
             act, game_over = emulator.act, emulator.game_over
-            chosen, playing, paid = self._actions[actions[index]], self._actions[self._previous[index]], 0
+            chosen, playing = self._actions[actions[index]], self._previous[index]
+            paid, has_two = 0, False
             for frame, stick in enumerate(sticks[index].tolist()):
                 if not stick:
                     playing = chosen
                 paid += act(playing)
-                if frame == before_last:
-                    emulator.getScreenGrayscale(self._screens[1])
                 if game_over():
                     break
-            rewards[index] = paid
-            if playing is chosen:
-                self._previous[index] = actions[index]
+                if frame == before_last:
+                    emulator.getScreenGrayscale(self._screens[1])
+                    has_two = True
+            rewards[index], self._previous[index] = paid, playing
             lives = emulator.lives()
             terminated[index] = game_over() or (self.life_loss and lives < self._lives[index])
             self._lives[index] = lives
             self._memory[index, :-1] = self._memory[index, 1:]
-            self._memory[index, -1] = self._observe(index, self.frame_skip)
+            self._memory[index, -1] = self._observe(index, has_two)
+        self._begun &= ~active
         return self._memory.reshape(self.num_envs, *self._observation_shape), rewards, terminated
 
-    def _observe(self, index: int, num_frames: int) -> np.ndarray:
-        """The latest frame of an emulator, and the one before it (`_screens[1]`) if there were several."""
+    def _observe(self, index: int, has_two: bool) -> np.ndarray:
+        """The latest frame of an emulator, and the one before it (`_screens[1]`) if the step has two."""
         emulator = self._emulators[index]
         if self.observation == "ram":
             return emulator.getRAM()
         emulator.getScreenGrayscale(self._screens[0])
-        screen = np.maximum(*self._screens) if num_frames > 1 else self._screens[0]
+        return self._shrink(np.maximum(*self._screens) if has_two else self._screens[0])
+
+    def _shrink(self, screen: np.ndarray) -> np.ndarray:
+        """A screen (210, 160) averaged down to the size of observations."""
         height = _HEIGHT // len(self._rows)
         if height * len(self._rows) == _HEIGHT:  # sums of whole rows, three times faster
             image = screen.reshape(-1, height, _WIDTH).sum(1, dtype=np.uint16) @ self._columns / np.float32(height)
@@ -216,16 +224,22 @@ class AtariModesVectorEnv(MetaVectorEnv):
         """One picture (210, 160, 3) per emulator."""
         if self.render_mode is None:
             raise ValueError("render: got render_mode None, expected 'rgb_array'; pass it to make")
-        return tuple(emulator.getScreenRGB() for emulator in self._emulators)
+        return tuple(
+            _beginning(self.game, *self._pairs[index]).colours.copy()
+            if begun
+            else self._emulators[index].getScreenRGB()
+            for index, begun in enumerate(self._begun.tolist())
+        )
 
 
 def _emulator(game: str) -> ALEInterface:
     """A console with the game's cartridge, in its default mode; nothing in it is random."""
-    known = roms.get_all_rom_ids()
+    known = sorted(set(roms.get_all_rom_ids()) - _FOR_TWO)
     if game not in known:
-        near = [name for name in known if name.startswith(game[:3])]
+        near = difflib.get_close_matches(game.lower(), known, n=3, cutoff=0.5)
+        kind = "a game for one player" if game in _FOR_TWO else "a game of ale-py"
         raise EnvironmentArgumentError(
-            f"env-kwargs.game: got {game!r}, expected a game of ale-py such as {', '.join(near[:5] or known[:5])}"
+            f"env-kwargs.game: got {game!r}, expected {kind} such as {', '.join(near or known[:5])}"
         )
     ALEInterface.setLoggerMode(LoggerMode.Error)
     emulator = ALEInterface()
@@ -238,9 +252,16 @@ def _emulator(game: str) -> ALEInterface:
     return emulator
 
 
+class _Beginning(NamedTuple):
+    """A task's first frame: an emulator's state, which restoring does not change, and the screen, no part of it."""
+
+    state: Any
+    grey: np.ndarray
+    colours: np.ndarray
+
+
 @functools.cache
-def _beginning(game: str, mode: int, difficulty: int) -> Any:
-    """The state of an emulator at a task's first frame; whoever restores it does not change it."""
+def _beginning(game: str, mode: int, difficulty: int) -> _Beginning:
     emulator = _emulator(game)
     emulator.setDifficulty(difficulty)
     emulator.setMode(mode)
@@ -252,7 +273,7 @@ def _beginning(game: str, mode: int, difficulty: int) -> Any:
         emulator.setDifficulty(difficulty)
         emulator.reset_game()
         emulator.setRAM(_MODE_BYTES[game], mode)
-    return emulator.cloneState(include_rng=True)
+    return _Beginning(emulator.cloneState(include_rng=True), emulator.getScreenGrayscale(), emulator.getScreenRGB())
 
 
 def _averaging(length: int, size: int) -> np.ndarray:

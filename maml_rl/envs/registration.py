@@ -248,6 +248,10 @@ def _check_types(family_class: type[MetaVectorEnv], given: Mapping[str, Any]) ->
 def _words(hint: Any) -> str:
     """What an annotation accepts, in words."""
     choices = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if typing.get_origin(hint) is typing.Literal:
+        return f"one of {', '.join(repr(choice) for choice in typing.get_args(hint))}"
+    if set(choices) == {list[int], type(None)}:
+        return "a list of whole numbers, or null"
     if set(choices) <= {int, float, bool, str, type(None)}:
         return expected(FieldInfo.from_annotation(hint))
     return (

@@ -42,8 +42,9 @@ class Encoder(Protocol):
 class RAMEncoder:
     """The memory of a console: every byte as a number from -1 to 1, and its eight bits, -1 or 1; no parameters.
 
-    What a byte means differs from one to the next: a position, whose size matters, or a row of enemies, one in a bit.
-    All is divided by 3, so that nine numbers in place of one leave their length as it was.
+    For bytes: numbers are taken for bytes divided by 255. What a byte means differs from one to the next: a position,
+    whose size matters, or a row of enemies, one in a bit. All is divided by 3, so that nine numbers in place of one
+    leave their length as it was.
 
     Parameters
     ----------
@@ -103,8 +104,8 @@ class ConvEncoder:
             kernel, stride = _LAYERS[min(index, len(_LAYERS) - 1)]
             if min(height, width) < kernel:
                 raise InputError(
-                    f"encoder-channels: got {list(self.channels)}, expected at most {index} layers "
-                    f"for images of {shape[1]} x {shape[2]}; give fewer or larger images"
+                    f"encoder-channels: got {list(self.channels)}, expected at most {index} layers for images of "
+                    f"{shape[1]} x {shape[2]}, channels first; give fewer, larger images, or encoder: none"
                 )
             height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
             self.kernels.append(kernel)

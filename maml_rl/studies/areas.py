@@ -37,8 +37,9 @@ def _mean(scores: np.ndarray, ends: np.ndarray, horizon: float) -> float:
 
 def table_of_areas(study: Study, runs: Mapping[str, Seeds]) -> list[str]:
     """Areas of the runs and of the study's comparisons; empty if every iteration has the same steps in all runs."""
-    lengths = {float(x) for seeds in runs.values() for cell in seeds.cells for x in cell.metrics()["env_steps"][:1]}
-    if not study.comparisons or len(lengths) < 2:
+    curves = {tuple(cell.metrics()["env_steps"]) for seeds in runs.values() for cell in seeds.cells}
+    shortest = min((len(curve) for curve in curves), default=0)
+    if not study.comparisons or len({curve[:shortest] for curve in curves}) < 2:
         return []
     found, horizon = areas(runs)
     lines = [

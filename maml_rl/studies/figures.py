@@ -90,9 +90,7 @@ def draw_comparison(study: Study, runs: Mapping[str, Seeds], path: Path) -> None
     adapted = {name: runs[name].adapted(num_steps) for name in study.runs if name in runs}
     intervals = {name: interval for name, interval in adapted.items() if interval is not None}
     if intervals:
-        explanation = (
-            "Tasks not seen in training. Point: interquartile mean over seeds; bar: its 95 % bootstrap interval."
-        )
+        explanation = "Tasks drawn anew. Point: interquartile mean over seeds; bar: its 95 % bootstrap interval."
         unit = "all episodes of a task" if whole else "gradient steps on a new task"
         if not whole and "rl2" in units:
             unit = "episodes of a new task so far"

@@ -7,8 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from maml_rl.analysis import mean_interval
+from maml_rl.evaluation import trained_num_steps
 from maml_rl.studies.study import Cell, Study
 from maml_rl.studies.tables import interval_in_words
+
+_SEVERAL = 3
+"""Seeds that are enough to be units."""
 
 
 def table_of_gains(study: Study, done: Sequence[Cell]) -> list[str]:
@@ -20,8 +24,8 @@ def table_of_gains(study: Study, done: Sequence[Cell]) -> list[str]:
         "",
         "Returns on new tasks of the family a run was trained on (own) or of another one. Random: uniformly random "
         "choices on the same tasks. Gain: return after the inner steps of training, or one step if it had none, minus "
-        "before, task by task; and after all steps of the evaluation. Means over the tasks of all seeds with 95 % "
-        "intervals.",
+        "before, task by task; and after all steps of the evaluation. With three seeds or more: means over seeds with "
+        "95 % intervals over seeds (Student); with fewer over the different tasks, of these policies only.",
         "",
         "| run | family | seeds | random | before | after | after - random | gain | gain of all steps |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -39,15 +43,25 @@ def _is_evaluated(cell: Cell, family: str | None) -> bool:
 
 
 def _row(seeds: Sequence[Cell], family: str | None) -> list[str]:
-    scores, random = [], []
-    for cell in seeds:
-        returns, played = cell.test_returns(family), cell.random_returns(family)
-        assert returns is not None
-        assert played is not None
-        scores.append(returns.mean(axis=-1, dtype=np.float64))  # (S, N, B) -> (S, N)
-        random.append(played.mean(axis=-1, dtype=np.float64))
-    after_each, by_chance = np.concatenate(scores, axis=1), np.concatenate(random)
+    each = [_units(cell, family, one=len(seeds) >= _SEVERAL) for cell in seeds]
+    after_each, by_chance = np.concatenate([scores for scores, _ in each], axis=1), np.concatenate([r for _, r in each])
     before, last = after_each[0], after_each[-1]
-    after = after_each[min(max(1, seeds[0].config.num_steps), len(after_each) - 1)]
+    after = after_each[min(max(1, trained_num_steps(seeds[0].config)), len(after_each) - 1)]
     columns = (by_chance, before, after, after - by_chance, after - before, last - before)
     return [interval_in_words(mean_interval(column)) for column in columns]
+
+
+def _units(cell: Cell, family: str | None, *, one: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Mean returns (S, U) after each number of steps, and of random play (U,), of a seed: `one`, or its tasks.
+
+    A task that was drawn several times is one.
+    """
+    results, played = cell.results(family), cell.random_returns(family)
+    assert results is not None
+    assert played is not None
+    scores = results["returns"].mean(axis=-1, dtype=np.float64)  # (S, N, B) -> (S, N)
+    chance = played.mean(axis=-1, dtype=np.float64)
+    _, which = np.unique(results["tasks"].reshape(len(chance), -1), axis=0, return_inverse=True)
+    which = np.zeros(len(chance), dtype=np.int64) if one else which.reshape(-1)
+    counts = np.bincount(which)
+    return np.stack([np.bincount(which, row) / counts for row in scores]), np.bincount(which, chance) / counts

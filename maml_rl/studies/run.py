@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, cast
 
+import gymnasium as gym
 import numpy as np
 
 from maml_rl.blueprint import Blueprint, draw_up
@@ -40,8 +41,12 @@ def run_cells(wanted: Sequence[Cell], num_workers: int, jobs: int, show: Callabl
             for blueprint in blueprints:
                 blueprint.env.close()
                 check_analysis(blueprint)
+            if cell.random_policy and not isinstance(blueprints[0].env.single_action_space, gym.spaces.Discrete):
+                raise ConfigError("random_policy: got true with continuous actions, expected choices; leave it out")
+            for family, blueprint in zip(cell.test_on, blueprints[1:], strict=True):
+                _check_weights(blueprint, blueprints[0], f"test_on {family!r}", "the run")
             if cell.start is not None:
-                _check_weights(blueprints[0], draw_up(cell.start.config), cell.start.name)
+                _check_weights(blueprints[0], draw_up(cell.start.config), "start_from", repr(cell.start.name))
         except (InputError, ValueError, ImportError) as error:
             raise ConfigError(f"run {cell.name!r}: {error}") from error
     if jobs == 1:
@@ -140,7 +145,9 @@ def _evaluate_cell(cell: Cell, family: str | None, blueprint: Blueprint, num_wor
 
     if not _holds(cell.test_returns(family), cell.num_test_steps, num_batches * batch_size):
         play(trained.parameters(), cell.num_test_steps, cell.results_path(family))
-    if cell.random_policy and cell.random_returns(family) is None:  # without weights all choices are alike
+    played = cell.random_returns(family)
+    if cell.random_policy and (played is None or len(played) != num_batches * batch_size):
+        # without weights all choices are alike
         play(np.zeros_like(trained.parameters()), 0, cell.random_path(family))
 
 
@@ -174,16 +181,16 @@ def _check_start(cell: Cell, wanted: Sequence[Cell]) -> None:
         )
 
 
-def _check_weights(blueprint: Blueprint, start: Blueprint, name: str) -> None:
-    """Refuse a start with other weights."""
+def _check_weights(blueprint: Blueprint, source: Blueprint, field: str, name: str) -> None:
+    """Refuse weights of another shape, of a start or for another family."""
     mine, theirs = (
         {key: tuple(value.shape) for key, value in one.state_dict(one.parameters()).items()}
-        for one in (blueprint, start)
+        for one in (blueprint, source)
     )
     for key in {**mine, **theirs}:
         if mine.get(key) != theirs.get(key):
             raise ConfigError(
-                f"start_from: {key} is {theirs.get(key, 'missing')} in {name!r}, expected {mine.get(key, 'none')}; "
+                f"{field}: {key} is {theirs.get(key, 'missing')} in {name}, expected {mine.get(key, 'none')}; "
                 "give both the same policy and environment"
             )
 

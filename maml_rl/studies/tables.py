@@ -19,9 +19,9 @@ _MOST_STEPS = 6
 def table_of_cells(done: Sequence[Cell]) -> list[str]:
     """One row per run and seed."""
     lines = [
-        "Training: mean of the last ten iterations. New tasks: mean return of the final policy on tasks not seen in "
-        "training, with its 95 % interval over tasks: after 0, 1, 2, ... steps of adaptation (gradient steps; episodes "
-        "with rl2), or the sum of all of them where that is what counts.",
+        "Training: mean of the last ten iterations. New tasks: mean return of the final policy on tasks drawn anew "
+        "(where a family has few, the same ones), with its 95 % interval over tasks: after 0, 1, 2, ... steps of "
+        "adaptation (gradient steps; episodes with rl2), or the sum of all of them where that is what counts.",
         "",
         "| run | seed | env | iterations | env steps | minutes | before | after | new tasks |",
         "|---|---|---|---|---|---|---|---|---|",

@@ -9,12 +9,12 @@ import pytest
 
 pytest.importorskip("ale_py")
 
-from ale_py import ALEInterface, LoggerMode, roms
+from ale_py import Action, ALEInterface, LoggerMode, roms
 from PIL import Image
 
 from maml_rl.blueprint import draw_up
 from maml_rl.config import load_config
-from maml_rl.envs import EnvironmentArgumentError, make_meta_env
+from maml_rl.envs import EnvironmentArgumentError, check_meta_env, make_meta_env
 from maml_rl.envs.atari import AtariModesVectorEnv
 from maml_rl.metalearners import MAMLTRPO
 from maml_rl.policies import registered_policies
@@ -120,7 +120,7 @@ def test_sticky_actions_go_on_with_their_probability():
     played, asked = [], 1 + np.arange(400) % 2
     for action in asked:
         env.step(np.full(8, action))
-        played.append(env._previous.copy())
+        played.append([env._actions.index(action) for action in env._previous])
     went_on = np.mean(np.stack(played[1:]) != asked[1:, None])
     assert went_on == pytest.approx(0.25**2, abs=0.02)  # the action before lasts through both frames
     _, first, _ = play(make_meta_env("SpaceInvadersModes-v0", 3), [TASK], some_actions(60, 3), seed=1)
@@ -180,6 +180,39 @@ def test_episodes_begin_alike_and_are_cut_at_their_limit():
     assert truncated.all()
     assert not terminated.any()
     np.testing.assert_array_equal(env.reset(seed=2)[0], first)
+
+
+@pytest.mark.parametrize("env_name", GAMES)
+def test_a_used_emulator_begins_as_a_new_one_does(env_name):
+    kwargs = {"observation": "pixels", "num_stack": 2, "render_mode": "rgb_array"}
+    used, new = (make_meta_env(env_name, 2, kwargs) for _ in range(2))
+    play(used, [TASK], some_actions(20, 2))
+    tasks = [{"mode": 5, "difficulty": 1}, TASK]
+    begun = []
+    for env in (used, new):
+        env.set_tasks(tasks)
+        observations, _ = env.reset(seed=3)
+        begun.append((observations, env.render()))
+    np.testing.assert_array_equal(begun[0][0], begun[1][0])
+    np.testing.assert_array_equal(begun[0][1], begun[1][1])
+    actions = some_actions(3, 2)
+    np.testing.assert_array_equal(play(used, tasks, actions)[0], play(new, tasks, actions)[0])
+    check_meta_env(used)
+
+
+def test_what_sticks_at_first_is_to_do_nothing():
+    env = AtariModesVectorEnv(1, game="backgammon", sticky_actions=1.0)
+    assert Action.NOOP not in env._actions
+    env.reset(seed=0)
+    observation, _, _, _, _ = env.step(np.array([0]))
+    ale = emulator("backgammon")
+    mode, difficulty = env.task_pairs[0]
+    ale.setDifficulty(difficulty)
+    ale.setMode(mode)
+    ale.reset_game()
+    for _ in range(4):
+        ale.act(Action.NOOP)
+    np.testing.assert_array_equal(observation[0], ale.getRAM())
 
 
 def test_pictures_are_the_screen():
@@ -246,7 +279,10 @@ def test_films_of_games_name_their_mode(tmp_path):
             {"modes": [7]},
             r"split: got 'train' with held_out_modes \[7\] of modes \[7\], which leaves no",
         ),
-        ("DemonAttackModes-v0", {"observation": "sound"}, "observation: got 'sound', expected"),
+        ("AtariModes-v0", {"game": "Pong"}, "game: got 'Pong', expected a game of ale-py such as pong"),
+        ("AtariModes-v0", {"game": "combat"}, "game: got 'combat', expected a game for one player"),
+        ("DemonAttackModes-v0", {"modes": 3}, "modes: got 3, expected a list of whole numbers, or null"),
+        ("DemonAttackModes-v0", {"observation": "sound"}, "observation: got 'sound', expected one of 'ram', 'pixels'"),
         ("DemonAttackModes-v0", {"size": 0}, "size: got 0, expected 1 to 160"),
         ("DemonAttackModes-v0", {"num_stack": 0}, "num_stack: got 0, expected at least 1"),
         ("DemonAttackModes-v0", {"frame_skip": 0}, "frame_skip: got 0, expected at least 1"),

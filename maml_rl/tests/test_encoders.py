@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -128,11 +129,16 @@ def test_images_get_convolutions_and_other_observations_none(algorithm):
 @pytest.mark.parametrize(
     ("env_kwargs", "settings", "words"),
     [
+        (
+            {"observation": "pixels"},
+            {"encoder": "ram"},
+            r"encoder: got 'ram', expected .* bytes of a memory, not \(4, 42, 42\) of uint8; choose another",
+        ),
         ({}, {"encoder": "conv"}, r"encoder: got 'conv', expected images .* shape \(128,\); choose"),
         (
             {"observation": "pixels", "size": 10},
             {"encoder_channels": (4, 4)},
-            r"encoder-channels: got \[4, 4\], expected at most 1 layers for images of 10 x 10; give fewer",
+            r"encoder-channels: got \[4, 4\], expected at most 1 layers .* 10 x 10, channels first; give fewer",
         ),
     ],
 )
@@ -145,3 +151,17 @@ def test_encoders_that_do_not_fit_are_refused_in_one_line(env_kwargs, settings, 
 def test_an_unknown_encoder_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"encoder: got 'con', expected one of \['none', 'ram', 'conv'\]"):
         make_policy(replace(PIXELS, encoder="con"))
+
+
+def test_a_memory_is_bytes():
+    with pytest.raises(InputError, match=r"encoder: got 'ram', expected .* not \(2,\) of float32"):
+        draw_up(Config(env_name="2DNavigation-v0", encoder="ram"))
+
+
+def test_images_with_channels_last_or_too_small_get_no_convolutions(monkeypatch):
+    for shape in ((30, 30, 3), (4, 4, 4)):
+        monkeypatch.setattr(
+            "maml_rl.blueprint._own_observation_space",
+            lambda env, shape=shape: gym.spaces.Box(0, 255, shape, np.uint8),
+        )
+        assert draw_up(Config(env_name="2DNavigation-v0")).policy.encoder is None

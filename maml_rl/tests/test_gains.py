@@ -11,8 +11,10 @@ import pytest
 
 from maml_rl.analysis import mean_interval
 from maml_rl.blueprint import draw_up
+from maml_rl.config import Config
 from maml_rl.studies.__main__ import main
-from maml_rl.studies.areas import areas
+from maml_rl.studies.areas import areas, table_of_areas
+from maml_rl.studies.gains import _row
 from maml_rl.studies.scores import Seeds
 from maml_rl.studies.study import cells, load_study
 from maml_rl.studies.tables import interval_in_words
@@ -61,6 +63,10 @@ def test_random_choices_are_uniform_on_the_tasks_of_the_evaluation_and_gains_are
     times = {cell.seed: cell.random_path().stat().st_mtime_ns for cell in found}
     assert main(arguments) == 0
     assert {cell.seed: cell.random_path().stat().st_mtime_ns for cell in found} == times
+    more = path.read_text().replace("test_tasks: 40", "test_tasks: 60")
+    path.write_text(more)
+    assert main(arguments) == 0  # random play is of as many tasks again
+    assert {len(np.asarray(cell.random_returns())) for cell in found} == {60}
 
 
 def seeds_of(*curves):
@@ -78,6 +84,50 @@ def test_an_area_is_the_mean_score_of_the_steps_that_all_runs_have_made():
     assert horizon == 40.0
     np.testing.assert_allclose(found["long"], [(10 * 1 + 20 * 2 + 10 * 3) / 40, (20 * 0 + 20 * 4) / 40])
     np.testing.assert_allclose(found["short"], [(5 * 8 + 15 * 0 + 20 * 1) / 40])
+
+
+def test_iterations_that_differ_later_only_are_compared_by_steps_too():
+    study = cast(Any, SimpleNamespace(comparisons=[("a", "b")]))
+    alike = {name: seeds_of(([10.0, 20.0], [1.0, 2.0]), ([10.0, 20.0], [3.0, 4.0])) for name in "ab"}
+    assert table_of_areas(study, alike) == []
+    later = alike | {"b": seeds_of(([10.0, 25.0], [1.0, 2.0]), ([10.0, 20.0], [3.0, 4.0]))}
+    assert any(line.startswith("| a - b | ") for line in table_of_areas(study, later))
+
+
+def test_three_seeds_are_units_and_a_task_drawn_twice_is_one():
+    def cell(seed, after):
+        results = {"returns": np.array([[[1.0], [2.0], [6.0]], after]), "tasks": np.array([[0], [0], [1]])}
+        found = SimpleNamespace(config=Config(env_name="x"), results=lambda family: results)
+        found.random_returns = lambda family: np.array([[0.0], [2.0], [4.0]])
+        return cast(Any, found)
+
+    cells_ = [cell(seed, [[seed], [seed], [9.0]]) for seed in (1.0, 2.0, 3.0)]
+    row = _row(cells_, None)
+    means = [(2 * seed + 9) / 3 for seed in (1, 2, 3)]
+    assert row[2] == interval_in_words(mean_interval(np.array(means)))
+    assert row[4] == interval_in_words(mean_interval(np.array(means) - 3.0))
+    assert _row(cells_[:1], None)[2] == interval_in_words(mean_interval(np.array([1.0, 9.0])))
+    assert _row(cells_[:1], None)[0] == interval_in_words(mean_interval(np.array([1.0, 4.0])))
+
+
+@pytest.mark.parametrize(
+    ("settings", "field", "words"),
+    [
+        ("env-name=2DNavigation-v0", "random_policy: true", "random_policy: got true with continuous actions"),
+        ("[]", "test_on: {wide: [env-name=Bandit-K10-v0]}", "test_on 'wide': layer2.* in the run, expected"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_not_trained(tmp_path, capfd, settings, field, words):
+    config = write_config(tmp_path / "tiny.json", tiny_config("Bandit-K5-v0", num_batches=1))
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        f"name: x\nquestion: y\n{field}\nruns: {{a: {{config: {config}, seeds: [1], set: [{settings}]}}}}\n".replace(
+            "[[]]", "[]"
+        )
+    )
+    assert main(["run", str(path), "--results", str(tmp_path / "results"), "--num-workers", "1"]) == 2
+    assert re.search(words, capfd.readouterr().err)
+    assert not (tmp_path / "results").exists()
 
 
 def test_curves_against_steps_are_reported_where_runs_differ_in_them(tmp_path):
