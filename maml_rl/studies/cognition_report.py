@@ -262,7 +262,7 @@ def _draw_rewards(ax: Axes, found: Found) -> None:
     players = {key.removeprefix("player "): value.mean() for key, value in found.items() if key.startswith("player ")}
     for colour, (title, reward) in zip(("#000000", *_COLOURS[1:]), players.items(), strict=True):
         ax.axvline(reward, color=colour, linestyle="--", linewidth=1.2, label=title)
-    ax.legend(frameon=False, fontsize="small", loc="upper left")
+    ax.legend(frameon=False, fontsize="small", loc="upper right")
 
 
 def _draw_histogram(ax: Axes, values: np.ndarray, title: str) -> None:
