@@ -21,6 +21,9 @@ from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import write_arrays
 from maml_rl.utils.random import Purpose, generator
 
+_AXES_OF_AGENTS = 3
+"""Of the rewards of an ensemble: agents, tasks, steps."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -217,7 +220,9 @@ def summary_lines(evaluation: Evaluation, num_steps: Sequence[int]) -> list[str]
     steps = check_num_steps(num_steps)
     interval = evaluation.interval(steps)
     num_tasks, num_episodes = evaluation.returns.shape[1:]
-    lines = [f"{'steps':>5}  {'mean return':>11}  95% interval ({num_tasks} tasks, {num_episodes} episodes of each)"]
+    several = evaluation.meta_episodes is not None and evaluation.meta_episodes.rewards.ndim == _AXES_OF_AGENTS
+    what = "agents' meta-episodes" if several else "episodes"
+    lines = [f"{'steps':>5}  {'mean return':>11}  95% interval ({num_tasks} tasks, {num_episodes} {what} of each)"]
     for step, mean, low, high in zip(steps, interval.mean, interval.low, interval.high, strict=True):
         bounds = f"[{low:.2f}, {high:.2f}]" if num_tasks > 1 else "needs two tasks"
         trained = "  <- trained on" if step == evaluation.trained_num_steps else ""

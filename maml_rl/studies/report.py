@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ from maml_rl.studies.study import FIGURE_OF_COMPARISONS, Cell, Study, cells
 from maml_rl.studies.tables import table_of_cells, table_of_comparisons, table_of_families, table_of_runs
 from maml_rl.utils.files import write_atomically
 
-_VERSIONS = ("torch", "numpy", "scipy", "gymnasium", "mujoco")
+_VERSIONS = ("torch", "numpy", "scipy", "gymnasium", "mujoco", "scikit-learn", "ale-py")
 
 
 def report(study: Study, root: Path) -> str:
@@ -87,7 +88,7 @@ def _statistics(study: Study, runs: Mapping[str, Seeds], left_out: Sequence[str]
 def _manifest(study: Study, done: Sequence[Cell]) -> dict[str, Any]:
     return {
         "study": study.model_dump(),
-        "versions": {"maml_rl": __version__, **{name: metadata.version(name) for name in _VERSIONS}},
+        "versions": {"maml_rl": __version__, **_versions()},
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {available_cores()} cores",
         "runs": [
@@ -102,3 +103,12 @@ def _manifest(study: Study, done: Sequence[Cell]) -> dict[str, Any]:
             for cell in done
         ],
     }
+
+
+def _versions() -> dict[str, str]:
+    """Of the packages results depend on, those that are there."""
+    found = {}
+    for name in _VERSIONS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

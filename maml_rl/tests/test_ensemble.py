@@ -113,7 +113,7 @@ def test_the_commands_take_ensembles(tmp_path, capsys):
     flags = ["--config", str(folder / "config.json"), "--policy", str(folder / "policy.th"), "--num-workers", "1"]
     flags += ["--num-batches", "2", "--meta-batch-size", "3", "--output", str(tmp_path / "results.npz")]
     assert cli.test_command(flags) == 0
-    assert "6 tasks, 3 episodes of each" in capsys.readouterr().out
+    assert "6 tasks, 3 agents' meta-episodes of each" in capsys.readouterr().out
     with np.load(tmp_path / "results.npz") as results:
         assert results["returns"].shape == (1, 6, 3)
         assert results["actions"].shape == (3, 6, 12)
