@@ -4,7 +4,7 @@
 per core, in ale-py's own vector environment and in Gymnasium's `AtariPreprocessing`; and, in our workers, episodes of a
 random policy on the console's memory and on pixels. A step is four frames everywhere, sticky actions are on; bare loop
 and workers play the same modes and difficulties, which do not all cost the same, the others know the default one only.
-Then it measures the learning of the outer loop, per environment step: with whole second derivatives, with none (first
+With `--learning` it measures the learning of the outer loop, per environment step: with whole second derivatives, with none (first
 order), and with an inner loop of the head alone. It prints medians and ratios; `--output` also writes them as JSON.
 Absolute numbers belong to the machine; compare ratios.
 """
@@ -55,10 +55,12 @@ def main() -> None:
     parser.add_argument("--num-workers", type=int, default=available_cores())
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5.0, help="for each of the others in a round")
+    parser.add_argument("--learning", type=int, default=0, help="iterations of each learner; 0: none")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     result = measure(arguments.num_workers, arguments.rounds, arguments.seconds)
-    result["microseconds_per_step"] = measure_learning(arguments.rounds)
+    if arguments.learning:
+        result["microseconds_per_step"] = measure_learning(arguments.learning)
     print(json.dumps(result, indent=2))
     if arguments.output:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)

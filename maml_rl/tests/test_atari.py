@@ -92,7 +92,7 @@ def test_legal_tasks_are_the_cartridge_s_and_differ(env_name):
     assert env.task_pairs == [(mode, difficulty) for mode in modes for difficulty in difficulties]
     together = make_meta_env(env_name, len(modes), {"split": "all", "sticky_actions": 0.0})
     tasks = [{"mode": mode, "difficulty": 0} for mode in modes]
-    actions = np.repeat(some_actions(60, 1), len(tasks), axis=1)
+    actions = np.repeat(some_actions(40, 1), len(tasks), axis=1)
     observations, _, _ = play(together, tasks, actions)
     assert len({observations[:, index].tobytes() for index in range(len(tasks))}) == len(tasks)
     harder = [{"mode": 1, "difficulty": difficulty} for difficulty in difficulties]
@@ -117,12 +117,12 @@ def test_sticky_actions_go_on_with_their_probability():
     env = AtariModesVectorEnv(8, game="space_invaders", sticky_actions=0.25, frame_skip=2)
     env.set_tasks([TASK])
     env.reset(seed=0)
-    played, asked = [], 1 + np.arange(400) % 2
+    played, asked = [], 1 + np.arange(200) % 2
     for action in asked:
         env.step(np.full(8, action))
         played.append([env._actions.index(action) for action in env._previous])
     went_on = np.mean(np.stack(played[1:]) != asked[1:, None])
-    assert went_on == pytest.approx(0.25**2, abs=0.02)  # the action before lasts through both frames
+    assert went_on == pytest.approx(0.25**2, abs=0.03)  # the action before lasts through both frames
     _, first, _ = play(make_meta_env("SpaceInvadersModes-v0", 3), [TASK], some_actions(60, 3), seed=1)
     _, again, _ = play(make_meta_env("SpaceInvadersModes-v0", 3), [TASK], some_actions(60, 3), seed=1)
     np.testing.assert_array_equal(first, again)

@@ -137,7 +137,7 @@ def test_images_get_convolutions_and_other_observations_none(algorithm):
         ({}, {"encoder": "conv"}, r"encoder: got 'conv', expected images .* shape \(128,\); choose"),
         (
             {"observation": "pixels", "size": 10},
-            {"encoder_channels": (4, 4)},
+            {"encoder": "conv", "encoder_channels": (4, 4)},
             r"encoder-channels: got \[4, 4\], expected at most 1 layers .* 10 x 10, channels first; give fewer",
         ),
     ],
