@@ -4,9 +4,9 @@
 per core, in ale-py's own vector environment and in Gymnasium's `AtariPreprocessing`; and, in our workers, episodes of a
 random policy on the console's memory and on pixels. A step is four frames everywhere, sticky actions are on; bare loop
 and workers play the same modes and difficulties, which do not all cost the same, the others know the default one only.
-With `--learning` it measures the learning of the outer loop, per environment step: with whole second derivatives, with none (first
-order), and with an inner loop of the head alone. It prints medians and ratios; `--output` also writes them as JSON.
-Absolute numbers belong to the machine; compare ratios.
+With `--learning` it measures the learning of the outer loop, per environment step: with whole second derivatives, with
+none (first order), and with an inner loop of the head alone. It prints medians and ratios; `--output` also writes them
+as JSON. Absolute numbers belong to the machine; compare ratios.
 """
 
 from __future__ import annotations
