@@ -237,6 +237,7 @@ def _draw_up_one(config: Config, env: MetaVectorEnv, device: str) -> Blueprint:
     worker = MAMLWorkerSpec(
         **common,
         gae_lambda=config.gae_lambda,
+        baseline_regularisation=config.baseline_regularisation,
         num_steps=config.num_steps,
         fast_lr=config.fast_lr,
         inner_objective=_inner_objective(config, spec),

@@ -86,6 +86,14 @@ class Config(BaseModel):
         ),
     )
 
+    baseline_regularisation: float = Field(
+        default=1e-5,
+        gt=0,
+        description=(
+            "Ridge of the linear baseline that is fitted to a task's episodes (maml). Large where observations are "
+            "long and episodes few: a baseline that knows the returns by heart leaves advantages of noise."
+        ),
+    )
     reward_clip: float | None = Field(
         default=None,
         gt=0,

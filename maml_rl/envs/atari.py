@@ -16,6 +16,7 @@ from maml_rl.envs.meta_env import MetaVectorEnv, Task
 
 _HEIGHT, _WIDTH = 210, 160
 _RAM_SIZE = 128
+_MAX_STACK = 16
 _FOR_TWO = frozenset({"combat", "joust", "maze_craze", "warlords"})
 """Cartridges that ale-py knows but a single player cannot play: loading one ends the process."""
 _MODE_BYTES = {"demon_attack": 0x6A}
@@ -51,7 +52,7 @@ class AtariModesVectorEnv(MetaVectorEnv):
     size
         Height and width of an image, 1 to 160.
     num_stack
-        Latest observations seen together, >= 1; ``None``: 1 of "ram", 4 of "pixels". The first is repeated.
+        Latest observations seen together, 1 to 16; ``None``: 1 of "ram", 4 of "pixels". The first is repeated.
     frame_skip
         Frames an action lasts, >= 1.
     sticky_actions
@@ -84,9 +85,10 @@ class AtariModesVectorEnv(MetaVectorEnv):
         max_episode_steps: int = 500,
         render_mode: str | None = None,
     ) -> None:
-        for name, count in (("frame_skip", frame_skip), ("num_stack", 1 if num_stack is None else num_stack)):
-            if count < 1:
-                raise ValueError(f"{name}: got {count}, expected at least 1")
+        if frame_skip < 1:
+            raise ValueError(f"frame_skip: got {frame_skip}, expected at least 1")
+        if num_stack is not None and not 1 <= num_stack <= _MAX_STACK:
+            raise ValueError(f"num_stack: got {num_stack}, expected 1 to {_MAX_STACK}")
         if not 1 <= size <= _WIDTH:
             raise ValueError(f"size: got {size}, expected 1 to {_WIDTH}")
         if not 0 <= sticky_actions <= 1:
@@ -126,9 +128,14 @@ class AtariModesVectorEnv(MetaVectorEnv):
             ("held_out_modes", held_out, legal_modes),
             ("difficulties", difficulties or [], legal_difficulties),
         ):
-            wrong = [value for value in chosen if value not in legal]
+            wrong = [value for value in chosen if value not in legal or isinstance(value, bool)]
             if wrong:
-                raise ValueError(f"{name}: got {wrong[0]}, expected some of {self.game}'s own: {list(legal)}")
+                raise ValueError(
+                    f"{name}: got {wrong[0]}, expected some of {self.game}'s own: {list(legal)}; give {name}"
+                )
+        for name, some in (("modes", modes), ("difficulties", difficulties)):
+            if some == []:
+                raise ValueError(f"{name}: got [], expected at least one; leave it out for all")
         kept = {
             mode: split == "all" or (mode in held_out) == (split == "held-out")
             for mode in (legal_modes if modes is None else modes)

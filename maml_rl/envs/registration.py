@@ -146,7 +146,7 @@ def make_family(num_envs: int = 1, *, family: str, package: str | None = None, *
     _check_keywords(family_class, kwargs)
     missing = _missing_keywords(family_class, kwargs)
     if missing:
-        raise EnvironmentArgumentError(f"env-kwargs: {family_class.__name__} needs {', '.join(missing)}")
+        raise EnvironmentArgumentError(f"env-kwargs: {family_class.__name__} needs {', '.join(missing)}; give values")
     return family_class(num_envs=num_envs, **kwargs)
 
 

@@ -46,6 +46,7 @@ class MAMLWorkerSpec:
     inner_objective: str
     gamma: float
     gae_lambda: float
+    baseline_regularisation: float
     memory_scope: str
     first_order: bool
     hessian_steps: int | None
@@ -88,7 +89,7 @@ class MAMLWorker:
         self.inner = InnerLoop(
             self.policy, spec.fast_lr, spec.names, spec.inner_objective, spec.first_order, spec.adapted
         )
-        self.baseline = LinearFeatureBaseline()
+        self.baseline = LinearFeatureBaseline(spec.baseline_regularisation)
         self._like = self.policy.params()
         for name, value in spec.frozen.items():
             self._like[name] = torch.from_numpy(value)

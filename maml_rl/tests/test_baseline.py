@@ -51,6 +51,16 @@ def test_predictions_are_those_of_ridge_regression(scale):
         np.testing.assert_allclose(values[m].numpy(), expected, rtol=1e-6, atol=1e-7)
 
 
+def test_of_more_features_than_returns_only_a_stiff_baseline_leaves_something_to_learn_from():
+    observations, returns, mask = draw(num_features=100)
+    kept = [
+        float(((returns - LinearFeatureBaseline(ridge).fit_predict(observations, returns, mask)) * mask).square().sum())
+        for ridge in (1e-9, 1e5)
+    ]
+    assert kept[0] < 1e-6 * float(returns.square().sum())
+    assert kept[1] > 0.9 * float(returns.square().sum())
+
+
 def test_a_return_that_is_a_feature_is_predicted():
     observations, _, mask = draw()
     returns = (2.0 * observations[..., 0] - observations[..., 1].square() + 0.5) * mask

@@ -17,7 +17,7 @@ from maml_rl.envs import make_meta_env
 from maml_rl.episode import Episodes, thin
 from maml_rl.metalearners.dealing import shards
 from maml_rl.objectives import linearised_curvature
-from maml_rl.samplers import MAMLWorker
+from maml_rl.samplers import MAMLWorker, MAMLWorkerSpec
 from maml_rl.samplers.rollout import Streams, play_episodes, with_advantages
 from maml_rl.tests.builders import pick, tiny_config
 from maml_rl.utils.random import Purpose, generator
@@ -244,6 +244,22 @@ def test_cut_rewards_teach_and_whole_ones_are_told(collected):
         )
         assert_close(clipped.advantages, expected.advantages)
         assert not torch.allclose(clipped.advantages, episodes.advantages)
+
+
+def test_the_baseline_is_as_stiff_as_the_configuration_says(collected):
+    worker, blueprint, _ = collected(baseline_regularisation=10.0)
+    drawn = draw_up(blueprint.config.model_copy(update={"baseline_regularisation": 10.0})).worker
+    assert isinstance(drawn, MAMLWorkerSpec)
+    assert drawn.baseline_regularisation == worker.spec.baseline_regularisation
+    for episodes in worker._episodes:
+        expected, loose = (
+            with_advantages(
+                episodes, LinearFeatureBaseline(ridge), gamma=worker.spec.gamma, gae_lambda=worker.spec.gae_lambda
+            ).advantages
+            for ridge in (10.0, 1e-5)
+        )
+        assert_close(episodes.advantages, expected)
+        assert not torch.allclose(expected, loose)
 
 
 def test_where_the_head_adapts_nothing_else_does(collected):

@@ -27,6 +27,7 @@ from maml_rl.evaluation import evaluate
 from maml_rl.experiment import train
 from maml_rl.samplers import RL2WorkerSpec
 from maml_rl.samplers.rl2_worker import RL2Worker
+from maml_rl.studies import cognition
 from maml_rl.studies.__main__ import main
 from maml_rl.studies.behaviour import draw_behaviour
 from maml_rl.studies.cognition import choices_of, memory_of
@@ -547,8 +548,9 @@ def test_new_tasks_are_averaged_within_a_seed_and_compared_between_seeds(compare
     assert runs["low"].adapted(num_steps=2) is None  # evaluated with fewer
 
 
-def test_agents_of_a_drifting_bandit_are_explained_and_decoded(study, capfd):
+def test_agents_of_a_drifting_bandit_are_explained_and_decoded(study, capfd, monkeypatch):
     pytest.importorskip("sklearn")
+    monkeypatch.setattr(cognition, "_NUM_CONTROLS", 1)
     task = "algorithm=rl2, policy=lstm, env-name=DriftingBandit-v0, env-kwargs.num_trials=12, fast-batch-size=1"
     only_plain(study, f"{task}, num-agents=3", "score: return_total")
     assert run(study) == 2
