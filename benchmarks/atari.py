@@ -35,6 +35,7 @@ from maml_rl.samplers import Backend, start_workers
 
 GAME = "space_invaders"
 FRAME_SKIP, STICKY, EPISODE_STEPS = 4, 0.25, 500
+SAME_GAME = [f"env-kwargs.frame_skip={FRAME_SKIP}", f"env-kwargs.max_episode_steps={EPISODE_STEPS}"]
 OURS = {
     "ours, memory": "configs/maml/space-invaders.yaml",
     "ours, pixels 42": "configs/maml/space-invaders-pixels.yaml",
@@ -69,7 +70,7 @@ def main() -> None:
 
 def measure(cores: int, num_rounds: int, seconds: float) -> dict[str, Any]:
     """Steps per second of all, per round, after one that does not count."""
-    blueprints = {name: draw_up(load_config(path)) for name, path in OURS.items()}
+    blueprints = {name: draw_up(load_config(path, SAME_GAME)) for name, path in OURS.items()}
     rates: dict[str, list[float]] = {}
     with contextlib.ExitStack() as stack:
         ways: dict[str, Callable[[], float]] = {
@@ -104,7 +105,8 @@ def measure_learning(num_rounds: int) -> dict[str, dict[str, dict[str, float]]]:
     found: dict[str, dict[str, dict[str, float]]] = {}
     for name, (path, overrides) in LEARNERS.items():
         for kind, settings in INNER_LOOPS.items():
-            config = load_config(path, [*overrides, *settings, f"meta-batch-size={_TASKS_OF_A_LEARNER}"])
+            overriding = [*SAME_GAME, *overrides, *settings, f"meta-batch-size={_TASKS_OF_A_LEARNER}"]
+            config = load_config(path, overriding)
             blueprint = draw_up(config)
             with contextlib.closing(start_workers(blueprint.worker_spec, 1)) as backend:
                 learner = blueprint.learner(backend, blueprint.parameters())

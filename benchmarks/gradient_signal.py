@@ -66,7 +66,12 @@ def measure(config: Config, arguments: argparse.Namespace) -> dict[str, float]:
     ]
     tasks = [env.default_task()] * count
     episodes, _ = play_episodes(env, blueprint.policy, expand(params, count), tasks, Streams(*rngs))
-    episodes = with_advantages(episodes, LinearFeatureBaseline(), gamma=config.gamma, gae_lambda=config.gae_lambda)
+    episodes = with_advantages(
+        episodes,
+        LinearFeatureBaseline(config.baseline_regularisation),
+        gamma=config.gamma,
+        gae_lambda=config.gae_lambda,
+    )
     inner = InnerLoop(blueprint.policy, config.fast_lr, blueprint.names)
     learning, frozen = inner.split(params)
     gradients = inner_gradient(inner, expand(learning, count), frozen, episodes.learning_data(slice(None)))
