@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--config", default="configs/maml/space-invaders.yaml")
     parser.add_argument("--ridges", type=float, nargs="+", default=[1e-5, 1e3])
     parser.add_argument("--dampings", type=float, nargs="+", default=[1e-5, 0.1, 1.0, 10.0])
+    parser.add_argument("--pairs", type=int, default=4, help="of meta-batches, over which means are taken")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
@@ -42,18 +43,22 @@ def main() -> None:
     rows = []
     for ridge in arguments.ridges:
         config = load_config(arguments.config, [*arguments.set, f"baseline-regularisation={ridge}"])
-        for row in measure(config, arguments.dampings):
-            rows.append({"config": arguments.config, "set": arguments.set, "ridge": ridge, **row})
+        pairs = [list(measure(config, arguments.dampings, number)) for number in range(arguments.pairs)]
+        for same in zip(*pairs, strict=True):
+            means = {key: float(np.mean([row[key] for row in same])) for key in same[0]}
+            error = float(np.std([row["kept"] for row in same], ddof=1) / np.sqrt(len(same))) if len(same) > 1 else None
+            about = {"config": arguments.config, "set": arguments.set, "pairs": len(same), "ridge": ridge}
+            rows.append({**about, **means, "standard_error_of_kept": error})
             print(json.dumps(rows[-1]), flush=True)
     if arguments.output:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         arguments.output.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
 
-def measure(config: Config, dampings: list[float]) -> Iterator[dict[str, float]]:
+def measure(config: Config, dampings: list[float], pair: int) -> Iterator[dict[str, float]]:
     """Two collections, and a row for each damping."""
     blueprint = draw_up(config)
-    first, second = (_collected(blueprint, config, iteration) for iteration in (0, 1))
+    first, second = (_collected(blueprint, config, pair, iteration) for iteration in (2 * pair, 2 * pair + 1))
     theta, num_tasks = blueprint.parameters(), config.meta_batch_size
     gradients = [worker.surrogate_gradient(theta)[1] / num_tasks for worker in (first, second)]
     norms = [np.sqrt(dot(gradient, gradient)) for gradient in gradients]
@@ -78,11 +83,11 @@ def measure(config: Config, dampings: list[float]) -> Iterator[dict[str, float]]
         yield {**common, "damping": damping, "promised": dot(step, gradients[0]), "kept": dot(step, gradients[1])}
 
 
-def _collected(blueprint: Blueprint, config: Config, iteration: int) -> MAMLWorker:
-    """A worker with a meta-batch of always the same tasks."""
+def _collected(blueprint: Blueprint, config: Config, pair: int, iteration: int) -> MAMLWorker:
+    """A worker with a meta-batch; both of a pair have the same tasks."""
     assert isinstance(blueprint.worker, MAMLWorkerSpec)
     worker = MAMLWorker(blueprint.worker, lambda: None)
-    tasks = blueprint.env.sample_tasks(config.meta_batch_size, generator(config.seed, Purpose.TASKS))
+    tasks = blueprint.env.sample_tasks(config.meta_batch_size, generator(config.seed, Purpose.TASKS, iteration=pair))
     worker.collect(range(len(tasks)), tasks, blueprint.parameters(), iteration)
     return worker
 
