@@ -107,9 +107,9 @@ def _predictions(baseline: LinearFeatureBaseline, seen: Episodes, returns: torch
     """Predictions (M, T, B) for all steps by a baseline fitted to those that `seen.mask` counts."""
     values = []
     for observations, mask, target in zip(seen.observations, seen.mask, returns, strict=True):
-        features = baseline._features(observations, mask)
-        weights = baseline._solve(features.T @ features, features.T @ (target * mask).double().reshape(-1))
-        everywhere = baseline._features(observations, torch.ones_like(mask))
+        seen_steps = mask > 0
+        weights = baseline.weights(baseline.features(observations, seen_steps), target[seen_steps])
+        everywhere = baseline.features(observations, torch.ones_like(seen_steps))
         values.append((everywhere @ weights).reshape(mask.shape).float())
     return torch.stack(values)
 

@@ -41,21 +41,24 @@ class LinearFeatureBaseline:
         return torch.stack(values)
 
     def _fit_predict_task(self, observations: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
-        features = self._features(observations, mask)  # (T * B, F)
-        gram = features.T @ features
-        moment = features.T @ (returns * mask).double().reshape(-1)
-        weights = self._solve(gram, moment)
-        return (features @ weights).reshape(mask.shape).to(returns.dtype)
+        played = mask > 0
+        features = self.features(observations, played)
+        weights = self.weights(features, returns[played])
+        predictions = torch.zeros_like(returns)
+        predictions[played] = (features @ weights).to(returns.dtype)
+        return predictions
 
     @staticmethod
-    def _features(observations: Tensor, mask: Tensor) -> Tensor:
-        num_steps, num_episodes = mask.shape
-        states = _summary(as_numbers(observations).reshape(num_steps, num_episodes, -1)).double()
-        time = torch.arange(num_steps, dtype=torch.float64, device=mask.device) / 100.0
-        time = time.reshape(-1, 1, 1).expand(num_steps, num_episodes, 1)
-        parts = [states, states.square(), time, time**2, time**3, torch.ones_like(time)]
-        features = torch.cat(parts, -1) * mask.unsqueeze(-1)
-        return features.reshape(num_steps * num_episodes, -1)
+    def features(observations: Tensor, played: Tensor) -> Tensor:
+        """Features (K, F) of the K steps of observations (T, B, O) for which `played` (T, B) is true."""
+        states = _summary(as_numbers(observations[played])).double()
+        time = torch.arange(len(played), dtype=torch.float64, device=played.device) / 100.0
+        time = time.unsqueeze(1).expand(played.shape)[played].unsqueeze(1)
+        return torch.cat([states, states.square(), time, time**2, time**3, torch.ones_like(time)], -1)
+
+    def weights(self, features: Tensor, returns: Tensor) -> Tensor:
+        """Weights (F,) of the regression of returns (K,) on features (K, F)."""
+        return self._solve(features.T @ features, features.T @ returns.double())
 
     def _solve(self, gram: Tensor, moment: Tensor) -> Tensor:
         identity = torch.eye(gram.shape[0], dtype=gram.dtype, device=gram.device)
@@ -69,7 +72,7 @@ class LinearFeatureBaseline:
 
 
 def _summary(states: Tensor) -> Tensor:
-    """Means of equal stretches of long observations (T, B, O); the last one is of what remains."""
+    """Means of equal stretches of long observations (K, O); the last one is of what remains."""
     if states.shape[-1] <= _LONG:
         return states
     length = -(-states.shape[-1] // _MAX_SUMMARY)
