@@ -77,12 +77,8 @@ def train(
     RunFolderError, TrainingError, WorkerError
     """
     blueprint = _at_initial_policy(blueprint, folder if resume else None)
-    state = Checkpoint(0, blueprint.parameters())
-    if folder is not None and resume:
-        state = folder.resume(blueprint.config, len(state.parameters)) or state
-    elif folder is not None:
-        folder.create(blueprint.config)
     with (
+        _opened(folder, blueprint, resume) as state,
         workers(blueprint, num_workers, blueprint.num_shares) as backend,
         _Monitor(blueprint.config, folder, state, show, bar and sys.stderr.isatty()) as monitor,
     ):
@@ -103,6 +99,21 @@ def train(
                     f"lower {_STEP_SIZES[blueprint.config.algorithm]}, or check the environment's rewards"
                 )
     return state.parameters
+
+
+@contextmanager
+def _opened(folder: RunFolder | None, blueprint: Blueprint, resume: bool) -> Iterator[Checkpoint]:
+    """Where the run stands, with the folder kept from other processes."""
+    state = Checkpoint(0, blueprint.parameters())
+    if folder is None:
+        yield state
+        return
+    if not resume:
+        folder.create(blueprint.config)
+    with folder.claimed():
+        if resume:
+            state = folder.resume(blueprint.config, len(state.parameters)) or state
+        yield state
 
 
 def _at_initial_policy(blueprint: Blueprint, resumed: RunFolder | None) -> Blueprint:

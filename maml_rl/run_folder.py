@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,11 @@ from maml_rl.utils.tensor_files import (
 )
 
 __all__ = ["Checkpoint", "RunFolder", "RunFolderError", "load_policy", "load_tensors"]
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 _CHECKPOINT_FORMAT = 1
 _WHOLE_NUMBERS = ("format", "iteration", "env_steps", "refused_in_row")
@@ -104,6 +111,35 @@ class RunFolder:
             self._write_config(config)
         except OSError as error:
             raise self._unusable(error) from error
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keep other processes from training the same run, until the end of this one or of the block.
+
+        Where the system has no locks on folders nothing is kept.
+
+        Raises
+        ------
+        RunFolderError
+            If another process trains it now.
+        """
+        if fcntl is None or not self.path.is_dir():
+            yield
+            return
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RunFolderError(
+                    f"output folder: another process is training the run in {str(self.path)!r}; "
+                    "wait for its end or choose another folder"
+                ) from error
+            except OSError:  # some network file systems have none
+                pass
+            yield
+        finally:
+            os.close(handle)
 
     def resume(self, config: Config, num_parameters: int) -> Checkpoint | None:
         """Check that the folder's run is the one `config` describes and return where it stands.

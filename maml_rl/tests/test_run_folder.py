@@ -12,7 +12,9 @@ import pytest
 import torch
 from torch import nn
 
+from maml_rl.blueprint import draw_up
 from maml_rl.config import load_config
+from maml_rl.experiment import train
 from maml_rl.run_folder import Checkpoint, RunFolder, RunFolderError, load_policy
 from maml_rl.tests.builders import tiny_config
 from maml_rl.utils.errors import InputError
@@ -280,6 +282,23 @@ def test_the_configuration_in_the_folder_is_the_one_that_ran_last(folder, key, v
     anew.create(changed)
     assert folder.config_path.read_bytes() == anew.config_path.read_bytes()
     assert not list(folder.path.glob(".*"))
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(folder):
+    other = RunFolder(folder.path)
+    rows = folder.metrics_path.read_bytes()
+    with folder.claimed():
+        with pytest.raises(RunFolderError, match=r"another process is training the run in '.*run'; wait for its end"):
+            train(draw_up(CONFIG), num_workers=1, folder=other, resume=True)
+        assert folder.metrics_path.read_bytes() == rows
+    with other.claimed():  # given back
+        pass
+    assert sorted(path.name for path in folder.path.iterdir()) == [
+        "checkpoint.pt",
+        "config.json",
+        "metrics.csv",
+        "policy.th",
+    ]
 
 
 def test_a_refused_resumption_leaves_the_configuration(folder):
