@@ -122,19 +122,31 @@ class ConvEncoder:
 
     def __call__(self, params: Params, observations: Tensor) -> Tensor:
         """See `Encoder`."""
-        own = {name: value for name, value in params.items() if name.startswith("encoder")}
-        if own and next(iter(own.values())).dim() in (2, 5):  # of M tasks: a bias (M, C) or a weight (M, C, ...)
-            return torch.func.vmap(self._encode)(own, observations)
-        return self._encode(own, observations)
-
-    def _encode(self, params: Params, observations: Tensor) -> Tensor:
         images, rest = observations.tensor_split((math.prod(self.shape),), -1)
+        own = {name: value for name, value in params.items() if name.startswith("encoder")}
+        if not own or next(iter(own.values())).dim() not in (2, 5):
+            features = self._convolve(own, images)
+        elif all(value.stride(0) == 0 for value in own.values()):  # all tasks have the same: half the time
+            features = self._convolve({name: value[0] for name, value in own.items()}, images)
+        else:  # of M tasks: biases (M, C), weights (M, C, ...)
+            features = self._convolve_each(own, images)
+        return torch.cat([features, as_numbers(rest)], -1) if rest.shape[-1] else features
+
+    def _convolve(self, params: Params, images: Tensor) -> Tensor:
         hidden = as_numbers(images).reshape(-1, *self.shape)
         for index, stride in enumerate(self.strides, 1):
             weight, bias = params[f"encoder{index}.weight"], params[f"encoder{index}.bias"]
             hidden = NONLINEARITY(nn.functional.conv2d(hidden, weight, bias, stride=stride))
-        features = hidden.reshape(*images.shape[:-1], -1)  # (N, C, H, W) -> (..., B, C * H * W)
-        return torch.cat([features, as_numbers(rest)], -1) if rest.shape[-1] else features
+        return hidden.reshape(*images.shape[:-1], -1)  # (N, C, H, W) -> (..., B, C * H * W)
+
+    def _convolve_each(self, params: Params, images: Tensor) -> Tensor:
+        """Images (M, B, O) of M tasks with a set of weights each, side by side as groups of channels."""
+        num_tasks = len(images)
+        hidden = as_numbers(images.transpose(0, 1)).reshape(-1, num_tasks * self.shape[0], *self.shape[1:])
+        for index, stride in enumerate(self.strides, 1):
+            weight, bias = (params[f"encoder{index}.{name}"].flatten(0, 1) for name in ("weight", "bias"))
+            hidden = NONLINEARITY(nn.functional.conv2d(hidden, weight, bias, stride=stride, groups=num_tasks))
+        return hidden.unflatten(1, (num_tasks, -1)).transpose(0, 1).flatten(2)  # (B, M * C, H, W) -> (M, B, C * H * W)
 
 
 ENCODERS = ("none", "ram", "conv")

@@ -92,7 +92,8 @@ def play_episodes(
             if batch.dtype != torch.uint8:  # images stay small
                 batch = batch.float()
             distribution, after = policy.step(params, batch, state)
-            state = _where(torch.from_numpy(active).reshape(shape), after, state)
+            if policy.has_memory:
+                state = _where(torch.from_numpy(active).reshape(shape), after, state)
             sampled = distribution.sample(torch.from_numpy(noise[:, len(rows) % _NOISE_BLOCK]))
             actions = sampled.numpy().reshape(env.num_envs, *sampled.shape[2:])  # (M, B, A*) -> (N, A*)
             next_observations, rewards, _, _, _ = env.step(actions)
@@ -142,8 +143,10 @@ def _stack(
 
 def _by_task(arrays: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
     """T arrays (M * B, ...) -> (M, T, B, ...), contiguous."""
-    stacked = np.stack([array.reshape(*shape, *array.shape[1:]) for array in arrays], axis=1)
-    return np.ascontiguousarray(stacked)
+    stacked = np.empty((shape[0], len(arrays), shape[1], *arrays[0].shape[1:]), arrays[0].dtype)
+    for step, array in enumerate(arrays):
+        stacked[:, step] = array.reshape(*shape, *array.shape[1:])
+    return stacked
 
 
 def with_advantages(

@@ -88,6 +88,19 @@ def test_steps_of_many_tasks_behind_encoders_are_steps_of_every_task_by_itself(s
         assert_close(together[0][task], alone[0])
 
 
+@pytest.mark.usefixtures("float64")
+@encoded
+def test_tasks_that_share_weights_step_as_with_copies_of_them(spec):
+    policy, params = tiny_policy(spec)
+    shared = {name: value.expand(2, *value.shape) for name, value in params.items()}
+    observations = tiny_data(spec, 1).observations[:, 0]  # (M, B, O)
+    results = [
+        policy.step(each, observations, policy.initial_state(each, (2, 3)))[0][0]
+        for each in (shared, {name: value.clone() for name, value in shared.items()})
+    ]
+    assert_close(*results)
+
+
 @encoded
 def test_what_comes_behind_image_and_memory_reaches_the_policy(spec):
     policy, params = tiny_policy(spec)
