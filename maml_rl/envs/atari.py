@@ -158,9 +158,14 @@ class AtariModesVectorEnv(MetaVectorEnv):
         return dict(zip(("mode", "difficulty"), self.task_pairs[0], strict=True))
 
     def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
-        """Draw tasks of the split, each alike."""
-        chosen = [self.task_pairs[index] for index in rng.integers(len(self.task_pairs), size=num_tasks)]
-        return [{"mode": mode, "difficulty": difficulty} for mode, difficulty in chosen]
+        """Draw tasks of the split, each alike; none comes again before all have come.
+
+        Modes pay very differently: a batch of tasks that were drawn independently would say more of them than of the
+        player.
+        """
+        num_pairs = len(self.task_pairs)
+        order = np.concatenate([rng.permutation(num_pairs) for _ in range(-(-num_tasks // num_pairs))])[:num_tasks]
+        return [dict(zip(("mode", "difficulty"), self.task_pairs[index], strict=True)) for index in order.tolist()]
 
     def _apply_tasks(self, tasks: Sequence[Task]) -> None:
         emulator = self._emulators[0]

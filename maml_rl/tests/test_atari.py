@@ -113,6 +113,22 @@ def test_held_out_modes_are_never_sampled_in_training(env_name):
     assert splits["train"] | splits["held-out"] == splits["all"]
 
 
+def test_a_batch_holds_all_tasks_before_one_comes_again():
+    env = make_meta_env("SpaceInvadersModes-v0", 1)
+    assert isinstance(env, AtariModesVectorEnv)
+    count = len(env.task_pairs)
+    for seed in range(3):
+        tasks = [
+            (task["mode"], task["difficulty"])
+            for task in env.sample_tasks(2 * count + 3, generator(seed, Purpose.TASKS))
+        ]
+        for block in (tasks[:count], tasks[count : 2 * count]):
+            assert set(block) == set(env.task_pairs)
+        assert len(set(tasks[2 * count :])) == 3
+    firsts = {tuple(env.sample_tasks(1, generator(seed, Purpose.TASKS))[0].values()) for seed in range(200)}
+    assert firsts == set(env.task_pairs)
+
+
 def test_sticky_actions_go_on_with_their_probability():
     env = AtariModesVectorEnv(8, game="space_invaders", sticky_actions=0.25, frame_skip=2)
     env.set_tasks([TASK])
