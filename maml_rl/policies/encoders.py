@@ -133,19 +133,20 @@ class ConvEncoder:
         return torch.cat([features, as_numbers(rest)], -1) if rest.shape[-1] else features
 
     def _convolve(self, params: Params, images: Tensor) -> Tensor:
-        hidden = as_numbers(images).reshape(-1, *self.shape)
+        hidden = self._layers(params, as_numbers(images).reshape(-1, *self.shape))
+        return hidden.reshape(*images.shape[:-1], -1)  # (N, C, H, W) -> (..., B, C * H * W)
+
+    def _layers(self, params: Params, hidden: Tensor, groups: int = 1) -> Tensor:
         for index, stride in enumerate(self.strides, 1):
             weight, bias = params[f"encoder{index}.weight"], params[f"encoder{index}.bias"]
-            hidden = NONLINEARITY(nn.functional.conv2d(hidden, weight, bias, stride=stride))
-        return hidden.reshape(*images.shape[:-1], -1)  # (N, C, H, W) -> (..., B, C * H * W)
+            hidden = NONLINEARITY(nn.functional.conv2d(hidden, weight, bias, stride=stride, groups=groups))
+        return hidden
 
     def _convolve_each(self, params: Params, images: Tensor) -> Tensor:
         """Images (M, B, O) of M tasks with a set of weights each, side by side as groups of channels."""
         num_tasks = len(images)
         hidden = as_numbers(images.transpose(0, 1)).reshape(-1, num_tasks * self.shape[0], *self.shape[1:])
-        for index, stride in enumerate(self.strides, 1):
-            weight, bias = (params[f"encoder{index}.{name}"].flatten(0, 1) for name in ("weight", "bias"))
-            hidden = NONLINEARITY(nn.functional.conv2d(hidden, weight, bias, stride=stride, groups=num_tasks))
+        hidden = self._layers({name: value.flatten(0, 1) for name, value in params.items()}, hidden, num_tasks)
         return hidden.unflatten(1, (num_tasks, -1)).transpose(0, 1).flatten(2)  # (B, M * C, H, W) -> (M, B, C * H * W)
 
 

@@ -550,7 +550,7 @@ def test_new_tasks_are_averaged_within_a_seed_and_compared_between_seeds(compare
 
 def test_agents_of_a_drifting_bandit_are_explained_and_decoded(study, capfd, monkeypatch):
     pytest.importorskip("sklearn")
-    monkeypatch.setattr(cognition, "_NUM_CONTROLS", 1)
+    monkeypatch.setattr(cognition, "_NUM_CONTROLS", 2)
     task = "algorithm=rl2, policy=lstm, env-name=DriftingBandit-v0, env-kwargs.num_trials=12, fast-batch-size=1"
     only_plain(study, f"{task}, num-agents=3", "score: return_total")
     assert run(study) == 2
