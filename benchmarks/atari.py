@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.records import save_json
 from maml_rl.blueprint import Blueprint, draw_up
 from maml_rl.cli import available_cores
 from maml_rl.config import load_config
@@ -63,9 +64,7 @@ def main() -> None:
     if arguments.learning:
         result["microseconds_per_step"] = measure_learning(arguments.learning)
     print(json.dumps(result, indent=2))
-    if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    save_json(result, arguments.output)
 
 
 def measure(cores: int, num_rounds: int, seconds: float) -> dict[str, Any]:

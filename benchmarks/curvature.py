@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.records import save_json
 from maml_rl.blueprint import Blueprint, draw_up
 from maml_rl.cli import available_cores
 from maml_rl.config import load_config
@@ -42,9 +43,7 @@ def main() -> None:
     rows = compare(blueprint, arguments)
     for row in rows:
         print(json.dumps(row))
-    if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    save_json(rows, arguments.output)
 
 
 def compare(blueprint: Blueprint, arguments: argparse.Namespace) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.records import save_json
 from maml_rl.blueprint import draw_up
 from maml_rl.cli import available_cores
 from maml_rl.config import Config, load_config
@@ -126,9 +127,7 @@ def main() -> None:
     arguments = parser.parse_args()
     result = measure(arguments.num_workers, arguments.num_agents, arguments.rounds)
     print(json.dumps(result, indent=2))
-    if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    save_json(result, arguments.output)
 
 
 def measure(cores: int, num_agents: int, num_rounds: int) -> dict[str, Any]:

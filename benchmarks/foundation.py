@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from benchmarks.engines import bare_engine, envpool_vector, gymnasium_vector
+from benchmarks.records import save_json
 from maml_rl.blueprint import Blueprint, draw_up
 from maml_rl.cli import available_cores
 from maml_rl.config import load_config
@@ -48,9 +49,7 @@ def main() -> None:
     blueprint = draw_up(load_config(f"configs/maml/{arguments.config}.yaml", arguments.set))
     result = measure(blueprint, arguments)
     print(json.dumps(result, indent=2))
-    if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    save_json(result, arguments.output)
 
 
 def measure(blueprint: Blueprint, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.records import save_json
 from maml_rl.adaptation import InnerLoop, adapt_step, expand, inner_gradient
 from maml_rl.baseline import LinearFeatureBaseline
 from maml_rl.blueprint import draw_up
@@ -48,9 +49,7 @@ def main() -> None:
         row = {"scale": scale, **measure(load_config(arguments.config, overrides), arguments)}
         rows.append(row)
         print(json.dumps(row), flush=True)
-    if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    save_json(rows, arguments.output)
 
 
 def measure(config: Config, arguments: argparse.Namespace) -> dict[str, float]:

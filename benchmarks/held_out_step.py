@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.records import save_json
 from maml_rl.baseline import LinearFeatureBaseline
 from maml_rl.blueprint import Blueprint, draw_up
 from maml_rl.config import Config, load_config
@@ -50,9 +51,7 @@ def main() -> None:
             about = {"config": arguments.config, "set": arguments.set, "pairs": len(same), "ridge": ridge}
             rows.append({**about, **means, "standard_error_of_kept": error})
             print(json.dumps(rows[-1]), flush=True)
-    if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    save_json(rows, arguments.output)
 
 
 def measure(config: Config, dampings: list[float], pair: int) -> Iterator[dict[str, float]]:

@@ -20,6 +20,7 @@ import torch
 
 from benchmarks.engines import bare_engine
 from benchmarks.foundation import iterate
+from benchmarks.records import save_json
 from maml_rl.blueprint import draw_up
 from maml_rl.cli import available_cores
 from maml_rl.config import load_config
@@ -49,9 +50,7 @@ def main() -> None:
     arguments = parser.parse_args()
     result = measure(arguments.num_workers, arguments.rounds, arguments.seconds)
     print(json.dumps(result, indent=2))
-    if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    save_json(result, arguments.output)
 
 
 def measure(cores: int, num_rounds: int, seconds: float) -> dict[str, Any]:

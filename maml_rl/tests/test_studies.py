@@ -98,6 +98,7 @@ def test_what_is_done_is_not_done_again_and_what_was_interrupted_goes_on(study, 
 
 
 def test_runs_side_by_side_are_the_runs_one_after_another(study, capfd):
+    study.write_text(study.read_text().replace("fast-lr=0.01]", "fast-lr=0.01], start_from: plain"))
     assert run(study) == 0
     folder = study.parent / "results" / "tiny"
     names = ("plain/seed-1", "plain/seed-2", "slow/seed-1")
@@ -114,10 +115,9 @@ def test_runs_side_by_side_are_the_runs_one_after_another(study, capfd):
         assert f"{name}: 3/3  before" in lines
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_a_run_starts_from_the_final_weights_of_another(study, jobs):
+def test_a_run_starts_from_the_final_weights_of_another(study):
     study.write_text(study.read_text().replace("fast-lr=0.01]", "fast-lr=0.01, num-batches=1], start_from: plain"))
-    assert run(study, "--jobs", jobs) == 0
+    assert run(study) == 0
     first, second = (study.parent / "results" / "tiny" / name / "seed-1" for name in ("plain", "slow"))
     config = load_config(second / "config.json")
     assert config.initial_policy == str(first / "policy.th")
