@@ -94,6 +94,10 @@ def measure(cores: int, num_rounds: int, seconds: float) -> dict[str, Any]:
             name: round(statistics.median(x / y for x, y in zip(values, rates["bare"], strict=True)), 3)
             for name, values in rates.items()
         },
+        "of_ale_py_vector": {
+            name: round(statistics.median(x / y for x, y in zip(rates[name], rates["ale-py vector"], strict=True)), 3)
+            for name in OURS
+        },
         "versions": {name: metadata.version(name) for name in ("ale-py", "gymnasium", "torch", "numpy")},
         "python": platform.python_version(),
     }

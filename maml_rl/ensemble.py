@@ -124,11 +124,14 @@ class EnsembleWorker:
         ]
 
     def evaluate(
-        self, agents: Sequence[int], tasks: Sequence[Task], parameters: np.ndarray, iteration: int, num_steps: int
+        self, agents: Sequence[int], tasks: Sequence[Task], parameters: np.ndarray, first: int, num_steps: int
     ) -> list[MetaEpisodes]:
-        """Meta-episodes of ``num_steps + 1`` episodes of each of these agents on the same tasks, evaluation streams."""
+        """Meta-episodes of ``num_steps + 1`` episodes of each of these agents on the same tasks, evaluation streams.
+
+        `first` is the position of the first of these tasks among all.
+        """
         purposes = (Purpose.EVALUATION_ENVIRONMENT, Purpose.EVALUATION_ACTIONS)
-        played = self._play(agents, [tasks] * len(agents), parameters, iteration, purposes, num_steps + 1)
+        played = self._play(agents, [tasks] * len(agents), parameters, 0, purposes, num_steps + 1, first)
         assert self._env is not None
         return [part.meta_episodes(self._env.num_inputs) for part in played]
 
@@ -153,8 +156,9 @@ class EnsembleWorker:
         iteration: int,
         purposes: tuple[Purpose, Purpose],
         num_episodes: int,
+        first: int = 0,
     ) -> list[Played]:
-        """Let every agent play its tasks, all of them step by step together."""
+        """Let every agent play its tasks, from position `first` on, all of them step by step together."""
         specs = [self.spec.agents[agent] for agent in agents]
         own = []
         for spec, vector in zip(specs, parameters, strict=True):
@@ -162,9 +166,10 @@ class EnsembleWorker:
             own.append({**like, **unflatten(vector, like, spec.names)})
         params = {name: torch.stack([one[name] for one in own]) for name in own[0]}
         num_tasks = len(tasks[0])
+        positions = range(first, first + num_tasks)
         streams = Streams(
             *(
-                [generator(spec.seed, purpose, iteration=iteration, task=i) for spec in specs for i in range(num_tasks)]
+                [generator(spec.seed, purpose, iteration=iteration, task=i) for spec in specs for i in positions]
                 for purpose in purposes
             )
         )

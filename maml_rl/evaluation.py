@@ -65,10 +65,11 @@ def evaluate(
     num_workers: int = 1,
     seed: int = 1,
 ) -> Evaluation:
-    """Adapt to ``num_batches * meta_batch_size`` new tasks and measure the return after every step.
+    """Adapt to N = ``num_batches * meta_batch_size`` new tasks and measure the return after every step.
 
-    Tasks, episodes and hence the result are a function of configuration, parameters and `seed`; the
-    number of workers only changes the speed. Task and noise streams are never those of training.
+    Tasks, episodes and hence the result are a function of configuration, parameters, `seed` and N; the number of
+    workers and how many tasks are played at once only change the speed. Task and noise streams are never those of
+    training.
 
     Parameters
     ----------
@@ -77,7 +78,8 @@ def evaluate(
     parameters
         Meta-parameters (P,).
     num_batches, meta_batch_size
-        Batches of tasks, and tasks of each, >= 1.
+        Batches of tasks, and tasks of each, >= 1. All are drawn at once: a family with few has none twice before
+        it has had all.
     num_steps
         Steps K of adaptation to go, >= 0; at least those of the configuration are made.
     num_workers
@@ -99,23 +101,22 @@ def evaluate(
             "the agent sees how much of the meta-episode is over"
         )
     seeded, num_agents = blueprint.with_seed(seed), blueprint.num_agents
-    all_tasks: list[Task] = []
+    all_tasks = seeded.env.sample_tasks(num_batches * meta_batch_size, generator(seed, Purpose.EVALUATION_TASKS))
     played: list[Any] = []
     with workers(seeded, num_workers, meta_batch_size if num_agents == 1 else num_agents) as backend:
-        for batch in tqdm(range(num_batches), unit="batch", desc="evaluating", disable=None, leave=False):
-            rng = generator(seed, Purpose.EVALUATION_TASKS, iteration=batch)
-            tasks = blueprint.env.sample_tasks(meta_batch_size, rng)
-            all_tasks += tasks
+        firsts = range(0, len(all_tasks), meta_batch_size)
+        for first in tqdm(firsts, unit="batch", desc="evaluating", disable=None, leave=False):
+            tasks = all_tasks[first : first + meta_batch_size]
             if num_agents > 1:
                 vectors = parameters.reshape(num_agents, -1)
                 calls: list[tuple[Any, ...]] = [
-                    (agents, tasks, vectors[agents], batch, max(num_steps, trained))
+                    (agents, tasks, vectors[agents], first, max(num_steps, trained))
                     for agents in shards(num_agents, backend.num_workers)
                 ]
                 played.append([one for part in backend.map("evaluate", calls) for one in part])
                 continue
             calls = [
-                (indices, [tasks[i] for i in indices], parameters, batch, max(num_steps, trained))
+                ([first + i for i in indices], [tasks[i] for i in indices], parameters, 0, max(num_steps, trained))
                 for indices in shards(meta_batch_size, backend.num_workers)
             ]
             played += backend.map("evaluate", calls)

@@ -65,7 +65,7 @@ class AtariModesVectorEnv(MetaVectorEnv):
         ``"rgb_array"`` for pictures.
     """
 
-    metadata = {**MetaVectorEnv.metadata, "render_modes": ["rgb_array"], "render_fps": 15}  # noqa: RUF012
+    metadata = {**MetaVectorEnv.metadata, "render_modes": ["rgb_array"]}  # noqa: RUF012
 
     def __init__(
         self,
@@ -93,8 +93,15 @@ class AtariModesVectorEnv(MetaVectorEnv):
             raise ValueError(f"size: got {size}, expected 1 to {_WIDTH}")
         if not 0 <= sticky_actions <= 1:
             raise ValueError(f"sticky_actions: got {sticky_actions}, expected a probability")
+        for name, value, choices in (
+            ("split", split, ("train", "held-out", "all")),
+            ("observation", observation, ("ram", "pixels")),
+        ):
+            if value not in choices:
+                raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(map(repr, choices))}")
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode: got {render_mode!r}, expected 'rgb_array' or None")
+        self.metadata = {**self.metadata, "render_fps": 60 / frame_skip}
         self._emulators = [_emulator(game) for _ in range(num_envs)]
         self._actions = self._emulators[0].getMinimalActionSet()
         self._frame = (_RAM_SIZE,) if observation == "ram" else (size, size)
@@ -150,6 +157,12 @@ class AtariModesVectorEnv(MetaVectorEnv):
             raise ValueError(
                 f"split: got {split!r} with held_out_modes {list(held_out)} of modes {list(kept)}, which leaves no "
                 "task; choose others"
+            )
+        over = [pair for pair in pairs if _is_over_at_once(self.game, *pair)]
+        if over:
+            good = sorted({mode for mode, _ in pairs} - {mode for mode, _ in over})
+            raise ValueError(
+                f"modes: got {over[0][0]}, which ale-py ends at once in {self.game}; give modes, some of {good}"
             )
         return pairs
 
@@ -236,6 +249,8 @@ class AtariModesVectorEnv(MetaVectorEnv):
         """One picture (210, 160, 3) per emulator."""
         if self.render_mode is None:
             raise ValueError("render: got render_mode None, expected 'rgb_array'; pass it to make")
+        if not self._pairs:
+            raise ValueError("render: got no episode, expected one; call reset first")
         return tuple(
             _beginning(self.game, *self._pairs[index]).colours.copy()
             if begun
@@ -272,6 +287,18 @@ class _Beginning(NamedTuple):
     colours: np.ndarray
 
 
+class _OverAtOnceError(ValueError):
+    """A mode cannot be played."""
+
+
+def _is_over_at_once(game: str, mode: int, difficulty: int) -> bool:
+    try:
+        _beginning(game, mode, difficulty)
+    except _OverAtOnceError:
+        return True
+    return False
+
+
 @functools.cache
 def _beginning(game: str, mode: int, difficulty: int) -> _Beginning:
     emulator = _emulator(game)
@@ -280,7 +307,7 @@ def _beginning(game: str, mode: int, difficulty: int) -> _Beginning:
     emulator.reset_game()
     if emulator.game_over():  # as ale-py begins it; so begin the default mode, and make it this one
         if game not in _MODE_BYTES:
-            raise ValueError(f"task['mode']: got {mode}, which ale-py ends at once in {game}; choose another")
+            raise _OverAtOnceError(f"task['mode']: got {mode}, which ale-py ends at once in {game}; choose another")
         emulator = _emulator(game)
         emulator.setDifficulty(difficulty)
         emulator.reset_game()

@@ -8,7 +8,7 @@ import numpy as np
 
 from maml_rl.analysis import mean_interval
 from maml_rl.evaluation import trained_num_steps
-from maml_rl.studies.study import Cell, Study
+from maml_rl.studies.study import Cell, Study, mean_by_task
 from maml_rl.studies.tables import interval_in_words
 
 _SEVERAL = 3
@@ -24,8 +24,9 @@ def table_of_gains(study: Study, done: Sequence[Cell]) -> list[str]:
         "",
         "Returns on new tasks of the family a run was trained on (own) or of another one. Random: uniformly random "
         "choices on the same tasks. Gain: return after the inner steps of training, or one step if it had none, minus "
-        "before, task by task; and after all steps of the evaluation. With three seeds or more: means over seeds with "
-        "95 % intervals over seeds (Student); with fewer over the different tasks, of these policies only.",
+        "before, task by task; and after all steps of the evaluation. A task that was drawn several times is one. With "
+        "three seeds or more: means over seeds with 95 % intervals over seeds (Student); with fewer over the different "
+        "tasks of all, of these policies only.",
         "",
         "| run | family | seeds | random | before | after | after - random | gain | gain of all steps |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -43,25 +44,23 @@ def _is_evaluated(cell: Cell, family: str | None) -> bool:
 
 
 def _row(seeds: Sequence[Cell], family: str | None) -> list[str]:
-    each = [_units(cell, family, one=len(seeds) >= _SEVERAL) for cell in seeds]
-    after_each, by_chance = np.concatenate([scores for scores, _ in each], axis=1), np.concatenate([r for _, r in each])
-    before, last = after_each[0], after_each[-1]
-    after = after_each[min(max(1, trained_num_steps(seeds[0].config)), len(after_each) - 1)]
+    found = [_by_task(cell, family) for cell in seeds]
+    if len(seeds) >= _SEVERAL:
+        units = np.stack([rows.mean(axis=1) for rows, _ in found], axis=1)
+    else:
+        rows, tasks = zip(*found, strict=True)
+        units, _ = mean_by_task(np.concatenate(rows, axis=1), np.concatenate(tasks))
+    by_chance, *adapted = units
+    before, last = adapted[0], adapted[-1]
+    after = adapted[min(max(1, trained_num_steps(seeds[0].config)), len(adapted) - 1)]
     columns = (by_chance, before, after, after - by_chance, after - before, last - before)
     return [interval_in_words(mean_interval(column)) for column in columns]
 
 
-def _units(cell: Cell, family: str | None, *, one: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Mean returns (S, U) after each number of steps, and of random play (U,), of a seed: `one`, or its tasks.
-
-    A task that was drawn several times is one.
-    """
+def _by_task(cell: Cell, family: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """Mean returns (1 + S, U) of random play and after each number of steps, and a seed's different tasks (U, D)."""
     results, played = cell.results(family), cell.random_returns(family)
     assert results is not None
     assert played is not None
-    scores = results["returns"].mean(axis=-1, dtype=np.float64)  # (S, N, B) -> (S, N)
-    chance = played.mean(axis=-1, dtype=np.float64)
-    _, which = np.unique(results["tasks"].reshape(len(chance), -1), axis=0, return_inverse=True)
-    which = np.zeros(len(chance), dtype=np.int64) if one else which.reshape(-1)
-    counts = np.bincount(which)
-    return np.stack([np.bincount(which, row) / counts for row in scores]), np.bincount(which, chance) / counts
+    rows = np.concatenate([played[np.newaxis], results["returns"]])  # (1 + S, N, B)
+    return mean_by_task(rows.mean(axis=-1, dtype=np.float64), results["tasks"])

@@ -131,9 +131,9 @@ def _evaluate_cell(cell: Cell, family: str | None, blueprint: Blueprint, num_wor
     num_batches = -(-cell.num_test_tasks // batch_size)
     trained = blueprint.with_policy(cell.folder / "policy.th")
 
-    def play(parameters: np.ndarray, num_steps: int, path: Path) -> None:
+    def play(player: Blueprint, parameters: np.ndarray, num_steps: int, path: Path) -> None:
         evaluation = evaluate(
-            trained,
+            player,
             parameters,
             num_batches=num_batches,
             meta_batch_size=batch_size,
@@ -144,11 +144,13 @@ def _evaluate_cell(cell: Cell, family: str | None, blueprint: Blueprint, num_wor
         save_results(path, evaluation, range(num_steps + 1))
 
     if not _holds(cell.test_returns(family), cell.num_test_steps, num_batches * batch_size):
-        play(trained.parameters(), cell.num_test_steps, cell.results_path(family))
-    played = cell.random_returns(family)
-    if cell.random_policy and (played is None or len(played) != num_batches * batch_size):
+        cell.random_path(family).unlink(missing_ok=True)  # of other tasks
+        play(trained, trained.parameters(), cell.num_test_steps, cell.results_path(family))
+    if cell.random_policy and cell.random_returns(family) is None:
+        config = trained.config
+        never_adapting = config.model_copy(update={"num_steps": 0}) if config.algorithm == "maml" else config
         # without weights all choices are alike
-        play(np.zeros_like(trained.parameters()), 0, cell.random_path(family))
+        play(draw_up(never_adapting), np.zeros_like(trained.parameters()), 0, cell.random_path(family))
 
 
 def _check_unchanged(cell: Cell) -> None:

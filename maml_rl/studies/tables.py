@@ -9,7 +9,7 @@ import numpy as np
 
 from maml_rl.analysis import Comparison, Interval, compare, holm, mean_interval, smallest_permutation_p
 from maml_rl.studies.scores import NUM_LAST, Seeds, score_interval
-from maml_rl.studies.study import Cell, Study
+from maml_rl.studies.study import Cell, Study, mean_by_task
 from maml_rl.utils.random import Purpose, generator
 
 _MOST_STEPS = 6
@@ -20,8 +20,8 @@ def table_of_cells(done: Sequence[Cell]) -> list[str]:
     """One row per run and seed."""
     lines = [
         "Training: mean of the last ten iterations. New tasks: mean return of the final policy on tasks drawn anew "
-        "(where a family has few, the same ones), with its 95 % interval over tasks: after 0, 1, 2, ... steps of "
-        "adaptation (gradient steps; episodes with rl2), or the sum of all of them where that is what counts.",
+        "(where a family has few, the same ones), with its 95 % interval over different tasks: after 0, 1, 2, ... "
+        "steps of adaptation (gradient steps; episodes with rl2), or the sum of all of them where that is what counts.",
         "",
         "| run | seed | env | iterations | env steps | minutes | before | after | new tasks |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -42,8 +42,8 @@ def table_of_families(study: Study, done: Sequence[Cell]) -> list[str]:
     lines = [
         "## Other families",
         "",
-        "Score after all adaptation on new tasks of other families (columns), mean over the tasks of all seeds with "
-        "its 95 % interval.",
+        "Score after all adaptation on new tasks of other families (columns), mean over the different tasks of all "
+        "seeds with its 95 % interval.",
         "",
         f"| trained on | seeds | {' | '.join(study.test_on)} |",
         f"|---|---|{'---|' * len(study.test_on)}",
@@ -51,16 +51,26 @@ def table_of_families(study: Study, done: Sequence[Cell]) -> list[str]:
     for name in dict.fromkeys(cell.name for cell in done):
         columns, count = [], 0
         for family in study.test_on:
-            scores = [s[-1] for cell in done if cell.name == name and (s := cell.test_scores(family)) is not None]
-            count = max(count, len(scores))
-            columns.append(interval_in_words(mean_interval(np.concatenate(scores))) if scores else "not evaluated")
+            found = [f for cell in done if cell.name == name and (f := cell.scores_and_tasks(family)) is not None]
+            count = max(count, len(found))
+            if not found:
+                columns.append("not evaluated")
+                continue
+            scores, tasks = zip(*found, strict=True)
+            last = np.concatenate([score[-1:] for score in scores], axis=1)
+            columns.append(interval_in_words(mean_interval(mean_by_task(last, np.concatenate(tasks))[0][0])))
         lines.append(f"| {name} | {count} | {' | '.join(columns)} |")
     return lines
 
 
 def interval_in_words(interval: Interval, number: Callable[[float], str] | None = None) -> str:
-    """Mean [low, high] of a number, each in the words of `number`: three figures if not given."""
+    """Mean [low, high] of a number, each in the words of `number`: three figures if not given.
+
+    The mean alone where there is no interval, of one value.
+    """
     number = number or three_figures
+    if not np.isfinite([interval.low, interval.high]).all():
+        return number(float(interval.mean))
     mean, low, high = (number(float(value)) for value in (interval.mean, interval.low, interval.high))
     return f"{mean} [{low}, {high}]"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -14,7 +15,7 @@ from PIL import Image
 
 from maml_rl.blueprint import draw_up
 from maml_rl.config import load_config
-from maml_rl.envs import EnvironmentArgumentError, check_meta_env, make_meta_env
+from maml_rl.envs import EnvironmentArgumentError, atari, check_meta_env, make_meta_env
 from maml_rl.envs.atari import AtariModesVectorEnv
 from maml_rl.metalearners import MAMLTRPO
 from maml_rl.policies import registered_policies
@@ -239,6 +240,27 @@ def test_pictures_are_the_screen():
     assert [np.shape(picture) for picture in pictures] == [(210, 160, 3)] * 2
     with pytest.raises(ValueError, match="render: got render_mode None"):
         make_meta_env("SpaceInvadersModes-v0", 1).render()
+    with pytest.raises(ValueError, match="render: got no episode, expected one; call reset first"):
+        make_meta_env("SpaceInvadersModes-v0", 1, {"render_mode": "rgb_array"}).render()
+
+
+@pytest.mark.parametrize(("frame_skip", "fps"), [(4, 15), (8, 7.5)])
+def test_films_run_at_the_speed_of_the_game(frame_skip, fps):
+    assert AtariModesVectorEnv(game="pong", frame_skip=frame_skip).metadata["render_fps"] == fps
+
+
+@pytest.mark.parametrize(("name", "value"), [("split", "held_out"), ("observation", "Pixels")])
+def test_a_mistyped_choice_is_refused_however_the_family_is_made(name, value):
+    with pytest.raises(ValueError, match=f"{name}: got '{value}', expected one of"):
+        gym.make_vec("SpaceInvadersModes-v0", **{name: value})
+
+
+def test_modes_that_end_at_once_are_refused_before_anything_is_played(monkeypatch):
+    monkeypatch.setattr(atari, "_MODE_BYTES", {})
+    atari._beginning.cache_clear()
+    with pytest.raises(ValueError, match=r"modes: got \d, which ale-py ends at once in demon_attack; give modes, some"):
+        AtariModesVectorEnv(game="demon_attack")
+    atari._beginning.cache_clear()
 
 
 CONFIGS = ("space-invaders", "demon-attack")
@@ -246,17 +268,26 @@ CONFIGS = ("space-invaders", "demon-attack")
 
 @pytest.mark.parametrize("policy", registered_policies())
 @pytest.mark.parametrize("path", [f"{game}{kind}" for game in CONFIGS for kind in ("", "-pixels")])
-def test_every_policy_learns_from_memory_and_pixels(path, policy, tmp_path):
+def test_every_policy_learns_from_memory_and_pixels(path, policy, monkeypatch):
     if (policy != "mlp") == (path in ("demon-attack", "demon-attack-pixels")):
         pytest.skip("each game with some of the policies")
     small = ["env-kwargs.max_episode_steps=12", "meta-batch-size=2", "fast-batch-size=2", "num-batches=1"]
     config = load_config(
         ROOT / "configs/maml" / f"{path}.yaml", [*small, "hidden-sizes=[8]", "encoder-channels=[2, 3]", "cg-iters=2"]
     ).model_copy(update={"policy": policy, "reward_clip": None})
+    played = AtariModesVectorEnv._step
+
+    def paying(env, actions, active):  # the games themselves pay nothing so soon, and nothing would be learnt
+        observations, _, terminated = played(env, actions, active)
+        return observations, np.where(actions == 1, 1.0, 0.0), terminated
+
+    monkeypatch.setattr(AtariModesVectorEnv, "_step", paying)
     blueprint = draw_up(config)
     learner = MAMLTRPO(SerialBackend(blueprint.worker, 1), blueprint.parameters(), blueprint.trust_region())
     report = learner.step(blueprint.sample_tasks(0), 0)
     assert report.finite
+    assert report.step_accepted
+    assert 0 < report.kl <= config.max_kl
     assert report.env_steps == 2 * 2 * 2 * 12
 
 

@@ -74,6 +74,26 @@ def test_returns_do_not_depend_on_the_number_of_workers(blueprint):
     np.testing.assert_array_equal(results[2], results[0])
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"algorithm": "rl2", "policy": "lstm"},
+        {"algorithm": "rl2", "policy": "lstm", "num_agents": 2},
+        {"env_name": "Bandit-K5-v0", "env_kwargs": {}},
+    ],
+    ids=["maml", "rl2", "ensemble", "bandit"],
+)
+def test_tasks_and_returns_do_not_depend_on_how_many_are_played_at_once(changes):
+    blueprint = draw_up(NAVIGATION.model_copy(update=changes))
+    one, other = (
+        small(blueprint, num_batches=num_batches, meta_batch_size=size) for num_batches, size in ((2, 3), (3, 2))
+    )
+    for mine, theirs in zip(task_table(one.tasks), task_table(other.tasks), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    np.testing.assert_allclose(one.returns, other.returns, rtol=0, atol=1e-5)
+
+
 def test_returns_are_a_function_of_the_seed(blueprint):
     first, again, other = small(blueprint), small(blueprint), small(blueprint, seed=2)
     np.testing.assert_array_equal(first.returns, again.returns)

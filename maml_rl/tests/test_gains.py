@@ -22,7 +22,7 @@ from maml_rl.tests.builders import UNEVEN, tiny_config, write_config
 from maml_rl.utils.random import Purpose, generator
 
 
-def test_random_choices_are_uniform_on_the_tasks_of_the_evaluation_and_gains_are_paired(tmp_path):
+def test_random_choices_are_uniform_on_the_tasks_of_the_evaluation_and_gains_are_paired(tmp_path, capfd):
     config = tiny_config("Bandit-K5-v0", num_batches=1, meta_batch_size=20, fast_batch_size=20, fast_lr=1.0)
     path = tmp_path / "study.yaml"
     path.write_text(
@@ -39,11 +39,7 @@ def test_random_choices_are_uniform_on_the_tasks_of_the_evaluation_and_gains_are
         played = cell.random_returns()
         assert played is not None
         assert played.shape == (40, 20)
-        tasks = [
-            task
-            for batch in range(2)
-            for task in env.sample_tasks(20, generator(1000 + cell.seed, Purpose.EVALUATION_TASKS, iteration=batch))
-        ]
+        tasks = env.sample_tasks(40, generator(1000 + cell.seed, Purpose.EVALUATION_TASKS))
         expected = np.array([np.mean(task["mean"]) for task in tasks])
         assert np.corrcoef(played.mean(1), expected)[0, 1] > 0.5  # the same tasks
         assert played.mean() == pytest.approx(expected.mean(), abs=4 * 0.5 / np.sqrt(800))
@@ -63,6 +59,11 @@ def test_random_choices_are_uniform_on_the_tasks_of_the_evaluation_and_gains_are
     times = {cell.seed: cell.random_path().stat().st_mtime_ns for cell in found}
     assert main(arguments) == 0
     assert {cell.seed: cell.random_path().stat().st_mtime_ns for cell in found} == times
+    with np.load(found[0].random_path()) as arrays:
+        other = dict(arrays)
+    np.savez(found[0].random_path(), **{**other, "tasks": other["tasks"][::-1]})
+    assert main(arguments) == 2
+    assert "random.npz': got other tasks than those of results.npz; remove both" in capfd.readouterr().err
     more = path.read_text().replace("test_tasks: 40", "test_tasks: 60")
     path.write_text(more)
     assert main(arguments) == 0  # random play is of as many tasks again
@@ -103,11 +104,26 @@ def test_three_seeds_are_units_and_a_task_drawn_twice_is_one():
 
     cells_ = [cell(seed, [[seed], [seed], [9.0]]) for seed in (1.0, 2.0, 3.0)]
     row = _row(cells_, None)
-    means = [(2 * seed + 9) / 3 for seed in (1, 2, 3)]
+    means = [(seed + 9) / 2 for seed in (1, 2, 3)]
     assert row[2] == interval_in_words(mean_interval(np.array(means)))
-    assert row[4] == interval_in_words(mean_interval(np.array(means) - 3.0))
+    assert row[4] == interval_in_words(mean_interval(np.array(means) - 3.75))
     assert _row(cells_[:1], None)[2] == interval_in_words(mean_interval(np.array([1.0, 9.0])))
     assert _row(cells_[:1], None)[0] == interval_in_words(mean_interval(np.array([1.0, 4.0])))
+
+
+def test_a_task_that_two_seeds_share_is_one():
+    def cell(tasks, scores):
+        results = {"returns": np.array([[[score] for score in scores]]), "tasks": np.array(tasks)}
+        found = SimpleNamespace(config=Config(env_name="x"), results=lambda family: results)
+        found.random_returns = lambda family: np.zeros((2, 1))
+        return cast(Any, found)
+
+    row = _row([cell([[0], [1]], [1.0, 2.0]), cell([[2], [1]], [3.0, 6.0])], None)
+    assert row[1] == interval_in_words(mean_interval(np.array([1.0, 4.0, 3.0])))
+
+
+def test_one_task_has_a_mean_and_no_interval():
+    assert interval_in_words(mean_interval(np.array([1.5]))) == "1.50"
 
 
 @pytest.mark.parametrize(
