@@ -45,9 +45,10 @@ def table_of_areas(study: Study, runs: Mapping[str, Seeds]) -> list[str]:
     lines = [
         "## Learning curves",
         "",
-        f"Area: mean total reward of a batch over the first {horizon / 1e6:.2f} million environment steps of a run, as "
-        "many as all have made; mean over seeds with its 95 % interval (Student), and the seeds themselves. "
-        "Comparisons: first minus second with its 95 % interval (Welch), two-sided p of a permutation test.",
+        "Area: mean total reward of a batch (after adaptation; of meta-episodes where these count) over the first "
+        f"{horizon / 1e6:.2f} million environment steps of a run, as many as all have made; mean over seeds with its "
+        "95 % interval (Student), and the seeds themselves. Comparisons: first minus second with its 95 % interval "
+        "(Welch), two-sided p of a permutation test.",
         "",
         "| run | area | seeds |",
         "|---|---|---|",
