@@ -33,14 +33,11 @@ def table_of_gains(study: Study, done: Sequence[Cell]) -> list[str]:
     ]
     for name in dict.fromkeys(cell.name for cell in done):
         for family in (None, *study.test_on):
-            seeds = [cell for cell in done if cell.name == name and _is_evaluated(cell, family)]
+            evaluated = [cell for cell in done if cell.name == name and cell.is_evaluated(family)]
+            seeds = [cell for cell in evaluated if cell.random_returns(family) is not None]
             if seeds:
                 lines.append(f"| {name} | {family or 'own'} | {len(seeds)} | {' | '.join(_row(seeds, family))} |")
     return lines
-
-
-def _is_evaluated(cell: Cell, family: str | None) -> bool:
-    return cell.results(family) is not None and cell.random_returns(family) is not None
 
 
 def _row(seeds: Sequence[Cell], family: str | None) -> list[str]:

@@ -171,6 +171,11 @@ class Cell:
         """Whether the run it starts from, if there is one, is trained."""
         return self.start is None or self.start.is_trained
 
+    def is_evaluated(self, family: str | None = None) -> bool:
+        """Whether there is an evaluation with as many steps as the study asks for, not those of a study before."""
+        returns = self.test_returns(family)
+        return returns is not None and len(returns) == self.num_test_steps + 1
+
     def test_scores(self, family: str | None = None) -> np.ndarray | None:
         """Scores (S, U) on U different new tasks; of all steps together (1, U) where these count.
 

@@ -51,7 +51,8 @@ def table_of_families(study: Study, done: Sequence[Cell]) -> list[str]:
     for name in dict.fromkeys(cell.name for cell in done):
         columns, count = [], 0
         for family in study.test_on:
-            found = [f for cell in done if cell.name == name and (f := cell.scores_and_tasks(family)) is not None]
+            evaluated = [cell for cell in done if cell.name == name and cell.is_evaluated(family)]
+            found = [f for cell in evaluated if (f := cell.scores_and_tasks(family)) is not None]
             count = max(count, len(found))
             if not found:
                 columns.append("not evaluated")

@@ -64,6 +64,13 @@ def test_random_choices_are_uniform_on_the_tasks_of_the_evaluation_and_gains_are
     np.savez(found[0].random_path(), **{**other, "tasks": other["tasks"][::-1]})
     assert main(arguments) == 2
     assert "random.npz': got other tasks than those of results.npz; remove both" in capfd.readouterr().err
+    found[0].random_path().unlink()
+    less = path.read_text()
+    path.write_text(less.replace("test_steps: 2", "test_steps: 1"))
+    assert main([*arguments, "--seed", "1"]) == 0  # one seed with less steps, and the report of both
+    rows = re.findall(r"^\| plain \| (own|harder) \| (\d) \|", (tmp_path / "results/random/table.md").read_text(), re.M)
+    assert rows == [("own", "1"), ("harder", "1")]
+    path.write_text(less)
     more = path.read_text().replace("test_tasks: 40", "test_tasks: 60")
     path.write_text(more)
     assert main(arguments) == 0  # random play is of as many tasks again
