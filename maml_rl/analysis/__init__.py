@@ -53,6 +53,7 @@ from maml_rl.analysis.model_fits import ModelFit, cross_validated, fit_model, lo
 from maml_rl.analysis.plots import (
     plot_adaptation,
     plot_adaptation_of_runs,
+    plot_areas,
     plot_regret,
     plot_seeds_and_line,
     plot_stay_probabilities,
@@ -135,6 +136,7 @@ __all__ = [
     "play_mdp",
     "plot_adaptation",
     "plot_adaptation_of_runs",
+    "plot_areas",
     "plot_regret",
     "plot_seeds_and_line",
     "plot_stay_probabilities",

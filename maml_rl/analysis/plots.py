@@ -163,6 +163,44 @@ def plot_seeds_and_line(ax: Axes, returns: np.ndarray, *, name: str, colour: str
     _tidy(ax)
 
 
+def plot_areas(ax: Axes, env_steps: np.ndarray, areas: Mapping[str, np.ndarray], colours: Mapping[str, str]) -> None:
+    """Draw what runs have earned so far against the environment steps of meta-training.
+
+    Each seed is thin, the mean of several thick; at the end stands the 95 % interval of the mean over seeds (Student).
+
+    Parameters
+    ----------
+    env_steps
+        (G,), ascending.
+    areas
+        (S, G), mean total reward of all steps so far, of S seeds, by the name of the run.
+    colours
+        Of the same runs.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ.
+    """
+    for index, (name, values) in enumerate(areas.items()):
+        if np.ndim(values) != 2 or np.shape(values)[1:] != np.shape(env_steps):
+            raise ValueError(f"{name}: got areas of shape {np.shape(values)}, expected (S, {len(env_steps)})")
+        millions, mean = np.asarray(env_steps) / 1e6, np.mean(values, axis=0)
+        seeds = f"{len(values)} seed{'' if len(values) == 1 else 's'}"
+        ax.plot(millions, mean, color=colours[name], linewidth=2, label=f"{name}, {seeds}")
+        if len(values) > 1:
+            ax.plot(millions, np.transpose(values), color=colours[name], alpha=0.5, linewidth=0.7)
+            end = mean_interval(values[:, -1])
+            position = millions[-1] * (1.02 + 0.02 * index)
+            ax.errorbar(
+                position, end.mean, [[end.mean - end.low], [end.high - end.mean]], color=colours[name], capsize=2
+            )
+    ax.set_xlabel("environment steps of meta-training (millions)")
+    ax.set_ylabel("mean total reward so far")
+    ax.legend(frameon=False, fontsize="small")
+    _tidy(ax)
+
+
 def plot_adaptation_of_runs(
     ax: Axes,
     num_steps: np.ndarray,

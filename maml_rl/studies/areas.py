@@ -19,15 +19,27 @@ def areas(runs: Mapping[str, Seeds]) -> tuple[dict[str, np.ndarray], float]:
     The score of an iteration counts for the steps it made: ``sum_i score_i * steps_i / sum_i steps_i``, the last
     iteration cut where the steps are used up.
     """
+    found, steps = running_areas(runs, 1)
+    return {name: values[:, -1] for name, values in found.items()}, float(steps[-1])
+
+
+def running_areas(runs: Mapping[str, Seeds], num_points: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """`areas` (S, G) of each run over its first steps, for G = `num_points` numbers of steps (G,) up to the last."""
     ends = {
         name: [cell.metrics()["env_steps"][: seeds.returns.shape[1]] for cell in seeds.cells]
         for name, seeds in runs.items()
     }
     horizon = min(float(end[-1]) for cells in ends.values() for end in cells)
+    steps = np.linspace(0.0, horizon, num_points + 1)[1:]
     return {
-        name: np.array([_mean(returns, end, horizon) for returns, end in zip(runs[name].returns, cells, strict=True)])
+        name: np.array(
+            [
+                [_mean(returns, end, until) for until in steps]
+                for returns, end in zip(runs[name].returns, cells, strict=True)
+            ]
+        )
         for name, cells in ends.items()
-    }, horizon
+    }, steps
 
 
 def _mean(scores: np.ndarray, ends: np.ndarray, horizon: float) -> float:

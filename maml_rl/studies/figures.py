@@ -15,14 +15,18 @@ from maml_rl.analysis.plots import (
     labels_of_steps,
     plot_adaptation,
     plot_adaptation_of_runs,
+    plot_areas,
     plot_seeds_and_line,
     plot_training_curve,
 )
+from maml_rl.studies.areas import running_areas
 from maml_rl.studies.scores import Seeds
 from maml_rl.studies.study import Cell, Study, mean_by_task
 from maml_rl.utils.files import write_atomically
 
 _NUM_COLUMNS = 3
+_NUM_POINTS = 100
+_COLOURS = (REGULAR_COLOUR, *COLOURS)
 _CURVES = {"return_after": ("return_before", "return_after"), "return_total": ("return_total", "return_total")}
 _TOTAL_LABELS = ("before and after adaptation together",) * 2
 _RL2_LABELS = {
@@ -74,11 +78,30 @@ def draw_run(seeds: Sequence[Cell], path: Path) -> None:
     save_figure(figure, path)
 
 
+def by_family(study: Study, runs: Mapping[str, Seeds]) -> dict[str, dict[str, Seeds]]:
+    """Runs in the order of the study, by the id of the family they were trained on."""
+    families: dict[str, dict[str, Seeds]] = {}
+    for name in study.runs:
+        if name in runs:
+            families.setdefault(runs[name].cells[0].config.env_name, {})[name] = runs[name]
+    return families
+
+
+def draw_areas(study: Study, runs: Mapping[str, Seeds], path: Path) -> None:
+    """Draw what runs had earned after how many environment steps, a panel for every family."""
+    found, steps = running_areas(runs, _NUM_POINTS)
+    families = by_family(study, runs)
+    figure = matplotlib.figure.Figure(figsize=(5.5 * len(families), 4), layout="constrained")
+    for ax, (family, some) in zip(figure.subplots(1, len(families), squeeze=False).flat, families.items(), strict=True):
+        plot_areas(ax, steps, {name: found[name] for name in some}, dict(zip(some, _COLOURS * len(some), strict=False)))
+        ax.set_title(family)
+    save_figure(figure, path)
+
+
 def draw_comparison(study: Study, runs: Mapping[str, Seeds], path: Path) -> None:
-    """Draw every run beside the first run of the study, and all of them on new tasks."""
-    regular, *names = study.runs
-    colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)} | {regular: REGULAR_COLOUR}
-    others = [name for name in names if name in runs]
+    """Draw every one of these runs beside the first of them, and all of them on new tasks."""
+    regular, *others = runs
+    colours = dict(zip(runs, _COLOURS * len(runs), strict=False))
     height = 2.9 * -(-len(others) // _NUM_COLUMNS) + 0.4
     figure = matplotlib.figure.Figure(figsize=(11, height + 3.4), layout="constrained")
     parts = figure.add_gridspec(2, 1, height_ratios=(height, 3.4))
@@ -88,7 +111,7 @@ def draw_comparison(study: Study, runs: Mapping[str, Seeds], path: Path) -> None
     whole = study.score == "return_total"
     units = {runs[name].cells[0].config.algorithm for name in runs}
     num_steps = 0 if whole or len(units) > 1 else max(runs[name].cells[0].num_test_steps for name in runs)
-    adapted = {name: runs[name].adapted(num_steps) for name in study.runs if name in runs}
+    adapted = {name: seeds.adapted(num_steps) for name, seeds in runs.items()}
     intervals = {name: interval for name, interval in adapted.items() if interval is not None}
     if intervals:
         explanation = "Tasks drawn anew. Point: interquartile mean over seeds; bar: its 95 % bootstrap interval."

@@ -15,13 +15,13 @@ from maml_rl.cli import available_cores
 from maml_rl.studies.areas import table_of_areas
 from maml_rl.studies.behaviour import draw_behaviour
 from maml_rl.studies.cognition_report import cognition, draw_cognition, tables_of_cognition
-from maml_rl.studies.figures import draw_comparison, draw_run, save_figure
+from maml_rl.studies.figures import by_family, draw_areas, draw_comparison, draw_run, save_figure
 from maml_rl.studies.gains import table_of_gains
 from maml_rl.studies.learning_rates import table_of_learning_rates
 from maml_rl.studies.planners import table_of_mdps
 from maml_rl.studies.players import table_of_bandits
 from maml_rl.studies.scores import Seeds, finished_seeds
-from maml_rl.studies.study import FIGURE_OF_COMPARISONS, Cell, Study, cells
+from maml_rl.studies.study import FIGURE_OF_AREAS, FIGURE_OF_COMPARISONS, Cell, Study, cells
 from maml_rl.studies.tables import table_of_cells, table_of_comparisons, table_of_families, table_of_runs
 from maml_rl.utils.files import write_atomically
 
@@ -47,10 +47,14 @@ def report(study: Study, root: Path) -> str:
     for table in tables:
         if table:
             lines += [*table, ""]
-    lines += _statistics(study, runs, left_out)
+    lines += _statistics(study, runs, left_out, folder / "figures")
     if study.comparisons and len(runs) > 1:
-        draw_comparison(study, runs, folder / "figures" / f"{FIGURE_OF_COMPARISONS}.png")
-        lines.append(f"![every run beside {next(iter(study.runs))}](figures/{FIGURE_OF_COMPARISONS}.png)")
+        families = by_family(study, runs)
+        for family, some in families.items():
+            if len(some) > 1:
+                name = FIGURE_OF_COMPARISONS + (f"-{family}" if len(families) > 1 else "")
+                draw_comparison(study, some, folder / "figures" / f"{name}.png")
+                lines.append(f"![every run beside {next(iter(some))}](figures/{name}.png)")
     for name in dict.fromkeys(cell.name for cell in done):
         seeds = [cell for cell in done if cell.name == name]
         draw_run(seeds, folder / "figures" / f"{name}.png")
@@ -70,8 +74,8 @@ def report(study: Study, root: Path) -> str:
     return text
 
 
-def _statistics(study: Study, runs: Mapping[str, Seeds], left_out: Sequence[str]) -> list[str]:
-    """Tables whose units are seeds, where a run has several or the study compares."""
+def _statistics(study: Study, runs: Mapping[str, Seeds], left_out: Sequence[str], figures: Path) -> list[str]:
+    """Tables whose units are seeds, where a run has several or the study compares; curves are drawn in `figures`."""
     tables = []
     if any(len(seeds.cells) > 1 for seeds in runs.values()):
         tables += [*table_of_runs(study, runs), ""]
@@ -79,7 +83,8 @@ def _statistics(study: Study, runs: Mapping[str, Seeds], left_out: Sequence[str]
         tables += [*table_of_comparisons(study, runs), ""]
     curves = table_of_areas(study, runs)
     if curves:
-        tables += [*curves, ""]
+        draw_areas(study, runs, figures / f"{FIGURE_OF_AREAS}.png")
+        tables += [*curves, "", f"![what runs had earned after how many steps](figures/{FIGURE_OF_AREAS}.png)", ""]
     if tables and left_out:
         tables += [f"Not in these tables: {'; '.join(left_out)}.", ""]
     return tables

@@ -19,7 +19,8 @@ from maml_rl.utils.strict_parsing import parse_yaml
 NAME = r"^[\w.-]*\w[\w.-]*$"
 """What a folder may be called: letters, digits, dots, dashes, underscores."""
 FIGURE_OF_COMPARISONS = "comparison"
-"""Name of a figure beside those of the runs."""
+FIGURE_OF_AREAS = "learning-curves"
+"""Names of figures beside those of the runs."""
 
 
 class StudyRun(BaseModel):
@@ -104,8 +105,9 @@ class Study(BaseModel):
                 raise ValueError(f"run {first!r} is compared to itself; name two different runs")
             if {first, second} in [set(pair) for pair in value[:index]]:
                 raise ValueError(f"runs {first!r} and {second!r} are compared twice; name each pair once")
-        if value and FIGURE_OF_COMPARISONS in runs:
-            raise ValueError(f"a run is called {FIGURE_OF_COMPARISONS!r}, as their figure is; rename the run")
+        for name in (FIGURE_OF_COMPARISONS, FIGURE_OF_AREAS):
+            if value and name in runs:
+                raise ValueError(f"a run is called {name!r}, as their figure is; rename the run")
         return value
 
 

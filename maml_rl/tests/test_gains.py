@@ -165,3 +165,22 @@ def test_curves_against_steps_are_reported_where_runs_differ_in_them(tmp_path):
     table = (tmp_path / "results/uneven/table.md").read_text().split("## Learning curves")[1]
     assert len(re.findall(r"^\| [ab] \| -?\d.* \[.*\] \| -?\d.*, -?\d.* \|$", table, re.M)) == 2
     assert re.search(r"^\| a - b \| -?\d.* \[.*\] \| \d.* \|$", table, re.M)
+    assert "](figures/learning-curves.png)" in table
+    assert "](figures/comparison.png)" in table
+
+
+def test_runs_are_drawn_beside_those_of_the_same_family(tmp_path):
+    small = {"num_batches": 1, "meta_batch_size": 2}
+    ten, five = (
+        write_config(tmp_path / f"{arms}.json", tiny_config(f"Bandit-K{arms}-v0", **small)) for arms in (10, 5)
+    )
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        "name: families\nquestion: Which?\ntest_tasks: 2\ntest_steps: 1\ncomparisons: [[b, c]]\nruns:\n"
+        + "".join(
+            f"  {name}: {{config: {config}, seeds: [1]}}\n" for name, config in {"a": ten, "b": five, "c": five}.items()
+        )
+    )
+    assert main(["run", str(path), "--results", str(tmp_path / "results"), "--num-workers", "1"]) == 0
+    table = (tmp_path / "results/families/table.md").read_text()
+    assert re.findall(r"!\[every run beside (.)\]\(figures/(.*)\)", table) == [("b", "comparison-Bandit-K5-v0.png")]

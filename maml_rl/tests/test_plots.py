@@ -12,6 +12,7 @@ from maml_rl.analysis import (
     mean_interval,
     plot_adaptation,
     plot_adaptation_of_runs,
+    plot_areas,
     plot_regret,
     plot_seeds_and_line,
     plot_stay_probabilities,
@@ -117,6 +118,20 @@ def test_runs_stand_side_by_side_with_their_own_intervals(ax):
     np.testing.assert_array_equal([ends[:, 1] for ends in bars[0].get_segments()], [[-1.0, 2.0], [4.0, 7.0]])
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["mlp", "rnn"]
     assert ax.get_xticks().tolist() == [0, 1]
+
+
+def test_what_runs_have_earned_so_far_ends_in_the_interval_over_seeds(ax):
+    areas = {"one": np.array([[1.0, 3.0]]), "two": np.array([[0.0, 2.0], [2.0, 6.0]])}
+    plot_areas(ax, np.array([1e6, 2e6]), areas, {"one": "grey", "two": "red"})
+    thick = [line for line in ax.lines if line.get_linewidth() == 2]
+    np.testing.assert_array_equal([line.get_ydata() for line in thick], [[1.0, 3.0], [1.0, 4.0]])
+    np.testing.assert_array_equal(thick[0].get_xdata(), [1.0, 2.0])
+    (bar,) = [container.lines[2][0].get_segments()[0] for container in ax.containers]
+    end = mean_interval(areas["two"][:, -1])
+    np.testing.assert_allclose(bar[:, 1], [end.low, end.high])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["one, 1 seed", "two, 2 seeds"]
+    with pytest.raises(ValueError, match=r"two: got areas of shape \(2, 2\), expected \(S, 3\)"):
+        plot_areas(ax, np.arange(3), {"two": areas["two"]}, {"two": "red"})
 
 
 def test_regret_of_an_agent_stands_among_the_oracles(ax):
