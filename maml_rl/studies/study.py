@@ -31,6 +31,7 @@ class StudyRun(BaseModel):
     config: str = Field(description="Configuration file, relative to the working directory.")
     seeds: list[int] = Field(min_length=1, description="Seeds, one run each.")
     set: list[str] = Field(default_factory=list, description="Overrides, as train.py's --set.")
+    test_tasks: int | None = Field(default=None, ge=2, description="As the study's, which stands if not given.")
     start_from: str | None = Field(
         default=None,
         description="A run above this one: each seed starts from the weights the same seed ends with there.",
@@ -355,7 +356,7 @@ def cells(study: Study, root: Path) -> list[Cell]:
                 config,
                 folder,
                 command,
-                study.test_tasks,
+                run.test_tasks or study.test_tasks,
                 num_test_steps,
                 study.score,
                 test_on,

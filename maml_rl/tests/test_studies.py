@@ -379,6 +379,15 @@ def test_a_run_of_another_configuration_is_never_taken_for_the_study_s(study, ca
     assert "slow seed 1: fast-lr is 0.02 in the study, but the run in" in capfd.readouterr().err
 
 
+def test_a_run_may_have_more_new_tasks_than_the_study(study):
+    only_plain(study, "num-batches=1")
+    study.write_text(study.read_text().replace("seeds: [1, 2],", "seeds: [1], test_tasks: 9,"))
+    assert run(study) == 0
+    returns = all_cells(study)[0].test_returns()
+    assert returns is not None
+    assert returns.shape[1] == 9
+
+
 def test_a_larger_evaluation_takes_the_place_of_a_smaller_one(study):
     assert run(study, "--only", "slow") == 0
     study.write_text(study.read_text().replace("test_steps: 2", "test_steps: 3"))
