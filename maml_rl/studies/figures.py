@@ -21,7 +21,7 @@ from maml_rl.analysis.plots import (
 )
 from maml_rl.studies.areas import running_areas
 from maml_rl.studies.scores import Seeds
-from maml_rl.studies.study import Cell, Study, mean_by_task
+from maml_rl.studies.study import Cell, Study
 from maml_rl.utils.files import write_atomically
 
 _NUM_COLUMNS = 3
@@ -61,8 +61,7 @@ def draw_run(seeds: Sequence[Cell], path: Path) -> None:
     for cell in seeds:
         results = cell.results()
         if results is not None:  # within a meta-episode too, whatever the score
-            means = results["returns"].mean(axis=-1, dtype=np.float64)  # (S, N, B) -> (S, N)
-            interval = mean_interval(mean_by_task(means, results["tasks"])[0])
+            interval = mean_interval(results["returns"].mean(axis=-1, dtype=np.float64))
             num_steps = results["num_steps"]
             plot_adaptation(
                 adaptation,

@@ -8,7 +8,7 @@ import numpy as np
 
 from maml_rl.analysis import mean_interval
 from maml_rl.evaluation import trained_num_steps
-from maml_rl.studies.study import Cell, Study, mean_by_task
+from maml_rl.studies.study import Cell, Study
 from maml_rl.studies.tables import interval_in_words
 
 _SEVERAL = 3
@@ -61,3 +61,20 @@ def _by_task(cell: Cell, family: str | None) -> tuple[np.ndarray, np.ndarray]:
     assert played is not None
     rows = np.concatenate([played[np.newaxis], results["returns"]])  # (1 + S, N, B)
     return mean_by_task(rows.mean(axis=-1, dtype=np.float64), results["tasks"])
+
+
+def mean_by_task(scores: np.ndarray, tasks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores (S, N) of N tasks (N, D), some of them alike, as means (S, U) of the U different ones (U, D).
+
+    A family with few tasks has them drawn again; episodes of the same task are no independent units.
+
+    Examples
+    --------
+    >>> mean_by_task(np.array([[1.0, 2.0, 5.0]]), np.array([[7], [3], [7]]))
+    (array([[3., 2.]]), array([[7],
+           [3]]))
+    """
+    _, firsts, which = np.unique(tasks, axis=0, return_index=True, return_inverse=True)
+    place = np.argsort(np.argsort(firsts))[which.reshape(-1)]  # in order of first appearance
+    counts = np.bincount(place)
+    return np.stack([np.bincount(place, row) / counts for row in scores]), tasks[np.sort(firsts)]

@@ -180,21 +180,15 @@ class Cell:
         return returns is not None and len(returns) == self.num_test_steps + 1
 
     def test_scores(self, family: str | None = None) -> np.ndarray | None:
-        """Scores (S, U) on U different new tasks; of all steps together (1, U) where these count.
+        """Scores (S, N) on N new tasks: after each number of steps (S,), or (1, N) of all together where these count.
 
         ``None`` before the evaluation. Without a `family` of `test_on` those of the one it was trained on.
         """
-        found = self.scores_and_tasks(family)
-        return None if found is None else found[0]
-
-    def scores_and_tasks(self, family: str | None = None) -> tuple[np.ndarray, np.ndarray] | None:
-        """`test_scores`, and the U tasks as a table (U, D)."""
-        results = self.results(family)
-        if results is None:
+        returns = self.test_returns(family)
+        if returns is None:
             return None
-        scores = results["returns"].mean(axis=-1, dtype=np.float64)  # (S, N, B) -> (S, N)
-        scores = scores.sum(axis=0, keepdims=True) if self.score == "return_total" else scores
-        return mean_by_task(scores, results["tasks"])
+        scores = returns.mean(axis=-1, dtype=np.float64)  # (S, N, B) -> (S, N)
+        return scores.sum(axis=0, keepdims=True) if self.score == "return_total" else scores
 
     def test_returns(self, family: str | None = None) -> np.ndarray | None:
         """Returns (S, N, B) on N new tasks after each number of steps; ``None`` before the evaluation."""
@@ -262,23 +256,6 @@ class Cell:
             raise ConfigError(
                 f"{str(path)!r}: got rows that are no numbers; move its folder away, and the study trains anew"
             ) from error
-
-
-def mean_by_task(scores: np.ndarray, tasks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scores (S, N) of N tasks (N, D), some of them alike, as means (S, U) of the U different ones (U, D).
-
-    A family with few tasks has them drawn again; episodes of the same task are no independent units.
-
-    Examples
-    --------
-    >>> mean_by_task(np.array([[1.0, 2.0, 5.0]]), np.array([[7], [3], [7]]))
-    (array([[3., 2.]]), array([[7],
-           [3]]))
-    """
-    _, firsts, which = np.unique(tasks, axis=0, return_index=True, return_inverse=True)
-    place = np.argsort(np.argsort(firsts))[which.reshape(-1)]  # in order of first appearance
-    counts = np.bincount(place)
-    return np.stack([np.bincount(place, row) / counts for row in scores]), tasks[np.sort(firsts)]
 
 
 def _read(path: Path) -> dict[str, np.ndarray] | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from maml_rl.analysis import Comparison, Interval, compare, holm, mean_interval, smallest_permutation_p
 from maml_rl.studies.scores import NUM_LAST, Seeds, score_interval
-from maml_rl.studies.study import Cell, Study, mean_by_task
+from maml_rl.studies.study import Cell, Study
 from maml_rl.utils.random import Purpose, generator
 
 _MOST_STEPS = 6
@@ -20,7 +20,7 @@ def table_of_cells(done: Sequence[Cell]) -> list[str]:
     """One row per run and seed."""
     lines = [
         "Training: mean of the last ten iterations. New tasks: mean return of the final policy on tasks drawn anew "
-        "(where a family has few, the same ones), with its 95 % interval over different tasks: after 0, 1, 2, ... "
+        "(where a family has few, the same ones), with its 95 % interval over tasks: after 0, 1, 2, ... "
         "steps of adaptation (gradient steps; episodes with rl2), or the sum of all of them where that is what counts.",
         "",
         "| run | seed | env | iterations | env steps | minutes | before | after | new tasks |",
@@ -42,8 +42,8 @@ def table_of_families(study: Study, done: Sequence[Cell]) -> list[str]:
     lines = [
         "## Other families",
         "",
-        "Score after all adaptation on new tasks of other families (columns), mean over the different tasks of all "
-        "seeds with its 95 % interval.",
+        "Score after all adaptation on new tasks of other families (columns), mean over the tasks of all seeds with "
+        "its 95 % interval (a task that is drawn again is played and adapted to again).",
         "",
         f"| trained on | seeds | {' | '.join(study.test_on)} |",
         f"|---|---|{'---|' * len(study.test_on)}",
@@ -52,14 +52,9 @@ def table_of_families(study: Study, done: Sequence[Cell]) -> list[str]:
         columns, count = [], 0
         for family in study.test_on:
             evaluated = [cell for cell in done if cell.name == name and cell.is_evaluated(family)]
-            found = [f for cell in evaluated if (f := cell.scores_and_tasks(family)) is not None]
-            count = max(count, len(found))
-            if not found:
-                columns.append("not evaluated")
-                continue
-            scores, tasks = zip(*found, strict=True)
-            last = np.concatenate([score[-1:] for score in scores], axis=1)
-            columns.append(interval_in_words(mean_interval(mean_by_task(last, np.concatenate(tasks))[0][0])))
+            scores = [s[-1] for cell in evaluated if (s := cell.test_scores(family)) is not None]
+            count = max(count, len(scores))
+            columns.append(interval_in_words(mean_interval(np.concatenate(scores))) if scores else "not evaluated")
         lines.append(f"| {name} | {count} | {' | '.join(columns)} |")
     return lines
 
