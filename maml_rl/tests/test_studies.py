@@ -535,7 +535,7 @@ def test_the_comparison_is_drawn_where_the_study_compares_and_two_runs_are_done(
     record(compared, "near", 1, np.arange(NUM_ITERATIONS))
     evaluated = figure.parents[1] / "near" / "seed-1" / "results.npz"
     assert "comparison.png" in rows_of(compared, "Comparisons")[1]  # nothing evaluated yet
-    np.savez(evaluated, returns=np.ones((4, 2, 3)), num_steps=np.arange(4), tasks=np.eye(2))
+    np.savez(evaluated, returns=np.ones((4, 2, 3)), num_steps=np.arange(4))
     before = figure.read_bytes()
     assert "comparison.png" in rows_of(compared, "Comparisons")[1]
     assert figure.read_bytes() != before
@@ -549,7 +549,7 @@ def test_new_tasks_are_averaged_within_a_seed_and_compared_between_seeds(compare
         record(compared, "low", seed, np.zeros(NUM_ITERATIONS))
         folder = compared.parent / "results" / "tiny" / "low" / f"seed-{seed}"
         returns = level + np.array([0.0, 10.0])[:, None, None] + np.linspace(-5, 5, 6).reshape(2, 3)
-        np.savez(folder / "results.npz", returns=returns, num_steps=np.arange(2), tasks=np.eye(2))
+        np.savez(folder / "results.npz", returns=returns, num_steps=np.arange(2))
     runs, _ = finished_seeds([cell for cell in all_cells(compared) if cell.iterations_done])
     interval = runs["low"].adapted(num_steps=1)
     assert interval is not None
