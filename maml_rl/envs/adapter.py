@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -99,6 +100,12 @@ class AttributeSweepVectorEnv(MetaVectorEnv):
         """Draw every swept parameter independently, uniformly from its range or list."""
         sweeps = {**self._attributes, **self._arguments}
         return [{name: sweep.sample(rng) for name, sweep in sweeps.items()} for _ in range(num_tasks)]
+
+    @property
+    def num_distinct_tasks(self) -> int | None:
+        """Combinations of the listed values; ``None`` if a parameter has a range."""
+        sizes = [sweep.size for sweep in (*self._attributes.values(), *self._arguments.values())]
+        return None if None in sizes else math.prod(size for size in sizes if size is not None)
 
     def _apply_tasks(self, tasks: Sequence[Task]) -> None:
         expected = self._default_task.keys()

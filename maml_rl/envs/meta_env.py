@@ -74,6 +74,14 @@ class MetaVectorEnv(VectorEnv[Any, Any, Any], abc.ABC):
     def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
         """Draw `num_tasks` tasks from the family's distribution, using only `rng`."""
 
+    @property
+    def num_distinct_tasks(self) -> int | None:
+        """Number of different tasks that `sample_tasks` draws from; ``None`` if no two draws are alike.
+
+        Of a family with a number, every evaluation plays the tasks of training again.
+        """
+        return None
+
     @abc.abstractmethod
     def _apply_tasks(self, tasks: Sequence[Task]) -> None:
         """Store the tasks' parameters as arrays, one row per sub-environment.
