@@ -76,10 +76,18 @@ def run_cells(wanted: Sequence[Cell], num_workers: int, jobs: int, show: Callabl
             job.join()
 
 
+class _Terminated(BaseException):
+    """Ends a run's process wherever it is; no `SystemExit`, which would look like an environment's."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
+
+
 def _job(cell: Cell, num_workers: int, sender: Connection) -> None:
     """Do one run in a process of its own, and say to `sender` how it ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this one decides what Ctrl-C means
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, _terminate)
     prefix = f"{cell.name} seed {cell.seed}: "
 
     def show(line: str) -> None:
@@ -87,6 +95,8 @@ def _job(cell: Cell, num_workers: int, sender: Connection) -> None:
 
     try:
         _run_cell(cell, num_workers, show, bar=False)
+    except _Terminated:
+        sys.exit(1)
     except Exception as error:
         sender.send(error)
     else:
