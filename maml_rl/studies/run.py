@@ -17,7 +17,7 @@ import numpy as np
 from maml_rl.blueprint import Blueprint, draw_up
 from maml_rl.config import ConfigError, load_config
 from maml_rl.evaluation import evaluate, save_results
-from maml_rl.experiment import TrainingError, train
+from maml_rl.experiment import TrainingError, metrics_columns, train
 from maml_rl.run_folder import RunFolder
 from maml_rl.studies.cognition import DRIFTING, analyse, check_analysis
 from maml_rl.studies.study import Cell
@@ -121,9 +121,8 @@ def _run_cell(cell: Cell, num_workers: int, show: Callable[[str], None], *, bar:
     if done < cell.config.num_batches:
         resume = folder.config_path.exists()
         if resume:
-            folder.resume(
-                cell.config, len(blueprint.parameters())
-            )  # refuses what cannot go on, before anything is lost
+            # refuses what cannot go on, before anything is lost
+            folder.resume(cell.config, len(blueprint.parameters()), metrics_columns(cell.config))
         for family in (None, *cell.test_on):  # of a shorter run
             cell.results_path(family).unlink(missing_ok=True)
             cell.random_path(family).unlink(missing_ok=True)
