@@ -15,7 +15,7 @@ import numpy as np
 import pydantic
 from pydantic.fields import FieldInfo
 
-from maml_rl.envs.errors import EnvironmentArgumentError, MissingPackageError, UnknownEnvironmentError
+from maml_rl.envs.errors import EnvironmentArgumentError, MetaEnvError, MissingPackageError, UnknownEnvironmentError
 from maml_rl.envs.meta_env import MetaVectorEnv
 from maml_rl.envs.single import SingleMetaEnv
 from maml_rl.utils.field_words import did_you_mean, expected, shown
@@ -110,7 +110,9 @@ def make_meta_env(env_name: str, num_envs: int = 1, env_kwargs: Mapping[str, Any
 
 
 def rehearse(env: MetaVectorEnv) -> None:
-    """Play two steps of a new task, so that values which only fail in use fail before a run starts.
+    """Play two steps of a new task, so that what only fails in use fails before a run starts.
+
+    Only with two sub-environments or more does it find an array that should have a row for each.
 
     Raises
     ------
@@ -118,14 +120,16 @@ def rehearse(env: MetaVectorEnv) -> None:
         If that fails, whatever the reason.
     """
     rng = np.random.default_rng(0)
+    name = env.spec.id if env.spec else type(env).__name__
     try:
         env.set_tasks(env.sample_tasks(1, rng))
         env.reset(seed=0)
         for _ in range(2):
             env.action_space.seed(0)
             env.step(env.action_space.sample())
+    except MetaEnvError as error:
+        raise EnvironmentArgumentError(f"env-name: {name} cannot be used: {error}") from error
     except Exception as error:
-        name = env.spec.id if env.spec else type(env).__name__
         raise EnvironmentArgumentError(f"env-kwargs of {name}: its first steps fail: {_one_line(error)}") from error
 
 
