@@ -33,8 +33,8 @@ def decode_choices(
 
     Returns
     -------
-    Share of choices decoded, (max_lag,); to be seen beside the share of the commonest choice, `commonest_choice`. NaN at
-    a lag without a choice.
+    Share of choices decoded, (max_lag,); to be seen beside the share of the commonest choice, `commonest_choice`.
+    NaN at a lag without a choice.
 
     Raises
     ------

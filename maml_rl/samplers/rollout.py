@@ -111,7 +111,9 @@ def play_episodes(
 def _check_first_step(env: MetaVectorEnv, result: StepResult) -> None:
     """Refuse what a family that overrides `reset` or `step` returns without a row for each sub-environment."""
     shapes = ((env.num_envs, *(env.single_observation_space.shape or ())), *[(env.num_envs,)] * 3)
-    for name, array, shape in zip(("observations", "rewards", "terminated", "truncated"), result[:4], shapes, strict=True):
+    for name, array, shape in zip(
+        ("observations", "rewards", "terminated", "truncated"), result[:4], shapes, strict=True
+    ):
         check_shape(f"step: {name}", array, shape, "return one row per sub-environment")
 
 

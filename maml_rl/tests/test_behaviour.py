@@ -207,7 +207,7 @@ def test_a_missed_trial_belongs_to_no_pair():
 
 
 def test_autocorrelation_of_pairs_without_a_missed_trial_is_that_of_all_pairs():
-    choices, _, _, marked = played_with_missed_trials(num_episodes=100)
+    *_, marked = played_with_missed_trials(num_episodes=100)
     np.testing.assert_allclose(choice_autocorrelation(marked, 3).mean(axis=0), 0.0, atol=0.03)
     periodic = np.tile([0, 1, 2], 50)
     periodic[[3, 10, 17]] = -1
