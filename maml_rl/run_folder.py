@@ -18,7 +18,7 @@ from torch import Tensor
 
 from maml_rl.config import Config, load_config
 from maml_rl.utils.field_words import shown
-from maml_rl.utils.files import write_atomically
+from maml_rl.utils.files import check_name, naming, write_atomically
 from maml_rl.utils.tensor_files import (
     RunFolderError,
     check_tensor,
@@ -218,6 +218,7 @@ class RunFolder:
 
     def _files(self) -> list[Path]:
         """Those of the run's files that exist; none of them is a folder."""
+        check_name(self.path, flag="output folder")
         try:
             paths = (self.config_path, self.checkpoint_path, self.metrics_path, self.policy_path)
             found = [path for path in paths if path.exists()]
@@ -250,7 +251,7 @@ class RunFolder:
                     f"metrics {str(self.metrics_path)!r}: got columns of another version, which differ in "
                     f"{', '.join(other)}; {_START_ANEW}"
                 )
-        with self.metrics_path.open("a", newline="", encoding="utf-8") as file:
+        with naming(self.metrics_path), self.metrics_path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(row), lineterminator="\n")
             if is_new:
                 writer.writeheader()
