@@ -48,7 +48,7 @@ def test_a_resumed_log_takes_the_place_of_what_was_logged_from_there_on(tmp_path
 
 
 def test_a_full_disk_costs_one_line_and_leaves_what_was_written(tmp_path):
-    lines = []
+    lines: list[str] = []
     with EventLog(tmp_path, first_step=0, warn=lines.append) as log:
         log.record(0, {"kl": 1.0})
         with files_of_at_most(150):
@@ -63,7 +63,7 @@ def test_a_full_disk_costs_one_line_and_leaves_what_was_written(tmp_path):
 
 
 def test_a_folder_that_is_gone_costs_one_line(tmp_path):
-    lines = []
+    lines: list[str] = []
     with EventLog(tmp_path / "gone", first_step=0, warn=lines.append) as log:
         log.record(0, {"kl": 1.0})
     assert len(lines) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from typing import Any
 
 import gymnasium as gym
 import pytest
@@ -80,7 +81,7 @@ def test_aliases_that_do_not_multiply_are_read():
 
 
 def test_a_value_is_shown_in_a_short_line():
-    nested = [1, 2, 3]
+    nested: list[Any] = [1, 2, 3]
     for _ in range(10):
         nested = [nested] * 9
     assert len(shown(nested)) <= 200
