@@ -11,8 +11,12 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from maml_rl.envs.errors import check_shape
+
 Task = dict[str, Any]
 StepResult = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
+
+_ONE_ROW_EACH = "return one row per sub-environment"
 
 
 class MetaVectorEnv(VectorEnv[Any, Any, Any], abc.ABC):
@@ -160,6 +164,7 @@ class MetaVectorEnv(VectorEnv[Any, Any, Any], abc.ABC):
         self._finished[mask] = False
         self._drawing = mask
         observations = self._reset(mask)
+        check_shape("_reset: observations", observations, self._observations.shape, _ONE_ROW_EACH)
         self._observations[mask] = observations[mask]
         return self._observations.copy(), {}
 
@@ -172,10 +177,15 @@ class MetaVectorEnv(VectorEnv[Any, Any, Any], abc.ABC):
         """
         active = self._drawing = ~self._finished
         observations, rewards, terminated = self._step(np.asarray(actions), active)
+        check_shape("_step: observations", observations, self._observations.shape, _ONE_ROW_EACH)
+        check_shape("_step: rewards", rewards, active.shape, _ONE_ROW_EACH)
+        check_shape("_step: terminated", terminated, active.shape, _ONE_ROW_EACH)
         rewards = np.where(active, rewards, 0.0)
         terminated = terminated & active
         self._elapsed[active] += 1
-        truncated = self._out_of_time() & active & ~terminated
+        out_of_time = self._out_of_time()
+        check_shape("_out_of_time", out_of_time, active.shape, _ONE_ROW_EACH)
+        truncated = out_of_time & active & ~terminated
         if active.all():
             self._observations[...] = observations
         else:
