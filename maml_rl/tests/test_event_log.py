@@ -105,5 +105,5 @@ def test_a_full_disk_is_told_with_the_file_that_was_too_long(tmp_path, size, nam
     parameters = blueprint.parameters()
     row = {"iteration": 0, "return_before": 0.25, "return_after": 0.5}
     with files_of_at_most(size), pytest.raises(OSError, match="File too large") as caught:
-        folder.save(Checkpoint(1, parameters), blueprint.state_dict(parameters), row)
+        folder.save(CONFIG, Checkpoint(1, parameters), blueprint.state_dict(parameters), row)
     assert caught.value.filename == str(folder.path / name)
