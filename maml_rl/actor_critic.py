@@ -45,8 +45,8 @@ class ActorCriticData(NamedTuple):
 class Weights(NamedTuple):
     """How the parts of the loss are weighed, documented on `maml_rl.config.Config`."""
 
-    value_weight: float
-    entropy_weight: float
+    value_coef: float
+    entropy_coef: float
     clip_range: float | None
 
 
@@ -76,7 +76,7 @@ def distribution_and_values(
 def actor_critic_loss(
     distribution: Distribution, values: Tensor, data: ActorCriticData, weights: Weights
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Sum over steps of ``-min(r A, clip(r) A) + value_weight (V - target)^2 / 2 - entropy_weight H``.
+    """Sum over steps of ``-min(r A, clip(r) A) + value_coef (V - target)^2 / 2 - entropy_coef H``.
 
     ``r = pi(a) / pi_old(a)``. With a clip range this is PPO's (Schulman et al. 2017, equations 7 and 9); without one
     and with the policy that played, its gradient is that of ``-log pi(a) A``: advantage actor-critic
@@ -108,7 +108,7 @@ def actor_critic_loss(
     policy_loss = -(gains * data.mask).sum()
     value_loss = 0.5 * ((values - data.targets).square() * data.mask).sum()
     entropy = (distribution.entropy() * data.mask).sum()
-    loss = policy_loss + weights.value_weight * value_loss - weights.entropy_weight * entropy
+    loss = policy_loss + weights.value_coef * value_loss - weights.entropy_coef * entropy
     parts = {
         "policy_loss": policy_loss,
         "value_loss": value_loss,
@@ -120,12 +120,12 @@ def actor_critic_loss(
 
 
 def divergence(
-    distribution: Distribution, values: Tensor, data: ActorCriticData, old: tuple[Any, Tensor], *, value_weight: float
+    distribution: Distribution, values: Tensor, data: ActorCriticData, old: tuple[Any, Tensor], *, value_coef: float
 ) -> tuple[Tensor, Tensor]:
     """Sums over steps of how far policies and values have moved from `old`, what `distribution_and_values` gave then.
 
-    The second is ``KL(old || new) + value_weight (V_old - V)^2 / 2``: values count as means of a normal distribution,
+    The second is ``KL(old || new) + value_coef (V_old - V)^2 / 2``: values count as means of a normal distribution,
     which gives a natural gradient step a scale for them too. The first is the policies' part alone.
     """
     kl = (old[0].kl(distribution) * data.mask).sum()
-    return kl, kl + value_weight * 0.5 * ((values - old[1]).square() * data.mask).sum()
+    return kl, kl + value_coef * 0.5 * ((values - old[1]).square() * data.mask).sum()

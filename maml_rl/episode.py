@@ -102,7 +102,7 @@ class LearningData(NamedTuple):
     state: Any = ()
 
 
-def thin(data: LearningData, num_samples: int | None, *, whole_episodes: bool = False) -> LearningData:
+def subsample_steps(data: LearningData, num_samples: int | None, *, whole_episodes: bool = False) -> LearningData:
     """Keep one time step of each of several equal stretches of every episode, `num_samples` per task or more.
 
     Time steps instead of episodes, because neighbouring steps tell nearly the same, episodes do not. Where in its

@@ -1,9 +1,8 @@
-"""Meta-episodes: how they are played, and what workers of memory-based meta-learning tell of them."""
+"""Meta-episodes of a shard, and the view that an evaluation keeps of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -12,47 +11,25 @@ import torch
 from maml_rl.actor_critic import ActorCriticData
 from maml_rl.envs import MetaEpisodeVectorEnv, Task
 from maml_rl.policies import Params, Policy
-from maml_rl.samplers.rollout import Streams, play_episodes
-
-
-@dataclass(frozen=True)
-class RL2Report:
-    """What a shard tells of its meta-episodes.
-
-    Attributes
-    ----------
-    returns
-        Undiscounted return (M, E) of each of the E episodes of each meta-episode.
-    env_steps
-        Environment steps of all.
-    moments
-        Number of steps, sums of their advantages, squared advantages, targets of the values and squared targets, (5,):
-        what all shards together need to normalise.
-    finite
-        Whether all numbers are finite.
-    """
-
-    returns: np.ndarray
-    env_steps: int
-    moments: np.ndarray
-    finite: bool
+from maml_rl.samplers.rollout import play_episodes
+from maml_rl.shard import Streams
 
 
 class MetaEpisodes(NamedTuple):
-    """Meta-episodes of M tasks, as they looked from outside.
+    """Meta-episodes of P agents on M tasks each, as seen from outside.
 
     Attributes
     ----------
     returns
-        (M, E), undiscounted return of each episode.
+        (P, M, E), undiscounted return of each episode.
     observations
-        (M, T, O), of the task's environment, without what the agent sees beside them.
+        (P, M, T, O), of the task's environment, without what the agent sees beside them.
     actions
-        (M, T, A) or (M, T).
+        (P, M, T, A) or (P, M, T).
     rewards
-        (M, T).
+        (P, M, T).
     mask
-        (M, T), False behind the end.
+        (P, M, T), False behind the end.
     """
 
     returns: np.ndarray
@@ -61,27 +38,42 @@ class MetaEpisodes(NamedTuple):
     rewards: np.ndarray
     mask: np.ndarray
 
+    @staticmethod
+    def joined(parts: Sequence[MetaEpisodes], axis: int = 1) -> MetaEpisodes:
+        """Those of one part behind the other's, of other tasks (1) or of other agents (0); zero behind the end."""
+        longest = max(part.rewards.shape[2] for part in parts)
 
-class Played(NamedTuple):
+        def padded(array: np.ndarray) -> np.ndarray:
+            widths = [(0, 0), (0, 0), (0, longest - array.shape[2]), *[(0, 0)] * (array.ndim - 3)]
+            return np.pad(array, widths)
+
+        returns, *traces = zip(*parts, strict=True)
+        return MetaEpisodes(
+            np.concatenate(returns, axis), *(np.concatenate([padded(x) for x in trace], axis) for trace in traces)
+        )
+
+
+class MetaEpisodeBatch(NamedTuple):
     """Meta-episodes (T, M, ...) of a shard, their rewards (T, M) and the return (M, E) of each episode in them."""
 
     data: ActorCriticData
     rewards: torch.Tensor
     returns: np.ndarray
 
-    def part(self, tasks: slice) -> Played:
+    def part(self, tasks: slice) -> MetaEpisodeBatch:
         """Some of the tasks."""
         data = ActorCriticData(*(part[:, tasks].contiguous() for part in self.data))
-        return Played(data, self.rewards[:, tasks].contiguous(), self.returns[tasks])
+        return MetaEpisodeBatch(data, self.rewards[:, tasks].contiguous(), self.returns[tasks])
 
     def meta_episodes(self, num_inputs: int) -> MetaEpisodes:
-        """What they looked like from outside, of an environment that shows `num_inputs` numbers."""
+        """The same from outside, of one agent, in an environment that shows `num_inputs` numbers."""
         data = self.data
         parts = (data.observations[..., :num_inputs], data.actions, self.rewards, data.mask.bool())
-        return MetaEpisodes(self.returns, *(np.ascontiguousarray(part.transpose(0, 1).numpy()) for part in parts))
+        traces = (np.ascontiguousarray(part.transpose(0, 1).numpy())[np.newaxis] for part in parts)
+        return MetaEpisodes(self.returns[np.newaxis], *traces)
 
 
-def play_meta_episodes(
+def roll_out_meta_episodes(
     env: MetaEpisodeVectorEnv,
     policy: Policy,
     params: Params,
@@ -90,8 +82,8 @@ def play_meta_episodes(
     *,
     num_sets: int | None = None,
     heartbeat: Callable[[], None],
-) -> Played:
-    """Play a meta-episode of every task; parameters as in `play_episodes`, advantages and targets are left 0."""
+) -> MetaEpisodeBatch:
+    """Roll out a meta-episode of every task; parameters as in `play_episodes`, advantages and targets are left 0."""
     episodes, _ = play_episodes(env, policy, params, tasks, streams, num_sets=num_sets, heartbeat=heartbeat)
 
     def in_time(part: torch.Tensor) -> torch.Tensor:
@@ -113,4 +105,4 @@ def play_meta_episodes(
     returns = np.zeros((len(tasks), env.num_episodes))
     columns = np.broadcast_to(np.arange(len(tasks)), rewards.shape)
     np.add.at(returns, (columns, ended.cumsum(0)), rewards.double().numpy())
-    return Played(data, rewards, returns)
+    return MetaEpisodeBatch(data, rewards, returns)

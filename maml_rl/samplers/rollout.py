@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,18 +15,12 @@ from maml_rl.baseline import LinearFeatureBaseline
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
 from maml_rl.episode import Episodes, clip_rewards, discounted_returns, generalised_advantages, normalise
 from maml_rl.policies import Distribution, Params, Policy
+from maml_rl.settings import ReturnSettings
+from maml_rl.shard import Streams
 
 _NOISE_BLOCK = 128
 _LONGEST = 100_000
 """Steps after which an episode without a limit counts as endless."""
-
-
-@dataclass(frozen=True)
-class Streams:
-    """The generators of one collection, one per task each."""
-
-    environment: Sequence[np.random.Generator]
-    actions: Sequence[np.random.Generator]
 
 
 def play_episodes(
@@ -149,17 +143,12 @@ def _by_task(arrays: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray
     return stacked
 
 
-def with_advantages(
-    episodes: Episodes,
-    baseline: LinearFeatureBaseline,
-    *,
-    gamma: float,
-    gae_lambda: float,
-    reward_clip: float | None = None,
-) -> Episodes:
-    """Return the episodes with normalised advantages over a baseline fitted to them, of rewards that may be cut."""
-    rewards = clip_rewards(episodes.rewards, reward_clip)
-    returns = discounted_returns(rewards, episodes.mask, gamma)
+def with_advantages(episodes: Episodes, baseline: LinearFeatureBaseline, settings: ReturnSettings) -> Episodes:
+    """Return the episodes with normalised advantages over a baseline fitted to them, of rewards that may be clipped."""
+    rewards = clip_rewards(episodes.rewards, settings.reward_clip)
+    returns = discounted_returns(rewards, episodes.mask, settings.gamma)
     values = baseline.fit_predict(episodes.observations, returns, episodes.mask)
-    advantages = generalised_advantages(rewards, values, episodes.mask, gamma=gamma, gae_lambda=gae_lambda)
+    advantages = generalised_advantages(
+        rewards, values, episodes.mask, gamma=settings.gamma, gae_lambda=settings.gae_lambda
+    )
     return replace(episodes, advantages=normalise(advantages, episodes.mask))

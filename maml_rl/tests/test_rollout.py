@@ -14,7 +14,7 @@ from maml_rl.baseline import LinearFeatureBaseline
 from maml_rl.blueprint import draw_up
 from maml_rl.config import Config
 from maml_rl.envs import make_meta_env
-from maml_rl.episode import Episodes, thin
+from maml_rl.episode import Episodes, subsample_steps
 from maml_rl.metalearners.dealing import shards
 from maml_rl.objectives import linearised_curvature
 from maml_rl.samplers import MAMLWorker, MAMLWorkerSpec
@@ -176,8 +176,8 @@ def test_a_workers_curvature_is_the_one_of_the_sampled_steps(collected, hessian_
     product = linearised_curvature(
         worker.inner,
         blueprint.policy.params(),
-        [thin(data, hessian_steps) for data in train],
-        thin(valid, fisher_steps),
+        [subsample_steps(data, hessian_steps) for data in train],
+        subsample_steps(valid, fisher_steps),
         path=worker._paths,
     )
     like = {k: torch.from_numpy(v) for k, v in _unflat(direction, blueprint).items()}
