@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
 import torch
@@ -74,6 +75,10 @@ def run_command(
     except KeyboardInterrupt:
         print(f"interrupted; {interrupted}", file=sys.stderr)
         return 130
+    except SystemExit:
+        traceback.print_exc()
+        print("error: sys.exit was called in this process, by an environment most likely; see above", file=sys.stderr)
+        return 1
     except (WorkerError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -82,15 +82,16 @@ def train(
         workers(blueprint, num_workers, blueprint.num_shares) as backend,
         _Monitor(blueprint.config, folder, state, show, bar and sys.stderr.isatty()) as monitor,
     ):
+        backend.warn = monitor.warn
         learner = blueprint.learner(backend, state.parameters)
         learner.load_optimiser_state(state.optimiser)
         while state.iteration < blueprint.config.num_batches and state.seconds < max_seconds:
-            started = time.perf_counter()
+            started, replaced = time.perf_counter(), backend.num_restarts
             report = learner.step(blueprint.sample_tasks(state.iteration), state.iteration)
             state = _advance(state, report, learner, time.perf_counter() - started)
-            row = _metrics_row(state, report)
+            row = _metrics_row(state, report, backend.num_restarts - replaced)
             if folder is not None:
-                folder.save(state, blueprint.state_dict(state.parameters), row)
+                folder.save(blueprint.config, state, blueprint.state_dict(state.parameters), row)
             monitor.record(row)
             if state.refused_in_row >= _MAX_REFUSED_IN_ROW:
                 raise TrainingError(
@@ -112,7 +113,7 @@ def _opened(folder: RunFolder | None, blueprint: Blueprint, resume: bool) -> Ite
         folder.create(blueprint.config)
     with folder.claimed():
         if resume:
-            state = folder.resume(blueprint.config, len(state.parameters)) or state
+            state = folder.resume(blueprint.config, len(state.parameters), metrics_columns(blueprint.config)) or state
         yield state
 
 
@@ -145,14 +146,23 @@ def _advance(
     )
 
 
-def _metrics_row(state: Checkpoint, report: IterationReport | RL2IterationReport) -> dict[str, Any]:
+def metrics_columns(config: Config) -> list[str]:
+    """Columns of ``metrics.csv`` of a run of `config`, in order."""
+    first = ["iteration", "env_steps", "seconds", "sampling_seconds", "learning_seconds"]
+    reported = fields(RL2IterationReport if config.algorithm == "rl2" else IterationReport)
+    return [*first, *(field.name for field in reported if field.name not in first), "workers_replaced"]
+
+
+def _metrics_row(
+    state: Checkpoint, report: IterationReport | RL2IterationReport, workers_replaced: int
+) -> dict[str, Any]:
     values = asdict(report)
     row = {"iteration": state.iteration - 1, "env_steps": state.env_steps, "seconds": round(state.seconds, 3)}
     for name in ("sampling_seconds", "learning_seconds"):
         row[name] = round(values.pop(name), 4)
     values.pop("env_steps")
     row.update({k: int(v) if isinstance(v, bool) else v for k, v in values.items()})
-    return row
+    return {**row, "workers_replaced": workers_replaced}
 
 
 class _Monitor:
@@ -196,7 +206,7 @@ class _Monitor:
         }
         total = f"total {row['return_total']:.2f}  " if self._meta_episodes else ""
         if not row["finite"]:
-            self._warn(f"iteration {row['iteration']}: NaN or infinity, step refused, parameters kept")
+            self.warn(f"iteration {row['iteration']}: NaN or infinity, step refused, parameters kept")
         if self._bar is not None:
             self._bar.set_postfix(text)
             self._bar.update()
@@ -207,7 +217,8 @@ class _Monitor:
             f"{text['steps/s']} steps/s  {row['seconds']:.0f} s"
         )
 
-    def _warn(self, line: str) -> None:
+    def warn(self, line: str) -> None:
+        """Say something on standard error, above the bar if there is one."""
         if self._bar is not None:
             self._bar.write(line, file=sys.stderr)
         else:

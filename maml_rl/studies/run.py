@@ -17,7 +17,7 @@ import numpy as np
 from maml_rl.blueprint import Blueprint, draw_up
 from maml_rl.config import ConfigError, load_config
 from maml_rl.evaluation import evaluate, save_results
-from maml_rl.experiment import TrainingError, train
+from maml_rl.experiment import TrainingError, metrics_columns, train
 from maml_rl.run_folder import RunFolder
 from maml_rl.studies.cognition import DRIFTING, analyse, check_analysis
 from maml_rl.studies.study import Cell
@@ -76,10 +76,18 @@ def run_cells(wanted: Sequence[Cell], num_workers: int, jobs: int, show: Callabl
             job.join()
 
 
+class _Terminated(BaseException):
+    """Ends a run's process wherever it is; no `SystemExit`, which would look like an environment's."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
+
+
 def _job(cell: Cell, num_workers: int, sender: Connection) -> None:
     """Do one run in a process of its own, and say to `sender` how it ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this one decides what Ctrl-C means
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, _terminate)
     prefix = f"{cell.name} seed {cell.seed}: "
 
     def show(line: str) -> None:
@@ -87,6 +95,8 @@ def _job(cell: Cell, num_workers: int, sender: Connection) -> None:
 
     try:
         _run_cell(cell, num_workers, show, bar=False)
+    except _Terminated:
+        sys.exit(1)
     except Exception as error:
         sender.send(error)
     else:
@@ -111,9 +121,8 @@ def _run_cell(cell: Cell, num_workers: int, show: Callable[[str], None], *, bar:
     if done < cell.config.num_batches:
         resume = folder.config_path.exists()
         if resume:
-            folder.resume(
-                cell.config, len(blueprint.parameters())
-            )  # refuses what cannot go on, before anything is lost
+            # refuses what cannot go on, before anything is lost
+            folder.resume(cell.config, len(blueprint.parameters()), metrics_columns(cell.config))
         for family in (None, *cell.test_on):  # of a shorter run
             cell.results_path(family).unlink(missing_ok=True)
             cell.random_path(family).unlink(missing_ok=True)
