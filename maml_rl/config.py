@@ -25,8 +25,8 @@ class Config(BaseModel):
     """Everything that decides the result of a run; immutable.
 
     Files use kebab-case keys (``fast-lr``), Python snake_case attributes (``config.fast_lr``). The
-    number of workers, the device and the output folder are not here: they change the speed of a run,
-    not its result.
+    number of workers, the device, the float type and the output folder are not here: they change the speed of a run
+    and the rounding of its result.
 
     Examples
     --------

@@ -52,8 +52,8 @@ def train(
 ) -> np.ndarray:
     """Meta-train to ``num-batches`` iterations and return the final parameters (P,).
 
-    The result is a function of the configuration alone: stopped at any moment and resumed, or dealt
-    to another number of workers, a run gives the same curve.
+    The result is a function of the configuration: stopped at any moment and resumed, a run gives the same curve, bit
+    for bit; dealt to another number of workers it has the same draws and differs by rounding.
 
     Parameters
     ----------
@@ -104,7 +104,8 @@ def train(
 @contextmanager
 def _opened(folder: RunFolder | None, blueprint: Blueprint, resume: bool) -> Iterator[Checkpoint]:
     """Where the run stands, with the folder kept from other processes."""
-    state = Checkpoint(0, blueprint.parameters())
+    dtype = blueprint.worker.policy.dtype
+    state = Checkpoint(0, blueprint.parameters(), dtype=dtype)
     if folder is None:
         yield state
         return
@@ -112,7 +113,7 @@ def _opened(folder: RunFolder | None, blueprint: Blueprint, resume: bool) -> Ite
         folder.create(blueprint.config)
     with folder.claimed():
         if resume:
-            state = folder.resume(blueprint.config, len(state.parameters)) or state
+            state = folder.resume(blueprint.config, len(state.parameters), dtype) or state
         yield state
 
 
@@ -142,6 +143,7 @@ def _advance(
         state.seconds + seconds,
         0 if report.finite else state.refused_in_row + 1,
         learner.optimiser_state(),
+        state.dtype,
     )
 
 

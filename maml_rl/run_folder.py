@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from maml_rl.config import Config, load_config
+from maml_rl.policies import DTYPES
 from maml_rl.utils.field_words import shown
 from maml_rl.utils.files import write_atomically
 from maml_rl.utils.tensor_files import (
@@ -62,6 +63,8 @@ class Checkpoint:
         Latest iterations in a row whose step was refused because of NaN or infinity.
     optimiser
         What the outer step's optimiser remembers, numbers or vectors (P,) by name.
+    dtype
+        Float type the run is computed in.
     """
 
     iteration: int
@@ -70,6 +73,7 @@ class Checkpoint:
     seconds: float = 0.0
     refused_in_row: int = 0
     optimiser: Mapping[str, Tensor] = field(default_factory=dict)
+    dtype: str = "float32"
 
 
 class RunFolder:
@@ -144,8 +148,8 @@ class RunFolder:
         finally:
             os.close(handle)
 
-    def resume(self, config: Config, num_parameters: int) -> Checkpoint | None:
-        """Check that the folder's run is the one `config` describes and return where it stands.
+    def resume(self, config: Config, num_parameters: int, dtype: str = "float32") -> Checkpoint | None:
+        """Check that the folder's run is the one `config` describes, computed in `dtype`, and return where it stands.
 
         Metrics of iterations after the checkpoint are dropped, and ``config.json`` becomes `config`. ``None``
         if no iteration was finished.
@@ -169,6 +173,11 @@ class RunFolder:
                     "use the same configuration and seed or another folder"
                 )
         checkpoint = self.load_checkpoint(num_parameters, config) if self.checkpoint_path in found else None
+        if checkpoint is not None and checkpoint.dtype != dtype:
+            raise RunFolderError(
+                f"--resume: dtype is {dtype!r}, but the run in {str(self.path)!r} has {checkpoint.dtype!r}; "
+                f"give --dtype {checkpoint.dtype}, or use another folder"
+            )
         rows = self._rows_of(checkpoint.iteration if checkpoint else 0)
         # All is checked; only now may anything change.
         write_atomically(self.metrics_path, lambda file: file.write_bytes(rows))
@@ -195,6 +204,7 @@ class RunFolder:
             content["seconds"],
             content["refused_in_row"],
             content.get("optimiser", {}),
+            content.get("dtype", "float32"),
         )
 
     def save(self, checkpoint: Checkpoint, state_dict: Mapping[str, Tensor], row: Mapping[str, Any]) -> None:
@@ -214,6 +224,8 @@ class RunFolder:
             "refused_in_row": checkpoint.refused_in_row,
             "optimiser": dict(checkpoint.optimiser),
         }
+        if checkpoint.dtype != "float32":
+            content["dtype"] = checkpoint.dtype
         save_tensors(self.checkpoint_path, content)
 
     def _files(self) -> list[Path]:
@@ -302,11 +314,13 @@ def _check_checkpoint(content: Mapping[str, Any], num_parameters: int, *, where:
     if type(seconds) is not float or not (math.isfinite(seconds) and seconds >= 0.0):
         raise RunFolderError(f"{where}: seconds: got {in_words(seconds)}, expected a finite number >= 0; {_START_ANEW}")
     for name in content:
-        if name not in {*_WHOLE_NUMBERS, "seconds", "parameters", "optimiser"}:
+        if name not in {*_WHOLE_NUMBERS, "seconds", "parameters", "optimiser", "dtype"}:
             raise RunFolderError(f"{where}: unexpected field {in_words(name)}; {_START_ANEW}")
-    # Policies are made in the default type: the parameters must be finite there too.
-    shape, dtype = (num_parameters,), torch.get_default_dtype()
-    check_tensor(content.get("parameters"), shape, dtype, field=f"{where}: parameters", cure=_START_ANEW)
+    name = content.get("dtype", "float32")  # earlier versions knew no other
+    if not isinstance(name, str) or name not in DTYPES:
+        raise RunFolderError(f"{where}: dtype: got {in_words(name)}, expected one of {list(DTYPES)}; {_START_ANEW}")
+    # Policies are made in this type: the parameters must be finite there too.
+    check_tensor(content.get("parameters"), (num_parameters,), DTYPES[name], field=f"{where}: parameters", cure=_START_ANEW)
 
 
 def _check_optimiser(content: Mapping[str, Any], num_parameters: int, config: Config, *, where: str) -> None:

@@ -200,7 +200,7 @@ class RL2:
                 self._vector.grad = torch.from_numpy(gradient * min(1.0, s.max_grad_norm / (norm + 1e-12)))
                 self._optimiser.step()
                 seen.append({**parts, "gradient_norm": norm})
-        if not self._vector.detach().float().isfinite().all():  # policies are of that type
+        if not self._vector.detach().float().isfinite().all():  # most policies are of that type
             return self._back_to(*begin)
         means = {name: float(np.mean([parts[name] for parts in seen])) for name in seen[0]}
         return {**means, "kl": seen[-1]["kl"], "accepted": 1.0, "finite": 1.0}
