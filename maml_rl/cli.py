@@ -20,6 +20,7 @@ from maml_rl.evaluation import (
     trained_num_steps,
 )
 from maml_rl.experiment import TrainingError, train
+from maml_rl.policies import DTYPES
 from maml_rl.run_folder import RunFolder
 from maml_rl.samplers import WorkerError
 from maml_rl.utils.errors import InputError
@@ -107,6 +108,12 @@ def train_command(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--num-batches", type=int, help="outer iterations, in place of the configuration's")
     parser.add_argument("--resume", action="store_true", help="continue the run in --output-folder")
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default="float32",
+        help="float type of policies and learning: in float64 rounding hardly ever shows (default: %(default)s)",
+    )
     add_run_arguments(parser)
     arguments = parser.parse_args(argv)
 
@@ -120,7 +127,7 @@ def train_command(argv: Sequence[str] | None = None) -> int:
         if arguments.resume and arguments.output_folder is None:
             raise InputError("--resume: got no --output-folder, expected the folder of the run to continue")
         device = device_from(arguments)
-        blueprint = draw_up(load_config(arguments.config, overrides), device=device)
+        blueprint = draw_up(load_config(arguments.config, overrides), device=device, dtype=arguments.dtype)
         folder = RunFolder(arguments.output_folder) if arguments.output_folder else None
         train(
             blueprint,

@@ -28,8 +28,8 @@ class Config:
 
     Made of sections, one for each thing a run needs: run, task, policy, the options of that kind of policy, and what
     the algorithm takes. Files are flat, with kebab-case keys (``fast-lr``); every key is an attribute in Python
-    (``config.fast_lr``), and `section` gives what workers and learners hold. The number of workers, the device and the
-    output folder are not here: they change the speed of a run, not its result.
+    (``config.fast_lr``), and `section` gives what workers and learners hold. The number of workers, the device, the float type
+    and the output folder are not here: they change the speed of a run and the rounding of its result.
 
     Parameters
     ----------
@@ -141,11 +141,11 @@ class Config:
         return values
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+def load_config(path: str | Path, overrides: Sequence[str] = (), *, quiet: bool = False) -> Config:
     """Read a configuration file.
 
     Of a ``config.json``, which some version wrote, keys that the algorithm or the policy has no use for are dropped,
-    with one line on standard error; elsewhere they are refused.
+    with one line on standard error unless `quiet`; elsewhere they are refused.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     changes = {key: value for key, value in changes.items() if key in sources}
     if path.suffix.lower() == ".json":
         values, dropped = _split({**values, **changes}, keep=changes)
-        if dropped:
+        if dropped and not quiet:
             print(f"{path}: dropped {len(dropped)} keys of another use ({', '.join(dropped)})", file=sys.stderr)
     return Config.from_mapping({**values, **changes}, sources)
 

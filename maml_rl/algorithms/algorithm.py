@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import Tensor
 
+from maml_rl.checkpoint import RunFormat
 from maml_rl.config import Config
 from maml_rl.envs import MetaVectorEnv, Task
 from maml_rl.metalearners import Learner
+from maml_rl.metalearners.learner import Workers
 from maml_rl.policies import Params, Policy
 from maml_rl.policies.layout import ParameterLayout, stack_params
 from maml_rl.run_folder import load_policy
@@ -117,6 +119,18 @@ class Stage:
     keeps_state: bool = False
 
 
+class _NoWorkers:
+    """Workers of a learner that is only asked about its state."""
+
+    num_workers = 0
+
+    def map(self, method: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        raise NotImplementedError
+
+    def broadcast(self, method: str, *arguments: Any) -> list[Any]:
+        raise NotImplementedError
+
+
 class Algorithm(abc.ABC):
     """One configuration's environment, policy, workers and learner, checked but not yet running.
 
@@ -154,6 +168,13 @@ class Algorithm(abc.ABC):
         return self.layouts[0]
 
     @property
+    def run_format(self) -> RunFormat:
+        """What the files of a run of this algorithm hold."""
+        learner = self.learner(_NoWorkers(), self._initial)
+        dtype = str(next(iter(self.layout.values.values())).dtype)
+        return RunFormat(self._initial.shape, learner.state_layout(), learner.details, dtype)
+
+    @property
     def population_size(self) -> int:
         """P."""
         return len(self.layouts)
@@ -183,7 +204,7 @@ class Algorithm(abc.ABC):
         return self._initial.copy()
 
     @abc.abstractmethod
-    def learner(self, backend: Backend, parameters: np.ndarray) -> Learner:
+    def learner(self, backend: Workers, parameters: np.ndarray) -> Learner:
         """The learner at meta-parameters (P, D)."""
 
     @abc.abstractmethod

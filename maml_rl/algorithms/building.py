@@ -31,8 +31,8 @@ def tried_env(config: Config) -> MetaVectorEnv:
     return env
 
 
-def policy_spec(config: Config, env: MetaVectorEnv, *, with_value: bool = False) -> PolicySpec:
-    """Specification of the configuration's policy for the spaces of an environment."""
+def policy_spec(config: Config, env: MetaVectorEnv, dtype: str, *, with_value: bool = False) -> PolicySpec:
+    """Specification of the configuration's policy for the spaces of an environment, in this float type."""
     own_space = _own_observation_space(env)
     settings = config.section(PolicySettings)
     return PolicySpec.for_spaces(
@@ -46,6 +46,7 @@ def policy_spec(config: Config, env: MetaVectorEnv, *, with_value: bool = False)
         encoder_channels=settings.encoder_channels,
         observation_shape=tuple(own_space.shape or ()),
         with_value=with_value,
+        dtype=dtype,
     )
 
 

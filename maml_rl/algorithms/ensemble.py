@@ -32,16 +32,16 @@ class Ensemble(Algorithm):
     ----------
     config
         The configuration.
-    device
-        Device that learns.
+    device, dtype
+        Device that learns, and float type of the policy.
     """
 
     remedy = "learning-rate or max-kl"
     films = f"a film shows one agent, and these are several; {NO_FILMS}"
 
-    def __init__(self, config: Config, device: str) -> None:
+    def __init__(self, config: Config, device: str, dtype: str) -> None:
         env = meta_episodes(config)
-        self.spec = policy_spec(config, env, with_value=True)
+        self.spec = policy_spec(config, env, dtype, with_value=True)
         self._seeds = [config.run.seed + i for i in range(config.section(RL2Settings).num_agents)]
         super().__init__(config, env, [initial_policy(self.spec, seed) for seed in self._seeds], device=device)
 
@@ -72,7 +72,7 @@ class Ensemble(Algorithm):
         rngs = [generator(seed, Purpose.TASKS, iteration=iteration) for seed in self._seeds]
         return [task for rng in rngs for task in self.env.sample_tasks(size, rng)]
 
-    def learner(self, backend: Backend, parameters: np.ndarray) -> EnsembleLearner:
+    def learner(self, backend: Workers, parameters: np.ndarray) -> EnsembleLearner:
         """See `Algorithm.learner`."""
         return EnsembleLearner(backend, parameters, self._outers)
 
@@ -102,6 +102,8 @@ class EnsembleLearner:
     outers
         Settings of each agent's outer step.
     """
+
+    details = RL2.details
 
     def __init__(self, workers: Workers, parameters: np.ndarray, outers: Sequence[RL2Step]) -> None:
         self.workers = workers

@@ -10,6 +10,7 @@ from maml_rl.algorithms.algorithm import Adaptation, Algorithm, Evaluation, Stag
 from maml_rl.algorithms.building import initial_policy, policy_spec, tried_env
 from maml_rl.config import Config
 from maml_rl.metalearners import MAMLTRPO
+from maml_rl.metalearners.learner import Workers
 from maml_rl.policies import PolicySpec
 from maml_rl.samplers import Backend, MAMLWorkerSpec
 from maml_rl.settings import MAMLSettings, ReturnSettings, TrustRegion
@@ -23,15 +24,15 @@ class MAML(Algorithm):
     ----------
     config
         The configuration.
-    device
-        Device that learns.
+    device, dtype
+        Device that learns, and float type of the policy.
     """
 
     remedy = "fast-lr or max-kl"
 
-    def __init__(self, config: Config, device: str) -> None:
+    def __init__(self, config: Config, device: str, dtype: str) -> None:
         env = tried_env(config)
-        self.spec: PolicySpec = policy_spec(config, env)
+        self.spec: PolicySpec = policy_spec(config, env, dtype)
         super().__init__(config, env, [initial_policy(self.spec, config.run.seed)], device=device)
 
     @property
@@ -54,7 +55,7 @@ class MAML(Algorithm):
             self.config.task, self.config.section(ReturnSettings), self.settings, self.spec, self.layout
         )
 
-    def learner(self, backend: Backend, parameters: np.ndarray) -> MAMLTRPO:
+    def learner(self, backend: Workers, parameters: np.ndarray) -> MAMLTRPO:
         """See `Algorithm.learner`: parameters (1, D)."""
         return MAMLTRPO(backend, parameters, self.config.section(TrustRegion), seed=self.config.run.seed)
 

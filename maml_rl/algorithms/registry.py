@@ -14,13 +14,13 @@ from maml_rl.settings import RL2Settings, Settings, register_algorithm_settings
 
 @dataclass(frozen=True)
 class _Entry:
-    make: Callable[[Config, str], Algorithm]
+    make: Callable[[Config, str, str], Algorithm]
     adaptation: Callable[[Config], Adaptation]
 
 
-def _make_rl2(config: Config, device: str) -> Algorithm:
+def _make_rl2(config: Config, device: str, dtype: str) -> Algorithm:
     several = config.section(RL2Settings).num_agents > 1
-    return Ensemble(config, device) if several else rl2.RL2Agent(config, device)
+    return Ensemble(config, device, dtype) if several else rl2.RL2Agent(config, device, dtype)
 
 
 _ALGORITHMS = {"maml": _Entry(maml.MAML, maml.adaptation), "rl2": _Entry(_make_rl2, rl2.adaptation)}
@@ -28,13 +28,13 @@ _ALGORITHMS = {"maml": _Entry(maml.MAML, maml.adaptation), "rl2": _Entry(_make_r
 
 def register_algorithm(
     name: str,
-    make: Callable[[Config, str], Algorithm],
+    make: Callable[[Config, str, str], Algorithm],
     adaptation: Callable[[Config], Adaptation],
     *,
     sections: Sequence[type[Settings]] = (),
     needs_memory: bool = False,
 ) -> None:
-    """Let ``algorithm: NAME`` mean what `make` makes of a configuration and a device.
+    """Let ``algorithm: NAME`` mean what `make` makes of a configuration, a device and a float type.
 
     Parameters
     ----------
@@ -58,15 +58,25 @@ def registered_algorithms() -> list[str]:
     return sorted(_ALGORITHMS)
 
 
-def make_algorithm(config: Config, *, device: str = "cpu") -> Algorithm:
+def make_algorithm(config: Config, *, device: str = "cpu", dtype: str = "float32") -> Algorithm:
     """Make environment, policy and worker specification of a configuration.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    device
+        Device that learns.
+    dtype
+        Float type of acting and learning, one of `maml_rl.policies.DTYPES`: in float64 the curve does not depend on
+        the number of workers, in float32 it does by rounding.
 
     Raises
     ------
     ValueError, ImportError
         In one line, if the environment is unknown, its arguments are wrong or a package is missing.
     """
-    return _ALGORITHMS[config.run.algorithm].make(config, device)
+    return _ALGORITHMS[config.run.algorithm].make(config, device, dtype)
 
 
 def adaptation_of(config: Config) -> Adaptation:

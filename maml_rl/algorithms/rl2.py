@@ -9,6 +9,7 @@ from maml_rl.algorithms.building import initial_policy, policy_spec, tried_env
 from maml_rl.config import Config
 from maml_rl.envs import MetaEpisodeVectorEnv
 from maml_rl.metalearners import RL2, RL2Step
+from maml_rl.metalearners.learner import Workers
 from maml_rl.policies import Policy, PolicySpec
 from maml_rl.policies.layout import ParameterLayout
 from maml_rl.samplers import Backend, RL2WorkerSpec
@@ -26,16 +27,16 @@ class RL2Agent(Algorithm):
     ----------
     config
         The configuration.
-    device
-        Device that learns.
+    device, dtype
+        Device that learns, and float type of the policy.
     """
 
     remedy = "learning-rate or max-kl"
     films = NO_FILMS
 
-    def __init__(self, config: Config, device: str) -> None:
+    def __init__(self, config: Config, device: str, dtype: str) -> None:
         env = meta_episodes(config)
-        self.spec = policy_spec(config, env, with_value=True)
+        self.spec = policy_spec(config, env, dtype, with_value=True)
         super().__init__(config, env, [initial_policy(self.spec, config.run.seed)], device=device)
 
     @property
@@ -48,7 +49,7 @@ class RL2Agent(Algorithm):
         """See `Algorithm.worker_spec`."""
         return worker_spec(self.config, self.env, self.spec, self.layout)
 
-    def learner(self, backend: Backend, parameters: np.ndarray) -> RL2:
+    def learner(self, backend: Workers, parameters: np.ndarray) -> RL2:
         """See `Algorithm.learner`: parameters (1, D)."""
         return RL2(backend, parameters, outer_step(self.config, self.config.run))
 

@@ -12,6 +12,10 @@ from torch import Tensor
 from maml_rl.envs.meta_env import Task
 
 
+_NUMBERS = ("sampling_seconds", "learning_seconds", "return_before", "return_after", "return_total")
+_FLAGS = ("step_accepted", "finite")
+
+
 @dataclass(frozen=True)
 class Report:
     """One outer iteration in numbers; the columns of ``metrics.csv`` with these names.
@@ -47,11 +51,15 @@ class Report:
     details: Mapping[str, float] = field(default_factory=dict)
     headline: tuple[str, ...] = ()
 
+    @staticmethod
+    def names(details: Sequence[str]) -> list[str]:
+        """Names of the columns of a report with these details, in order."""
+        return [*_NUMBERS, *details, *_FLAGS]
+
     def columns(self) -> dict[str, Any]:
-        """All but `headline`, flat, in the order of ``metrics.csv``; truth as 0 and 1."""
-        numbers = ("sampling_seconds", "learning_seconds", "return_before", "return_after", "return_total")
-        flags = {name: int(getattr(self, name)) for name in ("step_accepted", "finite")}
-        return {**{name: getattr(self, name) for name in numbers}, **self.details, **flags}
+        """All but steps and `headline`, flat, in the order of ``metrics.csv``; truth as 0 and 1."""
+        flags = {name: int(getattr(self, name)) for name in _FLAGS}
+        return {**{name: getattr(self, name) for name in _NUMBERS}, **self.details, **flags}
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,15 @@ class StateTensor:
 
 
 class Learner(Protocol):
-    """Everything a training run knows of a learner."""
+    """Everything a training run knows of a learner.
+
+    Attributes
+    ----------
+    details
+        Names of its reports' details, in order.
+    """
+
+    details: tuple[str, ...]
 
     @property
     def parameters(self) -> np.ndarray:

@@ -91,6 +91,8 @@ class RL2:
         Settings of the outer step.
     """
 
+    details = ("policy_loss", "value_loss", "entropy", "kl", "clipped", "gradient_norm")
+
     def __init__(self, workers: Workers, parameters: np.ndarray, outer: RL2Step) -> None:
         self.workers = workers
         self.outer = outer
@@ -143,7 +145,7 @@ class RL2:
             return_total=float(returns.sum(axis=1).mean()),
             step_accepted=accepted,
             finite=finite,
-            details={name: float(parts[name]) for name in (*_PARTS, "gradient_norm")},
+            details={name: float(parts[name]) for name in self.details},
             headline=("return_total", "kl"),
         )
 

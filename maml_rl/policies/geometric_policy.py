@@ -110,7 +110,7 @@ class GeometricPolicy(Policy):
         self.controller.initialise(self, rng)
         self.slots.initialise(self)
         start = self.get_parameter("memory.write_head").detach()
-        axis = torch.linalg.cross(start, torch.tensor([0.0, 0.0, 1.0]))
+        axis = torch.linalg.cross(start, start.new_tensor([0.0, 0.0, 1.0]))
         with torch.no_grad():
             self.command.weight[: 2 * NUM_AXES] *= 0.4
             self.command.bias[NUM_AXES : 2 * NUM_AXES] = axis / axis.norm()

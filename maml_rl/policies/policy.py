@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from maml_rl.policies.distributions import Distribution
 from maml_rl.policies.encoders import Encoder, as_numbers
 from maml_rl.policies.heads import Head
-from maml_rl.policies.params import Params, affine
+from maml_rl.policies.params import Params, affine, dtype_of
 
 NONLINEARITIES = {
     "tanh": torch.tanh,
@@ -61,6 +61,8 @@ class Policy(nn.Module, abc.ABC):
 
     def encode(self, params: Params, observations: Tensor) -> Tensor:
         """What the first layer sees of observations (..., B, O)."""
+        if observations.dtype == torch.uint8 and dtype_of(params) == torch.float64:  # not float32
+            observations = observations.double() / 255.0
         return as_numbers(observations) if self.encoder is None else self.encoder(params, observations)
 
     def add_head(self, num_features: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 
 from maml_rl.policies.categorical_mlp import CategoricalMLPPolicy
 from maml_rl.policies.encoders import ENCODERS, make_encoder
@@ -44,6 +45,8 @@ class PolicySpec:
         What stands before the first layer, one of `ENCODERS`, and the channels of its layers.
     observation_shape
         Shape of an observation before it was made flat; what may follow it is not counted. ``()``: (O,).
+    dtype
+        Of parameters, and so of episodes and all that is learnt from them: one of `DTYPES`.
     """
 
     name: str
@@ -59,6 +62,7 @@ class PolicySpec:
     encoder: str = "none"
     encoder_channels: tuple[int, ...] = (16, 32)
     observation_shape: tuple[int, ...] = ()
+    dtype: str = "float32"
 
     @classmethod
     def for_spaces(
@@ -123,6 +127,10 @@ _FACTORIES: dict[str, Callable[[PolicySpec], Policy]] = {
 }
 
 
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+"""Float types a policy may be computed in, by name."""
+
+
 def registered_policies() -> list[str]:
     """Names a configuration's ``policy`` key may have."""
     return sorted(_FACTORIES)
@@ -136,6 +144,8 @@ def make_policy(spec: PolicySpec) -> Policy:
     ValueError
         If no policy of that name is registered, or one with memory has no hidden layer to hold it.
     """
+    if spec.dtype not in DTYPES:
+        raise InputError(f"dtype: got {spec.dtype!r}, expected one of {list(DTYPES)}")
     if spec.name not in _FACTORIES:
         raise ValueError(f"policy: got {spec.name!r}, expected one of {registered_policies()}")
     if spec.name != "mlp" and not spec.hidden_sizes:
@@ -151,4 +161,4 @@ def make_policy(spec: PolicySpec) -> Policy:
         policy.add_encoder(encoder)
     if spec.with_value:
         policy.add_value()
-    return policy
+    return policy.to(DTYPES[spec.dtype])

@@ -15,6 +15,7 @@ from maml_rl.baseline import LinearFeatureBaseline
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
 from maml_rl.episode import Episodes, clip_rewards, discounted_returns, generalised_advantages, normalise
 from maml_rl.policies import Distribution, Params, Policy
+from maml_rl.policies.params import dtype_of
 from maml_rl.settings import ReturnSettings
 from maml_rl.shard import Streams
 
@@ -41,7 +42,7 @@ def play_episodes(
     env
         Vector environment of N = M * B sub-environments.
     params
-        One set of parameters per task, (M, ...) each, or one for all tasks.
+        One set of parameters per task, (M, ...) each, or one for all tasks; episodes have their float type.
     tasks
         The M tasks.
     streams
@@ -63,7 +64,7 @@ def play_episodes(
         What the policy remembers at the end of each episode, tensors (M, B, ...).
     """
     num_sets = num_sets or len(tasks)
-    shape = (num_sets, env.num_envs // num_sets)
+    shape, dtype = (num_sets, env.num_envs // num_sets), dtype_of(params)
     env.set_tasks(tasks)
     observations, _ = env.reset(options={"rngs": streams.environment})
     begin = state
@@ -84,18 +85,18 @@ def play_episodes(
             active = ~env.finished
             batch = torch.from_numpy(observations).reshape(*shape, -1)  # (N, O*) -> (M, B, O)
             if batch.dtype != torch.uint8:  # images stay small
-                batch = batch.float()
+                batch = batch.to(dtype)
             distribution, after = policy.step(params, batch, state)
             if policy.has_memory:
                 state = _where(torch.from_numpy(active).reshape(shape), after, state)
-            sampled = distribution.sample(torch.from_numpy(noise[:, len(rows) % _NOISE_BLOCK]))
+            sampled = distribution.sample(torch.from_numpy(noise[:, len(rows) % _NOISE_BLOCK]).to(dtype))
             actions = sampled.numpy().reshape(env.num_envs, *sampled.shape[2:])  # (M, B, A*) -> (N, A*)
             next_observations, rewards, _, _, _ = env.step(actions)
             flat = batch.numpy().reshape(env.num_envs, -1)  # (M, B, O) -> (N, O)
             rows.append((flat, actions, rewards, active))
             distributions.append(distribution)
             observations = next_observations
-    return replace(_stack(rows, distributions, shape), state=begin), state
+    return replace(_stack(rows, distributions, shape, dtype), state=begin), state
 
 
 def _where(active: Tensor, after: Any, before: Any) -> Any:
@@ -117,7 +118,10 @@ def _draw_noise(policy: Policy, rngs: Sequence[np.random.Generator], env: MetaVe
 
 
 def _stack(
-    rows: Sequence[tuple[np.ndarray, ...]], distributions: Sequence[Distribution], shape: tuple[int, int]
+    rows: Sequence[tuple[np.ndarray, ...]],
+    distributions: Sequence[Distribution],
+    shape: tuple[int, int],
+    dtype: torch.dtype,
 ) -> Episodes:
     """T rows of (N, ...) and distributions (M, B) -> tensors (M, T, B, ...), zero where an episode had ended."""
     active = _by_task([row[-1] for row in rows], shape)
@@ -129,10 +133,10 @@ def _stack(
         return torch.from_numpy(values)
 
     actions = column(1)
-    mask = torch.from_numpy(active.astype(np.float32))
+    mask = torch.from_numpy(active).to(dtype)
     played = type(distributions[0])(*(torch.stack(parts, 1) for parts in zip(*distributions, strict=True)))
     log_probs = played.log_prob(actions) * mask
-    return Episodes(column(0), actions, column(2).float(), mask, log_probs, torch.zeros_like(mask))
+    return Episodes(column(0), actions, column(2).to(dtype), mask, log_probs, torch.zeros_like(mask))
 
 
 def _by_task(arrays: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:

@@ -57,9 +57,12 @@ POLICIES_AND_OBJECTIVES = [
 
 
 def tiny_policy(spec: PolicySpec, seed: int = 0) -> tuple[Policy, Params]:
-    """Build the policy and draw all its parameters, biases too, from N(0, 0.5^2); what was read saturates nothing."""
+    """Build the policy and draw all its parameters, biases too, from N(0, 0.5^2); what was read saturates nothing.
+
+    They have the default type: float64 under the fixture of that name.
+    """
     rng = np.random.default_rng(seed)
-    policy = make_policy(spec)
+    policy = make_policy(replace(spec, dtype=str(torch.get_default_dtype()).removeprefix("torch.")))
     params = {k: torch.from_numpy(rng.normal(0.0, 0.5, tuple(v.shape))).to(v) for k, v in policy.params().items()}
     if isinstance(policy, GeometricPolicy):
         params[f"{policy.head.layer}.weight"][:, policy.controller.hidden_size :] /= READ_GAIN

@@ -28,7 +28,7 @@ def one_thread() -> None:
 
 @pytest.fixture
 def float64() -> Iterator[None]:
-    """Make float64 the default type: policies and their memory are then built in it."""
+    """Make float64 the default type: `tiny_policy` then builds policies in it."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     yield
