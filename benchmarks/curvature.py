@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.records import save_json
-from maml_rl.blueprint import Blueprint, draw_up
+from maml_rl.algorithms import Algorithm, make_algorithm
 from maml_rl.cli import available_cores
 from maml_rl.config import load_config
 from maml_rl.experiment import workers
@@ -39,29 +39,29 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    blueprint = draw_up(load_config(arguments.config, arguments.set))
-    rows = compare(blueprint, arguments)
+    algorithm = make_algorithm(load_config(arguments.config, arguments.set))
+    rows = compare(algorithm, arguments)
     for row in rows:
         print(json.dumps(row))
     save_json(rows, arguments.output)
 
 
-def compare(blueprint: Blueprint, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def compare(algorithm: Algorithm, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Return one row per sample size; the first is exact."""
-    parameters = blueprint.parameters()
+    parameters = algorithm.initial_parameters()
     if arguments.policy:
-        parameters = flatten(load_policy(arguments.policy, blueprint.policy.params()), blueprint.names)
-    num_tasks = blueprint.config.meta_batch_size
-    with workers(blueprint, arguments.num_workers, num_tasks) as backend:
-        learner = MAMLTRPO(backend, parameters, blueprint.trust_region())
+        parameters = flatten(load_policy(arguments.policy, algorithm.policy.params()), algorithm.names)
+    num_tasks = algorithm.config.meta_batch_size
+    with workers(algorithm, arguments.num_workers, num_tasks) as backend:
+        learner = MAMLTRPO(backend, parameters, algorithm.trust_region())
         for iteration in range(arguments.iterations):
-            learner.step(_tasks(blueprint, iteration), iteration)
+            learner.step(_tasks(algorithm, iteration), iteration)
         parameters = learner.parameters
     rows: list[dict[str, Any]] = []
     exact = None
     for hessian_steps, fisher_steps in SAMPLES:
-        spec = dataclasses.replace(blueprint.worker, hessian_steps=hessian_steps, fisher_steps=fisher_steps)
-        row, direction = _one_step(dataclasses.replace(blueprint, worker=spec), parameters, arguments)
+        spec = dataclasses.replace(algorithm.worker_spec, hessian_steps=hessian_steps, fisher_steps=fisher_steps)
+        row, direction = _one_step(dataclasses.replace(algorithm, worker=spec), parameters, arguments)
         exact = direction if exact is None else exact
         cosine = direction @ exact / (np.linalg.norm(direction) * np.linalg.norm(exact))
         sizes = {"hessian_steps": hessian_steps, "fisher_steps": fisher_steps}
@@ -70,12 +70,12 @@ def compare(blueprint: Blueprint, arguments: argparse.Namespace) -> list[dict[st
 
 
 def _one_step(
-    blueprint: Blueprint, parameters: np.ndarray, arguments: argparse.Namespace
+    algorithm: Algorithm, parameters: np.ndarray, arguments: argparse.Namespace
 ) -> tuple[dict[str, Any], np.ndarray]:
-    num_tasks, settings = blueprint.config.meta_batch_size, blueprint.trust_region()
-    with workers(blueprint, arguments.num_workers, num_tasks) as backend:
+    num_tasks, settings = algorithm.config.meta_batch_size, algorithm.trust_region()
+    with workers(algorithm, arguments.num_workers, num_tasks) as backend:
         learner = MAMLTRPO(backend, parameters, settings)
-        learner.collect(_tasks(blueprint, arguments.iterations), arguments.iterations)
+        learner.collect(_tasks(algorithm, arguments.iterations), arguments.iterations)
         losses, gradients = zip(*backend.broadcast("surrogate_gradient", parameters), strict=True)
         loss, gradient = sum(losses) / num_tasks, np.sum(gradients, axis=0) / num_tasks
 
@@ -97,9 +97,9 @@ def _one_step(
     return row, direction
 
 
-def _tasks(blueprint: Blueprint, iteration: int) -> list[dict[str, Any]]:
-    rng = generator(blueprint.config.seed, Purpose.TASKS, iteration=iteration)
-    return blueprint.env.sample_tasks(blueprint.config.meta_batch_size, rng)
+def _tasks(algorithm: Algorithm, iteration: int) -> list[dict[str, Any]]:
+    rng = generator(algorithm.config.seed, Purpose.TASKS, iteration=iteration)
+    return algorithm.env.sample_tasks(algorithm.config.meta_batch_size, rng)
 
 
 if __name__ == "__main__":

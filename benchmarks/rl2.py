@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from benchmarks.records import save_json
-from maml_rl.blueprint import draw_up
+from maml_rl.algorithms import make_algorithm
 from maml_rl.cli import available_cores
 from maml_rl.config import Config, load_config
 from maml_rl.experiment import workers
@@ -81,15 +81,15 @@ def measure(cores: int, num_rounds: int) -> dict[str, Any]:
     """Training steps per second of all, per round, after one that does not count."""
     default = load_config(CONFIG)
     epochs = {"num_epochs": NUM_EPOCHS, "num_minibatches": NUM_MINIBATCHES, "outer_step": "ppo"}
-    configs = {"equal_epochs": default.model_copy(update=epochs), "default": default}
+    configs = {"equal_epochs": default.replace(**epochs), "default": default}
     theirs = _recurrent_ppo(default, cores)
     rows: list[dict[str, float]] = []
     with contextlib.ExitStack() as stack:
-        learners, env = {}, draw_up(default).env
+        learners, env = {}, make_algorithm(default).env
         for name, config in configs.items():
-            blueprint = draw_up(config)
-            backend = stack.enter_context(workers(blueprint, cores, config.meta_batch_size))
-            learners[name] = blueprint.learner(backend, blueprint.parameters())
+            algorithm = make_algorithm(config)
+            backend = stack.enter_context(workers(algorithm, cores, config.meta_batch_size))
+            learners[name] = algorithm.learner(backend, algorithm.initial_parameters())
         torch.set_num_threads(cores)
         for index in range(num_rounds + 1):
             start, before = time.perf_counter(), theirs.num_timesteps

@@ -19,7 +19,7 @@ from maml_rl.utils.field_words import cure, did_you_mean, expected, shown
 __all__ = ["Config", "ConfigError", "load_config"]
 
 _MAX_DEPTH, _MAX_VALUES = 20, 10_000
-_ALWAYS_CHANGEABLE = ("initial-policy", "worker-timeout")
+_ALWAYS_CHANGEABLE = ("allow-module", "initial-policy", "worker-timeout")
 S = TypeVar("S", bound=Settings)
 
 
@@ -141,7 +141,9 @@ class Config:
         return values
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = (), *, quiet: bool = False) -> Config:
+def load_config(
+    path: str | Path, overrides: Sequence[str] = (), *, allowed: Sequence[str] = (), quiet: bool = False
+) -> Config:
     """Read a configuration file.
 
     Of a ``config.json``, which some version wrote, keys that the algorithm or the policy has no use for are dropped,
@@ -155,6 +157,10 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, quiet: bool 
     overrides
         ``"key=value"`` strings that replace what the file says, the last one winning. The value is
         read as YAML; ``env-kwargs.low=-1`` replaces one entry of ``env-kwargs``.
+    allowed
+        Modules that the command line allows, and that have been imported; what the file names must be among them.
+    quiet
+        Whether nothing is said of dropped keys.
 
     Raises
     ------
@@ -164,6 +170,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, quiet: bool 
     path = Path(path)
     values = _renamed(read_mapping(path))
     sources = {"": str(path)}
+    _check_allowed(values.pop("allow-module", None) or (), allowed, path)
     changes: dict[str, Any] = {"env-kwargs": values.get("env-kwargs")}
     for override in overrides:
         key = apply_override(changes, override)
@@ -174,7 +181,16 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, quiet: bool 
         values, dropped = _split({**values, **changes}, keep=changes)
         if dropped and not quiet:
             print(f"{path}: dropped {len(dropped)} keys of another use ({', '.join(dropped)})", file=sys.stderr)
-    return Config.from_mapping({**values, **changes}, sources)
+    return Config.from_mapping({**values, "allow-module": list(allowed), **changes}, sources)
+
+
+def _check_allowed(named: Sequence[str], allowed: Sequence[str], path: Path) -> None:
+    missing = [str(name) for name in named if name not in allowed]
+    if missing:
+        flags = " ".join(f"--allow-module {name}" for name in missing)
+        raise ConfigError(
+            f"allow-module in {path}: got {', '.join(missing)}, expected the flag that allows to import it; add {flags}"
+        )
 
 
 def _all_sections() -> list[type[Settings]]:

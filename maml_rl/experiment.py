@@ -18,6 +18,7 @@ from maml_rl.algorithms import Algorithm
 from maml_rl.metalearners import Learner, Report
 from maml_rl.run_folder import Checkpoint, RunFolder, RunFolderError
 from maml_rl.samplers import Backend, start_workers
+from maml_rl.samplers.backend import ModularSpec
 
 _MAX_REFUSED_IN_ROW = 3
 
@@ -31,12 +32,13 @@ def workers(algorithm: Algorithm, num_workers: int, backend: str = "serial") -> 
     """Start at most one worker for each part of an iteration's work; they are gone however the context ends."""
     torch.set_num_threads(1)
     count, timeout = min(num_workers, algorithm.max_workers), algorithm.config.run.worker_timeout
-    with start_workers(algorithm.worker_spec, count, backend=backend, timeout_seconds=timeout) as running:
+    spec = ModularSpec(algorithm.worker_spec, algorithm.config.run.allow_module)
+    with start_workers(spec, count, backend=backend, timeout_seconds=timeout) as running:
         yield running
 
 
 def train(
-    blueprint: Blueprint,
+    algorithm: Algorithm,
     *,
     num_workers: int = 1,
     backend: str = "serial",

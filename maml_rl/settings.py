@@ -73,6 +73,14 @@ class RunSettings(Settings):
             "weights."
         ),
     )
+    allow_module: tuple[str, ...] = Field(
+        default=(),
+        examples=["[my_package.my_policy]"],
+        description=(
+            "Modules from outside the package that register what the run uses. Written by the flag --allow-module, and "
+            "imported only where that flag is given."
+        ),
+    )
     worker_timeout: float = Field(
         default=30.0, gt=0, description="Seconds without a sign of life after which a worker counts as lost."
     )

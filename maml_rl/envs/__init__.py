@@ -9,7 +9,7 @@ from maml_rl.envs.registration import (
     register_families,
     register_meta_env,
     registered_meta_envs,
-    rehearse,
+    dry_run,
 )
 from maml_rl.envs.single import SingleMetaEnv
 
@@ -27,5 +27,5 @@ __all__ = [
     "make_meta_env",
     "register_meta_env",
     "registered_meta_envs",
-    "rehearse",
+    "dry_run",
 ]

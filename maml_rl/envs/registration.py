@@ -109,7 +109,7 @@ def make_meta_env(env_name: str, num_envs: int = 1, env_kwargs: Mapping[str, Any
     return env
 
 
-def rehearse(env: MetaVectorEnv) -> None:
+def dry_run(env: MetaVectorEnv) -> None:
     """Play two steps of a new task, so that values which only fail in use fail before a run starts.
 
     Raises

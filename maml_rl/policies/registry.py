@@ -18,6 +18,8 @@ from maml_rl.policies.lstm_policy import LSTMPolicy
 from maml_rl.policies.normal_mlp import NormalMLPPolicy
 from maml_rl.policies.policy import Policy
 from maml_rl.policies.rnn_policy import RNNPolicy
+from maml_rl.settings import Settings
+from pydantic import Field
 from maml_rl.utils.errors import InputError
 
 
@@ -80,6 +82,8 @@ class PolicySpec:
         ValueError
             If the action space is neither a one-dimensional `Box` nor `Discrete`.
         """
+        options = settings.pop("options", None)
+        settings |= {} if options is None else options.model_dump()
         continuous = isinstance(action_space, gym.spaces.Box)
         if isinstance(action_space, gym.spaces.Box):
             output_size = int(np.prod(action_space.shape))
@@ -129,6 +133,29 @@ _FACTORIES: dict[str, Callable[[PolicySpec], Policy]] = {
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 """Float types a policy may be computed in, by name."""
+
+
+@dataclass(frozen=True)
+class PolicyKind:
+    factory: Callable[[PolicySpec], Policy]
+    has_memory: bool
+    options: type[Settings] | None = None
+
+
+class GeometricOptions(Settings):
+    memory_slots: int = Field(default=16, ge=1, le=10_000, description="Slots of the geometric memory.")
+    memory_width: int = Field(default=16, ge=1, le=10_000, description="Values in each slot of the geometric memory.")
+
+
+class LSTMOptions(Settings):
+    memory_horizon: int | None = Field(default=None, ge=3, description="Steps over which the units of a fresh LSTM remember.")
+
+
+def policy_kinds():
+    return {
+        "mlp": PolicyKind(_make_mlp, False), "rnn": PolicyKind(_make_rnn, True), "lstm": PolicyKind(_make_lstm, True, LSTMOptions),
+        "geometric": PolicyKind(_make_geometric, True, GeometricOptions),
+    }
 
 
 def registered_policies() -> list[str]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import abc
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Protocol, TypeVar
+
+from maml_rl.utils.modules import import_allowed
 
 B = TypeVar("B", bound="Backend")
 
@@ -36,6 +39,32 @@ def builds_state(kind: Literal["restart", "keep"]) -> Callable[[Method], Method]
         return method
 
     return mark
+
+
+@dataclass(frozen=True)
+class ModularSpec:
+    """A specification whose workers import allowed modules first, wherever they are built; picklable.
+
+    Attributes
+    ----------
+    spec
+        The specification.
+    modules
+        Names of modules.
+    """
+
+    spec: WorkerSpec
+    modules: tuple[str, ...]
+
+    @property
+    def worker_class(self) -> type[Any]:
+        """See `WorkerSpec`."""
+        return self.spec.worker_class
+
+    def build(self, heartbeat: Callable[[], None]) -> Any:
+        """See `WorkerSpec`."""
+        import_allowed(self.modules)
+        return self.spec.build(heartbeat)
 
 
 class WorkerError(RuntimeError):

@@ -13,7 +13,7 @@ pytest.importorskip("ale_py")
 from ale_py import Action, ALEInterface, LoggerMode, roms
 from PIL import Image
 
-from maml_rl.blueprint import draw_up
+from maml_rl.algorithms import make_algorithm
 from maml_rl.config import load_config
 from maml_rl.envs import EnvironmentArgumentError, atari, check_meta_env, make_meta_env
 from maml_rl.envs.atari import AtariModesVectorEnv
@@ -274,7 +274,7 @@ def test_every_policy_learns_from_memory_and_pixels(path, policy, monkeypatch):
     small = ["env-kwargs.max_episode_steps=12", "meta-batch-size=2", "fast-batch-size=2", "num-batches=1"]
     config = load_config(
         ROOT / "configs/maml" / f"{path}.yaml", [*small, "hidden-sizes=[8]", "encoder-channels=[2, 3]", "cg-iters=2"]
-    ).model_copy(update={"policy": policy, "reward_clip": None})
+    ).replace(**{"policy": policy, "reward_clip": None})
     played = AtariModesVectorEnv._step
 
     def paying(env, actions, active):  # the games themselves pay nothing so soon, and nothing would be learnt
@@ -282,9 +282,9 @@ def test_every_policy_learns_from_memory_and_pixels(path, policy, monkeypatch):
         return observations, np.where(actions == 1, 1.0, 0.0), terminated
 
     monkeypatch.setattr(AtariModesVectorEnv, "_step", paying)
-    blueprint = draw_up(config)
-    learner = MAMLTRPO(SerialBackend(blueprint.worker, 1), blueprint.parameters(), blueprint.trust_region())
-    report = learner.step(blueprint.sample_tasks(0), 0)
+    algorithm = make_algorithm(config)
+    learner = MAMLTRPO(SerialBackend(algorithm.worker_spec, 1), algorithm.initial_parameters(), algorithm.trust_region())
+    report = learner.step(algorithm.sample_tasks(0), 0)
     assert report.finite
     assert report.step_accepted
     assert 0 < report.kl <= config.max_kl
@@ -296,10 +296,10 @@ def test_films_of_games_name_their_mode(tmp_path):
         ROOT / "configs/maml/space-invaders.yaml",
         ["env-kwargs.max_episode_steps=4", "meta-batch-size=2", "fast-batch-size=1", "hidden-sizes=[4]"],
     )
-    blueprint = draw_up(config)
+    algorithm = make_algorithm(config)
     tasks = [{"mode": 1, "difficulty": 0}, {"mode": 2, "difficulty": 1}]
     assert [task_words(task) for task in tasks] == ["mode 1, difficulty 0", "mode 2, difficulty 1"]
-    film(blueprint, blueprint.parameters(), tmp_path / "film.gif", tasks=tasks)
+    film(algorithm, algorithm.initial_parameters(), tmp_path / "film.gif", tasks=tasks)
     with Image.open(tmp_path / "film.gif") as picture:
         assert (picture.width, picture.height) == (640, 2 * (210 + 44))
         assert getattr(picture, "n_frames", 1) == 5

@@ -16,7 +16,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from maml_rl.blueprint import draw_up
+from maml_rl.algorithms import make_algorithm
 from maml_rl.cli import train_command
 from maml_rl.envs.bandit import BanditVectorEnv
 from maml_rl.experiment import train
@@ -181,7 +181,7 @@ def test_an_empty_output_folder_is_no_folder(config, capfd):
 
 
 def test_a_reader_that_goes_away_ends_the_run_without_a_word(tmp_path):
-    config = write_config(tmp_path / "long.json", CONFIG.model_copy(update={"num_batches": 100_000}))
+    config = write_config(tmp_path / "long.json", CONFIG.replace(**{"num_batches": 100_000}))
     command = f"{sys.executable} train.py --config {config} --num-workers 1 | head -n 1"
     done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.startswith("1/100000")
@@ -191,11 +191,11 @@ def test_a_reader_that_goes_away_ends_the_run_without_a_word(tmp_path):
 def test_the_command_writes_what_it_says(tmp_path, config):
     assert run(config, tmp_path / "run", "--num-batches", 3, "--seed", 8, "--set", "fast-lr=0.3") == 0
     folder = RunFolder(tmp_path / "run")
-    expected = CONFIG.model_copy(update={"num_batches": 3, "seed": 8, "fast_lr": 0.3})
+    expected = CONFIG.replace(**{"num_batches": 3, "seed": 8, "fast_lr": 0.3})
     rows = metrics(folder.path)
     assert [row["iteration"] for row in rows] == ["0", "1", "2"]
     reference = RunFolder(tmp_path / "reference")
-    train(draw_up(expected), num_workers=1, folder=reference, show=lambda line: None)
+    train(make_algorithm(expected), num_workers=1, folder=reference, show=lambda line: None)
     assert metrics(reference.path) == rows
     assert {"return_before", "return_after", "loss", "kl", "line_search_steps", "env_steps"} <= rows[0].keys()
     assert {path.name for path in folder.path.iterdir() if "tfevents" not in path.name} == {
@@ -241,7 +241,7 @@ def num_iterations(folder):
 
 @pytest.mark.parametrize("blow", ["Ctrl-C", "kill -9"])
 def test_a_stopped_run_leaves_no_orphan_and_resumes_bit_for_bit(tmp_path, monkeypatch, blow):
-    long = CONFIG.model_copy(update={"num_batches": 100_000})
+    long = CONFIG.replace(**{"num_batches": 100_000})
     config = write_config(tmp_path / "long.json", long)
     folder = tmp_path / "run"
     with start(config, folder, num_workers=2) as process:
@@ -259,12 +259,12 @@ def test_a_stopped_run_leaves_no_orphan_and_resumes_bit_for_bit(tmp_path, monkey
     assert wait_until(lambda: not any(is_running(worker) for worker in workers), seconds=10)
     # As many shards in this process give the same numbers, sooner.
     monkeypatch.setattr("maml_rl.experiment.start_workers", lambda spec, count, **_: SerialBackend(spec, count))
-    blueprint = draw_up(long)
-    done = RunFolder(folder).load_checkpoint(len(blueprint.parameters()), long).iteration
+    algorithm = make_algorithm(long)
+    done = RunFolder(folder).load_checkpoint(len(algorithm.initial_parameters()), long).iteration
     assert done >= 1
-    more = long.model_copy(update={"num_batches": done + 2})
-    resumed = train(draw_up(more), num_workers=2, folder=RunFolder(folder), resume=True, show=lambda line: None)
-    whole = train(draw_up(more), num_workers=2, folder=RunFolder(tmp_path / "whole"), show=lambda line: None)
+    more = long.replace(**{"num_batches": done + 2})
+    resumed = train(make_algorithm(more), num_workers=2, folder=RunFolder(folder), resume=True, show=lambda line: None)
+    whole = train(make_algorithm(more), num_workers=2, folder=RunFolder(tmp_path / "whole"), show=lambda line: None)
     assert metrics(folder) == metrics(tmp_path / "whole")
     np.testing.assert_array_equal(resumed, whole)
 

@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from maml_rl.blueprint import draw_up
+from maml_rl.algorithms import make_algorithm
 from maml_rl.config import Config, ConfigError, load_config
 from maml_rl.experiment import train
 
@@ -70,7 +70,7 @@ def test_each_file_says_what_pytorch_maml_rl_ran(path):
         changes.update(fast_batch_size=int(path.stem.rpartition("n")[2]), meta_batch_size=20)
     elif path.stem == "2d-navigation":
         changes.update(meta_batch_size=20)
-    assert config == common.model_copy(update=changes)
+    assert config == common.replace(**changes)
 
 
 @pytest.mark.parametrize("path", [*CONFIG_FILES, *RL2_FILES], ids=lambda path: path.stem)
@@ -105,8 +105,8 @@ def test_each_file_of_rl2_trains(path):
     small = ["meta-batch-size=2", "num-batches=2", "hidden-sizes=[4]", "num-epochs=1"]
     config = load_config(path, small)
     assert config.algorithm == "rl2"
-    before = draw_up(config).parameters()
-    assert np.abs(train(draw_up(config), num_workers=1, show=lambda line: None) - before).max() > 0
+    before = make_algorithm(config).initial_parameters()
+    assert np.abs(train(make_algorithm(config), num_workers=1, show=lambda line: None) - before).max() > 0
 
 
 @hypothesis_settings(deadline=None, max_examples=50)

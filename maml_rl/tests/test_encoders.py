@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from maml_rl.blueprint import draw_up
+from maml_rl.algorithms import make_algorithm
 from maml_rl.config import Config
 from maml_rl.policies import PolicySpec, make_policy
 from maml_rl.policies.encoders import ConvEncoder, RAMEncoder, as_numbers
@@ -129,12 +129,12 @@ def config(**settings):
 def test_images_get_convolutions_and_other_observations_none(algorithm):
     pytest.importorskip("ale_py")
     kind = {"algorithm": algorithm, "policy": "lstm"}
-    images = draw_up(config(env_kwargs={"observation": "pixels", "num_stack": 2}, **kind))
+    images = make_algorithm(config(env_kwargs={"observation": "pixels", "num_stack": 2}, **kind))
     assert images.policy.encoder is not None
     assert isinstance(images.policy.encoder, ConvEncoder)
     assert images.policy.encoder.shape == (2, 42, 42)
-    assert draw_up(config(**kind)).policy.encoder is None
-    bits = draw_up(config(encoder="ram", **kind)).policy
+    assert make_algorithm(config(**kind)).policy.encoder is None
+    bits = make_algorithm(config(encoder="ram", **kind)).policy
     extras = 6 + 2 if algorithm == "rl2" else 0
     assert bits.input_size == 9 * 128 + extras
 
@@ -158,7 +158,7 @@ def test_images_get_convolutions_and_other_observations_none(algorithm):
 def test_encoders_that_do_not_fit_are_refused_in_one_line(env_kwargs, settings, words):
     pytest.importorskip("ale_py")
     with pytest.raises(InputError, match=words):
-        draw_up(config(env_kwargs=env_kwargs, **settings))
+        make_algorithm(config(env_kwargs=env_kwargs, **settings))
 
 
 def test_an_unknown_encoder_is_refused_with_the_known_ones():
@@ -168,13 +168,13 @@ def test_an_unknown_encoder_is_refused_with_the_known_ones():
 
 def test_a_memory_is_bytes():
     with pytest.raises(InputError, match=r"encoder: got 'ram', expected .* not \(2,\) of float32"):
-        draw_up(Config(env_name="2DNavigation-v0", encoder="ram"))
+        make_algorithm(Config(env_name="2DNavigation-v0", encoder="ram"))
 
 
 def test_images_with_channels_last_or_too_small_get_no_convolutions(monkeypatch):
     for shape in ((30, 30, 3), (4, 4, 4)):
         monkeypatch.setattr(
-            "maml_rl.blueprint._own_observation_space",
+            "maml_rl.algorithm._own_observation_space",
             lambda env, shape=shape: gym.spaces.Box(0, 255, shape, np.uint8),
         )
-        assert draw_up(Config(env_name="2DNavigation-v0")).policy.encoder is None
+        assert make_algorithm(Config(env_name="2DNavigation-v0")).policy.encoder is None

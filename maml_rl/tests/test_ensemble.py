@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from maml_rl import cli
-from maml_rl.blueprint import draw_up
+from maml_rl.algorithms import make_algorithm
 from maml_rl.config import Config, ConfigError, load_config
 from maml_rl.ensemble import _mean_report
 from maml_rl.evaluation import evaluate
@@ -34,7 +34,7 @@ BASE = Config(
     learning_rate=0.01,
     seed=3,
 )
-THREE = BASE.model_copy(update={"num_agents": 3})
+THREE = BASE.replace(**{"num_agents": 3})
 CASES = {
     "ppo": {},
     "a2c": {"outer_step": "a2c", "optimiser": "rmsprop"},
@@ -49,16 +49,16 @@ CASES = {
 
 
 def trained(config, num_workers=1, **kwargs):
-    return train(draw_up(config), num_workers=num_workers, show=lambda line: None, **kwargs)
+    return train(make_algorithm(config), num_workers=num_workers, show=lambda line: None, **kwargs)
 
 
 @pytest.mark.parametrize("changes", CASES.values(), ids=CASES)
 def test_an_agent_of_an_ensemble_is_the_agent_of_its_seed_alone(changes):
-    together = trained(THREE.model_copy(update=changes)).reshape(3, -1)
+    together = trained(THREE.replace(**changes)).reshape(3, -1)
     for agent in range(3):
-        alone = trained(BASE.model_copy(update={**changes, "seed": BASE.seed + agent}))
+        alone = trained(BASE.replace(**{**changes, "seed": BASE.seed + agent}))
         np.testing.assert_allclose(together[agent], alone, rtol=0, atol=1e-5)
-        start = draw_up(BASE.model_copy(update={**changes, "seed": BASE.seed + agent})).parameters()
+        start = make_algorithm(BASE.replace(**{**changes, "seed": BASE.seed + agent})).initial_parameters()
         assert np.abs(alone - start).max() > 1e-3
 
 
@@ -69,34 +69,34 @@ def test_the_number_of_workers_changes_nothing():
 
 def test_an_interrupted_ensemble_resumes_bit_for_bit(tmp_path):
     expected = trained(THREE, folder=RunFolder(tmp_path / "whole"))
-    trained(THREE.model_copy(update={"num_batches": 1}), folder=RunFolder(tmp_path / "part"))
+    trained(THREE.replace(**{"num_batches": 1}), folder=RunFolder(tmp_path / "part"))
     resumed = trained(THREE, folder=RunFolder(tmp_path / "part"), resume=True)
     np.testing.assert_array_equal(resumed, expected)
     with pytest.raises(RunFolderError, match=r"--resume: num-agents is 2, but the run .* has 3"):
-        trained(THREE.model_copy(update={"num_agents": 2}), folder=RunFolder(tmp_path / "part"), resume=True)
+        trained(THREE.replace(**{"num_agents": 2}), folder=RunFolder(tmp_path / "part"), resume=True)
 
 
 def test_a_run_starts_from_the_weights_of_as_many_agents(tmp_path):
     folder = RunFolder(tmp_path)
     parameters = trained(THREE, folder=folder)
-    start = draw_up(THREE.model_copy(update={"seed": 0})).with_policy(folder.policy_path)
+    start = make_algorithm(THREE.replace(**{"seed": 0})).with_policy(folder.policy_path)
     np.testing.assert_array_equal(start.parameters(), parameters.astype(np.float32))
     with pytest.raises(RunFolderError, match=r"is \(3, .*expected \(2, "):
-        draw_up(THREE.model_copy(update={"num_agents": 2})).with_policy(folder.policy_path)
+        make_algorithm(THREE.replace(**{"num_agents": 2})).with_policy(folder.policy_path)
     with pytest.raises(RunFolderError, match=r"is \(3, .*expected \("):
-        draw_up(BASE).with_policy(folder.policy_path)
+        make_algorithm(BASE).with_policy(folder.policy_path)
 
 
 @pytest.mark.parametrize("env_name", ["DriftingBandit-v0", UNEVEN])
 def test_every_agent_is_evaluated_on_all_tasks_as_it_would_be_alone(env_name):
     changes = {"env_name": env_name, "env_kwargs": {"longest": 5}} if env_name == UNEVEN else {}
-    blueprint = draw_up(THREE.model_copy(update=changes))
+    algorithm = make_algorithm(THREE.replace(**changes))
     sizes = {"num_batches": 2, "meta_batch_size": 3, "num_steps": 0, "seed": 8}
-    whole = evaluate(blueprint, blueprint.parameters(), num_workers=2, **sizes)
+    whole = evaluate(algorithm, algorithm.initial_parameters(), num_workers=2, **sizes)
     assert whole.returns.shape == (1, 6, 3)
     assert whole.meta_episodes is not None
     for agent in range(3):
-        single = draw_up(BASE.model_copy(update={**changes, "seed": BASE.seed + agent}))
+        single = make_algorithm(BASE.replace(**{**changes, "seed": BASE.seed + agent}))
         alone = evaluate(single, single.parameters(), **sizes)
         assert alone.meta_episodes is not None
         np.testing.assert_allclose(whole.returns[..., agent], alone.returns[..., 0], rtol=1e-6)
@@ -127,7 +127,7 @@ def test_the_commands_take_ensembles(tmp_path, capsys):
 
 
 def test_an_agent_without_numbers_stays_where_it_is_and_the_others_go_on(tmp_path, monkeypatch):
-    alone = [trained(BASE.model_copy(update={"seed": BASE.seed + agent})) for agent in range(3)]
+    alone = [trained(BASE.replace(**{"seed": BASE.seed + agent})) for agent in range(3)]
     learn = RL2Worker.collect
 
     def spoilt(self, indices, tasks, vector, iteration, gae_lambda):
@@ -140,15 +140,15 @@ def test_an_agent_without_numbers_stays_where_it_is_and_the_others_go_on(tmp_pat
     for agent in (0, 2):
         np.testing.assert_allclose(whole[agent], alone[agent], rtol=0, atol=1e-5)
     assert np.abs(whole[1] - alone[1]).max() > 1e-3
-    trained(THREE.model_copy(update={"num_batches": 1}), folder=RunFolder(tmp_path))
+    trained(THREE.replace(**{"num_batches": 1}), folder=RunFolder(tmp_path))
     np.testing.assert_array_equal(trained(THREE, folder=RunFolder(tmp_path), resume=True).reshape(3, -1), whole)
 
 
 def test_agents_whose_rewards_are_no_numbers_stop_where_they_are(tmp_path):
     changes = {"env_name": NAN_REWARD, "env_kwargs": {"healthy_resets": 0}, "num_batches": 1}
-    config = THREE.model_copy(update=changes)
-    np.testing.assert_array_equal(trained(config, folder=RunFolder(tmp_path)), draw_up(config).parameters())
-    assert RunFolder(tmp_path).resume(config, len(draw_up(config).parameters())) is not None
+    config = THREE.replace(**changes)
+    np.testing.assert_array_equal(trained(config, folder=RunFolder(tmp_path)), make_algorithm(config).initial_parameters())
+    assert RunFolder(tmp_path).resume(config, len(make_algorithm(config).initial_parameters())) is not None
 
 
 def test_maml_has_one_agent():

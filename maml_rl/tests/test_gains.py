@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from maml_rl.analysis import mean_interval
-from maml_rl.blueprint import draw_up
+from maml_rl.algorithms import make_algorithm
 from maml_rl.config import Config
 from maml_rl.studies.__main__ import main
 from maml_rl.studies.areas import areas, table_of_areas
@@ -35,7 +35,7 @@ def test_random_choices_are_uniform_on_the_tasks_of_the_evaluation_and_gains_are
     found = cells(load_study(path), tmp_path / "results")
     scores, chance = [], []
     for cell in found:
-        env = draw_up(cell.config).env
+        env = make_algorithm(cell.config).env
         played = cell.random_returns()
         assert played is not None
         assert played.shape == (40, 20)

@@ -106,7 +106,7 @@ def leaves(case):
 @every_family
 def test_memory_lasts_from_the_first_step_of_a_task_to_its_last(env_name, policy_name):
     case = Case(env_name, policy_name)
-    worker, _ = case.worker()
+    worker, _ = case.worker_spec()
     data = worker._data
     assert (data.observations[:, :, worker._env.done_index] * data.mask).sum() == TASKS * (EPISODES - 1)
     params, state = case.params(), case.policy.initial_state(case.params(), (TASKS,))
@@ -119,7 +119,7 @@ def test_memory_lasts_from_the_first_step_of_a_task_to_its_last(env_name, policy
 @every_family
 def test_returns_are_those_of_each_episode(env_name):
     case = Case(env_name)
-    worker, report = case.worker()
+    worker, report = case.worker_spec()
     assert report.returns.shape == (TASKS, EPISODES)
     assert report.env_steps == int(worker._data.mask.sum())
     assert report.finite
@@ -136,9 +136,9 @@ def test_returns_are_those_of_each_episode(env_name):
 @every_family
 def test_a_task_s_meta_episode_does_not_depend_on_the_shard(env_name, policy_name):
     case = Case(env_name, policy_name)
-    worker, report = case.worker()
+    worker, report = case.worker_spec()
     for task in range(TASKS):
-        alone, own = case.worker([task])
+        alone, own = case.worker_spec([task])
         np.testing.assert_allclose(own.returns[0], report.returns[task], rtol=0, atol=EXACT)
         steps = int(alone._data.mask.sum())
         for part, whole in zip(alone._data, worker._data, strict=True):
@@ -148,7 +148,7 @@ def test_a_task_s_meta_episode_does_not_depend_on_the_shard(env_name, policy_nam
 @pytest.mark.parametrize(("env_name", "unit"), [("Bandit-K5-v0", 1 - 0.9), ("TabularMDP-v0", 1 / (3 * EPISODES))])
 def test_targets_and_advantages_are_generalised_advantage_estimates(env_name, unit):
     case = Case(env_name)
-    worker, report = case.worker()
+    worker, report = case.worker_spec()
     data = worker._data
     _, values = distribution_and_values(case.policy, case.params(), data)
     rewards = np.zeros(data.mask.shape)
@@ -172,7 +172,7 @@ def test_targets_and_advantages_are_generalised_advantage_estimates(env_name, un
 @pytest.mark.parametrize("weights", [PLAIN, CLIPPED], ids=["plain", "clipped"])
 def test_the_gradient_is_the_sum_of_those_of_any_minibatches(weights):
     case = Case(UNEVEN)
-    worker, _ = case.worker()
+    worker, _ = case.worker_spec()
     theta = case.theta + 0.05
     whole, sums = worker.gradient(theta, None, weights)
     parts = [worker.gradient(theta, chosen, weights) for chosen in ([0, 3], [4], [1, 2])]
@@ -184,7 +184,7 @@ def test_the_gradient_is_the_sum_of_those_of_any_minibatches(weights):
 
 def test_without_clipping_the_first_gradient_is_that_of_advantage_actor_critic():
     case = Case()
-    worker, _ = case.worker()
+    worker, _ = case.worker_spec()
     params = {k: v.requires_grad_() for k, v in case.params().items()}
     distribution, values = distribution_and_values(case.policy, params, worker._data)
     data = worker._data
@@ -198,7 +198,7 @@ def test_without_clipping_the_first_gradient_is_that_of_advantage_actor_critic()
 
 def test_a_step_outside_the_clip_range_has_no_gradient():
     case = Case()
-    worker, _ = case.worker()
+    worker, _ = case.worker_spec()
     data = worker._data
     far = data._replace(log_probs=data.log_probs - 1.0, advantages=torch.ones_like(data.mask))  # ratio e
     params = {k: v.requires_grad_() for k, v in case.params().items()}
@@ -215,7 +215,7 @@ def test_a_step_outside_the_clip_range_has_no_gradient():
 @with_memory
 def test_curvature_products_are_those_of_the_hessian_of_the_divergence(policy_name):
     case = Case(policy_name=policy_name, num_tasks=2)
-    worker, _ = case.worker()
+    worker, _ = case.worker_spec()
     worker.remember(0.0, 1.0, case.theta)
     vector = np.random.default_rng(1).normal(size=case.theta.shape)
     params = unflatten(case.theta, worker._like, case.names)
@@ -233,7 +233,7 @@ def test_curvature_products_are_those_of_the_hessian_of_the_divergence(policy_na
 @with_memory
 def test_truncated_back_propagation_keeps_values_and_cuts_gradients(policy_name):
     case, cut = Case("TabularMDP-v0", policy_name), 4
-    worker, _ = case.worker()
+    worker, _ = case.worker_spec()
     data = worker._data
     params = leaves(case)
     weight = params["layer1.ih.weight"]
@@ -312,10 +312,10 @@ def test_a_learner_resumes_bit_for_bit_from_parameters_and_optimiser(optimiser):
     for iteration in range(3):
         whole.step(case.tasks, iteration)
     first = case.learner(optimiser=optimiser)
-    assert first.optimiser_state() == {}
+    assert first.state_dict() == {}
     first.step(case.tasks, 0)
     second = RL2(SerialBackend(case.spec), first.parameters, replace(SETTINGS, optimiser=optimiser), TrustRegion())
-    second.load_optimiser_state(first.optimiser_state())
+    second.load_state_dict(first.state_dict())
     for iteration in (1, 2):
         second.step(case.tasks, iteration)
     np.testing.assert_array_equal(second.parameters, whole.parameters)
@@ -377,14 +377,14 @@ def test_an_iteration_that_blows_up_is_undone_with_all_its_minibatches(outer_ste
     case = Case()
     learner = case.learner(outer_step=outer_step)
     learner.step(case.tasks, 0)
-    parameters, optimiser = learner.parameters, learner.optimiser_state()
+    parameters, optimiser = learner.parameters, learner.state_dict()
     learner.settings = replace(learner.settings, learning_rate=1e60, learning_rate_end=1e60)
     report = learner.step(case.tasks, 1)
     assert not report.finite
     assert not report.step_accepted
     np.testing.assert_array_equal(learner.parameters, parameters)
-    assert learner.optimiser_state().keys() == optimiser.keys()
-    for name, value in learner.optimiser_state().items():
+    assert learner.state_dict().keys() == optimiser.keys()
+    for name, value in learner.state_dict().items():
         assert_close(value, optimiser[name], rtol=0, atol=0)
 
 

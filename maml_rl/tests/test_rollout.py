@@ -11,14 +11,15 @@ from torch.testing import assert_close
 
 from maml_rl.adaptation import expand, policy_distribution
 from maml_rl.baseline import LinearFeatureBaseline
-from maml_rl.blueprint import draw_up
+from maml_rl.algorithms import make_algorithm
 from maml_rl.config import Config
 from maml_rl.envs import make_meta_env
 from maml_rl.episode import Episodes, subsample_steps
 from maml_rl.metalearners.dealing import shards
 from maml_rl.objectives import linearised_curvature
 from maml_rl.samplers import MAMLWorker, MAMLWorkerSpec
-from maml_rl.samplers.rollout import Streams, play_episodes, with_advantages
+from maml_rl.samplers.rollout import play_episodes
+from maml_rl.shard import Streams, with_advantages
 from maml_rl.tests.builders import pick, tiny_config
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.utils.vectors import flatten, unflatten
@@ -36,24 +37,24 @@ every_family = pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.env_na
 
 
 def sampled(config: Config):
-    """Blueprint and tasks of iteration 0."""
+    """Algorithm and tasks of iteration 0."""
     if config.env_name.startswith("HalfCheetah"):
         pytest.importorskip("mujoco")
-    blueprint = draw_up(config)
+    algorithm = make_algorithm(config)
     rng = generator(config.seed, Purpose.TASKS)
-    return blueprint, blueprint.env.sample_tasks(config.meta_batch_size, rng)
+    return algorithm, algorithm.env.sample_tasks(config.meta_batch_size, rng)
 
 
-def play(blueprint, tasks, indices, iteration=0):
+def play(algorithm, tasks, indices, iteration=0):
     """Episodes of some tasks of the meta-batch, before adaptation."""
-    config = blueprint.config
-    params = expand(blueprint.policy.params(), len(indices))
+    config = algorithm.config
+    params = expand(algorithm.policy.params(), len(indices))
     streams = [
         [generator(config.seed, purpose, iteration=iteration, task=i) for i in indices]
         for purpose in (Purpose.ENVIRONMENT, Purpose.ACTIONS)
     ]
     env = make_meta_env(config.env_name, len(indices) * config.fast_batch_size, config.env_kwargs)
-    return play_episodes(env, blueprint.policy, params, [tasks[i] for i in indices], Streams(*streams))[0]
+    return play_episodes(env, algorithm.policy, params, [tasks[i] for i in indices], Streams(*streams))[0]
 
 
 def assert_same(first: Episodes, second: Episodes):
@@ -64,20 +65,20 @@ def assert_same(first: Episodes, second: Episodes):
 
 @every_family
 def test_episodes_repeat_and_differ_between_iterations(config):
-    blueprint, tasks = sampled(config)
+    algorithm, tasks = sampled(config)
     indices = list(range(len(tasks)))
-    first = play(blueprint, tasks, indices)
-    assert_same(first, play(blueprint, tasks, indices))
-    assert not torch.equal(first.actions, play(blueprint, tasks, indices, iteration=1).actions)
+    first = play(algorithm, tasks, indices)
+    assert_same(first, play(algorithm, tasks, indices))
+    assert not torch.equal(first.actions, play(algorithm, tasks, indices, iteration=1).actions)
 
 
 @every_family
 @pytest.mark.parametrize("num_shards", [2, 3])
 def test_episodes_are_the_same_for_any_split_into_shards(config, num_shards):
-    blueprint, tasks = sampled(config)
-    together = play(blueprint, tasks, list(range(len(tasks))))
+    algorithm, tasks = sampled(config)
+    together = play(algorithm, tasks, list(range(len(tasks))))
     for indices in shards(len(tasks), num_shards):
-        alone = play(blueprint, tasks, indices)
+        alone = play(algorithm, tasks, indices)
         length = alone.mask.shape[1]
         for name in COLUMNS:
             part = getattr(together, name)[indices]
@@ -87,8 +88,8 @@ def test_episodes_are_the_same_for_any_split_into_shards(config, num_shards):
 
 @every_family
 def test_finished_episodes_are_masked_and_padded_with_zeros(config):
-    blueprint, tasks = sampled(config)
-    episodes = play(blueprint, tasks, list(range(len(tasks))))
+    algorithm, tasks = sampled(config)
+    episodes = play(algorithm, tasks, list(range(len(tasks))))
     padding = episodes.mask == 0
     for values in (episodes.observations, episodes.actions, episodes.rewards, episodes.log_probs, episodes.advantages):
         assert not values[padding].any()
@@ -99,9 +100,9 @@ def test_finished_episodes_are_masked_and_padded_with_zeros(config):
 
 @every_family
 def test_recorded_probabilities_are_the_policy_s(config):
-    blueprint, tasks = sampled(config)
-    episodes = play(blueprint, tasks, list(range(len(tasks))))
-    policy, params = blueprint.policy, blueprint.policy.params()
+    algorithm, tasks = sampled(config)
+    episodes = play(algorithm, tasks, list(range(len(tasks))))
+    policy, params = algorithm.policy, algorithm.policy.params()
     for task in range(len(tasks)):
         data = pick(episodes.learning_data(slice(task, task + 1)), 0)
         log_probs = policy_distribution(policy, params, data).log_prob(data.actions)
@@ -110,9 +111,9 @@ def test_recorded_probabilities_are_the_policy_s(config):
 
 @every_family
 def test_recorded_actions_replay_to_the_recorded_rewards(config):
-    blueprint, tasks = sampled(config)
+    algorithm, tasks = sampled(config)
     indices = list(range(len(tasks)))
-    episodes = play(blueprint, tasks, indices)
+    episodes = play(algorithm, tasks, indices)
     env = make_meta_env(config.env_name, len(tasks) * config.fast_batch_size, config.env_kwargs)
     env.set_tasks(tasks)
     rngs = [generator(config.seed, Purpose.ENVIRONMENT, task=i) for i in indices]
@@ -133,21 +134,21 @@ def test_recorded_actions_replay_to_the_recorded_rewards(config):
 
 def test_episodes_of_unequal_length_occur_here():
     # Goals on the way make some episodes end early: the padding above is no empty case.
-    blueprint, _ = sampled(CONFIGS[0])
+    algorithm, _ = sampled(CONFIGS[0])
     tasks = [{"goal": np.array([0.05, 0.05])}, {"goal": np.array([0.1, 0.0])}, {"goal": np.array([5.0, 5.0])}]
-    episodes = play(blueprint, tasks * 4, list(range(12)))
+    episodes = play(algorithm, tasks * 4, list(range(12)))
     lengths = episodes.mask.sum(1)
     assert 1 <= lengths.min() < lengths.max() == 15
 
 
 def test_a_heartbeat_is_given_every_step():
-    blueprint, _ = sampled(CONFIGS[0])
+    algorithm, _ = sampled(CONFIGS[0])
     beats = []
     env = make_meta_env("2DNavigation-v0", 2, {"max_episode_steps": 15})
     streams = Streams(*([generator(0, purpose)] for purpose in (Purpose.ENVIRONMENT, Purpose.ACTIONS)))
-    params = expand(blueprint.policy.params(), 1)
+    params = expand(algorithm.policy.params(), 1)
     episodes, _ = play_episodes(
-        env, blueprint.policy, params, [{"goal": np.full(2, 9.0)}], streams, heartbeat=lambda: beats.append(1)
+        env, algorithm.policy, params, [{"goal": np.full(2, 9.0)}], streams, heartbeat=lambda: beats.append(1)
     )
     assert len(beats) == episodes.mask.shape[1] == 15
 
@@ -158,50 +159,50 @@ def collected():
 
     def make(**changes):
         config = tiny_config("2DNavigation-v0", num_steps=2, env_kwargs={"max_episode_steps": 8})
-        blueprint, tasks = sampled(config)
-        worker = MAMLWorker(replace(blueprint.worker, **changes), lambda: None)
+        algorithm, tasks = sampled(config)
+        worker = MAMLWorker(replace(algorithm.worker_spec, **changes), lambda: None)
         indices = list(range(len(tasks)))
-        report = worker.collect(indices, tasks, blueprint.parameters(), 0)
-        return worker, blueprint, report
+        report = worker.collect(indices, tasks, algorithm.initial_parameters(), 0)
+        return worker, algorithm, report
 
     return make
 
 
 @pytest.mark.parametrize(("hessian_steps", "fisher_steps"), [(None, None), (12, None), (None, 12), (12, 20)])
 def test_a_workers_curvature_is_the_one_of_the_sampled_steps(collected, hessian_steps, fisher_steps):
-    worker, blueprint, _ = collected(hessian_steps=hessian_steps, fisher_steps=fisher_steps)
-    theta = blueprint.parameters()
+    worker, algorithm, _ = collected(hessian_steps=hessian_steps, fisher_steps=fisher_steps)
+    theta = algorithm.initial_parameters()
     direction = np.random.default_rng(0).normal(size=theta.shape)
     *train, valid = [episodes.learning_data(slice(None)) for episodes in worker._episodes]
     product = linearised_curvature(
         worker.inner,
-        blueprint.policy.params(),
+        algorithm.policy.params(),
         [subsample_steps(data, hessian_steps) for data in train],
         subsample_steps(valid, fisher_steps),
         path=worker._paths,
     )
-    like = {k: torch.from_numpy(v) for k, v in _unflat(direction, blueprint).items()}
+    like = {k: torch.from_numpy(v) for k, v in _unflat(direction, algorithm).items()}
     expected = {k: v.double().sum(0) for k, v in product(like).items()}
     np.testing.assert_allclose(
         worker.fisher_vector_product(direction, theta),
-        flatten(expected, blueprint.names),
+        flatten(expected, algorithm.names),
         rtol=1e-5,
         atol=1e-6,
     )
 
 
-def _unflat(vector, blueprint):
-    like = blueprint.policy.params()
-    parts = np.split(vector.astype(np.float32), np.cumsum([like[name].numel() for name in blueprint.names])[:-1])
-    return {name: part.reshape(tuple(like[name].shape)) for name, part in zip(blueprint.names, parts, strict=True)}
+def _unflat(vector, algorithm):
+    like = algorithm.policy.params()
+    parts = np.split(vector.astype(np.float32), np.cumsum([like[name].numel() for name in algorithm.names])[:-1])
+    return {name: part.reshape(tuple(like[name].shape)) for name, part in zip(algorithm.names, parts, strict=True)}
 
 
 def test_a_workers_sums_do_not_depend_on_the_size_of_its_chunks(collected, monkeypatch):
     results = []
     for rows in (8192, 1, 70):
         monkeypatch.setattr("maml_rl.samplers.maml_worker._CHUNK_ROWS", {False: rows})
-        worker, blueprint, _ = collected()
-        theta = blueprint.parameters()
+        worker, algorithm, _ = collected()
+        theta = algorithm.initial_parameters()
         loss, gradient = worker.surrogate_gradient(theta)
         product = worker.fisher_vector_product(gradient, theta)
         results.append((len(worker._chunks), loss, gradient, product, worker.surrogate(theta + 0.01 * gradient)))
@@ -212,19 +213,19 @@ def test_a_workers_sums_do_not_depend_on_the_size_of_its_chunks(collected, monke
 
 
 def test_a_workers_report_is_about_its_episodes(collected):
-    worker, blueprint, report = collected()
+    worker, algorithm, report = collected()
     assert len(report.returns) == len(worker._episodes) == 3
     for returns, episodes in zip(report.returns, worker._episodes, strict=True):
         assert_close(torch.from_numpy(returns), episodes.rewards.sum(1))
     assert report.env_steps == sum(int(episodes.mask.sum()) for episodes in worker._episodes)
     assert report.finite
-    assert blueprint.config.num_steps == 2
+    assert algorithm.config.num_steps == 2
 
 
 def test_evaluation_plays_other_episodes_than_training(collected):
-    worker, blueprint, report = collected()
-    _, tasks = sampled(blueprint.config)
-    returns = worker.evaluate(range(5), tasks, blueprint.parameters(), 0, 2)
+    worker, algorithm, report = collected()
+    _, tasks = sampled(algorithm.config)
+    returns = worker.evaluate(range(5), tasks, algorithm.initial_parameters(), 0, 2)
     assert returns.shape == (3, 5, 4)
     assert not np.array_equal(returns[0], report.returns[0])
 
@@ -247,8 +248,8 @@ def test_cut_rewards_teach_and_whole_ones_are_told(collected):
 
 
 def test_the_baseline_is_as_stiff_as_the_configuration_says(collected):
-    worker, blueprint, _ = collected(baseline_regularisation=10.0)
-    drawn = draw_up(blueprint.config.model_copy(update={"baseline_regularisation": 10.0})).worker
+    worker, algorithm, _ = collected(baseline_regularisation=10.0)
+    drawn = make_algorithm(algorithm.config.replace(**{"baseline_regularisation": 10.0})).worker_spec
     assert isinstance(drawn, MAMLWorkerSpec)
     assert drawn.baseline_regularisation == worker.spec.baseline_regularisation
     for episodes in worker._episodes:
@@ -263,15 +264,15 @@ def test_the_baseline_is_as_stiff_as_the_configuration_says(collected):
 
 
 def test_where_the_head_adapts_nothing_else_does(collected):
-    _, blueprint, _ = collected()
-    head = tuple(blueprint.policy.head_parameters())
-    worker, blueprint, _ = collected(adapted=head)
+    _, algorithm, _ = collected()
+    head = tuple(algorithm.policy.head_parameters())
+    worker, algorithm, _ = collected(adapted=head)
     assert set(head) == {"mu.weight", "mu.bias", "sigma"}
-    for name in blueprint.names:
+    for name in algorithm.names:
         moved = [bool((path[name] != worker._paths[0][name]).any()) for path in worker._paths[1:]]
         assert moved == [name in head] * 2
-    gradient = worker.surrogate_gradient(blueprint.parameters())[1]
-    parts = unflatten(gradient, blueprint.policy.params(), blueprint.names)
+    gradient = worker.surrogate_gradient(algorithm.initial_parameters())[1]
+    parts = unflatten(gradient, algorithm.policy.params(), algorithm.names)
     assert all(bool(part.any()) for part in parts.values())
 
 
@@ -284,13 +285,13 @@ def test_bytes_stay_bytes_in_memory_and_count_from_0_to_1():
         meta_batch_size=2,
         fast_batch_size=2,
     )
-    blueprint, tasks = sampled(config)
-    worker = MAMLWorker(blueprint.worker, lambda: None)
-    worker.collect([0, 1], tasks, blueprint.parameters(), 0)
+    algorithm, tasks = sampled(config)
+    worker = MAMLWorker(algorithm.worker_spec, lambda: None)
+    worker.collect([0, 1], tasks, algorithm.initial_parameters(), 0)
     episodes = worker._episodes[0]
     assert episodes.observations.dtype == torch.uint8
-    distribution = worker.policy.unroll(blueprint.policy.params(), episodes.observations[0] / 255.0, episodes.mask[0])
+    distribution = worker.policy.unroll(algorithm.policy.params(), episodes.observations[0] / 255.0, episodes.mask[0])
     assert_close(distribution.log_prob(episodes.actions[0]) * episodes.mask[0], episodes.log_probs[0])
-    loss, gradient = worker.surrogate_gradient(blueprint.parameters())
+    loss, gradient = worker.surrogate_gradient(algorithm.initial_parameters())
     assert np.isfinite(loss)
-    assert np.isfinite(worker.fisher_vector_product(gradient, blueprint.parameters())).all()
+    assert np.isfinite(worker.fisher_vector_product(gradient, algorithm.initial_parameters())).all()

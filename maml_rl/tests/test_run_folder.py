@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from maml_rl.blueprint import draw_up
+from maml_rl.algorithms import make_algorithm
 from maml_rl.config import load_config
 from maml_rl.experiment import train
 from maml_rl.run_folder import Checkpoint, RunFolder, RunFolderError, load_policy
@@ -95,7 +95,7 @@ def refused_checkpoint(folder, name, value):
     content = torch.load(folder.checkpoint_path, weights_only=True)
     write(folder.checkpoint_path, {**content, name: value})
     before = contents(folder)
-    line = refusal(folder.resume, CONFIG.model_copy(update={"num_batches": 9}), NUM_PARAMETERS)
+    line = refusal(folder.resume, CONFIG.replace(**{"num_batches": 9}), NUM_PARAMETERS)
     assert line.startswith(f"checkpoint {str(folder.checkpoint_path)!r}: ")
     assert line.endswith(" start anew in another folder")
     assert contents(folder) == before
@@ -209,7 +209,7 @@ def test_changed_numbers_in_a_checkpoint_that_is_in_order_otherwise_are_refused(
 @pytest.mark.parametrize(("key", "value"), [("seed", 4), ("gamma", 0.5)])
 def test_the_checkpoint_of_another_run_is_refused(folder, key, value):
     other = RunFolder(folder.path.parent / "other")
-    config = CONFIG.model_copy(update={key: value})
+    config = CONFIG.replace(**{key: value})
     other.create(config)
     other.save(config, Checkpoint(2, np.zeros(NUM_PARAMETERS)), LIKE, {"iteration": 0, "loss": 0.5})
     folder.checkpoint_path.write_bytes(other.checkpoint_path.read_bytes())
@@ -226,7 +226,7 @@ RMSPROP = {"step": torch.tensor(4.0), "square_avg": NUMBERS.double()}
 
 @pytest.mark.parametrize(("optimiser", "state"), [("adam", ADAM), ("rmsprop", RMSPROP)])
 def test_what_the_optimiser_remembers_comes_back(tmp_path, optimiser, state):
-    config = CONFIG.model_copy(update={"algorithm": "rl2", "policy": "rnn", "optimiser": optimiser})
+    config = CONFIG.replace(**{"algorithm": "rl2", "policy": "rnn", "optimiser": optimiser})
     folder = RunFolder(tmp_path / "rl2")
     folder.create(config)
     folder.save(config, Checkpoint(1, np.zeros(3), optimiser=state), LIKE, {"iteration": 0})
@@ -254,14 +254,14 @@ def test_what_the_optimiser_remembers_comes_back(tmp_path, optimiser, state):
     ],
 )
 def test_what_an_optimiser_cannot_go_on_from_is_refused_and_changes_nothing(tmp_path, state, words):
-    config = CONFIG.model_copy(update={"algorithm": "rl2", "policy": "rnn", "learning_rate_end": None})
+    config = CONFIG.replace(**{"algorithm": "rl2", "policy": "rnn", "learning_rate_end": None})
     folder = RunFolder(tmp_path / "rl2")
     folder.create(config)
     folder.save(config, Checkpoint(1, np.zeros(3), optimiser=ADAM), LIKE, {"iteration": 0})
     content = torch.load(folder.checkpoint_path, weights_only=True)
     write(folder.checkpoint_path, {**content, "optimiser": state})
     before = contents(folder)
-    line = refusal(folder.resume, config.model_copy(update={"num_batches": 9}), NUM_PARAMETERS)
+    line = refusal(folder.resume, config.replace(**{"num_batches": 9}), NUM_PARAMETERS)
     assert words in line
     assert contents(folder) == before
 
@@ -290,7 +290,7 @@ def refused_metrics(folder, content):
     """The line that refuses to resume with this metrics.csv; nothing has changed."""
     folder.metrics_path.write_bytes(content)
     before = contents(folder)
-    line = refusal(folder.resume, CONFIG.model_copy(update={"num_batches": 9}), NUM_PARAMETERS)
+    line = refusal(folder.resume, CONFIG.replace(**{"num_batches": 9}), NUM_PARAMETERS)
     assert line.startswith(f"metrics {str(folder.metrics_path)!r}: ")
     assert line.endswith("; start anew in another folder")
     assert contents(folder) == before
@@ -325,7 +325,7 @@ def test_metrics_without_a_whole_row_for_each_iteration_are_refused(folder, cont
 @pytest.mark.parametrize("columns", [["iteration", "kl"], ["loss", "iteration"], ["iteration", "loss", "kl"]])
 def test_metrics_with_other_columns_are_refused_before_anything_changes(folder, columns):
     before = contents(folder)
-    line = refusal(folder.resume, CONFIG.model_copy(update={"num_batches": 9}), NUM_PARAMETERS, columns)
+    line = refusal(folder.resume, CONFIG.replace(**{"num_batches": 9}), NUM_PARAMETERS, columns)
     assert "metrics.csv': got columns of another version, which differ in " in line
     assert contents(folder) == before
 
@@ -361,7 +361,7 @@ def test_without_a_checkpoint_the_metrics_begin_anew(folder, torn):
 
 @pytest.mark.parametrize(("key", "value"), [("num_batches", 9), ("worker_timeout", 7.5)])
 def test_the_configuration_in_the_folder_is_the_one_that_ran_last(folder, key, value):
-    changed = CONFIG.model_copy(update={key: value})
+    changed = CONFIG.replace(**{key: value})
     folder.resume(changed, NUM_PARAMETERS)
     assert load_config(folder.config_path) == changed
     anew = RunFolder(folder.path.parent / "anew")
@@ -375,7 +375,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(folder):
     rows = folder.metrics_path.read_bytes()
     with folder.claimed():
         with pytest.raises(RunFolderError, match=r"another process is training the run in '.*run'; wait for its end"):
-            train(draw_up(CONFIG), num_workers=1, folder=other, resume=True)
+            train(make_algorithm(CONFIG), num_workers=1, folder=other, resume=True)
         assert folder.metrics_path.read_bytes() == rows
     with other.claimed():  # given back
         pass
@@ -390,7 +390,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(folder):
 def test_a_refused_resumption_leaves_the_configuration(folder):
     before = contents(folder)
     assert "seed is 9" in refusal(
-        folder.resume, CONFIG.model_copy(update={"seed": 9, "num_batches": 9}), NUM_PARAMETERS
+        folder.resume, CONFIG.replace(**{"seed": 9, "num_batches": 9}), NUM_PARAMETERS
     )
     assert contents(folder) == before
 

@@ -21,7 +21,7 @@ from maml_rl.analysis import (
     two_step_trials,
     value_iteration,
 )
-from maml_rl.blueprint import draw_up
+from maml_rl.algorithms import make_algorithm
 from maml_rl.config import load_config
 from maml_rl.evaluation import evaluate
 from maml_rl.experiment import train
@@ -122,8 +122,8 @@ def test_a_run_starts_from_the_final_weights_of_another(study):
     config = load_config(second / "config.json")
     assert config.initial_policy == str(first / "policy.th")
     assert load_config(first / "config.json").initial_policy is None
-    by_hand = draw_up(config.model_copy(update={"initial_policy": None})).with_policy(first / "policy.th")
-    before, after = by_hand.parameters(), draw_up(config).with_policy(second / "policy.th").parameters()
+    by_hand = make_algorithm(config.replace(**{"initial_policy": None})).with_policy(first / "policy.th")
+    before, after = by_hand.parameters(), make_algorithm(config).with_policy(second / "policy.th").initial_parameters()
     expected = train(by_hand, num_workers=1, show=lambda line: None)
     np.testing.assert_array_equal(expected.astype(np.float32), after)  # as in policy.th
     assert not np.array_equal(before, after)
@@ -647,23 +647,23 @@ def _rewards_of(folder):
 def test_memory_is_read_where_the_agent_acted_on_it():
     """A memory replayed from results is the one of the episode: the LSTM's cell, its second state."""
     config = tiny_config("DriftingBandit-v0", algorithm="rl2", policy="lstm", env_kwargs={"num_trials": 5})
-    blueprint = draw_up(config.model_copy(update={"fast_batch_size": 1, "hidden_sizes": (4,)}))
-    evaluation = evaluate(blueprint, blueprint.parameters(), num_batches=1, meta_batch_size=3, num_steps=0)
+    algorithm = make_algorithm(config.replace(**{"fast_batch_size": 1, "hidden_sizes": (4,)}))
+    evaluation = evaluate(algorithm, algorithm.initial_parameters(), num_batches=1, meta_batch_size=3, num_steps=0)
     assert evaluation.meta_episodes is not None
     whole = {key: getattr(evaluation.meta_episodes, key)[np.newaxis] for key in ("observations", "actions", "rewards")}
-    cells_ = memory_of(blueprint.policy, whole, 0)
+    cells_ = memory_of(algorithm.policy, whole, 0)
     assert cells_.shape == (3, 5, 4)
-    played = RL2Worker(cast(RL2WorkerSpec, blueprint.with_seed(1).worker), lambda: None)._play(
+    played = RL2Worker(cast(RL2WorkerSpec, algorithm.with_seed(1).worker_spec), lambda: None)._play(
         range(3),
         evaluation.tasks,
-        blueprint.parameters(),
+        algorithm.initial_parameters(),
         0,
         (Purpose.EVALUATION_ENVIRONMENT, Purpose.EVALUATION_ACTIONS),
         1,
     )
-    params, observations = blueprint.policy.params(), played.data.observations  # (T, M, O), with what the agent saw
-    begin = blueprint.policy.initial_state(params, (3,))
+    params, observations = algorithm.policy.params(), played.data.observations  # (T, M, O), with what the agent saw
+    begin = algorithm.policy.initial_state(params, (3,))
     for step in range(1, 10, 2):
         seen = observations[: step + 1], played.data.mask[: step + 1]
-        _, _, state = blueprint.policy.unroll_with_values(params, *seen, begin)
+        _, _, state = algorithm.policy.unroll_with_values(params, *seen, begin)
         np.testing.assert_allclose(cells_[:, step // 2], state[-1][1].detach().numpy(), atol=1e-5)

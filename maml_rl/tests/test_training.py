@@ -11,7 +11,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from maml_rl.blueprint import draw_up
+from maml_rl.algorithms import make_algorithm
 from maml_rl.cli import train_command
 from maml_rl.experiment import TrainingError, train
 from maml_rl.metalearners import MAMLTRPO
@@ -46,7 +46,7 @@ def silent(line):
 def run(config, path, *, num_workers=1, resume=False, dtype="float32"):
     """Train and return metrics (without times) and parameters."""
     folder = RunFolder(path)
-    parameters = train(draw_up(config, dtype=dtype), num_workers=num_workers, folder=folder, resume=resume, show=silent)
+    parameters = train(make_algorithm(config, dtype=dtype), num_workers=num_workers, folder=folder, resume=resume, show=silent)
     np.testing.assert_array_equal(folder.load_checkpoint(len(parameters), config).parameters, parameters)
     return metrics(path), parameters
 
@@ -78,14 +78,14 @@ def test_the_curve_is_the_same_for_one_two_and_three_workers(config, tmp_path):
 @pytest.mark.parametrize("train_recurrent", [True, False])
 @every_memory
 def test_recurrent_weights_learn_or_stay_as_they_are_for_ten_iterations(config, train_recurrent):
-    blueprint = draw_up(config.model_copy(update={"train_recurrent": train_recurrent}))
-    learner = MAMLTRPO(SerialBackend(blueprint.worker, 1), blueprint.parameters(), blueprint.trust_region())
+    algorithm = make_algorithm(config.replace(**{"train_recurrent": train_recurrent}))
+    learner = MAMLTRPO(SerialBackend(algorithm.worker_spec, 1), algorithm.initial_parameters(), algorithm.trust_region())
     accepted = 0
     for iteration in range(10):
-        tasks = blueprint.env.sample_tasks(5, generator(config.seed, Purpose.TASKS, iteration=iteration))
+        tasks = algorithm.env.sample_tasks(5, generator(config.seed, Purpose.TASKS, iteration=iteration))
         accepted += learner.step(tasks, iteration).step_accepted
     assert accepted > 2
-    before, after = (blueprint.state_dict(p) for p in (blueprint.parameters(), learner.parameters))
+    before, after = (algorithm.state_dict(p) for p in (algorithm.initial_parameters(), learner.parameters))
     moved = {name for name in before if not np.array_equal(before[name], after[name])}
     recurrent = {name for name in before if "hh" in name.split(".")}
     assert recurrent
@@ -97,15 +97,15 @@ def test_a_run_repeats_bit_for_bit_and_the_seed_matters(tmp_path):
     first, again = (run(SMALL[0], tmp_path / name) for name in ("first", "again"))
     assert first[0] == again[0]
     np.testing.assert_array_equal(first[1], again[1])
-    other = run(SMALL[0].model_copy(update={"seed": 4}), tmp_path / "other")
+    other = run(SMALL[0].replace(**{"seed": 4}), tmp_path / "other")
     assert not np.array_equal(first[1], other[1])
 
 
-def step_once(blueprint, backend):
+def step_once(algorithm, backend):
     """One outer step: returns of every episode, parameters before and after."""
-    learner = MAMLTRPO(backend, blueprint.parameters(), blueprint.trust_region())
-    config = blueprint.config
-    tasks = blueprint.env.sample_tasks(config.meta_batch_size, generator(config.seed, Purpose.TASKS))
+    learner = MAMLTRPO(backend, algorithm.initial_parameters(), algorithm.trust_region())
+    config = algorithm.config
+    tasks = algorithm.env.sample_tasks(config.meta_batch_size, generator(config.seed, Purpose.TASKS))
     reports = learner.collect(tasks, 0)
     returns = np.concatenate([report.returns for report in reports], axis=1)
     assert learner.step(tasks, 0).step_accepted
@@ -113,10 +113,10 @@ def step_once(blueprint, backend):
 
 
 def test_processes_give_bit_for_bit_what_as_many_shards_in_this_process_give():
-    blueprint = draw_up(SMALL[0])
-    with MultiprocessBackend(blueprint.worker, 2) as backend:
-        results = step_once(blueprint, backend)
-    np.testing.assert_equal(results, step_once(blueprint, SerialBackend(blueprint.worker, 2)))
+    algorithm = make_algorithm(SMALL[0])
+    with MultiprocessBackend(algorithm.worker_spec, 2) as backend:
+        results = step_once(algorithm, backend)
+    np.testing.assert_equal(results, step_once(algorithm, SerialBackend(algorithm.worker_spec, 2)))
 
 
 def test_half_cheetah_has_the_same_episodes_and_update_for_any_number_of_shards():
@@ -124,24 +124,24 @@ def test_half_cheetah_has_the_same_episodes_and_update_for_any_number_of_shards(
     config = tiny_config(
         "HalfCheetahDir-v2", env_kwargs={"max_episode_steps": 20}, meta_batch_size=3, fast_batch_size=2
     )
-    blueprint = draw_up(config, dtype="float64")
-    returns, parameters = step_once(blueprint, SerialBackend(blueprint.worker, 1))
-    assert np.abs(parameters - blueprint.parameters()).max() > 1e-3
+    algorithm = make_algorithm(config, dtype="float64")
+    returns, parameters = step_once(algorithm, SerialBackend(algorithm.worker_spec, 1))
+    assert np.abs(parameters - algorithm.initial_parameters()).max() > 1e-3
     for num_workers in (2, 3):
-        others = step_once(blueprint, SerialBackend(blueprint.worker, num_workers))
+        others = step_once(algorithm, SerialBackend(algorithm.worker_spec, num_workers))
         np.testing.assert_allclose(others[0], returns, rtol=0, atol=EXACT)
         np.testing.assert_allclose(others[1], parameters, rtol=0, atol=EXACT)
 
 
 @every_memory
 def test_memories_have_the_same_episodes_gradient_and_curvature_for_any_number_of_shards(config):
-    blueprint = draw_up(config, dtype="float64")
-    theta = blueprint.parameters()
-    tasks = blueprint.env.sample_tasks(config.meta_batch_size, generator(config.seed, Purpose.TASKS))
+    algorithm = make_algorithm(config, dtype="float64")
+    theta = algorithm.initial_parameters()
+    tasks = algorithm.env.sample_tasks(config.meta_batch_size, generator(config.seed, Purpose.TASKS))
 
     def summed(num_workers):
-        backend = SerialBackend(blueprint.worker, num_workers)
-        reports = MAMLTRPO(backend, theta, blueprint.trust_region()).collect(tasks, 0)
+        backend = SerialBackend(algorithm.worker_spec, num_workers)
+        reports = MAMLTRPO(backend, theta, algorithm.trust_region()).collect(tasks, 0)
         returns = np.concatenate([report.returns for report in reports], axis=1)
         losses, gradients = zip(*backend.broadcast("surrogate_gradient", theta), strict=True)
         gradient = sum(gradients)
@@ -159,13 +159,13 @@ def test_memories_have_the_same_episodes_gradient_and_curvature_for_any_number_o
 def test_sampled_curvature_does_not_depend_on_the_shard_when_episodes_end_early():
     # Shards differ in the length of their longest episode, tasks in theirs.
     config = tiny_config(UNEVEN, env_kwargs={"longest": 12}, hessian_steps=16, fisher_steps=12)
-    blueprint = draw_up(config, dtype="float64")
-    tasks = blueprint.env.sample_tasks(config.meta_batch_size, generator(config.seed, Purpose.TASKS))
-    theta = blueprint.parameters()
+    algorithm = make_algorithm(config, dtype="float64")
+    tasks = algorithm.env.sample_tasks(config.meta_batch_size, generator(config.seed, Purpose.TASKS))
+    theta = algorithm.initial_parameters()
     products, lengths = [], set()
     for num_workers in (1, 5):
-        backend = SerialBackend(blueprint.worker, num_workers)
-        MAMLTRPO(backend, theta, blueprint.trust_region()).collect(tasks, 0)
+        backend = SerialBackend(algorithm.worker_spec, num_workers)
+        MAMLTRPO(backend, theta, algorithm.trust_region()).collect(tasks, 0)
         lengths |= {worker._episodes[0].mask.shape[1] for worker in backend._workers}
         products.append(sum(backend.broadcast("fisher_vector_product", np.ones_like(theta), theta)))
     assert len(lengths) > 2
@@ -220,7 +220,7 @@ def test_a_run_interrupted_at_any_file_operation_resumes_bit_for_bit(tmp_path, m
         rows, parameters = run(config, path, resume=(path / "config.json").exists())
         assert rows == expected[0], fatal
         np.testing.assert_array_equal(parameters, expected[1])
-        load_policy(path / "policy.th", draw_up(config).policy.params())
+        load_policy(path / "policy.th", make_algorithm(config).policy.params())
         assert not list(path.glob(".*")), fatal
 
 
@@ -239,7 +239,7 @@ def test_metrics_with_other_columns_are_refused_before_anything_is_done(tmp_path
     (tmp_path / "metrics.csv").write_text(text.replace(",kl,", ",divergence,"), encoding="utf-8")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(RunFolderError, match="got columns of another version, which differ in divergence, kl; start"):
-        run(config.model_copy(update={"num_batches": 2}), tmp_path, resume=True)
+        run(config.replace(**{"num_batches": 2}), tmp_path, resume=True)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -267,7 +267,7 @@ def test_lost_workers_are_counted_and_shown(tmp_path, monkeypatch, capfd):
 def test_a_run_of_an_earlier_version_goes_on_with_the_columns_it_has(tmp_path):
     config = tiny_config("Bandit-K5-v0", num_batches=2)
     expected, _ = run(config, tmp_path / "whole")
-    run(config.model_copy(update={"num_batches": 1}), tmp_path / "part")
+    run(config.replace(**{"num_batches": 1}), tmp_path / "part")
     path = tmp_path / "part" / "metrics.csv"
     lines = path.read_text(encoding="utf-8").splitlines()
     path.write_text("".join(line.rpartition(",")[0] + "\n" for line in lines), encoding="utf-8")
@@ -280,7 +280,7 @@ def test_a_run_of_an_earlier_version_goes_on_with_the_columns_it_has(tmp_path):
 )
 def test_more_iterations_continue_a_finished_run(config, tmp_path):
     expected = run(config, tmp_path / "whole")
-    run(config.model_copy(update={"num_batches": 1}), tmp_path / "part")
+    run(config.replace(**{"num_batches": 1}), tmp_path / "part")
     rows, parameters = run(config, tmp_path / "part", resume=True)
     assert rows == expected[0]
     np.testing.assert_array_equal(parameters, expected[1])
@@ -290,16 +290,16 @@ def test_more_iterations_continue_a_finished_run(config, tmp_path):
 
 @pytest.mark.parametrize("train_recurrent", [True, False])
 def test_a_run_starts_from_the_weights_of_another(train_recurrent, tmp_path):
-    config = WITH_MEMORY[0].model_copy(update={"train_recurrent": train_recurrent, "num_batches": 1})
+    config = WITH_MEMORY[0].replace(**{"train_recurrent": train_recurrent, "num_batches": 1})
     _, parameters = run(config, tmp_path / "first")
     policy = tmp_path / "first" / "policy.th"
-    start = draw_up(config.model_copy(update={"seed": 9})).with_policy(policy)
+    start = make_algorithm(config.replace(**{"seed": 9})).with_policy(policy)
     np.testing.assert_array_equal(start.parameters(), parameters.astype(np.float32))  # as in policy.th
-    second = config.model_copy(update={"seed": 9, "initial_policy": str(policy)})
+    second = config.replace(**{"seed": 9, "initial_policy": str(policy)})
     run(second, tmp_path / "second")
     old, new = (load_policy(tmp_path / name / "policy.th", start.policy.params()) for name in ("first", "second"))
-    assert {name for name in old if torch.equal(old[name], new[name])} == set(start.worker.frozen)
-    assert bool(start.worker.frozen) != train_recurrent
+    assert {name for name in old if torch.equal(old[name], new[name])} == set(start.worker_spec.frozen)
+    assert bool(start.worker_spec.frozen) != train_recurrent
 
 
 def test_an_initial_policy_that_is_none_costs_nothing_but_a_line(tmp_path):
@@ -310,10 +310,10 @@ def test_an_initial_policy_that_is_none_costs_nothing_but_a_line(tmp_path):
 
 
 def test_a_run_with_a_schedule_is_not_resumed_with_another_end(tmp_path):
-    config = RL2_STEPS[1].model_copy(update={"num_batches": 2, "learning_rate_end": 0.0})
+    config = RL2_STEPS[1].replace(**{"num_batches": 2, "learning_rate_end": 0.0})
     run(config, tmp_path / "short")
     with pytest.raises(RunFolderError, match=r"--resume: num-batches is 3, but the run .* \(learning-rate-end and"):
-        run(config.model_copy(update={"num_batches": 3}), tmp_path / "short", resume=True)
+        run(config.replace(**{"num_batches": 3}), tmp_path / "short", resume=True)
     assert run(config, tmp_path / "short", resume=True)[0] == metrics(tmp_path / "short")
 
 
@@ -322,7 +322,7 @@ def test_without_an_inner_loop_all_episodes_teach_and_none_comes_after(tmp_path)
     rows, parameters = run(config, tmp_path / "1", dtype="float64")
     others = run(config, tmp_path / "2", num_workers=2, dtype="float64")[1]
     np.testing.assert_allclose(others, parameters, rtol=0, atol=EXACT)
-    assert np.abs(parameters - draw_up(config, dtype="float64").parameters()).max() > 1e-3
+    assert np.abs(parameters - make_algorithm(config, dtype="float64").initial_parameters()).max() > 1e-3
     for row in rows:
         assert row["env_steps"] <= (row["iteration"] + 1) * 5 * 4 * 15
         assert row["return_before"] == row["return_after"] == row["return_total"]
@@ -340,13 +340,13 @@ def test_rewards_that_are_no_numbers_move_nothing_and_three_in_a_row_stop_the_ru
     rows = metrics(tmp_path / "nan")
     assert [row["finite"] for row in rows] == [1, 1, 0, 0, 0]
     assert [row["step_accepted"] for row in rows][2:] == [0, 0, 0]
-    blueprint = draw_up(config)
-    healthy = run(config.model_copy(update={"num_batches": 2}), tmp_path / "healthy")[1]
+    algorithm = make_algorithm(config)
+    healthy = run(config.replace(**{"num_batches": 2}), tmp_path / "healthy")[1]
     assert any(row["step_accepted"] for row in rows)
     checkpoint = RunFolder(tmp_path / "nan").load_checkpoint(len(healthy), config)
     np.testing.assert_array_equal(checkpoint.parameters, healthy)
     assert checkpoint.iteration == 5
-    load_policy(tmp_path / "nan" / "policy.th", blueprint.policy.params())
+    load_policy(tmp_path / "nan" / "policy.th", algorithm.policy.params())
     warnings = capfd.readouterr().err.splitlines()
     assert warnings == [f"iteration {i}: NaN or infinity, step refused, parameters kept" for i in (2, 3, 4)]
 

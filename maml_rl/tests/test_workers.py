@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maml_rl.blueprint import draw_up
+from maml_rl.algorithms import make_algorithm
 from maml_rl.metalearners.dealing import shards
 from maml_rl.samplers import MultiprocessBackend, SerialBackend, WorkerError, start_workers
 from maml_rl.samplers.backend import Journal
@@ -132,9 +132,9 @@ def test_a_journal_holds_what_a_successor_must_do_again():
     assert journal.describe("begin", ([9],)) == "seed 7, tasks [9]"
 
 
-def everything(backend, blueprint, tasks, between=lambda backend: None):
+def everything(backend, algorithm, tasks, between=lambda backend: None):
     """Results of all calls of one iteration."""
-    theta = blueprint.parameters()
+    theta = algorithm.initial_parameters()
     calls = [(part, [tasks[i] for i in part], theta, 0) for part in shards(len(tasks), 2)]
     results = list(backend.map("collect", calls))
     results += backend.broadcast("surrogate_gradient", theta)
@@ -145,26 +145,26 @@ def everything(backend, blueprint, tasks, between=lambda backend: None):
 
 
 def test_maml_workers_killed_in_an_episode_and_between_calls_change_nothing(fuse):
-    blueprint = draw_up(tiny_config(FUSED, env_kwargs={"fuse": fuse + "-absent"}))
-    tasks = blueprint.env.sample_tasks(4, generator(0, Purpose.TASKS))
-    expected = everything(SerialBackend(blueprint.worker, 2), blueprint, tasks)
+    algorithm = make_algorithm(tiny_config(FUSED, env_kwargs={"fuse": fuse + "-absent"}))
+    tasks = algorithm.env.sample_tasks(4, generator(0, Purpose.TASKS))
+    expected = everything(SerialBackend(algorithm.worker_spec, 2), algorithm, tasks)
 
     def kill_one(backend):
         assert backend.num_restarts == 1
         os.kill(backend.process_ids[1], signal.SIGKILL)
 
-    blueprint = draw_up(tiny_config(FUSED, env_kwargs={"fuse": fuse}))
-    with MultiprocessBackend(blueprint.worker, 2) as backend:
-        results = everything(backend, blueprint, tasks, kill_one)
+    algorithm = make_algorithm(tiny_config(FUSED, env_kwargs={"fuse": fuse}))
+    with MultiprocessBackend(algorithm.worker_spec, 2) as backend:
+        results = everything(backend, algorithm, tasks, kill_one)
         assert backend.num_restarts == 2
     assert not Path(fuse).exists()
     np.testing.assert_equal(results, expected)
 
 
 def test_errors_of_a_maml_worker_name_its_tasks_iteration_and_seed():
-    blueprint = draw_up(tiny_config(seed=11))
-    with start_workers(blueprint.worker, 1) as backend, pytest.raises(WorkerError) as caught:
-        backend.map("collect", [([2, 3], [{"goal": np.zeros(3)}] * 2, blueprint.parameters(), 6)])
+    algorithm = make_algorithm(tiny_config(seed=11))
+    with start_workers(algorithm.worker_spec, 1) as backend, pytest.raises(WorkerError) as caught:
+        backend.map("collect", [([2, 3], [{"goal": np.zeros(3)}] * 2, algorithm.initial_parameters(), 6)])
     assert "seed 11, iteration 6, tasks [2, 3]" in str(caught.value)
     assert "task['goal']" in str(caught.value)
 
