@@ -18,7 +18,7 @@ from maml_rl.utils.field_words import cure, did_you_mean, expected, shown
 
 __all__ = ["Config", "ConfigError", "load_config"]
 
-_MAX_DEPTH, _MAX_VALUES = 20, 10_000
+_MAX_DEPTH = 20
 _ALWAYS_CHANGEABLE = ("allow-module", "initial-policy", "worker-timeout")
 S = TypeVar("S", bound=Settings)
 
@@ -317,16 +317,11 @@ def _error_line(
 def _check_plain(env_kwargs: Mapping[str, Any], sources: Mapping[str, str]) -> None:
     """Refuse what JSON cannot hold, so that config.json says exactly what ran."""
     where = sources.get("env-kwargs", sources[""])
-    count = 0
 
     def refuse(path: str, got: str, wanted: str) -> ConfigError:
         return ConfigError(f"{path} in {where}: got {got}, expected {wanted}")
 
     def check(value: Any, path: str, depth: int) -> None:
-        nonlocal count
-        count += 1
-        if count > _MAX_VALUES:
-            raise refuse("env-kwargs", f"more than {_MAX_VALUES} values", f"at most {_MAX_VALUES}")
         if depth > _MAX_DEPTH:  # a YAML alias can make a mapping hold itself
             raise refuse("env-kwargs", "a value inside itself or too deep", f"at most {_MAX_DEPTH} levels")
         if isinstance(value, Mapping):

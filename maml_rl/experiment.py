@@ -6,12 +6,11 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from maml_rl.algorithms import Algorithm
@@ -19,6 +18,7 @@ from maml_rl.metalearners import Learner, Report
 from maml_rl.run_folder import Checkpoint, RunFolder, RunFolderError
 from maml_rl.samplers import Backend, start_workers
 from maml_rl.samplers.backend import ModularSpec
+from maml_rl.utils.event_log import EventLog
 
 _MAX_REFUSED_IN_ROW = 3
 
@@ -163,24 +163,26 @@ class _Monitor:
         self._bar: Any = None
         if bar:
             self._bar = tqdm(total=num_batches, initial=state.iteration, unit="batch")
-        self._writer: Any = None
+        self._closing = ExitStack()
+        self._events: EventLog | None = None
         if folder is not None:
-            self._writer = SummaryWriter(str(folder.path), purge_step=state.iteration)
+            self._events = EventLog(folder.path, first_step=state.iteration, warn=self.warn)
 
     def __enter__(self) -> _Monitor:
+        if self._events is not None:
+            self._closing.enter_context(self._events)
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self._bar is not None:
             self._bar.close()
-        if self._writer is not None:
-            self._writer.close()
+        self._closing.close()
 
     def record(self, row: dict[str, Any], report: Report) -> None:
         """Show one iteration's metrics, `report` and what stands around it."""
-        for name, value in row.items():
-            if self._writer is not None and name not in ("iteration", "env_steps"):
-                self._writer.add_scalar(name, value, row["iteration"])
+        if self._events is not None:
+            scalars = {name: value for name, value in row.items() if name not in ("iteration", "env_steps")}
+            self._events.record(row["iteration"], scalars)
         busy = row["sampling_seconds"] + row["learning_seconds"]
         rate = (row["env_steps"] - self._env_steps) / max(busy, 1e-9)
         self._env_steps = row["env_steps"]

@@ -16,7 +16,7 @@ from maml_rl.checkpoint import Checkpoint, RunFormat, first_difference, load_che
 from maml_rl.config import Config, load_config
 from maml_rl.metalearners import Report
 from maml_rl.utils.field_words import shown
-from maml_rl.utils.files import write_atomically
+from maml_rl.utils.files import check_name, naming, write_atomically
 from maml_rl.utils.tensor_files import RunFolderError, load_policy, load_tensors, save_tensors
 
 __all__ = ["Checkpoint", "RunFolder", "RunFolderError", "load_policy", "load_tensors"]
@@ -173,6 +173,7 @@ class RunFolder:
 
     def _files(self) -> list[Path]:
         """Those of the run's files that exist; none of them is a folder."""
+        check_name(self.path, flag="output folder")
         try:
             paths = (self.config_path, self.checkpoint_path, self.metrics_path, self.policy_path)
             found = [path for path in paths if path.exists()]
@@ -202,7 +203,7 @@ class RunFolder:
                 header = file.readline().rstrip("\n").split(",")
             self._check_columns(header, columns)
             columns = header
-        with self.metrics_path.open("a", newline="", encoding="utf-8") as file:
+        with naming(self.metrics_path), self.metrics_path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=columns, lineterminator="\n", extrasaction="ignore")
             if is_new:
                 writer.writeheader()

@@ -26,7 +26,7 @@ def tried_env(config: Config) -> MetaVectorEnv:
     InputError
         In one line, if it is unknown, its arguments are wrong or a package is missing.
     """
-    env = make_meta_env(config.task.env_name, 1, config.task.env_kwargs)
+    env = make_meta_env(config.task.env_name, 2, config.task.env_kwargs)  # of one alone an array could be any one's
     dry_run(env)
     return env
 

@@ -112,7 +112,7 @@ def _received(receiver: Connection) -> Exception | None:
 
 
 def _run_cell(cell: Cell, num_workers: int, show: Callable[[str], None], *, bar: bool = True) -> None:
-    """Train what is missing of one run, then evaluate its final policy on new tasks."""
+    """Train what is missing of one run, then evaluate its final policy on tasks drawn anew."""
     blueprint, folder = draw_up(cell.config), RunFolder(cell.folder)
     done = cell.iterations_done
     if folder.checkpoint_path.exists():  # a run killed between two files has a row more than it can go on from
@@ -135,7 +135,7 @@ def _run_cell(cell: Cell, num_workers: int, show: Callable[[str], None], *, bar:
 
 
 def _evaluate_cell(cell: Cell, family: str | None, blueprint: Blueprint, num_workers: int) -> None:
-    """Play new tasks with the final policy of a run, if that is not done."""
+    """Play tasks drawn anew with the final policy of a run, if that is not done."""
     batch_size = min(cell.num_test_tasks, cell.config.meta_batch_size)
     num_batches = -(-cell.num_test_tasks // batch_size)
     trained = blueprint.with_policy(cell.folder / "policy.th")
