@@ -5,23 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+from maml_rl.settings import Count, Settings, Width
 from maml_rl.utils.config_files import ConfigError, apply_override, read_mapping, to_kebab
 from maml_rl.utils.field_words import cure, did_you_mean, expected, shown
 
 __all__ = ["Config", "ConfigError", "load_config"]
 
 _MAX_DEPTH = 20
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
-Width = Annotated[int, Field(ge=1, le=10_000)]
 
 
-class Config(BaseModel):
+class Config(Settings):
     """Everything that decides the result of a run; immutable.
 
     Files use kebab-case keys (``fast-lr``), Python snake_case attributes (``config.fast_lr``). The
@@ -34,16 +33,6 @@ class Config(BaseModel):
     >>> config.to_json_dict()["fast-lr"]
     0.2
     """
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        alias_generator=to_kebab,
-        validate_by_alias=True,
-        validate_by_name=True,
-    )
 
     algorithm: Literal["maml", "rl2"] = Field(
         default="maml",
