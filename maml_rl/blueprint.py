@@ -15,7 +15,7 @@ from maml_rl.config import Config
 from maml_rl.ensemble import EnsembleWorkerSpec, RL2Ensemble
 from maml_rl.envs import MetaEpisodeVectorEnv, MetaVectorEnv, Task, make_meta_env, rehearse
 from maml_rl.metalearners import MAMLTRPO, RL2, RL2Settings, TrustRegion
-from maml_rl.policies import Params, Policy, PolicySpec, make_policy
+from maml_rl.policies import Params, Policy, PolicySpec, make_policy, policy_kind
 from maml_rl.run_folder import load_policy
 from maml_rl.samplers import Backend, MAMLWorkerSpec, RL2WorkerSpec
 from maml_rl.samplers.backend import WorkerSpec
@@ -200,16 +200,14 @@ def draw_up(config: Config, *, device: str = "cpu") -> Blueprint:
 
 def _draw_up_one(config: Config, env: MetaVectorEnv, device: str) -> Blueprint:
     """The blueprint of one agent of the environment."""
-    own_space = _own_observation_space(env)
+    own_space, options = _own_observation_space(env), policy_kind(config.policy).options
     spec = PolicySpec.for_spaces(
         env.single_observation_space,
         env.single_action_space,
         name=config.policy,
         hidden_sizes=config.hidden_sizes,
         nonlinearity=config.nonlinearity,
-        memory_slots=config.memory_slots,
-        memory_width=config.memory_width,
-        memory_horizon=config.memory_horizon,
+        options=options(**{name: getattr(config, name) for name in options.model_fields}),
         encoder=_encoder(config, own_space),
         encoder_channels=config.encoder_channels,
         observation_shape=tuple(own_space.shape or ()),

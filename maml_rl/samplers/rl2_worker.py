@@ -22,6 +22,7 @@ from maml_rl.envs.meta_env import Task
 from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
 from maml_rl.episode import clip_rewards, generalised_advantages
 from maml_rl.policies import Params, PolicySpec, make_policy
+from maml_rl.policies.recurrence import Order
 from maml_rl.samplers.meta_episodes import MetaEpisodes, Played, RL2Report, play_meta_episodes
 from maml_rl.samplers.rollout import Streams
 from maml_rl.utils.random import Purpose, generator
@@ -198,12 +199,12 @@ class RL2Worker:
         assert self._data is not None
         mine = None if tasks is None else [self._indices[i] for i in tasks if i in self._indices]
         total, sums = np.zeros(len(vector)), {"steps": 0.0}
-        data = self._data if mine is None else ActorCriticData(*(part[:, mine] for part in self._data))
+        data = self._data if mine is None else self._data.of(mine)
         learning = {k: v.requires_grad_() for k, v in self._learning(vector).items()}
         params = {**self._frozen(), **learning}
         for part in self._chunks(data):
             self.heartbeat()
-            outputs = distribution_and_values(self.policy, params, part, self.spec.backprop_steps, once=True)
+            outputs = distribution_and_values(self.policy, params, part, self.spec.backprop_steps, order=1)
             loss, parts = actor_critic_loss(*outputs, part, weights)
             gradients = torch.autograd.grad(loss, [learning[name] for name in self.spec.names])
             total += flatten(dict(zip(self.spec.names, gradients, strict=True)), self.spec.names)
@@ -229,7 +230,7 @@ class RL2Worker:
         for part, old in zip(self._chunks(self._data), self._old, strict=True):
             learning = {k: v.requires_grad_() for k, v in self._learning(at).items()}
             values = [learning[name] for name in self.spec.names]
-            outputs = self._outputs({**self._frozen(), **learning}, part, once=False)
+            outputs = self._outputs({**self._frozen(), **learning}, part, order=2)
             moved = divergence(*outputs, part, old, value_weight=value_weight)[1]
             slopes = torch.autograd.grad(moved, values, create_graph=True)
             along = sum((g * direction[n]).sum() for n, g in zip(self.spec.names, slopes, strict=True))
@@ -237,17 +238,17 @@ class RL2Worker:
             total += flatten(dict(zip(self.spec.names, products, strict=True)), self.spec.names)
         return total
 
-    def _outputs(self, params: Params, part: ActorCriticData, *, once: bool = True) -> tuple[Any, torch.Tensor]:
-        """Distributions and values (T, B) of a chunk, nothing cut; differentiable as often as wanted without `once`."""
+    def _outputs(self, params: Params, part: ActorCriticData, *, order: Order = 1) -> tuple[Any, torch.Tensor]:
+        """Distributions and values (T, B) of a chunk, nothing cut; differentiable as often as wanted with `order` 2."""
         self.heartbeat()
-        return distribution_and_values(self.policy, params, part, once=once)
+        return distribution_and_values(self.policy, params, part, order=order)
 
     def _chunks(self, data: ActorCriticData) -> Iterator[ActorCriticData]:
         """Tasks computed together, a bounded number of environment steps each."""
         num_tasks = data.mask.shape[1]
         size = max(1, _CHUNK_ROWS // max(1, data.mask.shape[0]))
         for start in range(0, num_tasks, size):
-            yield ActorCriticData(*(part[:, start : start + size].to(self.spec.device) for part in data))
+            yield tree_map(lambda part: part.to(self.spec.device), data.of(slice(start, start + size)))
 
     def _learning(self, vector: np.ndarray) -> Params:
         return tree_map(lambda x: x.to(self.spec.device), unflatten(vector, self._like, self.spec.names))
