@@ -175,9 +175,7 @@ class EnsembleWorker:
         )
         env = self._environment(len(agents) * num_tasks, num_episodes)
         everyone = [task for part in tasks for task in part]
-        played = play_meta_episodes(
-            env, self.policy, params, everyone, streams, num_sets=len(agents), heartbeat=self.heartbeat
-        )
+        played = play_meta_episodes(env, self.policy, params, everyone, streams, heartbeat=self.heartbeat)
         return [played.part(slice(a * num_tasks, (a + 1) * num_tasks)) for a in range(len(agents))]
 
     def _environment(self, num_tasks: int, num_episodes: int) -> MetaEpisodeVectorEnv:

@@ -21,7 +21,8 @@ from maml_rl.blueprint import Blueprint
 from maml_rl.envs import MetaVectorEnv, Task, make_meta_env
 from maml_rl.policies import Params
 from maml_rl.samplers.maml_worker import MAMLWorkerSpec
-from maml_rl.samplers.rollout import Streams, play_episodes
+from maml_rl.samplers.recorders import FrameRecorder
+from maml_rl.samplers.rollout import Streams, rollout
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import write_atomically
 from maml_rl.utils.random import Purpose, generator
@@ -35,7 +36,7 @@ NO_SCREEN_CURE = (
 _GL_LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}
 _PANEL_WIDTH = 320
 _CAPTION_HEIGHT = 44
-_MAX_FRAMES = 300
+_MAX_STEPS = 300
 _LAST_FRAME_SECONDS = 1.5
 _NUM_CANDIDATES, _MAX_TASKS = 64, 3
 # What is filmed is no episode that the agent adapts to: those have iteration 0.
@@ -207,21 +208,11 @@ def _film_row(
     """Play one episode of each of M tasks with parameters (M, P); M lists of captioned pictures, state at the end."""
     purposes = (Purpose.EVALUATION_ENVIRONMENT, Purpose.EVALUATION_ACTIONS)
     rngs = [[generator(seed, p, iteration=_FILM_ITERATION, task=m) for m in range(len(tasks))] for p in purposes]
-    pictures: list[list[Image.Image]] = []
-
-    def take_picture() -> None:
-        if len(pictures) < _MAX_FRAMES:
-            pictures.append(_draw(env))
-
     params = _stack_params(blueprint, vectors)
-    episodes, state = play_episodes(
-        env, blueprint.policy, params, tasks, Streams(*rngs), state=state, heartbeat=take_picture
-    )
-    take_picture()  # the heartbeat comes before each step, so the last state is still missing
-    returns = np.cumsum(episodes.rewards[:, :, 0].double().numpy(), axis=1)  # (M, T, 1) -> (M, T)
-    returns = np.pad(returns, ((0, 0), (1, 0)))
+    recorder = FrameRecorder(_draw, _MAX_STEPS)
+    shown, state = rollout(env, blueprint.policy, params, tasks, Streams(*rngs), recorder=recorder, state=state)
     panels = [
-        [_panel(row[m], f"{task_words(task)}: {label}", returns[m, t]) for t, row in enumerate(pictures)]
+        [_panel(row[m], f"{task_words(task)}: {label}", shown.returns[m, t]) for t, row in enumerate(shown.pictures)]
         for m, task in enumerate(tasks)
     ]
     return panels, state

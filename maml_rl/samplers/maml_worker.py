@@ -19,7 +19,8 @@ from maml_rl.envs.meta_env import MetaVectorEnv, Task
 from maml_rl.episode import CollectReport, Episodes, LearningData, thin
 from maml_rl.objectives import linearised_curvature, meta_gradient, surrogate
 from maml_rl.policies import Params, PolicySpec, make_policy
-from maml_rl.samplers.rollout import Streams, play_episodes, with_advantages
+from maml_rl.samplers.recorders import EpisodeRecorder
+from maml_rl.samplers.rollout import Streams, rollout, with_advantages
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.utils.vectors import flatten, unflatten
 
@@ -180,12 +181,13 @@ class MAMLWorker:
                 for p in purposes
             ]
             params = {**expand(frozen, len(tasks)), **learning}
-            episodes, state = play_episodes(
+            episodes, state = rollout(
                 self._environment(len(tasks)),
                 self.policy,
                 params,
                 tasks,
                 Streams(*rngs),
+                recorder=EpisodeRecorder(),
                 state=state if spec.memory_scope == "task" else (),
                 heartbeat=self.heartbeat,
             )

@@ -1,4 +1,4 @@
-"""Meta-episodes: how they are played, and what workers of memory-based meta-learning tell of them."""
+"""Meta-episodes: their rollout, and what workers of memory-based meta-learning tell of them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.utils._pytree import tree_map
 
 from maml_rl.actor_critic import ActorCriticData
 from maml_rl.envs import MetaEpisodeVectorEnv, Task
 from maml_rl.policies import Params, Policy
-from maml_rl.samplers.rollout import Streams, play_episodes
+from maml_rl.samplers.recorders import EpisodeRecorder
+from maml_rl.samplers.rollout import Streams, rollout
 
 
 @dataclass(frozen=True)
 class RL2Report:
-    """What a shard tells of its meta-episodes.
+    """Report of a shard on its meta-episodes.
 
     Attributes
     ----------
@@ -71,11 +73,11 @@ class Played(NamedTuple):
 
     def part(self, tasks: slice) -> Played:
         """Some of the tasks."""
-        data = ActorCriticData(*(part[:, tasks].contiguous() for part in self.data))
+        data = tree_map(lambda part: part.contiguous(), self.data.of(tasks))
         return Played(data, self.rewards[:, tasks].contiguous(), self.returns[tasks])
 
     def meta_episodes(self, num_inputs: int) -> MetaEpisodes:
-        """What they looked like from outside, of an environment that shows `num_inputs` numbers."""
+        """The same from outside, of an environment that shows `num_inputs` numbers."""
         data = self.data
         parts = (data.observations[..., :num_inputs], data.actions, self.rewards, data.mask.bool())
         return MetaEpisodes(self.returns, *(np.ascontiguousarray(part.transpose(0, 1).numpy()) for part in parts))
@@ -88,17 +90,17 @@ def play_meta_episodes(
     tasks: Sequence[Task],
     streams: Streams,
     *,
-    num_sets: int | None = None,
     heartbeat: Callable[[], None],
 ) -> Played:
-    """Play a meta-episode of every task; parameters as in `play_episodes`, advantages and targets are left 0."""
-    episodes, _ = play_episodes(env, policy, params, tasks, streams, num_sets=num_sets, heartbeat=heartbeat)
+    """Roll out a meta-episode of every task; parameters as in `rollout`, advantages and targets are left 0."""
+    episodes, _ = rollout(env, policy, params, tasks, streams, recorder=EpisodeRecorder(), heartbeat=heartbeat)
 
     def in_time(part: torch.Tensor) -> torch.Tensor:
         part = part.transpose(1, 2).flatten(0, 1)  # (A, T, B, ...) -> (M, T, ...)
         return part.transpose(0, 1).contiguous()
 
     mask = in_time(episodes.mask)
+    state = tree_map(lambda part: part.flatten(0, 1), episodes.state)  # (A, B, ...) -> (M, ...)
     data = ActorCriticData(
         in_time(episodes.observations),
         in_time(episodes.actions),
@@ -106,11 +108,11 @@ def play_meta_episodes(
         in_time(episodes.log_probs),
         torch.zeros_like(mask),
         torch.zeros_like(mask),
+        in_time(episodes.started),
+        state,
     )
     rewards = in_time(episodes.rewards)
-    ended = np.zeros(rewards.shape, dtype=np.int64)  # episodes over before each step
-    ended[1:] = data.observations[1:, :, env.done_index].numpy()
     returns = np.zeros((len(tasks), env.num_episodes))
     columns = np.broadcast_to(np.arange(len(tasks)), rewards.shape)
-    np.add.at(returns, (columns, ended.cumsum(0)), rewards.double().numpy())
+    np.add.at(returns, (columns, data.started.numpy().cumsum(0)), rewards.double().numpy())
     return Played(data, rewards, returns)
