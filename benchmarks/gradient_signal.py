@@ -28,8 +28,9 @@ from maml_rl.envs import make_meta_env
 from maml_rl.episode import Episodes
 from maml_rl.policies import Params, Policy
 from maml_rl.run_folder import load_policy
-from maml_rl.samplers.rollout import play_episodes
-from maml_rl.shard import Streams, with_advantages
+from maml_rl.samplers.recorders import EpisodeRecorder
+from maml_rl.samplers.rollout import rollout, with_advantages
+from maml_rl.shard import Streams
 from maml_rl.utils.random import Purpose, generator
 
 
@@ -65,7 +66,9 @@ def measure(config: Config, arguments: argparse.Namespace) -> dict[str, float]:
         for purpose in (Purpose.EVALUATION_ENVIRONMENT, Purpose.EVALUATION_ACTIONS)
     ]
     tasks = [env.default_task()] * count
-    episodes, _ = play_episodes(env, algorithm.policy, expand(params, count), tasks, Streams(*rngs))
+    episodes, _ = rollout(
+        env, algorithm.policy, expand(params, count), tasks, Streams(*rngs), recorder=EpisodeRecorder()
+    )
     episodes = with_advantages(
         episodes,
         LinearFeatureBaseline(config.baseline_regularisation),

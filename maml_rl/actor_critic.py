@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from maml_rl.policies import Distribution, Params, Policy
+from maml_rl.policies.recurrence import Order
 
 
 class ActorCriticData(NamedTuple):
@@ -32,6 +33,10 @@ class ActorCriticData(NamedTuple):
         (T, B), normalised.
     targets
         (T, B), what the values ought to have been.
+    started
+        (T, B) bool, where an episode of a meta-episode begins after another; ``()``: nowhere.
+    state
+        State of the policy at the start, tensors (B, ...); ``()``: its initial state.
     """
 
     observations: Tensor
@@ -40,6 +45,13 @@ class ActorCriticData(NamedTuple):
     log_probs: Tensor
     advantages: Tensor
     targets: Tensor
+    started: Any = ()
+    state: Any = ()
+
+    def of(self, tasks: slice | list[int]) -> ActorCriticData:
+        """The part of some tasks."""
+        steps: ActorCriticData = tree_map(lambda part: part[:, tasks], self._replace(state=()))
+        return steps._replace(state=tree_map(lambda part: part[tasks], self.state))
 
 
 class Weights(NamedTuple):
@@ -51,19 +63,19 @@ class Weights(NamedTuple):
 
 
 def distribution_and_values(
-    policy: Policy, params: Params, data: ActorCriticData, backprop_steps: int | None = None, *, once: bool = False
+    policy: Policy, params: Params, data: ActorCriticData, backprop_steps: int | None = None, *, order: Order = 2
 ) -> tuple[Distribution, Tensor]:
     """Distributions and values (T, B) along the episodes, from a memory as it is at the start of a task.
 
     With `backprop_steps` gradients do not pass from one stretch of that many steps into the one before (Williams & Peng
-    1990); the values are the same. With `once` they are to be differentiated at most once.
+    1990); the values are the same. With `order` 1 they are to be differentiated at most once.
     """
-    state = policy.initial_state(params, tuple(data.mask.shape[1:]))
+    state = data.state or policy.initial_state(params, tuple(data.mask.shape[1:]))
     distributions, values = [], []
     for start in range(0, len(data.mask), backprop_steps or len(data.mask)):
         stretch = slice(start, start + (backprop_steps or len(data.mask)))
-        observations, mask = data.observations[stretch], data.mask[stretch]
-        part, value, state = policy.unroll_with_values(params, observations, mask, state, once=once)
+        started = data.started[stretch] if isinstance(data.started, Tensor) else None
+        part, value, state = policy.unroll_with_values(params, data.observations[stretch], started, state, order=order)
         state = tree_map(lambda x: x.detach(), state)
         distributions.append(part)
         values.append(value)

@@ -64,7 +64,8 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 def policy_distribution(policy: Policy, params: Params, data: LearningData) -> Distribution:
     """Action distributions along the episodes of one task: data (T, B, ...), result (T, B, ...)."""
     state = data.state or policy.initial_state(params, tuple(data.mask.shape[1:]))
-    return policy.unroll(params, data.observations, data.mask, state)
+    started = data.started if isinstance(data.started, Tensor) else None
+    return policy.unroll(params, data.observations, started, state)
 
 
 def inner_loss(inner: InnerLoop, params: Params, data: LearningData) -> Tensor:

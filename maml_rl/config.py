@@ -71,10 +71,9 @@ class Config:
         raise KeyError(f"no section {kind.__name__} with algorithm {self.run.algorithm!r}")
 
     @property
-    def policy_options(self) -> Settings | None:
-        """Options that the kind of policy has for itself; ``None`` if it has none."""
-        kind = policy_kinds()[self.policy].options
-        return None if kind is None else self.section(kind)
+    def policy_options(self) -> Settings:
+        """Options that the kind of policy has for itself."""
+        return next(section for section in self.sections if type(section) is policy_kinds()[self.policy].options)
 
     def __getattr__(self, name: str) -> Any:
         for section in self.__dict__.get("sections", ()):
@@ -196,7 +195,7 @@ def _check_allowed(named: Sequence[str], allowed: Sequence[str], path: Path) -> 
 def _all_sections() -> list[type[Settings]]:
     """Every registered section, each once."""
     kinds = [section for known in algorithm_settings().values() for section in known.sections]
-    options = [kind.options for kind in policy_kinds().values() if kind.options is not None]
+    options = [kind.options for kind in policy_kinds().values()]
     return list(dict.fromkeys([RunSettings, TaskSettings, PolicySettings, *options, *kinds]))
 
 
@@ -221,7 +220,7 @@ def _used_sections(values: Mapping[str, Any]) -> list[type[Settings]]:
     algorithm = str(values.get("algorithm", RunSettings.model_fields["algorithm"].default)).lower()
     policy = str(values.get("policy", PolicySettings.model_fields["policy"].default)).lower()
     kind, known = policy_kinds().get(policy), algorithm_settings().get(algorithm)
-    options = [] if kind is None or kind.options is None else [kind.options]
+    options = [] if kind is None else [kind.options]
     return [RunSettings, TaskSettings, PolicySettings, *options, *(known.sections if known else ())]
 
 

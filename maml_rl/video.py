@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from maml_rl.algorithms import Algorithm, Stage
 from maml_rl.envs import MetaVectorEnv, Task, make_meta_env
-from maml_rl.samplers.rollout import play_episodes
+from maml_rl.samplers.recorders import FrameRecorder
+from maml_rl.samplers.rollout import rollout
 from maml_rl.shard import Shard
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import write_atomically
@@ -30,7 +31,7 @@ NO_SCREEN_CURE = (
 _GL_LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}
 _PANEL_WIDTH = 320
 _CAPTION_HEIGHT = 44
-_MAX_FRAMES = 300
+_MAX_STEPS = 300
 _LAST_FRAME_SECONDS = 1.5
 _NUM_CANDIDATES, _MAX_TASKS = 64, 3
 # What is filmed is no episode that the agent adapts to: those have iteration 0.
@@ -187,20 +188,15 @@ def _film_row(
     algorithm: Algorithm, env: MetaVectorEnv, shard: Shard, stage: Stage, state: Any
 ) -> tuple[list[list[Image.Image]], Any]:
     """Roll out one episode of each of M tasks; M lists of captioned pictures, state at the end."""
-    pictures: list[list[Image.Image]] = []
-
-    def take_picture() -> None:
-        if len(pictures) < _MAX_FRAMES:
-            pictures.append(_draw(env))
-
-    episodes, state = play_episodes(
-        env, algorithm.policy, stage.params, shard.tasks, shard.streams(), state=state, heartbeat=take_picture
+    recorder = FrameRecorder(_draw, _MAX_STEPS)
+    shown, state = rollout(
+        env, algorithm.policy, stage.params, shard.tasks, shard.streams(), recorder=recorder, state=state
     )
-    take_picture()  # the heartbeat comes before each step, so the last state is still missing
-    returns = np.cumsum(episodes.rewards[:, :, 0].double().numpy(), axis=1)  # (M, T, 1) -> (M, T)
-    returns = np.pad(returns, ((0, 0), (1, 0)))
     panels = [
-        [_panel(row[m], f"{task_words(task)}: {stage.label}", returns[m, t]) for t, row in enumerate(pictures)]
+        [
+            _panel(row[m], f"{task_words(task)}: {stage.label}", shown.returns[m, t])
+            for t, row in enumerate(shown.pictures)
+        ]
         for m, task in enumerate(shard.tasks)
     ]
     return panels, state

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
 
-from maml_rl.envs.meta_env import MetaVectorEnv, Task
+from maml_rl.envs.meta_env import MetaVectorEnv, StepResult, Task
 from maml_rl.envs.registration import make_meta_env
 
 
@@ -63,6 +63,7 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         super().__init__(env.num_envs, box, space, max_episode_steps=None)
         self._rows = np.arange(env.num_envs)
         self._episodes_over = np.zeros(env.num_envs, dtype=np.int64)
+        self._episode_over = np.zeros(env.num_envs, dtype=bool)
 
     @property
     def episodes_over(self) -> np.ndarray:
@@ -102,9 +103,17 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         observations[:, : self._num_inputs] = _numbers(begun).reshape(self.num_envs, -1)
         return observations
 
+    def step(self, actions: np.ndarray) -> StepResult:
+        """See `MetaVectorEnv.step`; in info, ``episode_over`` (N,) bool, where the actions (N, A*) ended an episode.
+
+        The observation returned there closes that episode, and is the first one of the next.
+        """
+        *result, info = super().step(actions)
+        return cast(StepResult, (*result, {**info, "episode_over": self._episode_over}))
+
     def _step(self, actions: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         following, rewards, terminated, truncated, _ = self.env.step(actions)
-        ended = terminated | truncated
+        self._episode_over = ended = terminated | truncated
         self._episodes_over += ended
         over = self._episodes_over >= self.num_episodes
         again = ended & ~over

@@ -140,7 +140,7 @@ class EnsembleWorker:
         )
         env = self._env.of(len(tasks), num_episodes)
         whole = roll_out_meta_episodes(
-            env, self.policy, stack_params(each), tasks, streams, num_sets=len(shards), heartbeat=self.heartbeat
+            env, self.policy, stack_params(each), tasks, streams, heartbeat=self.heartbeat
         )
         size = len(shards[0].tasks)
         return [whole.part(slice(a * size, (a + 1) * size)) for a in range(len(shards))]

@@ -21,7 +21,8 @@ from maml_rl.objectives import linearised_curvature, meta_gradient, surrogate
 from maml_rl.policies import Params, Policy, PolicySpec, make_policy
 from maml_rl.policies.layout import ParameterLayout
 from maml_rl.samplers.backend import builds_state
-from maml_rl.samplers.rollout import play_episodes, with_advantages
+from maml_rl.samplers.recorders import EpisodeRecorder
+from maml_rl.samplers.rollout import rollout, with_advantages
 from maml_rl.samplers.sized_environment import SizedEnvironment
 from maml_rl.settings import MAMLSettings, ReturnSettings, TaskSettings
 from maml_rl.shard import Shard
@@ -123,12 +124,13 @@ class MAMLWorker:
         learning = expand(self._acting.learning(vector), num_tasks)
         all_episodes, path, state = [], [learning], ()
         for step in range(num_steps + 1):
-            episodes, state = play_episodes(
+            episodes, state = rollout(
                 self._env.of(num_tasks * spec.task.fast_batch_size),
                 self.policy,
                 {**expand(frozen, num_tasks), **learning},
                 shard.tasks,
                 shard.streams(step),
+                recorder=EpisodeRecorder(),
                 state=state if spec.maml.memory_scope == "task" else (),
                 heartbeat=self.heartbeat,
             )

@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.utils._pytree import tree_map
 
 from maml_rl.actor_critic import ActorCriticData
 from maml_rl.envs import MetaEpisodeVectorEnv, Task
 from maml_rl.policies import Params, Policy
-from maml_rl.samplers.rollout import play_episodes
+from maml_rl.samplers.recorders import EpisodeRecorder
+from maml_rl.samplers.rollout import rollout
 from maml_rl.shard import Streams
 
 
@@ -62,7 +64,7 @@ class MetaEpisodeBatch(NamedTuple):
 
     def part(self, tasks: slice) -> MetaEpisodeBatch:
         """Some of the tasks."""
-        data = ActorCriticData(*(part[:, tasks].contiguous() for part in self.data))
+        data = tree_map(lambda part: part.contiguous(), self.data.of(tasks))
         return MetaEpisodeBatch(data, self.rewards[:, tasks].contiguous(), self.returns[tasks])
 
     def meta_episodes(self, num_inputs: int) -> MetaEpisodes:
@@ -80,17 +82,17 @@ def roll_out_meta_episodes(
     tasks: Sequence[Task],
     streams: Streams,
     *,
-    num_sets: int | None = None,
     heartbeat: Callable[[], None],
 ) -> MetaEpisodeBatch:
-    """Roll out a meta-episode of every task; parameters as in `play_episodes`, advantages and targets are left 0."""
-    episodes, _ = play_episodes(env, policy, params, tasks, streams, num_sets=num_sets, heartbeat=heartbeat)
+    """Roll out a meta-episode of every task; parameters as in `rollout`, advantages and targets are left 0."""
+    episodes, _ = rollout(env, policy, params, tasks, streams, recorder=EpisodeRecorder(), heartbeat=heartbeat)
 
     def in_time(part: torch.Tensor) -> torch.Tensor:
-        part = part.transpose(1, 2).flatten(0, 1)  # (A, T, B, ...) -> (M, T, ...)
+        part = part.transpose(1, 2).flatten(0, 1)  # (P, T, B, ...) -> (M, T, ...)
         return part.transpose(0, 1).contiguous()
 
     mask = in_time(episodes.mask)
+    state = tree_map(lambda part: part.flatten(0, 1), episodes.state)  # (P, B, ...) -> (M, ...)
     data = ActorCriticData(
         in_time(episodes.observations),
         in_time(episodes.actions),
@@ -98,11 +100,11 @@ def roll_out_meta_episodes(
         in_time(episodes.log_probs),
         torch.zeros_like(mask),
         torch.zeros_like(mask),
+        in_time(episodes.started),
+        state,
     )
     rewards = in_time(episodes.rewards)
-    ended = np.zeros(rewards.shape, dtype=np.int64)  # episodes over before each step
-    ended[1:] = data.observations[1:, :, env.done_index].numpy()
     returns = np.zeros((len(tasks), env.num_episodes))
     columns = np.broadcast_to(np.arange(len(tasks)), rewards.shape)
-    np.add.at(returns, (columns, ended.cumsum(0)), rewards.double().numpy())
+    np.add.at(returns, (columns, data.started.numpy().cumsum(0)), rewards.double().numpy())
     return MetaEpisodeBatch(data, rewards, returns)

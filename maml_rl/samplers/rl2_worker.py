@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._pytree import tree_map
 
 from maml_rl.actor_critic import (
     ActorCriticData,
@@ -22,6 +23,7 @@ from maml_rl.episode import clip_rewards, generalised_advantages
 from maml_rl.metalearners.rl2 import RL2Report
 from maml_rl.policies import Params, PolicySpec, make_policy
 from maml_rl.policies.layout import ParameterLayout
+from maml_rl.policies.recurrence import Order
 from maml_rl.samplers.backend import builds_state
 from maml_rl.samplers.meta_episodes import MetaEpisodeBatch, MetaEpisodes, roll_out_meta_episodes
 from maml_rl.samplers.sized_environment import SizedEnvironment
@@ -188,12 +190,12 @@ class RL2Worker:
         assert self._data is not None
         mine = None if tasks is None else [self._places[i] for i in tasks if i in self._places]
         total, sums = np.zeros(len(vector)), {"steps": 0.0}
-        data = self._data if mine is None else ActorCriticData(*(part[:, mine] for part in self._data))
+        data = self._data if mine is None else self._data.of(mine)
         learning = {k: v.requires_grad_() for k, v in self.spec.layout.learning(vector).items()}
         params, names = {**self.spec.layout.frozen(), **learning}, self.spec.layout.names
         for part in self._chunks(data):
             self.heartbeat()
-            outputs = distribution_and_values(self.policy, params, part, self.spec.rl2.backprop_steps, once=True)
+            outputs = distribution_and_values(self.policy, params, part, self.spec.rl2.backprop_steps, order=1)
             loss, parts = actor_critic_loss(*outputs, part, weights)
             gradients = torch.autograd.grad(loss, [learning[name] for name in names])
             total += self.spec.layout.vector(dict(zip(names, gradients, strict=True)))
@@ -220,7 +222,7 @@ class RL2Worker:
         for part, old in zip(self._chunks(self._data), self._old, strict=True):
             learning = {k: v.requires_grad_() for k, v in layout.learning(at).items()}
             values = [learning[name] for name in names]
-            outputs = self._outputs({**layout.frozen(), **learning}, part, once=False)
+            outputs = self._outputs({**layout.frozen(), **learning}, part, order=2)
             moved = divergence(*outputs, part, old, value_coef=value_coef)[1]
             slopes = torch.autograd.grad(moved, values, create_graph=True)
             along = sum((g * direction[n]).sum() for n, g in zip(names, slopes, strict=True))
@@ -228,17 +230,17 @@ class RL2Worker:
             total += layout.vector(dict(zip(names, products, strict=True)))
         return total
 
-    def _outputs(self, params: Params, part: ActorCriticData, *, once: bool = True) -> tuple[Any, torch.Tensor]:
-        """Distributions and values (T, B) of a chunk, nothing cut; differentiable as often as wanted without `once`."""
+    def _outputs(self, params: Params, part: ActorCriticData, *, order: Order = 1) -> tuple[Any, torch.Tensor]:
+        """Distributions and values (T, B) of a chunk, nothing cut; differentiable as often as wanted with `order` 2."""
         self.heartbeat()
-        return distribution_and_values(self.policy, params, part, once=once)
+        return distribution_and_values(self.policy, params, part, order=order)
 
     def _chunks(self, data: ActorCriticData) -> Iterator[ActorCriticData]:
         """Tasks computed together, a bounded number of environment steps each."""
         num_tasks = data.mask.shape[1]
         size = max(1, _CHUNK_ROWS // max(1, data.mask.shape[0]))
         for start in range(0, num_tasks, size):
-            yield ActorCriticData(*(part[:, start : start + size].to(self.spec.layout.device) for part in data))
+            yield tree_map(lambda part: part.to(self.spec.layout.device), data.of(slice(start, start + size)))
 
     def close(self) -> None:
         """Free the environments."""

@@ -24,11 +24,20 @@ from maml_rl.config import Config
 from maml_rl.envs import make_meta_env, register_meta_env
 from maml_rl.envs.navigation import NavigationVectorEnv
 from maml_rl.episode import LearningData
-from maml_rl.policies import Params, Policy, PolicySpec, make_policy, registered_policies
+from maml_rl.policies import Params, Policy, PolicySpec, make_policy, policy_kind, registered_policies
 from maml_rl.policies.geometric_policy import READ_GAIN, GeometricPolicy
+from maml_rl.settings import Settings
+
+_SMALL = {"geometric": {"memory_slots": 3, "memory_width": 2}}
+
+
+def small_options(name: str) -> Settings:
+    """Options of a policy kind with which it computes little."""
+    return policy_kind(name).options.model_validate(_SMALL.get(name, {}))
+
 
 POLICY_SPECS = [
-    PolicySpec(name, 3, 2, continuous, (3,), "tanh", memory_slots=3, memory_width=2)
+    PolicySpec(name, 3, 2, continuous, (3,), "tanh", small_options(name))
     for name in registered_policies()
     for continuous in (True, False)
 ]
@@ -82,6 +91,13 @@ def tiny_inner(
     return InnerLoop(policy, fast_lr, tuple(policy.named_meta_parameters()), objective, first_order, adapted)
 
 
+def begins_after_another(shape: tuple[int, int, int], seed: int) -> np.ndarray:
+    """Random boundaries (M, T, B) of the episodes in meta-episodes; none at the first step."""
+    started = np.random.default_rng(seed + 1000).random(shape) < 0.4
+    started[:, 0] = False
+    return started
+
+
 def tiny_data(
     spec: PolicySpec, seed: int, *, num_tasks: int = 2, num_steps: int = 4, num_episodes: int = 3
 ) -> LearningData:
@@ -101,6 +117,7 @@ def tiny_data(
         mask,
         rng.normal(-1.0, 0.3, size=shape) * mask,
         rng.normal(size=shape) * mask,
+        begins_after_another(shape, seed),
     )
     return LearningData(*(torch.from_numpy(np.asarray(array)) for array in arrays))
 
@@ -114,7 +131,7 @@ def with_garbage(data: LearningData, seed: int) -> LearningData:
     parts = []
     for part in data[:-1]:  # all but the state, which has no steps
         shape = (*inside.shape, *part.shape[3:])
-        values = rng.integers(0, 2, shape) if part.dtype == torch.int64 else rng.normal(0.0, 3.0, shape)
+        values = rng.normal(0.0, 3.0, shape) if part.is_floating_point() else rng.integers(0, 2, shape)
         padded = torch.from_numpy(np.asarray(values)).to(part)
         padded[inside] = part[data.mask.bool()]
         parts.append(padded)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 # row, which put everything together, may import each other.
 ROWS: tuple[frozenset[str], ...] = (
     frozenset({"utils"}),
+    frozenset({"settings"}),
     frozenset({"envs", "policies", "episode", "config", "analysis"}),
     frozenset({"adaptation", "baseline", "evolution"}),
     frozenset({"objectives", "actor_critic"}),
@@ -17,7 +18,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"algorithm", "checkpoint", "experiment", "run_folder", "evaluation", "studies", "video", "demo", "cli"}),
     frozenset({"train", "test"}),
 )
-FREE_ROW = 6
+FREE_ROW = 7
 
 SERIALISERS = frozenset({"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"})
 NUMPY_RANDOM_TYPES = frozenset(

@@ -67,8 +67,8 @@ def test_bytes_are_numbers_from_0_to_1_and_numbers_stay():
 def test_unrolling_behind_an_encoder_is_stepping_again_and_again(spec):
     policy, params = tiny_policy(spec)
     data = tiny_data(spec, 1, num_tasks=1)
-    mask, state = torch.ones(data.mask.shape[1:]), policy.initial_state(params, (data.mask.shape[2],))
-    unrolled, steps = policy.unroll(params, data.observations[0], mask, state), []
+    state = policy.initial_state(params, (data.mask.shape[2],))
+    unrolled, steps = policy.unroll(params, data.observations[0], data.started[0], state), []
     for observation in data.observations[0]:
         distribution, state = policy.step(params, observation, state)
         steps.append(distribution[0])

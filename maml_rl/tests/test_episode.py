@@ -178,7 +178,7 @@ def test_subsampling_keeps_all_when_all_are_wanted(num_samples):
 def test_subsampling_is_a_function_of_the_task_and_not_of_longer_ones_beside_it(lengths, num_samples):
     alone = subsample_steps(numbered(lengths, max(lengths)), num_samples)
     tall = [numbered(lengths, 40), numbered([40, 20, 10], 40)]
-    together = subsample_steps(LearningData(*(torch.cat(parts) for parts in list(zip(*tall, strict=True))[:-1])), num_samples)
+    together = subsample_steps(LearningData(*(torch.cat(parts) for parts in list(zip(*tall, strict=True))[:5])), num_samples)
     assert steps_of(together) == steps_of(alone)
     assert len(steps_of(alone)) >= 1
     if set(lengths) == {max(lengths)}:

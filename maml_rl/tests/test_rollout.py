@@ -18,8 +18,9 @@ from maml_rl.episode import Episodes, subsample_steps
 from maml_rl.metalearners.dealing import shards
 from maml_rl.objectives import linearised_curvature
 from maml_rl.samplers import MAMLWorker, MAMLWorkerSpec
-from maml_rl.samplers.rollout import play_episodes
-from maml_rl.shard import Streams, with_advantages
+from maml_rl.samplers.recorders import EpisodeRecorder
+from maml_rl.samplers.rollout import rollout, with_advantages
+from maml_rl.shard import Shard, Streams
 from maml_rl.tests.builders import pick, tiny_config
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.utils.vectors import flatten, unflatten
@@ -32,7 +33,7 @@ CONFIGS = [
     tiny_config("TabularMDP-v0", env_kwargs={"one_hot": True, "num_states": 4}),
     tiny_config("HalfCheetahDir-v2", env_kwargs={"max_episode_steps": 20}, meta_batch_size=3, fast_batch_size=2),
 ]
-COLUMNS = [field.name for field in fields(Episodes) if field.name != "state"]
+COLUMNS = [field.name for field in fields(Episodes) if field.name not in ("state", "measures")]
 every_family = pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.env_name)
 
 
@@ -54,7 +55,8 @@ def play(algorithm, tasks, indices, iteration=0):
         for purpose in (Purpose.ENVIRONMENT, Purpose.ACTIONS)
     ]
     env = make_meta_env(config.env_name, len(indices) * config.fast_batch_size, config.env_kwargs)
-    return play_episodes(env, algorithm.policy, params, [tasks[i] for i in indices], Streams(*streams))[0]
+    own = [tasks[i] for i in indices]
+    return rollout(env, algorithm.policy, params, own, Streams(*streams), recorder=EpisodeRecorder())[0]
 
 
 def assert_same(first: Episodes, second: Episodes):
@@ -147,8 +149,14 @@ def test_a_heartbeat_is_given_every_step():
     env = make_meta_env("2DNavigation-v0", 2, {"max_episode_steps": 15})
     streams = Streams(*([generator(0, purpose)] for purpose in (Purpose.ENVIRONMENT, Purpose.ACTIONS)))
     params = expand(algorithm.policy.params(), 1)
-    episodes, _ = play_episodes(
-        env, algorithm.policy, params, [{"goal": np.full(2, 9.0)}], streams, heartbeat=lambda: beats.append(1)
+    episodes, _ = rollout(
+        env,
+        algorithm.policy,
+        params,
+        [{"goal": np.full(2, 9.0)}],
+        streams,
+        recorder=EpisodeRecorder(),
+        heartbeat=lambda: beats.append(1),
     )
     assert len(beats) == episodes.mask.shape[1] == 15
 
@@ -290,7 +298,7 @@ def test_bytes_stay_bytes_in_memory_and_count_from_0_to_1():
     worker.collect([0, 1], tasks, algorithm.initial_parameters(), 0)
     episodes = worker._episodes[0]
     assert episodes.observations.dtype == torch.uint8
-    distribution = worker.policy.unroll(algorithm.policy.params(), episodes.observations[0] / 255.0, episodes.mask[0])
+    distribution = worker.policy.unroll(algorithm.policy.params(), episodes.observations[0] / 255.0)
     assert_close(distribution.log_prob(episodes.actions[0]) * episodes.mask[0], episodes.log_probs[0])
     loss, gradient = worker.surrogate_gradient(algorithm.initial_parameters())
     assert np.isfinite(loss)

@@ -664,6 +664,5 @@ def test_memory_is_read_where_the_agent_acted_on_it():
     params, observations = algorithm.policy.params(), played.data.observations  # (T, M, O), with what the agent saw
     begin = algorithm.policy.initial_state(params, (3,))
     for step in range(1, 10, 2):
-        seen = observations[: step + 1], played.data.mask[: step + 1]
-        _, _, state = algorithm.policy.unroll_with_values(params, *seen, begin)
+        _, _, state = algorithm.policy.unroll_with_values(params, observations[: step + 1], None, begin)
         np.testing.assert_allclose(cells_[:, step // 2], state[-1][1].detach().numpy(), atol=1e-5)
