@@ -11,7 +11,7 @@ from torch import nn
 from torch.testing import assert_close
 from torch.utils._pytree import tree_leaves
 
-from maml_rl.policies import CategoricalMLPPolicy, Normal, NormalMLPPolicy, PolicySpec, make_policy, policy_kind
+from maml_rl.policies import CategoricalMLPPolicy, Normal, NormalMLPPolicy, PolicySpec, make_policy, policy_kinds
 from maml_rl.policies.geometric_policy import GeometricPolicy
 from maml_rl.policies.lstm_policy import LSTMOptions
 from maml_rl.policies.policy import NONLINEARITIES
@@ -331,7 +331,7 @@ def test_a_policy_file_of_another_network_is_refused_in_one_line(damage, words, 
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", [name for name in registered_policies() if policy_kind(name).has_memory])
+@pytest.mark.parametrize("name", [name for name in registered_policies() if policy_kinds()[name].has_memory])
 @pytest.mark.parametrize("continuous", [True, False])
 def test_a_memory_needs_a_layer_to_live_in(name, continuous):
     with pytest.raises(InputError, match=r"hidden-sizes: got \[\], .* for policy '.*'; give one"):

@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from maml_rl.adaptation import inner_loss
-from maml_rl.policies import policy_kind, recurrence
+from maml_rl.policies import policy_kinds, recurrence
 from maml_rl.policies.recurrent_cells import LSTMCell, RNNCell
 from maml_rl.policies.scan import linear_recurrence
 from maml_rl.tests.builders import (
@@ -32,7 +32,7 @@ CELLS = [
     LSTMCell("layer", SIZE),
 ]
 every_cell = pytest.mark.parametrize("cell", CELLS, ids=["tanh", "silu", "lstm"])
-memory_specs = [spec for spec in POLICY_SPECS if policy_kind(spec.name).has_memory]
+memory_specs = [spec for spec in POLICY_SPECS if policy_kinds()[spec.name].has_memory]
 
 
 def draw(seed, *shape, scale=0.7):
