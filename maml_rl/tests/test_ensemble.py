@@ -20,6 +20,9 @@ from maml_rl.run_folder import RunFolder, RunFolderError
 from maml_rl.samplers.rl2_worker import RL2Worker
 from maml_rl.tests.builders import NAN_REWARD, UNEVEN, write_config
 
+EXACT = 1e-9
+"""Largest difference that rounding in float64 makes here, with room to spare."""
+
 BASE = Config(
     algorithm="rl2",
     env_name="DriftingBandit-v0",
@@ -49,7 +52,8 @@ CASES = {
 
 
 def trained(config, num_workers=1, **kwargs):
-    return train(make_algorithm(config), num_workers=num_workers, show=lambda line: None, **kwargs)
+    """Parameters after training in float64, where rounding hides no mistake."""
+    return train(make_algorithm(config, dtype="float64"), num_workers=num_workers, show=lambda line: None, **kwargs)
 
 
 @pytest.mark.parametrize("changes", CASES.values(), ids=CASES)
@@ -57,14 +61,14 @@ def test_an_agent_of_an_ensemble_is_the_agent_of_its_seed_alone(changes):
     together = trained(THREE.replace(**changes)).reshape(3, -1)
     for agent in range(3):
         alone = trained(BASE.replace(**{**changes, "seed": BASE.seed + agent}))
-        np.testing.assert_allclose(together[agent], alone, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(together[agent], alone, rtol=0, atol=EXACT)
         start = make_algorithm(BASE.replace(**{**changes, "seed": BASE.seed + agent})).initial_parameters()
         assert np.abs(alone - start).max() > 1e-3
 
 
 def test_the_number_of_workers_changes_nothing():
     expected = trained(THREE)
-    np.testing.assert_allclose(trained(THREE, 2), expected, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(trained(THREE, 2), expected, rtol=0, atol=EXACT)
 
 
 def test_an_interrupted_ensemble_resumes_bit_for_bit(tmp_path):
@@ -90,19 +94,19 @@ def test_a_run_starts_from_the_weights_of_as_many_agents(tmp_path):
 @pytest.mark.parametrize("env_name", ["DriftingBandit-v0", UNEVEN])
 def test_every_agent_is_evaluated_on_all_tasks_as_it_would_be_alone(env_name):
     changes = {"env_name": env_name, "env_kwargs": {"longest": 5}} if env_name == UNEVEN else {}
-    algorithm = make_algorithm(THREE.replace(**changes))
+    algorithm = make_algorithm(THREE.replace(**changes), dtype="float64")
     sizes = {"num_batches": 2, "meta_batch_size": 3, "num_steps": 0, "seed": 8}
     whole = evaluate(algorithm, algorithm.initial_parameters(), num_workers=2, **sizes)
     assert whole.returns.shape == (1, 6, 3)
     assert whole.meta_episodes is not None
     for agent in range(3):
-        single = make_algorithm(BASE.replace(**{**changes, "seed": BASE.seed + agent}))
+        single = make_algorithm(BASE.replace(**{**changes, "seed": BASE.seed + agent}), dtype="float64")
         alone = evaluate(single, single.parameters(), **sizes)
         assert alone.meta_episodes is not None
-        np.testing.assert_allclose(whole.returns[..., agent], alone.returns[..., 0], rtol=1e-6)
+        np.testing.assert_allclose(whole.returns[..., agent], alone.returns[..., 0], rtol=0, atol=EXACT)
         for together, own in zip(whole.meta_episodes, alone.meta_episodes, strict=True):
             length = own.shape[1]
-            np.testing.assert_allclose(together[agent, :, :length], own, rtol=1e-6)
+            np.testing.assert_allclose(together[agent, :, :length], own, rtol=0, atol=EXACT)
             assert not together[agent, :, length:].any()
 
 
@@ -138,7 +142,7 @@ def test_an_agent_without_numbers_stays_where_it_is_and_the_others_go_on(tmp_pat
     monkeypatch.setattr(RL2Worker, "collect", spoilt)
     whole = trained(THREE).reshape(3, -1)
     for agent in (0, 2):
-        np.testing.assert_allclose(whole[agent], alone[agent], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(whole[agent], alone[agent], rtol=0, atol=EXACT)
     assert np.abs(whole[1] - alone[1]).max() > 1e-3
     trained(THREE.replace(**{"num_batches": 1}), folder=RunFolder(tmp_path))
     np.testing.assert_array_equal(trained(THREE, folder=RunFolder(tmp_path), resume=True).reshape(3, -1), whole)
@@ -147,7 +151,7 @@ def test_an_agent_without_numbers_stays_where_it_is_and_the_others_go_on(tmp_pat
 def test_agents_whose_rewards_are_no_numbers_stop_where_they_are(tmp_path):
     changes = {"env_name": NAN_REWARD, "env_kwargs": {"healthy_resets": 0}, "num_batches": 1}
     config = THREE.replace(**changes)
-    np.testing.assert_array_equal(trained(config, folder=RunFolder(tmp_path)), make_algorithm(config).initial_parameters())
+    np.testing.assert_array_equal(trained(config, folder=RunFolder(tmp_path)), make_algorithm(config, dtype="float64").initial_parameters())
     assert RunFolder(tmp_path).resume(config, len(make_algorithm(config).initial_parameters())) is not None
 
 
