@@ -320,7 +320,9 @@ def _check_checkpoint(content: Mapping[str, Any], num_parameters: int, *, where:
     if not isinstance(name, str) or name not in DTYPES:
         raise RunFolderError(f"{where}: dtype: got {in_words(name)}, expected one of {list(DTYPES)}; {_START_ANEW}")
     # Policies are made in this type: the parameters must be finite there too.
-    check_tensor(content.get("parameters"), (num_parameters,), DTYPES[name], field=f"{where}: parameters", cure=_START_ANEW)
+    check_tensor(
+        content.get("parameters"), (num_parameters,), DTYPES[name], field=f"{where}: parameters", cure=_START_ANEW
+    )
 
 
 def _check_optimiser(content: Mapping[str, Any], num_parameters: int, config: Config, *, where: str) -> None:

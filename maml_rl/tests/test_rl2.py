@@ -23,6 +23,8 @@ from maml_rl.tests.builders import UNEVEN, flat, hessian, unflat
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.utils.vectors import flatten, unflatten
 
+pytestmark = pytest.mark.numerical
+
 EPISODES, TASKS = 3, 5
 EXACT = 1e-9
 """Largest difference that rounding in float64 makes here, with room to spare."""
@@ -518,11 +520,11 @@ def test_an_agent_learns_to_learn_which_arm_pays():
     policy.initialise(generator(1, Purpose.INITIAL_PARAMETERS))
     names = tuple(policy.named_meta_parameters())
     worker = RL2WorkerSpec("Bandit-K5-v0", {}, spec, names, {}, 20, False, 0.99, seed=1)
-    settings = replace(SETTINGS, num_batches=60, num_epochs=4, learning_rate=3e-3, learning_rate_end=1e-3)
+    settings = replace(SETTINGS, num_batches=60, num_epochs=4, num_minibatches=4)
     learner = RL2(SerialBackend(worker), flatten(policy.params(), names), settings, TrustRegion())
     totals = []
     for iteration in range(60):
         tasks = env.sample_tasks(200, generator(1, Purpose.TASKS, iteration=iteration))
         totals.append(learner.step(tasks, iteration).return_total)
     assert np.mean(totals[:5]) == pytest.approx(10.0, abs=0.4)
-    assert np.mean(totals[-5:]) > 12.5
+    assert np.mean(totals[-5:]) > 12.5  # 13.6 with several seeds; the standard error is 0.15

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from maml_rl.episode import CollectReport
 from maml_rl.metalearners import MAMLTRPO, TrustRegion, conjugate_gradient, trust_region_step
 
+pytestmark = pytest.mark.numerical
+
 EXACT = TrustRegion(cg_iters=20, cg_damping=0.0)
 
 
