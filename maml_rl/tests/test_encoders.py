@@ -18,6 +18,8 @@ from maml_rl.policies.encoders import ConvEncoder, RAMEncoder, as_numbers
 from maml_rl.tests.builders import ENCODED_SPECS, spec_id, tiny_data, tiny_policy
 from maml_rl.utils.errors import InputError
 
+pytestmark = pytest.mark.numerical
+
 encoded = pytest.mark.parametrize("spec", ENCODED_SPECS, ids=spec_id)
 PIXELS = PolicySpec("mlp", 2 * 42 * 42, 6, False, (8,), "tanh", encoder="conv", observation_shape=(2, 42, 42))
 

@@ -20,6 +20,8 @@ from maml_rl.run_folder import RunFolder, RunFolderError
 from maml_rl.samplers.rl2_worker import RL2Worker
 from maml_rl.tests.builders import NAN_REWARD, UNEVEN, write_config
 
+pytestmark = pytest.mark.numerical
+
 EXACT = 1e-9
 """Largest difference that rounding in float64 makes here, with room to spare."""
 
@@ -151,8 +153,10 @@ def test_an_agent_without_numbers_stays_where_it_is_and_the_others_go_on(tmp_pat
 def test_agents_whose_rewards_are_no_numbers_stop_where_they_are(tmp_path):
     changes = {"env_name": NAN_REWARD, "env_kwargs": {"healthy_resets": 0}, "num_batches": 1}
     config = THREE.replace(**changes)
-    np.testing.assert_array_equal(trained(config, folder=RunFolder(tmp_path)), make_algorithm(config, dtype="float64").initial_parameters())
-    assert RunFolder(tmp_path).resume(config, len(make_algorithm(config).initial_parameters())) is not None
+    np.testing.assert_array_equal(
+        trained(config, folder=RunFolder(tmp_path)), make_algorithm(config, dtype="float64").initial_parameters()
+    )
+    assert RunFolder(tmp_path).resume(config, len(make_algorithm(config).initial_parameters()), "float64") is not None
 
 
 def test_maml_has_one_agent():

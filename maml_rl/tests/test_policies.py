@@ -21,6 +21,8 @@ from maml_rl.run_folder import RunFolderError, load_policy
 from maml_rl.tests.builders import POLICY_SPECS, pick, spec_id, tiny_data, tiny_policy
 from maml_rl.utils.errors import InputError
 
+pytestmark = pytest.mark.numerical
+
 every_policy = pytest.mark.parametrize("spec", POLICY_SPECS, ids=spec_id)
 MODULES = {
     "tanh": nn.Tanh(),

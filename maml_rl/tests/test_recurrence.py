@@ -23,7 +23,7 @@ from maml_rl.tests.builders import (
     unflat,
 )
 
-pytestmark = pytest.mark.usefixtures("float64")
+pytestmark = [pytest.mark.numerical, pytest.mark.usefixtures("float64")]
 
 STEPS, TASKS, EPISODES, SIZE = 5, 3, 2, 4
 CELLS = [

@@ -25,6 +25,8 @@ from maml_rl.tests.builders import UNEVEN, flat, hessian, small_options, unflat
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.utils.vectors import flatten, unflatten
 
+pytestmark = pytest.mark.numerical
+
 EPISODES, TASKS = 3, 5
 EXACT = 1e-9
 """Largest difference that rounding in float64 makes here, with room to spare."""
@@ -548,4 +550,4 @@ def test_an_agent_learns_to_learn_which_arm_pays():
         tasks = env.sample_tasks(200, generator(1, Purpose.TASKS, iteration=iteration))
         totals.append(learner.step(tasks, iteration).return_total)
     assert np.mean(totals[:5]) == pytest.approx(10.0, abs=0.4)
-    assert np.mean(totals[-5:]) > 12.5
+    assert np.mean(totals[-5:]) > 12.5  # 13.6 with several seeds; the standard error is 0.15

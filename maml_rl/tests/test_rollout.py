@@ -26,6 +26,8 @@ from maml_rl.tests.builders import pick, tiny_config
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.utils.vectors import flatten, unflatten
 
+pytestmark = pytest.mark.numerical
+
 CONFIGS = [
     tiny_config("2DNavigation-v0"),
     tiny_config("Bandit-K5-v0"),
@@ -154,9 +156,11 @@ def test_episodes_have_the_float_type_of_the_policy(config, dtype):
 
 @every_family
 def test_the_draws_are_the_same_in_either_float_type(config):
-    single, double = (play(*sampled(config, dtype), range(config.meta_batch_size)) for dtype in ("float32", "float64"))
-    assert_close(single.observations[:, 0].double(), double.observations[:, 0], rtol=0, atol=0)
-    assert_close(single.actions[:, 0], double.actions[:, 0], rtol=0, atol=1e-5, check_dtype=False)
+    indices = list(range(config.meta_batch_size))
+    (single, tasks), (double, _) = (sampled(config, dtype) for dtype in ("float32", "float64"))
+    first, second = play(single, tasks, indices), play(double, tasks, indices)
+    assert_close(first.observations[:, 0].double(), second.observations[:, 0], rtol=0, atol=0)
+    assert_close(first.actions[:, 0], second.actions[:, 0], rtol=0, atol=1e-5, check_dtype=False)
 
 
 def test_episodes_of_unequal_length_occur_here():
@@ -324,7 +328,9 @@ def test_bytes_stay_bytes_in_memory_and_count_from_0_to_1(dtype):
     worker.collect([0, 1], tasks, algorithm.initial_parameters(), 0)
     episodes = worker._episodes[0]
     assert episodes.observations.dtype == torch.uint8
-    distribution = worker.policy.unroll(algorithm.policy.params(), episodes.observations[0].to(episodes.mask) / 255.0, episodes.mask[0])
+    distribution = worker.policy.unroll(
+        algorithm.policy.params(), episodes.observations[0].to(episodes.mask) / 255.0, episodes.mask[0]
+    )
     assert_close(distribution.log_prob(episodes.actions[0]) * episodes.mask[0], episodes.log_probs[0])
     loss, gradient = worker.surrogate_gradient(algorithm.initial_parameters())
     assert np.isfinite(loss)
