@@ -10,12 +10,11 @@ import torch
 from torch.testing import assert_close
 
 from maml_rl.adaptation import expand, policy_distribution
-from maml_rl.baseline import LinearFeatureBaseline
 from maml_rl.algorithms import make_algorithm
+from maml_rl.baseline import LinearFeatureBaseline
 from maml_rl.config import Config
 from maml_rl.envs import make_meta_env
 from maml_rl.episode import Episodes, subsample_steps
-from maml_rl.metalearners.dealing import shards
 from maml_rl.objectives import linearised_curvature
 from maml_rl.policies import DTYPES
 from maml_rl.samplers import MAMLWorker, MAMLWorkerSpec
@@ -39,7 +38,7 @@ CONFIGS = [
 EXACT = 1e-9
 """Largest difference that rounding in float64 makes here, with room to spare."""
 
-COLUMNS = [field.name for field in fields(Episodes) if field.name != "state"]
+COLUMNS = [field.name for field in fields(Episodes) if field.name not in ("state", "measures")]
 every_family = pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.env_name)
 
 
@@ -65,6 +64,11 @@ def play(algorithm, tasks, indices, iteration=0):
     return rollout(env, algorithm.policy, params, own, Streams(*streams), recorder=EpisodeRecorder())[0]
 
 
+def whole(tasks):
+    """All tasks of iteration 0."""
+    return Shard.whole(tasks, iteration=0, seed=tiny_config().seed)
+
+
 def assert_same(first: Episodes, second: Episodes):
     """Bit for bit."""
     for name in COLUMNS:
@@ -85,7 +89,8 @@ def test_episodes_repeat_and_differ_between_iterations(config):
 def test_episodes_are_the_same_for_any_split_into_shards(config, num_shards):
     algorithm, tasks = sampled(config)
     together = play(algorithm, tasks, list(range(len(tasks))))
-    for indices in shards(len(tasks), num_shards):
+    for part in Shard.whole(tasks, iteration=0, seed=0).split(num_shards):
+        indices = list(part.indices)
         alone = play(algorithm, tasks, indices)
         length = alone.mask.shape[1]
         for name in COLUMNS:
@@ -145,10 +150,10 @@ def test_recorded_actions_replay_to_the_recorded_rewards(config):
 def test_episodes_have_the_float_type_of_the_policy(config, dtype):
     algorithm, tasks = sampled(config, dtype)
     worker = MAMLWorker(algorithm.worker_spec, lambda: None)
-    worker.collect(range(len(tasks)), tasks, algorithm.initial_parameters(), 0)
+    worker.collect(whole(tasks), *algorithm.initial_parameters())
     for episodes in worker._episodes:
         parts = [getattr(episodes, name) for name in COLUMNS]
-        assert {str(part.dtype) for part in parts} <= {f"torch.{dtype}", "torch.int64"}
+        assert {str(part.dtype) for part in parts} <= {f"torch.{dtype}", "torch.int64", "torch.bool"}
         assert episodes.advantages.dtype == episodes.observations.dtype == DTYPES[dtype]
     kinds = {value.dtype for path in worker._paths for value in path.values()}
     assert kinds == {DTYPES[dtype]}
@@ -197,9 +202,10 @@ def collected():
     def make(**changes):
         config = tiny_config("2DNavigation-v0", num_steps=2, env_kwargs={"max_episode_steps": 8})
         algorithm, tasks = sampled(config)
-        worker = MAMLWorker(replace(algorithm.worker_spec, **changes), lambda: None)
-        indices = list(range(len(tasks)))
-        report = worker.collect(indices, tasks, algorithm.initial_parameters(), 0)
+        spec, returns = algorithm.worker_spec, changes.pop("returns", {})
+        maml, returns = spec.maml.model_copy(update=changes), spec.returns.model_copy(update=returns)
+        worker = MAMLWorker(replace(spec, maml=maml, returns=returns), lambda: None)
+        report = worker.collect(whole(tasks), *algorithm.initial_parameters())
         return worker, algorithm, report
 
     return make
@@ -208,7 +214,7 @@ def collected():
 @pytest.mark.parametrize(("hessian_steps", "fisher_steps"), [(None, None), (12, None), (None, 12), (12, 20)])
 def test_a_workers_curvature_is_the_one_of_the_sampled_steps(collected, hessian_steps, fisher_steps):
     worker, algorithm, _ = collected(hessian_steps=hessian_steps, fisher_steps=fisher_steps)
-    theta = algorithm.initial_parameters()
+    (theta,) = algorithm.initial_parameters()
     direction = np.random.default_rng(0).normal(size=theta.shape)
     *train, valid = [episodes.learning_data(slice(None)) for episodes in worker._episodes]
     product = linearised_curvature(
@@ -222,7 +228,7 @@ def test_a_workers_curvature_is_the_one_of_the_sampled_steps(collected, hessian_
     expected = {k: v.double().sum(0) for k, v in product(like).items()}
     np.testing.assert_allclose(
         worker.fisher_vector_product(direction, theta),
-        flatten(expected, algorithm.names),
+        flatten(expected, algorithm.layout.names),
         rtol=EXACT,
         atol=EXACT,
     )
@@ -230,8 +236,10 @@ def test_a_workers_curvature_is_the_one_of_the_sampled_steps(collected, hessian_
 
 def _unflat(vector, algorithm):
     like = algorithm.policy.params()
-    parts = np.split(vector, np.cumsum([like[name].numel() for name in algorithm.names])[:-1])
-    return {name: part.reshape(tuple(like[name].shape)) for name, part in zip(algorithm.names, parts, strict=True)}
+    parts = np.split(vector, np.cumsum([like[name].numel() for name in algorithm.layout.names])[:-1])
+    return {
+        name: part.reshape(tuple(like[name].shape)) for name, part in zip(algorithm.layout.names, parts, strict=True)
+    }
 
 
 def test_a_workers_sums_do_not_depend_on_the_size_of_its_chunks(collected, monkeypatch):
@@ -239,7 +247,7 @@ def test_a_workers_sums_do_not_depend_on_the_size_of_its_chunks(collected, monke
     for rows in (8192, 1, 70):
         monkeypatch.setattr("maml_rl.samplers.maml_worker._CHUNK_ROWS", {False: rows})
         worker, algorithm, _ = collected()
-        theta = algorithm.initial_parameters()
+        (theta,) = algorithm.initial_parameters()
         loss, gradient = worker.surrogate_gradient(theta)
         product = worker.fisher_vector_product(gradient, theta)
         results.append((len(worker._chunks), loss, gradient, product, worker.surrogate(theta + 0.01 * gradient)))
@@ -262,23 +270,23 @@ def test_a_workers_report_is_about_its_episodes(collected):
 def test_evaluation_plays_other_episodes_than_training(collected):
     worker, algorithm, report = collected()
     _, tasks = sampled(algorithm.config)
-    returns = worker.evaluate(range(5), tasks, algorithm.initial_parameters(), 0, 2)
+    shard = replace(whole(tasks), evaluation=True)
+    returns = worker.evaluate(shard, *algorithm.initial_parameters(), 2)
     assert returns.shape == (3, 5, 4)
     assert not np.array_equal(returns[0], report.returns[0])
 
 
 def test_cut_rewards_teach_and_whole_ones_are_told(collected):
-    whole, _, report = collected(fast_lr=0.0)
-    cut, _, as_told = collected(fast_lr=0.0, reward_clip=0.3)
+    uncut, _, report = collected(fast_lr=0.0)
+    cut, _, as_told = collected(fast_lr=0.0, returns={"reward_clip": 0.3})
     np.testing.assert_array_equal(as_told.returns, report.returns)
-    for episodes, clipped in zip(whole._episodes, cut._episodes, strict=True):
+    for episodes, clipped in zip(uncut._episodes, cut._episodes, strict=True):
         assert_close(clipped.rewards, episodes.rewards)
         assert (episodes.rewards < -0.3).any()
         expected = with_advantages(
             replace(episodes, rewards=episodes.rewards.clamp(-0.3, 0.3)),
             LinearFeatureBaseline(),
-            gamma=whole.spec.gamma,
-            gae_lambda=whole.spec.gae_lambda,
+            uncut.spec.returns,
         )
         assert_close(clipped.advantages, expected.advantages)
         assert not torch.allclose(clipped.advantages, episodes.advantages)
@@ -286,14 +294,12 @@ def test_cut_rewards_teach_and_whole_ones_are_told(collected):
 
 def test_the_baseline_is_as_stiff_as_the_configuration_says(collected):
     worker, algorithm, _ = collected(baseline_regularisation=10.0)
-    drawn = make_algorithm(algorithm.config.replace(**{"baseline_regularisation": 10.0})).worker_spec
+    drawn = make_algorithm(algorithm.config.replace(baseline_regularisation=10.0)).worker_spec
     assert isinstance(drawn, MAMLWorkerSpec)
-    assert drawn.baseline_regularisation == worker.spec.baseline_regularisation
+    assert drawn.maml.baseline_regularisation == worker.spec.maml.baseline_regularisation
     for episodes in worker._episodes:
         expected, loose = (
-            with_advantages(
-                episodes, LinearFeatureBaseline(ridge), gamma=worker.spec.gamma, gae_lambda=worker.spec.gae_lambda
-            ).advantages
+            with_advantages(episodes, LinearFeatureBaseline(ridge), worker.spec.returns).advantages
             for ridge in (10.0, 1e-5)
         )
         assert_close(episodes.advantages, expected)
@@ -303,13 +309,13 @@ def test_the_baseline_is_as_stiff_as_the_configuration_says(collected):
 def test_where_the_head_adapts_nothing_else_does(collected):
     _, algorithm, _ = collected()
     head = tuple(algorithm.policy.head_parameters())
-    worker, algorithm, _ = collected(adapted=head)
+    worker, algorithm, _ = collected(adapted_layers="head")
     assert set(head) == {"mu.weight", "mu.bias", "sigma"}
-    for name in algorithm.names:
+    for name in algorithm.layout.names:
         moved = [bool((path[name] != worker._paths[0][name]).any()) for path in worker._paths[1:]]
         assert moved == [name in head] * 2
-    gradient = worker.surrogate_gradient(algorithm.initial_parameters())[1]
-    parts = unflatten(gradient, algorithm.policy.params(), algorithm.names)
+    gradient = worker.surrogate_gradient(*algorithm.initial_parameters())[1]
+    parts = unflatten(gradient, algorithm.policy.params(), algorithm.layout.names)
     assert all(bool(part.any()) for part in parts.values())
 
 
@@ -325,13 +331,11 @@ def test_bytes_stay_bytes_in_memory_and_count_from_0_to_1(dtype):
     )
     algorithm, tasks = sampled(config, dtype)
     worker = MAMLWorker(algorithm.worker_spec, lambda: None)
-    worker.collect([0, 1], tasks, algorithm.initial_parameters(), 0)
+    worker.collect(whole(tasks), *algorithm.initial_parameters())
     episodes = worker._episodes[0]
     assert episodes.observations.dtype == torch.uint8
-    distribution = worker.policy.unroll(
-        algorithm.policy.params(), episodes.observations[0].to(episodes.mask) / 255.0, episodes.mask[0]
-    )
+    distribution = worker.policy.unroll(algorithm.policy.params(), episodes.observations[0].to(episodes.mask) / 255.0)
     assert_close(distribution.log_prob(episodes.actions[0]) * episodes.mask[0], episodes.log_probs[0])
-    loss, gradient = worker.surrogate_gradient(algorithm.initial_parameters())
+    loss, gradient = worker.surrogate_gradient(*algorithm.initial_parameters())
     assert np.isfinite(loss)
-    assert np.isfinite(worker.fisher_vector_product(gradient, algorithm.initial_parameters())).all()
+    assert np.isfinite(worker.fisher_vector_product(gradient, *algorithm.initial_parameters())).all()
