@@ -46,7 +46,7 @@ def check_meta_env(env: MetaVectorEnv) -> None:
 
     Examples
     --------
-    >>> from maml_rl.envs.navigation import NavigationVectorEnv
+    >>> from maml_rl.envs.control.navigation import NavigationVectorEnv
     >>> check_meta_env(NavigationVectorEnv(4))
     """
     _check_batch(env)

@@ -261,28 +261,28 @@ def _words(hint: Any) -> str:
 
 def register_families() -> None:
     """Register the families of this package."""
-    bandit = "maml_rl.envs.bandit"
+    bandit = "maml_rl.envs.bandits.bandit"
     for k in (5, 10, 50):
         register_meta_env(f"Bandit-K{k}-v0", f"{bandit}:BernoulliBanditVectorEnv", k=k)
         register_meta_env(f"GaussianBandit-K{k}-v0", f"{bandit}:GaussianBanditVectorEnv", k=k, std=1.0)
     for arms in ("uniform", "easy", "medium", "hard", "independent"):
-        two_armed = "maml_rl.envs.two_armed_bandit:TwoArmedBanditVectorEnv"
+        two_armed = "maml_rl.envs.bandits.two_armed_bandit:TwoArmedBanditVectorEnv"
         register_meta_env(f"TwoArmedBandit-{arms.capitalize()}-v0", two_armed, arms=arms)
-    register_meta_env("InformativeArm-v0", "maml_rl.envs.informative_arm:InformativeArmVectorEnv")
-    restless = "maml_rl.envs.restless_bandit"
+    register_meta_env("InformativeArm-v0", "maml_rl.envs.bandits.informative_arm:InformativeArmVectorEnv")
+    restless = "maml_rl.envs.bandits.restless_bandit"
     register_meta_env("RestlessBandit-Reversal-v0", f"{restless}:ReversalBanditVectorEnv")
     register_meta_env("RestlessBandit-RandomWalk-v0", f"{restless}:RandomWalkBanditVectorEnv")
-    register_meta_env("TwoStep-v0", "maml_rl.envs.two_step:TwoStepVectorEnv")
-    register_meta_env("DriftingBandit-v0", "maml_rl.envs.drifting_bandit:DriftingBanditVectorEnv")
+    register_meta_env("TwoStep-v0", "maml_rl.envs.behaviour.two_step:TwoStepVectorEnv")
+    register_meta_env("DriftingBandit-v0", "maml_rl.envs.bandits.drifting_bandit:DriftingBanditVectorEnv")
     register_meta_env(
         "TabularMDP-v0",
-        "maml_rl.envs.tabular_mdp:TabularMDPVectorEnv",
+        "maml_rl.envs.control.tabular_mdp:TabularMDPVectorEnv",
         max_episode_steps=10,
         num_states=10,
         num_actions=5,
     )
-    register_meta_env("2DNavigation-v0", "maml_rl.envs.navigation:NavigationVectorEnv", max_episode_steps=100)
-    register_meta_env("DelayedRecall-v0", "maml_rl.envs.delayed_recall:DelayedRecallVectorEnv", delay=10)
+    register_meta_env("2DNavigation-v0", "maml_rl.envs.control.navigation:NavigationVectorEnv", max_episode_steps=100)
+    register_meta_env("DelayedRecall-v0", "maml_rl.envs.behaviour.delayed_recall:DelayedRecallVectorEnv", delay=10)
     register_meta_env("MetaEpisode-v0", "maml_rl.envs.meta_episode:MetaEpisodeFamily")
     register_meta_env("AttributeSweep-v0", "maml_rl.envs.adapter:AttributeSweepVectorEnv")
     atari: dict[str, Any] = {
@@ -300,4 +300,4 @@ def register_families() -> None:
         ("AntVel-v2", "ant:AntVelVectorEnv"),
         ("AntPos-v1", "ant:AntPosVectorEnv"),
     ):
-        register_meta_env(name, f"maml_rl.envs.{family}", max_episode_steps=200, package="mujoco")
+        register_meta_env(name, f"maml_rl.envs.mujoco.{family}", max_episode_steps=200, package="mujoco")

@@ -10,7 +10,7 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 from maml_rl.envs import MetaEnvError, check_meta_env
-from maml_rl.envs.navigation import NavigationVectorEnv
+from maml_rl.envs.control.navigation import NavigationVectorEnv
 
 # What the check must find; looked up by name because the source rules forbid to write it.
 global_draw = vars(np.random)["random_sample"]

@@ -50,7 +50,7 @@ def test_nothing_is_pickled(path):
 @pytest.mark.parametrize(
     ("member", "source"),
     [
-        ("utils", "import maml_rl.envs.ant"),
+        ("utils", "import maml_rl.envs.mujoco.ant"),
         ("utils", "from maml_rl.config import Config"),
         ("envs", "from maml_rl.policies.policy import Policy"),
         ("envs", "from maml_rl import config"),

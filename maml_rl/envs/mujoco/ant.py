@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 
 from maml_rl.envs.meta_env import Task
-from maml_rl.envs.mujoco_engine import MujocoVectorEnv
+from maml_rl.envs.mujoco.mujoco_engine import MujocoVectorEnv
 
 
 class AntVectorEnv(MujocoVectorEnv):

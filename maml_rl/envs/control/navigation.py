@@ -8,8 +8,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from maml_rl.envs.control.navigation_picture import draw_navigation
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
-from maml_rl.envs.navigation_picture import draw_navigation
 
 MAX_MOVE = 0.1
 GOAL_HALF_WIDTH = 0.01

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maml_rl.envs.bandit import BanditVectorEnv
+from maml_rl.envs.bandits.bandit import BanditVectorEnv
 from maml_rl.envs.meta_env import Task
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maml_rl.envs.bandit import BernoulliBanditVectorEnv
+from maml_rl.envs.bandits.bandit import BernoulliBanditVectorEnv
 from maml_rl.envs.meta_env import Task
 
 # The values that the first arm's probability may have; None: any in [0, 1].

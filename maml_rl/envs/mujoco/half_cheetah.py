@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from maml_rl.envs.meta_env import Task
-from maml_rl.envs.mujoco_engine import MujocoVectorEnv
+from maml_rl.envs.mujoco.mujoco_engine import MujocoVectorEnv
 
 
 class HalfCheetahVectorEnv(MujocoVectorEnv):
