@@ -52,6 +52,7 @@ def check_meta_env(env: MetaVectorEnv) -> None:
     _check_batch(env)
     with NoGlobalRandomness("sample_tasks"):
         _check_sample_tasks(env)
+    _check_task_features(env)
     _check_set_tasks(env)
     with NoGlobalRandomness("reset or step"):
         _check_results(env)
@@ -80,12 +81,35 @@ def _check_sample_tasks(env: MetaVectorEnv) -> None:
         raise MetaEnvError("sample_tasks: got something else than a list of dicts; return one dict per task")
     if len(tasks) != 4:
         raise MetaEnvError(f"sample_tasks: got {len(tasks)} tasks, expected num_tasks = 4; return one dict per task")
-    if not equal(tasks, env.sample_tasks(4, rng_of(0))):
-        raise MetaEnvError(
-            "sample_tasks: two generators in the same state gave different tasks; draw only from the `rng` argument"
-        )
+    for split in env.splits:
+        if not equal(env.sample_tasks(4, rng_of(0), split=split), env.sample_tasks(4, rng_of(0), split=split)):
+            raise MetaEnvError(
+                "sample_tasks: two generators in the same state gave different tasks; draw only from the `rng` argument"
+            )
+    if env.split not in env.splits:
+        raise MetaEnvError(f"split: got {env.split!r}, expected one of splits = {env.splits}; name it there")
+    must_raise(
+        lambda: env.sample_tasks(1, rng_of(0), split="no such split"),
+        (ValueError,),
+        "sample_tasks: accepted an unknown split; leave sample_tasks alone and override _sample_tasks",
+    )
     if not equal(pickle.loads(pickle.dumps(tasks)), tasks):
         raise MetaEnvError("sample_tasks: a task changes when pickled; use numbers, strings and arrays")
+
+
+def _check_task_features(env: MetaVectorEnv) -> None:
+    tasks = env.sample_tasks(3, rng_of(13))
+    try:
+        features = env.task_features(tasks)
+    except ValueError:  # tasks of text have none
+        return
+    if features.ndim != 2 or len(features) != 3 or features.dtype != np.float64 or not np.isfinite(features).all():
+        raise MetaEnvError(
+            f"task_features: got shape {features.shape} and dtype {features.dtype} for 3 tasks, "
+            "expected finite float64 of shape (3, K)"
+        )
+    if not equal(env.task_features(tasks[::-1]), features[::-1]):
+        raise MetaEnvError("task_features: a task's row depends on the other tasks; let row m depend on task m alone")
 
 
 def _check_set_tasks(env: MetaVectorEnv) -> None:
@@ -111,11 +135,17 @@ def _check_results(env: MetaVectorEnv) -> None:
     _check_observations(env, "reset", observations)
     _check_info("reset", info)
     snapshot = observations.copy()
+    reports, env.reports_expected_rewards = env.reports_expected_rewards, True
     following, rewards, terminated, truncated, info = env.step(random_actions(env, rng_of(2)))
+    env.reports_expected_rewards = reports
     if not np.array_equal(observations, snapshot, equal_nan=True):
         raise MetaEnvError("step: changed the observations reset had returned; return a copy of the buffer")
     _check_observations(env, "step", following)
     _check_info("step", info)
+    for name in env.measures:
+        _check_measure(env, name, info)
+    if "expected_rewards" in info:
+        _check_measure(env, "expected_rewards", info)
     for name, array, kind in (
         ("rewards", rewards, np.floating),
         ("terminated", terminated, np.bool_),
@@ -148,6 +178,21 @@ def _check_observations(env: MetaVectorEnv, where: str, observations: np.ndarray
 def _check_info(where: str, info: Any) -> None:
     if not isinstance(info, dict):
         raise MetaEnvError(f"{where}: info is a {type(info).__name__}, expected a dict")
+
+
+def _check_measure(env: MetaVectorEnv, name: str, info: dict[str, Any]) -> None:
+    values = info.get(name)
+    if not (
+        isinstance(values, np.ndarray)
+        and values.shape == (env.num_envs,)
+        and np.issubdtype(values.dtype, np.floating)
+        and np.isfinite(values).all()
+    ):
+        found = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
+        raise MetaEnvError(
+            f"step: info[{name!r}] is {found}, expected finite floats ({env.num_envs},); "
+            "leave step alone and override _measure and _expected_rewards"
+        )
 
 
 def _check_endings(env: MetaVectorEnv) -> None:

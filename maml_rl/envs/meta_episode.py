@@ -52,6 +52,7 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         if not isinstance(space, gym.spaces.Discrete | gym.spaces.Box):
             raise ValueError(f"action space: got {space}, expected Box or Discrete")
         self.env = env
+        self.splits, self.split, self.measures = env.splits, env.split, env.measures
         self.num_episodes = num_episodes
         self.show_progress = show_progress
         self.reward_clip = math.inf if reward_clip is None else reward_clip
@@ -63,6 +64,7 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         super().__init__(env.num_envs, box, space, max_episode_steps=None)
         self._rows = np.arange(env.num_envs)
         self._episodes_over = np.zeros(env.num_envs, dtype=np.int64)
+        self._episodes_info: dict[str, Any] = {}
 
     @property
     def episodes_over(self) -> np.ndarray:
@@ -83,9 +85,13 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         """The episodes' default task."""
         return self.env.default_task()
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw tasks of the episodes' family."""
-        return self.env.sample_tasks(num_tasks, rng)
+        return self.env.sample_tasks(num_tasks, rng, split=split)
+
+    def task_features(self, tasks: Sequence[Task]) -> np.ndarray:
+        """Those (M, K) of the episodes' family."""
+        return self.env.task_features(tasks)
 
     def _apply_tasks(self, tasks: Sequence[Task]) -> None:
         self.env.set_tasks(tasks)
@@ -98,7 +104,8 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         return observations
 
     def _step(self, actions: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        following, rewards, terminated, truncated, _ = self.env.step(actions)
+        self.env.reports_expected_rewards = self.reports_expected_rewards
+        following, rewards, terminated, truncated, self._episodes_info = self.env.step(actions)
         ended = terminated | truncated
         self._episodes_over += ended
         over = self._episodes_over >= self.num_episodes
@@ -117,6 +124,12 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         if self.show_progress:
             observations[:, stop + 2] = self._episodes_over / self.num_episodes
         return observations, rewards, over
+
+    def _measure(self) -> dict[str, np.ndarray]:
+        return self._episodes_info
+
+    def _expected_rewards(self) -> np.ndarray | None:
+        return self._episodes_info.get("expected_rewards")
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the episodes' environment."""

@@ -17,25 +17,25 @@ global_draw = vars(np.random)["random_sample"]
 
 
 class TooFewTasks(NavigationVectorEnv):
-    def sample_tasks(self, num_tasks, rng):
-        return super().sample_tasks(num_tasks, rng)[1:]
+    def _sample_tasks(self, num_tasks, rng, split):
+        return super()._sample_tasks(num_tasks, rng, split)[1:]
 
 
 class TasksThatAreNoDicts(NavigationVectorEnv):
-    def sample_tasks(self, num_tasks, rng):
-        return [task["goal"] for task in super().sample_tasks(num_tasks, rng)]
+    def _sample_tasks(self, num_tasks, rng, split):
+        return [task["goal"] for task in super()._sample_tasks(num_tasks, rng, split)]
 
 
 class GlobalTasks(NavigationVectorEnv):
-    def sample_tasks(self, num_tasks, rng):
+    def _sample_tasks(self, num_tasks, rng, split):
         return [{"goal": global_draw(size=2)} for _ in range(num_tasks)]
 
 
 class OwnGeneratorTasks(NavigationVectorEnv):
     own = np.random.default_rng(0)
 
-    def sample_tasks(self, num_tasks, rng):
-        return super().sample_tasks(num_tasks, self.own)
+    def _sample_tasks(self, num_tasks, rng, split):
+        return super()._sample_tasks(num_tasks, self.own, split)
 
 
 class GlobalSteps(NavigationVectorEnv):

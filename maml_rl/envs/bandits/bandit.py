@@ -47,6 +47,7 @@ class BanditVectorEnv(MetaVectorEnv):
         self._rows = np.arange(num_envs)
         self._constant = np.full((num_envs, 1), self.constant_observation, dtype=np.float32)
         self._means = np.zeros((num_envs, k))
+        self._chosen_means = np.zeros(num_envs)
 
     @property
     def arm_means(self) -> np.ndarray:
@@ -57,7 +58,7 @@ class BanditVectorEnv(MetaVectorEnv):
         """All arms alike, mean 0.5."""
         return {"mean": np.full(self.k, 0.5)}
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw every arm's mean uniformly from [0, 1]."""
         return [{"mean": mean} for mean in rng.random((num_tasks, self.k))]
 
@@ -72,14 +73,18 @@ class BanditVectorEnv(MetaVectorEnv):
 
     def _step(self, actions: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         pulls = self._elapsed + 1
-        return self._observe(pulls), self._pay(self._means[self._rows, actions]), pulls >= self.num_pulls
+        self._chosen_means = self._means[self._rows, actions]
+        return self._observe(pulls), self._draw_rewards(self._chosen_means), pulls >= self.num_pulls
+
+    def _expected_rewards(self) -> np.ndarray:
+        return self._chosen_means
 
     def _observe(self, pulls: np.ndarray) -> np.ndarray:
         """Observations (N, 1) after this many pulls (N,)."""
         return (pulls[:, None] / self.num_pulls).astype(np.float32) if self.show_time else self._constant
 
     @abc.abstractmethod
-    def _pay(self, means: np.ndarray) -> np.ndarray:
+    def _draw_rewards(self, means: np.ndarray) -> np.ndarray:
         """Draw the rewards (N,) of arms with these means (N,)."""
 
 
@@ -88,7 +93,7 @@ class BernoulliBanditVectorEnv(BanditVectorEnv):
 
     constant_observation = 1.0
 
-    def _pay(self, means: np.ndarray) -> np.ndarray:
+    def _draw_rewards(self, means: np.ndarray) -> np.ndarray:
         return (self._uniform() < means).astype(np.float64)
 
 
@@ -137,7 +142,7 @@ class GaussianBanditVectorEnv(BanditVectorEnv):
         """All means in the middle of their range, the smallest standard deviation."""
         return {"mean": np.full(self.k, (self.low + self.high) / 2), "std": self.std}
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw uniform means and, if tasks differ in it, a uniform standard deviation."""
         means = self.low + (self.high - self.low) * rng.random((num_tasks, self.k))
         stds = np.full(num_tasks, self.std)
@@ -152,5 +157,5 @@ class GaussianBanditVectorEnv(BanditVectorEnv):
             raise ValueError(f"task['std']: got {stds.tolist()}, expected numbers >= 0")
         self._stds = stds
 
-    def _pay(self, means: np.ndarray) -> np.ndarray:
+    def _draw_rewards(self, means: np.ndarray) -> np.ndarray:
         return means + self._stds * self._normal()

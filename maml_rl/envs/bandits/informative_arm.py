@@ -56,7 +56,7 @@ class InformativeArmVectorEnv(BanditVectorEnv):
         """The first arm is the target."""
         return {"target": 0}
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw uniform targets."""
         return [{"target": int(target)} for target in rng.integers(self.num_candidates, size=num_tasks)]
 
@@ -71,5 +71,5 @@ class InformativeArmVectorEnv(BanditVectorEnv):
         means[:, -1] = (indices + 1) / self.num_candidates
         self._means = means
 
-    def _pay(self, means: np.ndarray) -> np.ndarray:
+    def _draw_rewards(self, means: np.ndarray) -> np.ndarray:
         return means

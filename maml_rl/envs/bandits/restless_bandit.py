@@ -66,7 +66,7 @@ class RestlessBanditVectorEnv(BernoulliBanditVectorEnv):
         """Start at 0.5, with low volatility first."""
         return {"probability": 0.5, "volatility": self._blocks(0)}
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw where p1 starts and which volatility is first."""
         starts = self._draw_starts(num_tasks, rng)
         firsts = rng.integers(2, size=num_tasks)

@@ -48,10 +48,10 @@ class TwoArmedBanditVectorEnv(BernoulliBanditVectorEnv):
         super().__init__(num_envs, k=2, num_pulls=num_pulls, show_time=show_time)
         self.arms = arms
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw the first arm's probability, and the second one's if it is independent."""
         if self.arms == "independent":
-            return super().sample_tasks(num_tasks, rng)
+            return super()._sample_tasks(num_tasks, rng, split)
         values = FIRST_ARMS[self.arms]
         first = rng.random(num_tasks) if values is None else rng.choice(values, num_tasks)
         return [{"mean": mean} for mean in np.stack([first, 1.0 - first], axis=1)]

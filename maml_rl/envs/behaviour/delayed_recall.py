@@ -52,7 +52,7 @@ class DelayedRecallVectorEnv(MetaVectorEnv):
         """Choose what was shown."""
         return {"rule": list(range(self.num_cues)), "delay": self.delay}
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw uniform permutations and log-uniform delays."""
         rules = [rng.permutation(self.num_cues).tolist() for _ in range(num_tasks)]
         spread = np.exp(rng.uniform(np.log(self.min_delay), np.log(self.delay + 1), num_tasks))

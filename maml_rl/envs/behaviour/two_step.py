@@ -71,6 +71,7 @@ class TwoStepVectorEnv(MetaVectorEnv):
         self._start = np.zeros(num_envs, dtype=np.int64)
         self._rich = np.zeros(num_envs, dtype=np.int64)
         self._second = np.zeros(num_envs, dtype=np.int64)
+        self._drawn = (np.ones(num_envs, dtype=bool), np.zeros(num_envs))
 
     @property
     def rich_states(self) -> np.ndarray:
@@ -81,7 +82,7 @@ class TwoStepVectorEnv(MetaVectorEnv):
         """Second state 0 is rich at first."""
         return {"rich": 0}
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Toss a coin for the state that is rich at first."""
         return [{"rich": int(rich)} for rich in rng.integers(2, size=num_tasks)]
 
@@ -100,10 +101,15 @@ class TwoStepVectorEnv(MetaVectorEnv):
         chance, switch = self._uniform(2).T  # (N, 2) -> two of (N,)
         choosing = self._elapsed % STEPS_PER_TRIAL == 0
         reached = np.where(chance < self.common_probability, actions, 1 - actions)
-        pay_probability = np.where(self._second == self._rich, self.rich_probability, self.poor_probability)
-        rewards = (~choosing & (chance < pay_probability)).astype(np.float64)
+        reward_probability = np.where(self._second == self._rich, self.rich_probability, self.poor_probability)
+        rewards = (~choosing & (chance < reward_probability)).astype(np.float64)
+        self._drawn = choosing, reward_probability
         self._second = np.where(active & choosing, reached, self._second)
         switched = active & ~choosing & (switch < self.switch_probability)
         self._rich = np.where(switched, 1 - self._rich, self._rich)
         states = np.where(choosing, 1 + self._second, 0)
         return self._codes[states], rewards, self._elapsed + 1 >= STEPS_PER_TRIAL * self.num_trials
+
+    def _expected_rewards(self) -> np.ndarray:
+        choosing, probability = self._drawn
+        return np.where(choosing, 0.0, probability)

@@ -70,7 +70,7 @@ class NavigationVectorEnv(MetaVectorEnv):
         """The goal at the origin."""
         return {"goal": np.zeros(2)}
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw goals uniformly from [low, high]^2."""
         return [{"goal": goal} for goal in rng.uniform(self.low, self.high, size=(num_tasks, 2))]
 

@@ -88,7 +88,7 @@ class AntDirVectorEnv(AntVectorEnv):
         """Forward."""
         return {"direction": 1}
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw directions from {-1, +1} with equal probability."""
         return [{"direction": int(d)} for d in 2 * rng.integers(0, 2, size=num_tasks) - 1]
 
@@ -149,7 +149,7 @@ class AntVelVectorEnv(_AntRangeVectorEnv):
         """Stand still."""
         return {"velocity": 0.0}
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw target velocities uniformly from [low, high]."""
         return [{"velocity": float(v)} for v in rng.uniform(self.low, self.high, size=num_tasks)]
 
@@ -186,7 +186,7 @@ class AntPosVectorEnv(_AntRangeVectorEnv):
         """Stay at the origin."""
         return {"position": np.zeros(2)}
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw target positions uniformly from [low, high]^2."""
         return [{"position": p} for p in rng.uniform(self.low, self.high, size=(num_tasks, 2))]
 

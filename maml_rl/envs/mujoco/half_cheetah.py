@@ -76,7 +76,7 @@ class HalfCheetahDirVectorEnv(HalfCheetahVectorEnv):
         """Forward."""
         return {"direction": 1}
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw directions from {-1, +1} with equal probability."""
         return [{"direction": int(d)} for d in 2 * rng.integers(0, 2, size=num_tasks) - 1]
 
@@ -120,7 +120,7 @@ class HalfCheetahVelVectorEnv(HalfCheetahVectorEnv):
         """Stand still."""
         return {"velocity": 0.0}
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw target velocities uniformly from [low, high]."""
         return [{"velocity": float(v)} for v in rng.uniform(self.low, self.high, size=num_tasks)]
 
