@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,11 @@ from gymnasium.vector import AutoresetMode
 from maml_rl.envs.checker_rollout import (
     NoGlobalRandomness,
     Rollout,
-    equal,
-    must_raise,
     play,
     random_actions,
     rng_of,
 )
+from maml_rl.envs.checker_tasks import check_sample_tasks, check_set_tasks, check_task_features
 from maml_rl.envs.errors import MetaEnvError
 from maml_rl.envs.meta_env import MetaVectorEnv
 
@@ -51,9 +49,9 @@ def check_meta_env(env: MetaVectorEnv) -> None:
     """
     _check_batch(env)
     with NoGlobalRandomness("sample_tasks"):
-        _check_sample_tasks(env)
-    _check_task_features(env)
-    _check_set_tasks(env)
+        check_sample_tasks(env)
+    check_task_features(env)
+    check_set_tasks(env)
     with NoGlobalRandomness("reset or step"):
         _check_results(env)
         _check_endings(env)
@@ -73,60 +71,6 @@ def _check_batch(env: MetaVectorEnv) -> None:
             f"metadata['autoreset_mode']: got {mode}, expected AutoresetMode.DISABLED; "
             "start from {**MetaVectorEnv.metadata, ...} when you override metadata"
         )
-
-
-def _check_sample_tasks(env: MetaVectorEnv) -> None:
-    tasks = env.sample_tasks(4, rng_of(0))
-    if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
-        raise MetaEnvError("sample_tasks: got something else than a list of dicts; return one dict per task")
-    if len(tasks) != 4:
-        raise MetaEnvError(f"sample_tasks: got {len(tasks)} tasks, expected num_tasks = 4; return one dict per task")
-    for split in env.splits:
-        if not equal(env.sample_tasks(4, rng_of(0), split=split), env.sample_tasks(4, rng_of(0), split=split)):
-            raise MetaEnvError(
-                "sample_tasks: two generators in the same state gave different tasks; draw only from the `rng` argument"
-            )
-    if env.split not in env.splits:
-        raise MetaEnvError(f"split: got {env.split!r}, expected one of splits = {env.splits}; name it there")
-    must_raise(
-        lambda: env.sample_tasks(1, rng_of(0), split="no such split"),
-        (ValueError,),
-        "sample_tasks: accepted an unknown split; leave sample_tasks alone and override _sample_tasks",
-    )
-    if not equal(pickle.loads(pickle.dumps(tasks)), tasks):
-        raise MetaEnvError("sample_tasks: a task changes when pickled; use numbers, strings and arrays")
-
-
-def _check_task_features(env: MetaVectorEnv) -> None:
-    tasks = env.sample_tasks(3, rng_of(13))
-    try:
-        features = env.task_features(tasks)
-    except ValueError:  # tasks of text have none
-        return
-    if features.ndim != 2 or len(features) != 3 or features.dtype != np.float64 or not np.isfinite(features).all():
-        raise MetaEnvError(
-            f"task_features: got shape {features.shape} and dtype {features.dtype} for 3 tasks, "
-            "expected finite float64 of shape (3, K)"
-        )
-    if not equal(env.task_features(tasks[::-1]), features[::-1]):
-        raise MetaEnvError("task_features: a task's row depends on the other tasks; let row m depend on task m alone")
-
-
-def _check_set_tasks(env: MetaVectorEnv) -> None:
-    env.set_tasks([env.default_task()])
-    task = env.default_task()
-    for number in (0, env.num_envs + 1):
-        must_raise(
-            lambda number=number: env.set_tasks([task] * number),  # type: ignore[misc]
-            (ValueError,),
-            f"set_tasks: accepted {number} tasks for num_envs = {env.num_envs}; raise ValueError, "
-            "or leave set_tasks alone and override _apply_tasks",
-        )
-    must_raise(
-        lambda: env.set_tasks([{"no such parameter": 0}]),
-        (KeyError, ValueError),
-        "_apply_tasks: accepted a task without the family's keys; raise KeyError or ValueError",
-    )
 
 
 def _check_results(env: MetaVectorEnv) -> None:
