@@ -13,7 +13,7 @@ import torch
 
 from maml_rl.config import Config
 from maml_rl.ensemble import EnsembleWorkerSpec, RL2Ensemble
-from maml_rl.envs import MetaEpisodeVectorEnv, MetaVectorEnv, Task, make_meta_env, rehearse
+from maml_rl.envs import MetaEpisodeVectorEnv, MetaVectorEnv, Task, dry_run, make_meta_env
 from maml_rl.metalearners import MAMLTRPO, RL2, RL2Settings, TrustRegion
 from maml_rl.policies import Params, Policy, PolicySpec, make_policy
 from maml_rl.run_folder import load_policy
@@ -183,7 +183,7 @@ def draw_up(config: Config, *, device: str = "cpu") -> Blueprint:
         In one line, if the environment is unknown, its arguments are wrong or a package is missing.
     """
     env = make_meta_env(config.env_name, 1, config.env_kwargs)
-    rehearse(env)
+    dry_run(env)
     if config.algorithm == "rl2":
         env = MetaEpisodeVectorEnv(
             env, config.fast_batch_size, show_progress=config.show_progress, reward_clip=config.reward_clip

@@ -210,7 +210,10 @@ class MetaVectorEnv(TaskFamily, VectorEnv[Any, Any, Any]):
         """Measures and expected rewards (N,) of the step just made; finished rows keep the former and expect 0."""
         if self.measures:
             values, before = self._measure(), self._measured
-            self._measured = {name: np.where(active, values[name], before.get(name, 0.0)) for name in self.measures}
+            self._measured = {
+                name: np.where(active, np.asarray(values[name], dtype=np.float64), before.get(name, 0.0))
+                for name in self.measures
+            }
         info = dict(self._measured)
         expected = self._expected_rewards() if self.reports_expected_rewards else None
         if expected is not None:

@@ -9,8 +9,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from maml_rl.envs.making import make_meta_env
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
-from maml_rl.envs.registration import make_meta_env
 
 
 class MetaEpisodeVectorEnv(MetaVectorEnv):

@@ -1,29 +1,25 @@
-"""Names of the task families, and the one function that makes them."""
+"""Names of the task families."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import inspect
-import types
-import typing
 from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
-import pydantic
-from pydantic.fields import FieldInfo
+from gymnasium.envs.registration import EnvSpec
 
+from maml_rl.envs.arguments import check_keywords, missing_keywords
 from maml_rl.envs.errors import EnvironmentArgumentError, MissingPackageError, UnknownEnvironmentError
 from maml_rl.envs.meta_env import MetaVectorEnv
 from maml_rl.envs.single import SingleMetaEnv
-from maml_rl.utils.field_words import did_you_mean, expected, shown
+from maml_rl.envs.task_family import TaskFamily
+from maml_rl.utils.field_words import did_you_mean
 
 _VECTOR_ENTRY_POINT = "maml_rl.envs.registration:make_family"
 _SINGLE_ENTRY_POINT = "maml_rl.envs.registration:make_single"
-# What stands in a constructor's signature but not in a configuration's env-kwargs.
-_NOT_KEYWORDS = {"num_envs"}
 # Importable name of a package -> what to install for it.
 _CURES = {"mujoco": "mujoco", "ale_py": "'maml_rl[atari]'", "metaworld": "'maml_rl[metaworld]'"}
 
@@ -43,7 +39,7 @@ def register_meta_env(
     env_name
         Id, e.g. ``"2DNavigation-v0"``.
     family
-        ``"module:class"`` of a `MetaVectorEnv`; imported when the first environment is made.
+        ``"module:class"`` of a `MetaVectorEnv` or a `TensorMetaVectorEnv`; imported when the first environment is made.
     max_episode_steps
         Default length of an episode; ``None`` if the family needs no limit or has its own.
     package
@@ -60,81 +56,6 @@ def register_meta_env(
     )
 
 
-def make_meta_env(env_name: str, num_envs: int = 1, env_kwargs: Mapping[str, Any] | None = None) -> MetaVectorEnv:
-    """Make N sub-environments of a registered task family.
-
-    Parameters
-    ----------
-    env_name
-        Id, optionally with the module that registers it: ``"my_package.envs:MyFamily-v0"``.
-    num_envs
-        Number of sub-environments N.
-    env_kwargs
-        Keyword arguments of the family's constructor, over the registered defaults.
-
-    Raises
-    ------
-    UnknownEnvironmentError
-        If no task family has this name.
-    EnvironmentArgumentError
-        If a keyword is not one of the family's, or its value is impossible.
-    ImportError
-        If an optional package is missing.
-
-    Examples
-    --------
-    >>> make_meta_env("Bandit-K5-v0", num_envs=3).num_envs
-    3
-    """
-    spec = _find_spec(env_name)
-    env_kwargs = dict(env_kwargs or {})
-    family_class = _load_family(spec.kwargs["family"], spec.kwargs.get("package"))
-    _check_keywords(family_class, env_kwargs)
-    _check_types(family_class, env_kwargs)
-    kwargs = {**spec.kwargs, **env_kwargs}
-    if spec.max_episode_steps is not None:
-        kwargs.setdefault("max_episode_steps", spec.max_episode_steps)
-        if kwargs["max_episode_steps"] is None:
-            raise EnvironmentArgumentError(
-                f"env-kwargs.max_episode_steps: got null, but episodes of {spec.id} may never end by themselves; "
-                f"give a number, such as {spec.max_episode_steps}"
-            )
-    try:
-        env = make_family(num_envs, **kwargs)
-    except (EnvironmentArgumentError, MissingPackageError):
-        raise
-    except Exception as error:  # whatever a constructor makes of impossible values
-        raise EnvironmentArgumentError(f"env-kwargs of {spec.id}: {_one_line(error)}") from error
-    env.spec = spec
-    return env
-
-
-def rehearse(env: MetaVectorEnv) -> None:
-    """Play two steps of a new task, so that values which only fail in use fail before a run starts.
-
-    Raises
-    ------
-    EnvironmentArgumentError
-        If that fails, whatever the reason.
-    """
-    rng = np.random.default_rng(0)
-    try:
-        env.set_tasks(env.sample_tasks(1, rng))
-        env.reset(seed=0)
-        for _ in range(2):
-            env.action_space.seed(0)
-            env.step(env.action_space.sample())
-    except Exception as error:
-        name = env.spec.id if env.spec else type(env).__name__
-        raise EnvironmentArgumentError(f"env-kwargs of {name}: its first steps fail: {_one_line(error)}") from error
-
-
-def _one_line(error: Exception) -> str:
-    words = str(error).strip().splitlines()
-    text = words[0] if words else ""
-    return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"
-
-
 def registered_meta_envs() -> list[str]:
     """Ids of the families that can be made here without further keywords, for tests over all of them."""
     return [name for name in _all_meta_envs() if _is_complete(gym.registry[name].kwargs)]
@@ -142,12 +63,16 @@ def registered_meta_envs() -> list[str]:
 
 def make_family(num_envs: int = 1, *, family: str, package: str | None = None, **kwargs: Any) -> MetaVectorEnv:
     """Make N sub-environments of the class named by `family`; the vector entry point of every family."""
-    family_class = _load_family(family, package)
-    _check_keywords(family_class, kwargs)
-    missing = _missing_keywords(family_class, kwargs)
+    family_class = load_family(family, package)
+    check_keywords(family_class, kwargs)
+    missing = missing_keywords(family_class, kwargs)
     if missing:
         raise EnvironmentArgumentError(f"env-kwargs: {family_class.__name__} needs {', '.join(missing)}; give values")
-    return family_class(num_envs=num_envs, **kwargs)
+    if issubclass(family_class, MetaVectorEnv):
+        return family_class(num_envs=num_envs, **kwargs)
+    from maml_rl.envs.tensor_bridge import TensorBridgeVectorEnv
+
+    return TensorBridgeVectorEnv(family_class(num_lives=num_envs, **kwargs))
 
 
 def make_single(*, family: str, package: str | None = None, **kwargs: Any) -> SingleMetaEnv:
@@ -155,7 +80,7 @@ def make_single(*, family: str, package: str | None = None, **kwargs: Any) -> Si
 
     The limit on the length of an episode is left to the `TimeLimit` that `gymnasium.make` adds.
     """
-    family_class = _load_family(family, package)
+    family_class = load_family(family, package)
     if "max_episode_steps" in inspect.signature(family_class).parameters:
         kwargs.setdefault("max_episode_steps", None)
     return SingleMetaEnv(make_family(1, family=family, package=package, **kwargs))
@@ -168,11 +93,12 @@ def _all_meta_envs() -> list[str]:
 def _is_complete(kwargs: Mapping[str, Any]) -> bool:
     if "package" in kwargs and importlib.util.find_spec(kwargs["package"]) is None:
         return False
-    family_class = _load_family(kwargs["family"], kwargs.get("package"))
-    return not _missing_keywords(family_class, kwargs)
+    family_class = load_family(kwargs["family"], kwargs.get("package"))
+    return not missing_keywords(family_class, kwargs)
 
 
-def _find_spec(env_name: str) -> gym.envs.registration.EnvSpec:
+def find_spec(env_name: str) -> EnvSpec:
+    """Look a family up, after importing the module that its name may begin with."""
     module, _, name = env_name.rpartition(":")
     if module:
         try:
@@ -193,7 +119,8 @@ def _find_spec(env_name: str) -> gym.envs.registration.EnvSpec:
     raise UnknownEnvironmentError(f"unknown environment {name!r}{did_you_mean(name, known)}")
 
 
-def _load_family(family: str, package: str | None) -> type[MetaVectorEnv]:
+def load_family(family: str, package: str | None) -> type[Any]:
+    """Import a class: a `MetaVectorEnv` or a `TensorMetaVectorEnv`, for which alone torch is imported."""
     module_name, _, class_name = family.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -203,60 +130,9 @@ def _load_family(family: str, package: str | None) -> type[MetaVectorEnv]:
         cure = _CURES.get(package, package)
         raise MissingPackageError(f"{class_name} needs {package}: pip install {cure}") from error
     family_class = getattr(module, class_name)
-    if not issubclass(family_class, MetaVectorEnv):
-        raise TypeError(f"family: got {family!r}, expected a subclass of MetaVectorEnv")
+    if not issubclass(family_class, TaskFamily):
+        raise TypeError(f"family: got {family!r}, expected a subclass of MetaVectorEnv or TensorMetaVectorEnv")
     return family_class
-
-
-def _missing_keywords(family_class: type[MetaVectorEnv], given: Mapping[str, Any]) -> list[str]:
-    return [
-        name
-        for name, parameter in inspect.signature(family_class).parameters.items()
-        if name not in _NOT_KEYWORDS
-        and parameter.default is parameter.empty
-        and name not in given
-        and parameter.kind is parameter.KEYWORD_ONLY
-    ]
-
-
-def _check_keywords(family_class: type[MetaVectorEnv], given: Mapping[str, Any]) -> None:
-    parameters = inspect.signature(family_class).parameters
-    legal = sorted(parameters.keys() - _NOT_KEYWORDS)
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for name in given:
-        if name not in legal and not takes_any:
-            raise EnvironmentArgumentError(
-                f"env-kwargs: unknown keyword {name!r} for {family_class.__name__}"
-                f"{did_you_mean(name, legal)}; legal keywords: {', '.join(legal)}"
-            )
-
-
-def _check_types(family_class: type[MetaVectorEnv], given: Mapping[str, Any]) -> None:
-    """Refuse values that the constructor's annotations do not allow; true is no number here, nor text one."""
-    hints = typing.get_type_hints(family_class.__init__)
-    for name, value in given.items():
-        hint = hints.get(name, Any)
-        try:
-            pydantic.TypeAdapter(hint).validate_python(value, strict=isinstance(value, bool | int | float | str))
-            fits = not (isinstance(value, float) and not np.isfinite(value))
-        except pydantic.ValidationError:
-            fits = False
-        if not fits:
-            raise EnvironmentArgumentError(f"env-kwargs.{name}: got {shown(value)}, expected {_words(hint)}")
-
-
-def _words(hint: Any) -> str:
-    """What an annotation accepts, in words."""
-    choices = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if typing.get_origin(hint) is typing.Literal:
-        return f"one of {', '.join(repr(choice) for choice in typing.get_args(hint))}"
-    if set(choices) == {list[int], type(None)}:
-        return "a list of whole numbers, or null"
-    if set(choices) <= {int, float, bool, str, type(None)}:
-        return expected(FieldInfo.from_annotation(hint))
-    return (
-        "a mapping from names to values" if Mapping in {typing.get_origin(choice) for choice in choices} else str(hint)
-    )
 
 
 def register_families() -> None:
@@ -282,6 +158,7 @@ def register_families() -> None:
         num_actions=5,
     )
     register_meta_env("2DNavigation-v0", "maml_rl.envs.control.navigation:NavigationVectorEnv", max_episode_steps=100)
+    register_meta_env("CartPoleControl-v0", "maml_rl.envs.control.cart_pole:CartPoleControl", max_episode_steps=500)
     register_meta_env("DelayedRecall-v0", "maml_rl.envs.behaviour.delayed_recall:DelayedRecallVectorEnv", delay=10)
     register_meta_env("MetaEpisode-v0", "maml_rl.envs.meta_episode:MetaEpisodeFamily")
     register_meta_env("AttributeSweep-v0", "maml_rl.envs.adapter:AttributeSweepVectorEnv")
