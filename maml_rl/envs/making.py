@@ -10,9 +10,10 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from maml_rl.envs.arguments import check_keywords, check_types
-from maml_rl.envs.errors import EnvironmentArgumentError, MissingPackageError, UnknownEnvironmentError
+from maml_rl.envs.errors import EnvironmentArgumentError, MetaEnvError, MissingPackageError, UnknownEnvironmentError
+from maml_rl.envs.family_modules import first_line, load_family
 from maml_rl.envs.meta_env import MetaVectorEnv
-from maml_rl.envs.registration import find_spec, load_family, make_family
+from maml_rl.envs.registration import find_spec, make_family
 
 if TYPE_CHECKING:
     import torch
@@ -118,7 +119,9 @@ def _one_line_for(spec: EnvSpec) -> Iterator[None]:
 
 
 def dry_run(env: MetaVectorEnv) -> None:
-    """Make two steps of a new task, so that values which only fail in use fail before a run starts.
+    """Make two steps of a new task, so that what only fails in use fails before a run starts.
+
+    Only with two sub-environments or more does it find an array that should have a row for each.
 
     Raises
     ------
@@ -126,18 +129,19 @@ def dry_run(env: MetaVectorEnv) -> None:
         If that fails, whatever the reason.
     """
     rng = np.random.default_rng(0)
+    name = env.spec.id if env.spec else type(env).__name__
     try:
         env.set_tasks(env.sample_tasks(1, rng))
         env.reset(seed=0)
         for _ in range(2):
             env.action_space.seed(0)
             env.step(env.action_space.sample())
+    except MetaEnvError as error:
+        raise EnvironmentArgumentError(f"env-name: {name} cannot be used: {error}") from error
     except Exception as error:
-        name = env.spec.id if env.spec else type(env).__name__
         raise EnvironmentArgumentError(f"env-kwargs of {name}: its first steps fail: {_one_line(error)}") from error
 
 
 def _one_line(error: Exception) -> str:
-    words = str(error).strip().splitlines()
-    text = words[0] if words else ""
+    text = first_line(error)
     return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"

@@ -11,12 +11,15 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from maml_rl.envs.errors import check_shape
 from maml_rl.envs.task_family import TaskFamily
 from maml_rl.envs.task_table import Task
 
 __all__ = ["MetaVectorEnv", "StepResult", "Task"]
 
 StepResult = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
+
+_ONE_ROW_EACH = "return one row per sub-environment"
 
 
 class MetaVectorEnv(TaskFamily, VectorEnv[Any, Any, Any]):
@@ -47,7 +50,6 @@ class MetaVectorEnv(TaskFamily, VectorEnv[Any, Any, Any]):
     """
 
     reports_expected_rewards: bool = False
-
     metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}  # noqa: RUF012
 
     def __init__(
@@ -155,6 +157,7 @@ class MetaVectorEnv(TaskFamily, VectorEnv[Any, Any, Any]):
         self._finished[mask] = False
         self._drawing = mask
         observations = self._reset(mask)
+        check_shape("_reset: observations", observations, self._observations.shape, _ONE_ROW_EACH)
         self._observations[mask] = observations[mask]
         self._measured = {name: np.where(mask, 0.0, values) for name, values in self._measured.items()}
         return self._observations.copy(), {}
@@ -190,15 +193,20 @@ class MetaVectorEnv(TaskFamily, VectorEnv[Any, Any, Any]):
 
         Returns
         -------
-        observations (N, O*), rewards (N,) float64, terminations (N,), truncations (N,) and a dict with each of
-        `measures` (N,) float64 and, if asked for and known, ``"expected_rewards"`` (N,) float64.
+        observations (N, O*), rewards (N,), terminated (N,), truncated (N,) and a dict: each of `measures` (N,) and, if
+        asked for and known, ``"expected_rewards"`` (N,). Numbers beside observations are float64.
         """
         active = self._drawing = ~self._finished
         observations, rewards, terminated = self._step(np.asarray(actions), active)
+        check_shape("_step: observations", observations, self._observations.shape, _ONE_ROW_EACH)
+        check_shape("_step: rewards", rewards, active.shape, _ONE_ROW_EACH)
+        check_shape("_step: terminated", terminated, active.shape, _ONE_ROW_EACH)
         rewards = np.where(active, rewards, 0.0)
         terminated = terminated & active
         self._elapsed[active] += 1
-        truncated = self._out_of_time() & active & ~terminated
+        out_of_time = self._out_of_time()
+        check_shape("_out_of_time", out_of_time, active.shape, _ONE_ROW_EACH)
+        truncated = out_of_time & active & ~terminated
         if active.all():
             self._observations[...] = observations
         else:

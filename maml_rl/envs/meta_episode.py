@@ -93,6 +93,11 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         """Those (M, K) of the episodes' family."""
         return self.env.task_features(tasks)
 
+    @property
+    def num_distinct_tasks(self) -> int | None:
+        """That of the episodes' family."""
+        return self.env.num_distinct_tasks
+
     def _apply_tasks(self, tasks: Sequence[Task]) -> None:
         self.env.set_tasks(tasks)
 

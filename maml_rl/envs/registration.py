@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import inspect
 from collections.abc import Mapping
@@ -12,16 +11,14 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
 from maml_rl.envs.arguments import check_keywords, missing_keywords
-from maml_rl.envs.errors import EnvironmentArgumentError, MissingPackageError, UnknownEnvironmentError
+from maml_rl.envs.errors import EnvironmentArgumentError, UnknownEnvironmentError
+from maml_rl.envs.family_modules import import_module_of, load_family
 from maml_rl.envs.meta_env import MetaVectorEnv
 from maml_rl.envs.single import SingleMetaEnv
-from maml_rl.envs.task_family import TaskFamily
 from maml_rl.utils.field_words import did_you_mean
 
 _VECTOR_ENTRY_POINT = "maml_rl.envs.registration:make_family"
 _SINGLE_ENTRY_POINT = "maml_rl.envs.registration:make_single"
-# Importable name of a package -> what to install for it.
-_CURES = {"mujoco": "mujoco", "ale_py": "'maml_rl[atari]'", "metaworld": "'maml_rl[metaworld]'"}
 
 
 def register_meta_env(
@@ -101,13 +98,7 @@ def find_spec(env_name: str) -> EnvSpec:
     """Look a family up, after importing the module that its name may begin with."""
     module, _, name = env_name.rpartition(":")
     if module:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise UnknownEnvironmentError(
-                f"env-name: cannot import {module!r} of {env_name!r} ({error}); "
-                "install it or put its folder into PYTHONPATH"
-            ) from error
+        import_module_of(env_name, module)
     known = _all_meta_envs()
     if name in known:
         return gym.registry[name]
@@ -117,22 +108,6 @@ def find_spec(env_name: str) -> EnvSpec:
             f"{{env_id: {name}, attributes: ...}}"
         )
     raise UnknownEnvironmentError(f"unknown environment {name!r}{did_you_mean(name, known)}")
-
-
-def load_family(family: str, package: str | None) -> type[Any]:
-    """Import a class: a `MetaVectorEnv` or a `TensorMetaVectorEnv`, for which alone torch is imported."""
-    module_name, _, class_name = family.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if package is None or (error.name or "").partition(".")[0] != package:
-            raise
-        cure = _CURES.get(package, package)
-        raise MissingPackageError(f"{class_name} needs {package}: pip install {cure}") from error
-    family_class = getattr(module, class_name)
-    if not issubclass(family_class, TaskFamily):
-        raise TypeError(f"family: got {family!r}, expected a subclass of MetaVectorEnv or TensorMetaVectorEnv")
-    return family_class
 
 
 def register_families() -> None:

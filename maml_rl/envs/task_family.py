@@ -63,6 +63,14 @@ class TaskFamily(abc.ABC):
     def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw tasks of `split`, one of `splits`; families with one split need not look at it."""
 
+    @property
+    def num_distinct_tasks(self) -> int | None:
+        """Number of different tasks that `sample_tasks` draws from; ``None`` if no two draws are alike.
+
+        Of a family with a number, every evaluation rolls out the tasks of training again.
+        """
+        return None
+
     def task_features(self, tasks: Sequence[Task]) -> np.ndarray:
         """Each of `tasks` (M) as numbers (M, K) float64; equal tasks have equal rows.
 

@@ -43,6 +43,11 @@ class TensorBridgeVectorEnv(MetaVectorEnv):
     def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         return self.env.sample_tasks(num_tasks, rng, split=split)
 
+    @property
+    def num_distinct_tasks(self) -> int | None:
+        """That of the family."""
+        return self.env.num_distinct_tasks
+
     def task_features(self, tasks: Sequence[Task]) -> np.ndarray:
         """The family's features (M, K) of `tasks` (M)."""
         return self.env.task_features(tasks)

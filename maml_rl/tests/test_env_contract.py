@@ -191,19 +191,20 @@ KNOWN: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("env_name", KNOWN)
 def test_expected_rewards_are_the_means_of_the_rewards_given_state_and_action(env_name):
     num_envs = 4000
-    env = make_meta_env(env_name, num_envs, KNOWN[env_name])
+    env: Any = make_meta_env(env_name, num_envs, KNOWN[env_name])
     env.reports_expected_rewards = True
     env.set_tasks(env.sample_tasks(2, generator(4, Purpose.TASKS)))
     env.reset(options={"rngs": [generator(4, Purpose.ENVIRONMENT, task=m) for m in range(2)]})
-    rng = np.random.default_rng(0)
+    rng, num_actions = np.random.default_rng(0), int(env.single_action_space.n)
     rewards, expected, chosen = [], [], []
     while not env.finished.all():
-        actions = rng.integers(env.single_action_space.n, size=num_envs)
+        actions = rng.integers(num_actions, size=num_envs)
         _, reward, _, _, info = env.step(actions)
-        rewards.append(reward), expected.append(info["expected_rewards"]), chosen.append(actions)
+        for column, values in ((rewards, reward), (expected, info["expected_rewards"]), (chosen, actions)):
+            column.append(values)
     residuals = np.stack(rewards) - np.stack(expected)  # (T, N)
-    for actions in range(env.single_action_space.n):
-        noise = residuals[np.stack(chosen) == actions]
+    for action in range(num_actions):
+        noise = residuals[np.stack(chosen) == action]
         assert abs(noise.mean()) <= 4 * noise.std() / np.sqrt(noise.size) + 1e-12
     spread = np.abs(np.round(np.stack(expected), 12))
     assert len(np.unique(spread)) > 1  # not one number for all
@@ -223,4 +224,4 @@ def test_expected_rewards_come_when_asked_for_and_change_no_draw():
             means = np.stack([env.tasks[n]["mean"] for n in range(6)])
             np.testing.assert_array_equal([step[4]["expected_rewards"] for step in steps[:10]], means.T[[0, 1] * 5])
             np.testing.assert_array_equal([step[4]["expected_rewards"] for step in steps[10:]], 0)
-    np.testing.assert_array_equal(*episodes)
+    np.testing.assert_array_equal(episodes[0], episodes[1])
