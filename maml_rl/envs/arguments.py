@@ -51,7 +51,7 @@ def check_keywords(family_class: type[TaskFamily], given: Mapping[str, Any]) -> 
 
 
 def check_types(family_class: type[TaskFamily], given: Mapping[str, Any]) -> None:
-    """Refuse values that the constructor's annotations do not allow; true is no number here, nor text one."""
+    """Refuse values that the constructor's annotations do not allow; true is not a number here, nor is text."""
     hints = typing.get_type_hints(family_class.__init__)
     for name, value in given.items():
         hint = hints.get(name, Any)

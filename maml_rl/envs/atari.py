@@ -87,10 +87,7 @@ class AtariModesVectorEnv(MetaVectorEnv):
             raise ValueError(f"size: got {size}, expected 1 to {_WIDTH}")
         if not 0 <= sticky_actions <= 1:
             raise ValueError(f"sticky_actions: got {sticky_actions}, expected a probability")
-        for name, value, choices in (
-            ("split", split, SPLITS),
-            ("observation", observation, ("ram", "pixels")),
-        ):
+        for name, value, choices in (("split", split, SPLITS), ("observation", observation, ("ram", "pixels"))):
             if value not in choices:
                 raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(map(repr, choices))}")
         if render_mode not in (None, "rgb_array"):
@@ -176,17 +173,17 @@ class AtariModesVectorEnv(MetaVectorEnv):
             emulator = self._emulators[index]
             act, game_over = emulator.act, emulator.game_over
             chosen, playing = self._actions[actions[index]], self._previous[index]
-            paid, has_two = 0, False
+            points, has_two = 0, False
             for frame, stick in enumerate(sticks[index].tolist()):
                 if not stick:
                     playing = chosen
-                paid += act(playing)
+                points += act(playing)
                 if game_over():
                     break
                 if frame == before_last:
                     emulator.getScreenGrayscale(self._screens[1])
                     has_two = True
-            rewards[index], self._previous[index] = paid, playing
+            rewards[index], self._previous[index] = points, playing
             lives = emulator.lives()
             terminated[index] = game_over() or (self.life_loss and lives < self._lives[index])
             self._lives[index] = lives

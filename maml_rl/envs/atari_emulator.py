@@ -12,7 +12,7 @@ from ale_py import ALEInterface, LoggerMode, roms
 from maml_rl.envs.errors import EnvironmentArgumentError
 
 _FOR_TWO = frozenset({"combat", "joust", "maze_craze", "warlords"})
-"""Cartridges that ale-py knows but a single player cannot play: loading one ends the process."""
+"""Cartridges that ale-py knows and that need two players: loading one ends the process."""
 MODE_BYTES = {"demon_attack": 0x6A}
 """Address at which a game keeps its mode in memory. Selected by ale-py 0.12.1, its modes are over at once."""
 
@@ -46,7 +46,7 @@ class Beginning(NamedTuple):
 
 
 class _OverAtOnceError(ValueError):
-    """A mode cannot be played."""
+    """A mode ends before its first step."""
 
 
 def is_over_at_once(game: str, mode: int, difficulty: int) -> bool:

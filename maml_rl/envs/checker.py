@@ -10,9 +10,9 @@ from gymnasium.vector import AutoresetMode
 from maml_rl.envs.checker_rollout import (
     NoGlobalRandomness,
     Rollout,
-    play,
     random_actions,
     rng_of,
+    roll_out,
 )
 from maml_rl.envs.checker_tasks import check_sample_tasks, check_set_tasks, check_task_features
 from maml_rl.envs.errors import MetaEnvError
@@ -20,7 +20,7 @@ from maml_rl.envs.meta_env import MetaVectorEnv
 
 # A family without a limit must end its episodes by itself within this many steps.
 _LONGEST_EPISODE = 10_000
-# Steps compared by the checks that play several batches.
+# Steps compared by the checks that roll out several batches.
 _SHORT = 30
 # Attempts to find two tasks that differ.
 _TASK_PAIRS = 20
@@ -29,7 +29,7 @@ _TASK_PAIRS = 20
 def check_meta_env(env: MetaVectorEnv) -> None:
     """Check that a task family keeps the contract of `MetaVectorEnv`.
 
-    Plays some batches of episodes with random actions. It does not check that the family can be
+    Rolls out some batches of episodes with random actions. It does not check that the family can be
     learned, nor `render`.
 
     Parameters
@@ -142,7 +142,7 @@ def _check_measure(env: MetaVectorEnv, name: str, info: dict[str, Any]) -> None:
 def _check_endings(env: MetaVectorEnv) -> None:
     limit = env.max_episode_steps or _LONGEST_EPISODE
     tasks = env.sample_tasks(2, rng_of(3))
-    rollout = play(env, tasks, seeds=(3, 4), steps=limit + 1)
+    rollout = roll_out(env, tasks, seeds=(3, 4), steps=limit + 1)
     finished = np.zeros(env.num_envs, dtype=bool)
     for step, (terminated, truncated) in enumerate(zip(rollout.terminated, rollout.truncated, strict=True), start=1):
         if (terminated & truncated).any():
@@ -163,7 +163,7 @@ def _check_masked(rollout: Rollout, step: int, finished: np.ndarray, ended: np.n
     if (ended & finished).any():
         raise MetaEnvError("step: a finished episode was reported as ended again; report each ending once")
     if rollout.rewards[step - 1, finished].any():
-        raise MetaEnvError("step: a finished episode was paid again; its reward is 0")
+        raise MetaEnvError("step: a finished episode obtained a reward again; its reward is 0")
     before, after = rollout.observations[step - 1, finished], rollout.observations[step, finished]
     if not np.array_equal(before, after):
         raise MetaEnvError("step: the observation of a finished episode changed; repeat the last one")
@@ -171,9 +171,9 @@ def _check_masked(rollout: Rollout, step: int, finished: np.ndarray, ended: np.n
 
 def _check_determinism(env: MetaVectorEnv) -> None:
     tasks = env.sample_tasks(2, rng_of(5))
-    first = play(env, tasks, seeds=(5, 6), steps=_SHORT)
-    play(env, env.sample_tasks(2, rng_of(6)), seeds=(7, 8), steps=_SHORT)
-    again = play(env, tasks, seeds=(5, 6), steps=_SHORT)
+    first = roll_out(env, tasks, seeds=(5, 6), steps=_SHORT)
+    roll_out(env, env.sample_tasks(2, rng_of(6)), seeds=(7, 8), steps=_SHORT)
+    again = roll_out(env, tasks, seeds=(5, 6), steps=_SHORT)
     if not first.same_as(again):
         raise MetaEnvError(
             "reset, step: equal tasks, generators and actions gave different episodes; draw only by "
@@ -185,14 +185,14 @@ def _check_independence(env: MetaVectorEnv) -> None:
     task, *others = env.sample_tasks(3, rng_of(9))
     half = env.num_envs // 2
     first, second = slice(0, half), slice(half, None)
-    reference = play(env, [task, others[0]], seeds=(9, 10), steps=_SHORT).rows(first)
+    reference = roll_out(env, [task, others[0]], seeds=(9, 10), steps=_SHORT).rows(first)
     alone = np.arange(env.num_envs) < half
     for what, episodes in (
-        ("the other task", play(env, [task, others[1]], seeds=(9, 11), steps=_SHORT).rows(first)),
-        ("its place in the batch", play(env, [others[0], task], seeds=(10, 9), steps=_SHORT).rows(second)),
+        ("the other task", roll_out(env, [task, others[1]], seeds=(9, 11), steps=_SHORT).rows(first)),
+        ("its place in the batch", roll_out(env, [others[0], task], seeds=(10, 9), steps=_SHORT).rows(second)),
         (
-            "whether others are played beside it",
-            play(env, [task, others[0]], seeds=(9, 10), steps=_SHORT, mask=alone).rows(first),
+            "whether others are rolled out beside it",
+            roll_out(env, [task, others[0]], seeds=(9, 10), steps=_SHORT, mask=alone).rows(first),
         ),
     ):
         if not reference.same_as(episodes):
@@ -207,7 +207,7 @@ def _check_tasks_matter(env: MetaVectorEnv) -> None:
     rng = rng_of(12)
     for seed in range(_TASK_PAIRS):
         tasks = env.sample_tasks(2, rng)
-        rollout = play(env, tasks, seeds=(seed, seed), steps=_SHORT)
+        rollout = roll_out(env, tasks, seeds=(seed, seed), steps=_SHORT)
         if not rollout.rows(slice(0, half)).same_as(rollout.rows(slice(half, None))):
             return
     raise MetaEnvError(

@@ -30,7 +30,7 @@ class MetaVectorEnv(TaskFamily, VectorEnv[Any, Any, Any]):
     again changes nothing and its reward is 0, so that a shard steps on until its last episode ends.
 
     Subclasses implement `default_task`, `_sample_tasks`, `_apply_tasks`, `_reset` and `_step`, all on whole arrays;
-    those that name `measures` implement `_measure`, and `_expected_rewards` where the mean reward is known.
+    `_measure` if they name `measures`; and `_expected_rewards` where the mean reward is known.
 
     Parameters
     ----------
@@ -223,8 +223,7 @@ class MetaVectorEnv(TaskFamily, VectorEnv[Any, Any, Any]):
                 for name in self.measures
             }
         info = dict(self._measured)
-        expected = self._expected_rewards() if self.reports_expected_rewards else None
-        if expected is not None:
+        if self.reports_expected_rewards and (expected := self._expected_rewards()) is not None:
             info["expected_rewards"] = np.where(active, expected, 0.0)
         return info
 

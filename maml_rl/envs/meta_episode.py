@@ -14,11 +14,11 @@ from maml_rl.envs.meta_env import MetaVectorEnv, Task
 
 
 class MetaEpisodeVectorEnv(MetaVectorEnv):
-    """Plays `num_episodes` episodes of the same task one after another and calls them one meta-episode.
+    """Rolls out `num_episodes` episodes of the same task one after another and calls them one meta-episode.
 
     The observation is (Duan et al. 2016, section 2.2; Wang et al. 2016, section 2)
 
-        [observation, previous action, previous reward, previous done, share of the meta-episode that is over]
+        [observation, previous action, previous reward, previous done, fraction of the meta-episode that is over]
 
     with bytes counted from 0 to 1, a one-hot vector for a discrete action, zeros before the first action, and the last
     entry only with `show_progress`. When an episode ends, the next observation is the first one of the next episode,
@@ -33,9 +33,9 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
     num_episodes
         Episodes of a meta-episode, >= 1.
     show_progress
-        Whether the share of episodes that are over is observed: the trial number of Wang et al. 2016, from 0 to 1.
+        True: the fraction of episodes that are over is observed: the trial number of Wang et al. 2016, from 0 to 1.
     reward_clip
-        Size to which larger rewards are cut in the observation, > 0; what is paid stays whole. ``None``: no limit.
+        Size to which larger rewards are cut in the observation, > 0; the reward itself stays whole. ``None``: no limit.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
 
     @property
     def done_index(self) -> int:
-        """Where in the observation *previous done* stands."""
+        """Index of *previous done* in the observation."""
         return self._num_inputs + self._action_size + 1
 
     def default_task(self) -> Task:
@@ -149,7 +149,7 @@ def _numbers(observations: np.ndarray) -> np.ndarray:
 def observed_in_one_episode(
     shown: np.ndarray, actions: np.ndarray, rewards: np.ndarray, num_actions: int
 ) -> np.ndarray:
-    """What `MetaEpisodeVectorEnv` has shown, replayed from what happened in meta-episodes of one episode.
+    """Observations that `MetaEpisodeVectorEnv` has shown, replayed from what happened in meta-episodes of one episode.
 
     Parameters
     ----------

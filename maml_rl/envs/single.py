@@ -33,7 +33,7 @@ class SingleMetaEnv(gym.Env[Any, Any]):
 
     @property
     def task(self) -> Task:
-        """The task being played."""
+        """The task of the present episode."""
         return self.vector_env.tasks[0] if self.vector_env.tasks else self.vector_env.default_task()
 
     def sample_tasks(
@@ -43,7 +43,7 @@ class SingleMetaEnv(gym.Env[Any, Any]):
         return self.vector_env.sample_tasks(num_tasks, self.np_random if rng is None else rng, split=split)
 
     def set_task(self, task: Task) -> None:
-        """Play `task` from the next `reset` on."""
+        """Use `task` from the next `reset` on."""
         self.vector_env.set_tasks([task])
 
     def reset_task(self, task: Task) -> None:

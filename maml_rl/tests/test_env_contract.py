@@ -196,7 +196,9 @@ def test_expected_rewards_are_the_means_of_the_rewards_given_state_and_action(en
     env.set_tasks(env.sample_tasks(2, generator(4, Purpose.TASKS)))
     env.reset(options={"rngs": [generator(4, Purpose.ENVIRONMENT, task=m) for m in range(2)]})
     rng, num_actions = np.random.default_rng(0), int(env.single_action_space.n)
-    rewards, expected, chosen = [], [], []
+    rewards: list[np.ndarray] = []
+    expected: list[np.ndarray] = []
+    chosen: list[np.ndarray] = []
     while not env.finished.all():
         actions = rng.integers(num_actions, size=num_envs)
         _, reward, _, _, info = env.step(actions)

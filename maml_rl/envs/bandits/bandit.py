@@ -12,16 +12,16 @@ from maml_rl.envs.meta_env import MetaVectorEnv, Task
 
 
 class BanditVectorEnv(MetaVectorEnv):
-    """What all bandits share: k arms, of which one is pulled per step, for `num_pulls` steps.
+    """k arms, of which one is pulled per step, for `num_pulls` steps.
 
     Task: ``{"mean": (k,)}``, every mean uniform on [0, 1]. The observation (1,) is a constant, or with `show_time` the
-    share of the episode's pulls already made. Episodes terminate: after the last pull nothing is left to earn. With
+    fraction of the episode's pulls already made. Episodes terminate: after the last pull no reward is left. With
     ``num_pulls=1`` a pull is an episode (Duan et al. 2016, section 3.1).
 
     Parameters
     ----------
     num_envs
-        Number of bandits N played side by side.
+        Number of bandits N side by side.
     k
         Number of arms, >= 2.
     num_pulls
@@ -51,7 +51,7 @@ class BanditVectorEnv(MetaVectorEnv):
 
     @property
     def arm_means(self) -> np.ndarray:
-        """(N, k): what each arm pays on average at the next pull; for oracles and regret, not for agents."""
+        """(N, k): mean reward of each arm at the next pull; for oracles and regret, not for agents."""
         return self._means.copy()
 
     def default_task(self) -> Task:
@@ -89,7 +89,7 @@ class BanditVectorEnv(MetaVectorEnv):
 
 
 class BernoulliBanditVectorEnv(BanditVectorEnv):
-    """Bandit-K5-v0, Bandit-K10-v0, Bandit-K50-v0: an arm pays 1 with probability ``mean``, else 0."""
+    """Bandit-K5-v0, Bandit-K10-v0, Bandit-K50-v0: an arm rewards 1 with probability ``mean``, else 0."""
 
     constant_observation = 1.0
 
@@ -98,7 +98,7 @@ class BernoulliBanditVectorEnv(BanditVectorEnv):
 
 
 class GaussianBanditVectorEnv(BanditVectorEnv):
-    """GaussianBandit-K5-v0, -K10-v0, -K50-v0: an arm pays ``N(mean, std^2)``.
+    """GaussianBandit-K5-v0, -K10-v0, -K50-v0: an arm rewards ``N(mean, std^2)``.
 
     Task: ``{"mean": (k,), "std": s}``. Means are uniform on [`low`, `high`]; s is the same for all arms, and `std` in
     all tasks, or with `max_std` uniform on [`std`, `max_std`]. A task without ``"std"`` has `std`.
@@ -110,7 +110,7 @@ class GaussianBanditVectorEnv(BanditVectorEnv):
     low, high
         Range of the means.
     std, max_std
-        Standard deviation of a payment, >= 0, and its largest value if tasks differ in it.
+        Standard deviation of a reward, >= 0, and its largest value if tasks differ in it.
     """
 
     constant_observation = 0.0

@@ -17,9 +17,10 @@ class DriftingBanditVectorEnv(MetaVectorEnv):
 
     Daw et al. 2006; Bornstein et al. 2017. A trial takes two steps:
 
-    1. Fixation. The observation is (1, 0). The last action, ``num_arms``, fixates and pays 0; an arm pays -`penalty`.
-    2. Decision. The observation is (0, 1). Arm a pays ``N(means[t, a], payoff_deviation^2) / payoff_scale``; to fixate
-       again pays -`penalty`.
+    1. Fixation. The observation is (1, 0). The last action, ``num_arms``, fixates: reward 0; of an arm it is
+       -`penalty`.
+    2. Decision. The observation is (0, 1). The reward of arm a is
+       ``N(means[t, a], payoff_deviation^2) / payoff_scale``, of fixating again -`penalty`.
 
     Task: ``{"means": (T, K)}``, the arms' means in every trial: uniform on [0, 2 * `centre`] in the first one, then
     ``means[t + 1] = decay * means[t] + (1 - decay) * centre + N(0, drift_deviation^2)``. They drift whatever is chosen.
@@ -35,7 +36,7 @@ class DriftingBanditVectorEnv(MetaVectorEnv):
     num_trials
         Trials T per episode, >= 1.
     decay
-        Share of its distance from the centre that a mean keeps, in [0, 1].
+        Fraction of its distance from the centre that a mean keeps, in [0, 1].
     centre
         Mean payoff to which arms return, in points, > 0.
     drift_deviation, payoff_deviation

@@ -19,9 +19,9 @@ class TwoStepVectorEnv(MetaVectorEnv):
     Daw et al. 2011, in the form of Wang et al. 2016, section 3.2. A trial takes two steps:
 
     1. Stage one. The observation is (1, 0, 0). Action a leads to second state a with `common_probability`, else to the
-       other one; it pays 0.
+       other one; the reward is 0.
     2. Stage two. The observation is (0, 1, 0) in second state 0 and (0, 0, 1) in second state 1. Both actions do the
-       same: pay 1 with `rich_probability` in the rich state, with `poor_probability` in the other, else 0.
+       same: reward 1 with `rich_probability` in the rich state, with `poor_probability` in the other, else 0.
 
     After a trial the rich state becomes the poor one with `switch_probability`. Task: ``{"rich": state that is rich
     in the first trial}``, 0 or 1 by the toss of a coin. Which action commonly leads where never changes. An episode is

@@ -21,7 +21,7 @@ class NavigationVectorEnv(MetaVectorEnv):
     Task: ``{"goal": (2,)}``, uniform on [low, high]^2. Episodes start at the origin; an action is
     a displacement, clipped to [-0.1, 0.1] per coordinate. An episode terminates when both
     coordinates are within 0.01 of the goal. The paper speaks of the squared distance; its code,
-    pytorch-maml-rl and this one pay the Euclidean distance.
+    pytorch-maml-rl and this one use the Euclidean distance.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ class TabularMDPVectorEnv(MetaVectorEnv):
     """TabularMDP-v0: short episodes in a random MDP (Duan et al. 2016, section 3.1).
 
     Task: ``{"transitions": (S, A, S), "rewards_mean": (S, A)}`` with ``P(. | s, a) ~ Dirichlet(1)``
-    and ``m(s, a) ~ N(1, 1)``. Episodes start in state 0; action a in state s pays ``N(m(s, a), 1)``.
+    and ``m(s, a) ~ N(1, 1)``. Episodes start in state 0; the reward of action a in state s is ``N(m(s, a), 1)``.
 
     Parameters
     ----------
@@ -23,8 +23,8 @@ class TabularMDPVectorEnv(MetaVectorEnv):
     num_states, num_actions
         Sizes S and A of the tables, >= 1.
     reachable_states
-        Each task's transitions lead to so many states only, to state 0 and others drawn at random; ``None``: to all of
-        them, the published distribution. Tasks with few states teach an agent what there is to remember.
+        Each task's transitions lead to that many states only, to state 0 and others drawn at random; ``None``: to all
+        of them, the published distribution. Tasks with few states teach an agent what there is to remember.
     max_episode_steps
         Steps per episode.
     one_hot

@@ -13,7 +13,7 @@ from maml_rl.envs.mujoco.mujoco_engine import MujocoVectorEnv
 
 
 class AntVectorEnv(MujocoVectorEnv):
-    """What the Ant families share: observation (125,), costs, survival reward, termination.
+    """The robot of all Ant families: observation (125,), costs, survival reward, termination.
 
     Observation, in pytorch-maml-rl's order: qpos (15), qvel (14), external contact forces clipped to
     [-1, 1] (14 bodies x 6), rotation matrix (9) and position (3) of the torso. Reward: ``r_task -

@@ -12,7 +12,7 @@ from maml_rl.envs.mujoco.mujoco_engine import MujocoVectorEnv
 
 
 class HalfCheetahVectorEnv(MujocoVectorEnv):
-    """What the HalfCheetah families share: observation (20,), control cost, no termination.
+    """The robot of all HalfCheetah families: observation (20,), control cost, no termination.
 
     Observation: qpos without the x position (8), qvel (9), position of the torso (3). Reward:
     ``r_task(forward velocity) - 0.05 * |control|^2`` (Finn et al. 2017, the authors' code). The torso
