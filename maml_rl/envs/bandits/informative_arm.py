@@ -15,8 +15,8 @@ class InformativeArmVectorEnv(BanditVectorEnv):
 
     Wang et al. 2016, section 3.1. Task: ``{"target": j}``, j uniform on 0 ... K - 1. The reward of arm j is
     `target_reward`, of the other K - 1 `other_reward`, and of the last arm ``(j + 1) / K``: with the paper's K = 10 a
-    tenth of the target's index, counted from 1. Nothing is random once the task is set. With the paper's five pulls, the
-    best agent pulls the informative arm first and the target then.
+    tenth of the target's index, counted from 1. Nothing is random once the task is set. With the paper's five pulls,
+    the best agent pulls the informative arm first and the target then.
 
     Parameters
     ----------
