@@ -24,7 +24,7 @@ from benchmarks.records import save_json
 from maml_rl.algorithms import Algorithm, make_algorithm
 from maml_rl.cli import available_cores
 from maml_rl.config import load_config
-from maml_rl.envs.mujoco_engine import gymnasium_model_path
+from maml_rl.envs.mujoco.mujoco_engine import gymnasium_model_path
 from maml_rl.experiment import workers
 from maml_rl.metalearners import MAMLTRPO
 from maml_rl.samplers import Backend

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from maml_rl.algorithms import Algorithm, Evaluation
 from maml_rl.analysis import Interval, mean_interval
 from maml_rl.envs import Task
+from maml_rl.envs.task_table import task_table
 from maml_rl.experiment import workers
 from maml_rl.shard import Shard
 from maml_rl.utils.errors import InputError
@@ -85,7 +86,7 @@ def interval_over_tasks(evaluation: Evaluation, num_steps: Sequence[int]) -> Int
 def save_results(path: str | Path, evaluation: Evaluation, num_steps: Sequence[int]) -> None:
     """Write ``results.npz``, which `numpy.load` reads without unpickling anything.
 
-    Keys: ``tasks`` (N, D) and ``task_fields`` (D,), see `task_table`; ``train_returns`` and
+    Keys: ``tasks`` (N, D) and ``task_fields`` (D,), see `maml_rl.envs.task_table.task_table`; ``train_returns`` and
     ``valid_returns`` (N, B), before adaptation and after the configuration's number of steps;
     ``num_steps`` (S,) and ``returns`` (S, N, B), after each of `num_steps`; ``measure_NAME`` likewise for every measure
     of the environment. Of meta-episodes also ``observations`` (N, T, O), ``actions`` (N, T, ...), ``rewards`` and
@@ -122,31 +123,6 @@ def check_num_steps(num_steps: Sequence[int]) -> list[int]:
     if not num_steps or min(num_steps) < 0:
         raise InputError(f"--num-steps: got {list(num_steps)}, expected numbers >= 0, such as 0 1 2 3")
     return sorted(set(num_steps))
-
-
-def task_table(tasks: Sequence[Task]) -> tuple[np.ndarray, list[str]]:
-    """Tasks as a table (N, D) with a name for each column: float64, or text if a value is not a number.
-
-    Examples
-    --------
-    >>> task_table([{"goal": np.array([0.5, -0.5])}, {"goal": np.array([0.25, 0.0])}])
-    (array([[ 0.5 , -0.5 ],
-           [ 0.25,  0.  ]]), ['goal[0]', 'goal[1]'])
-    >>> task_table([{"map": "small"}])
-    (array([['small']], dtype='<U5'), ['map'])
-    """
-    names = list(tasks[0])
-    try:
-        columns = {name: np.array([task[name] for task in tasks], dtype=np.float64) for name in names}
-    except (TypeError, ValueError):
-        return np.array([[str(task[name]) for name in names] for task in tasks]), names
-    fields = [
-        name + (f"[{','.join(map(str, index))}]" if index else "")
-        for name in names
-        for index in np.ndindex(columns[name].shape[1:])
-    ]
-    table = [columns[name].reshape(len(tasks), -1) for name in names]  # (N, ...) -> (N, D)
-    return np.concatenate(table, axis=1), fields
 
 
 def summary_lines(evaluation: Evaluation, num_steps: Sequence[int]) -> list[str]:

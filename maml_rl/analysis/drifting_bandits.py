@@ -18,7 +18,7 @@ KalmanRule = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 
 @dataclass(frozen=True)
 class DriftingArms:
-    """How arms drift and pay, in points: see `maml_rl.envs.drifting_bandit.DriftingBanditVectorEnv`.
+    """How arms drift and pay, in points: see `maml_rl.envs.bandits.drifting_bandit.DriftingBanditVectorEnv`.
 
     Attributes
     ----------

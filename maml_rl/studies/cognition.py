@@ -41,7 +41,7 @@ from maml_rl.analysis.memory_states import check_decoder
 from maml_rl.blueprint import Blueprint, EnsembleBlueprint
 from maml_rl.config import ConfigError
 from maml_rl.envs import MetaEpisodeVectorEnv
-from maml_rl.envs.drifting_bandit import DriftingBanditVectorEnv
+from maml_rl.envs.bandits.drifting_bandit import DriftingBanditVectorEnv
 from maml_rl.envs.meta_episode import observed_in_one_episode
 from maml_rl.policies import Policy
 from maml_rl.studies.study import Cell

@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_map
 from maml_rl.adaptation import InnerLoop
 from maml_rl.config import Config
 from maml_rl.envs import make_meta_env, register_meta_env
-from maml_rl.envs.navigation import NavigationVectorEnv
+from maml_rl.envs.control.navigation import NavigationVectorEnv
 from maml_rl.episode import LearningData
 from maml_rl.policies import Params, Policy, PolicySpec, make_policy, policy_kinds, registered_policies
 from maml_rl.policies.geometric_policy import READ_GAIN, GeometricPolicy

@@ -15,7 +15,7 @@ from PIL import Image
 
 from maml_rl.algorithms import make_algorithm
 from maml_rl.config import load_config
-from maml_rl.envs import EnvironmentArgumentError, atari, check_meta_env, make_meta_env
+from maml_rl.envs import EnvironmentArgumentError, atari_emulator, check_meta_env, make_meta_env
 from maml_rl.envs.atari import AtariModesVectorEnv
 from maml_rl.metalearners import MAMLTRPO
 from maml_rl.policies import registered_policies
@@ -256,11 +256,11 @@ def test_a_mistyped_choice_is_refused_however_the_family_is_made(name, value):
 
 
 def test_modes_that_end_at_once_are_refused_before_anything_is_played(monkeypatch):
-    monkeypatch.setattr(atari, "_MODE_BYTES", {})
-    atari._beginning.cache_clear()
+    monkeypatch.setattr(atari_emulator, "MODE_BYTES", {})
+    atari_emulator.beginning_of.cache_clear()
     with pytest.raises(ValueError, match=r"modes: got \d, which ale-py ends at once in demon_attack; give modes, some"):
         AtariModesVectorEnv(game="demon_attack")
-    atari._beginning.cache_clear()
+    atari_emulator.beginning_of.cache_clear()
 
 
 CONFIGS = ("space-invaders", "demon-attack")

@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from maml_rl.algorithms import make_algorithm
 from maml_rl.cli import train_command
-from maml_rl.envs.bandit import BanditVectorEnv
+from maml_rl.envs.bandits.bandit import BanditVectorEnv
 from maml_rl.experiment import train
 from maml_rl.run_folder import RunFolder
 from maml_rl.samplers import SerialBackend

@@ -12,12 +12,12 @@ from maml_rl import cli
 from maml_rl.algorithms import make_algorithm
 from maml_rl.analysis import mean_interval
 from maml_rl.config import Config
+from maml_rl.envs.task_table import task_table
 from maml_rl.evaluation import (
     Evaluation,
     evaluate,
     save_results,
     summary_lines,
-    task_table,
 )
 from maml_rl.run_folder import RunFolder, RunFolderError
 from maml_rl.samplers import MAMLWorker, SerialBackend

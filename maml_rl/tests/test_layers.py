@@ -24,7 +24,7 @@ LAYERED = [
     if path != ROOT / "maml_rl" / "__init__.py" and not path.is_relative_to(ROOT / "maml_rl" / "tests")
 ]
 # It sends tasks there and back in memory, to tell whether they can travel to a worker process.
-PICKLES_IN_MEMORY = ROOT / "maml_rl" / "envs" / "checker.py"
+PICKLES_IN_MEMORY = ROOT / "maml_rl" / "envs" / "checker_tasks.py"
 
 
 def name_of(path: Path) -> str:
@@ -50,7 +50,7 @@ def test_nothing_is_pickled(path):
 @pytest.mark.parametrize(
     ("member", "source"),
     [
-        ("utils", "import maml_rl.envs.ant"),
+        ("utils", "import maml_rl.envs.mujoco.ant"),
         ("utils", "from maml_rl.config import Config"),
         ("envs", "from maml_rl.policies.policy import Policy"),
         ("envs", "from maml_rl import config"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from maml_rl.analysis import MDPExperience, opsrl, play_mdp, psrl, random_plan, sample_mdp, value_iteration
-from maml_rl.envs.tabular_mdp import TabularMDPVectorEnv
+from maml_rl.envs.control.tabular_mdp import TabularMDPVectorEnv
 
 # Duan et al. 2016, table 2: total rewards after so many episodes.
 EPISODES = [10, 25, 50, 75, 100]

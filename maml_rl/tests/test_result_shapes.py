@@ -10,8 +10,9 @@ import pytest
 
 from maml_rl.algorithms import make_algorithm
 from maml_rl.envs import MetaEnvError, make_meta_env, register_meta_env
-from maml_rl.envs.navigation import NavigationVectorEnv
-from maml_rl.samplers.rollout import play_episodes
+from maml_rl.envs.control.navigation import NavigationVectorEnv
+from maml_rl.samplers.recorders import EpisodeRecorder
+from maml_rl.samplers.rollout import rollout
 from maml_rl.shard import Streams
 from maml_rl.tests.builders import tiny_config
 from maml_rl.utils.errors import InputError
@@ -111,7 +112,9 @@ def test_a_family_with_a_step_of_its_own_is_refused_when_it_is_rolled_out():
     policy = make_algorithm(tiny_config("2DNavigation-v0")).policy
     rngs = [np.random.default_rng(0)]
     with pytest.raises(MetaEnvError, match=r"^step: rewards: got shape \(1,\), expected \(4,\); return one row per"):
-        play_episodes(env, policy, policy.params(), [env.default_task()], Streams(rngs, rngs))
+        rollout(
+            env, policy, policy.params(), [env.default_task()], Streams(rngs, rngs), recorder=EpisodeRecorder()
+        )
 
 
 @pytest.mark.parametrize("part", ["observation", "reward", "terminated", "truncated"])

@@ -387,7 +387,8 @@ def test_rewards_that_are_no_numbers_move_nothing(monkeypatch):
     case = Case()
     learner = case.learner()
     monkeypatch.setattr(
-        "maml_rl.envs.bandit.BernoulliBanditVectorEnv._pay", lambda self, means: np.full(len(means), np.nan)
+        "maml_rl.envs.bandits.bandit.BernoulliBanditVectorEnv._draw_rewards",
+        lambda self, means: np.full(len(means), np.nan),
     )
     report = learner.step(case.tasks, 0)
     assert not report.finite

@@ -1,4 +1,4 @@
-"""Two-armed bandits with dependent arms: what one arm pays tells what the other one would."""
+"""Two-armed bandits with dependent arms: the rewards of one arm tell of the other one's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maml_rl.envs.bandit import BernoulliBanditVectorEnv
+from maml_rl.envs.bandits.bandit import BernoulliBanditVectorEnv
 from maml_rl.envs.meta_env import Task
 
 # The values that the first arm's probability may have; None: any in [0, 1].
@@ -24,7 +24,7 @@ class TwoArmedBanditVectorEnv(BernoulliBanditVectorEnv):
 
     Wang et al. 2016, section 3.1. Task: ``{"mean": (p1, p2)}``, where p1 is uniform on [0, 1] (``uniform``), one of
     {0.1, 0.9} (``easy``), {0.25, 0.75} (``medium``) or {0.4, 0.6} (``hard``), and ``p2 = 1 - p1``; or both are
-    uniform and independent (``independent``). An arm pays 1 with its probability, else 0. An episode is one run of
+    uniform and independent (``independent``). An arm rewards 1 with its probability, else 0. An episode is one run of
     one bandit: 100 pulls in the paper. Any two probabilities may be set as a task, so that an agent trained on one
     distribution can be tested on another; all five have the same observations and actions.
 
@@ -37,7 +37,7 @@ class TwoArmedBanditVectorEnv(BernoulliBanditVectorEnv):
     num_pulls
         Pulls per episode, >= 1.
     show_time
-        True, as in the paper: the observation (1,) is the share of the pulls already made. False: it is 1.
+        True, as in the paper: the observation (1,) is the fraction of the pulls already made. False: it is 1.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class TwoArmedBanditVectorEnv(BernoulliBanditVectorEnv):
         values = FIRST_ARMS[self.arms]
         return None if values is None else len(values)
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw the first arm's probability, and the second one's if it is independent."""
         if self.arms == "independent":
-            return super().sample_tasks(num_tasks, rng)
+            return super()._sample_tasks(num_tasks, rng, split)
         values = FIRST_ARMS[self.arms]
         first = rng.random(num_tasks) if values is None else rng.choice(values, num_tasks)
         return [{"mean": mean} for mean in np.stack([first, 1.0 - first], axis=1)]

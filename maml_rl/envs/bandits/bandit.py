@@ -12,16 +12,16 @@ from maml_rl.envs.meta_env import MetaVectorEnv, Task
 
 
 class BanditVectorEnv(MetaVectorEnv):
-    """What all bandits share: k arms, of which one is pulled per step, for `num_pulls` steps.
+    """k arms, of which one is pulled per step, for `num_pulls` steps.
 
     Task: ``{"mean": (k,)}``, every mean uniform on [0, 1]. The observation (1,) is a constant, or with `show_time` the
-    share of the episode's pulls already made. Episodes terminate: after the last pull nothing is left to earn. With
+    fraction of the episode's pulls already made. Episodes terminate: after the last pull no reward is left. With
     ``num_pulls=1`` a pull is an episode (Duan et al. 2016, section 3.1).
 
     Parameters
     ----------
     num_envs
-        Number of bandits N played side by side.
+        Number of bandits N side by side.
     k
         Number of arms, >= 2.
     num_pulls
@@ -47,17 +47,18 @@ class BanditVectorEnv(MetaVectorEnv):
         self._rows = np.arange(num_envs)
         self._constant = np.full((num_envs, 1), self.constant_observation, dtype=np.float32)
         self._means = np.zeros((num_envs, k))
+        self._chosen_means = np.zeros(num_envs)
 
     @property
     def arm_means(self) -> np.ndarray:
-        """(N, k): what each arm pays on average at the next pull; for oracles and regret, not for agents."""
+        """(N, k): mean reward of each arm at the next pull; for oracles and regret, not for agents."""
         return self._means.copy()
 
     def default_task(self) -> Task:
         """All arms alike, mean 0.5."""
         return {"mean": np.full(self.k, 0.5)}
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw every arm's mean uniformly from [0, 1]."""
         return [{"mean": mean} for mean in rng.random((num_tasks, self.k))]
 
@@ -72,28 +73,32 @@ class BanditVectorEnv(MetaVectorEnv):
 
     def _step(self, actions: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         pulls = self._elapsed + 1
-        return self._observe(pulls), self._pay(self._means[self._rows, actions]), pulls >= self.num_pulls
+        self._chosen_means = self._means[self._rows, actions]
+        return self._observe(pulls), self._draw_rewards(self._chosen_means), pulls >= self.num_pulls
+
+    def _expected_rewards(self) -> np.ndarray:
+        return self._chosen_means
 
     def _observe(self, pulls: np.ndarray) -> np.ndarray:
         """Observations (N, 1) after this many pulls (N,)."""
         return (pulls[:, None] / self.num_pulls).astype(np.float32) if self.show_time else self._constant
 
     @abc.abstractmethod
-    def _pay(self, means: np.ndarray) -> np.ndarray:
+    def _draw_rewards(self, means: np.ndarray) -> np.ndarray:
         """Draw the rewards (N,) of arms with these means (N,)."""
 
 
 class BernoulliBanditVectorEnv(BanditVectorEnv):
-    """Bandit-K5-v0, Bandit-K10-v0, Bandit-K50-v0: an arm pays 1 with probability ``mean``, else 0."""
+    """Bandit-K5-v0, Bandit-K10-v0, Bandit-K50-v0: an arm rewards 1 with probability ``mean``, else 0."""
 
     constant_observation = 1.0
 
-    def _pay(self, means: np.ndarray) -> np.ndarray:
+    def _draw_rewards(self, means: np.ndarray) -> np.ndarray:
         return (self._uniform() < means).astype(np.float64)
 
 
 class GaussianBanditVectorEnv(BanditVectorEnv):
-    """GaussianBandit-K5-v0, -K10-v0, -K50-v0: an arm pays ``N(mean, std^2)``.
+    """GaussianBandit-K5-v0, -K10-v0, -K50-v0: an arm rewards ``N(mean, std^2)``.
 
     Task: ``{"mean": (k,), "std": s}``. Means are uniform on [`low`, `high`]; s is the same for all arms, and `std` in
     all tasks, or with `max_std` uniform on [`std`, `max_std`]. A task without ``"std"`` has `std`.
@@ -105,7 +110,7 @@ class GaussianBanditVectorEnv(BanditVectorEnv):
     low, high
         Range of the means.
     std, max_std
-        Standard deviation of a payment, >= 0, and its largest value if tasks differ in it.
+        Standard deviation of a reward, >= 0, and its largest value if tasks differ in it.
     """
 
     constant_observation = 0.0
@@ -137,7 +142,7 @@ class GaussianBanditVectorEnv(BanditVectorEnv):
         """All means in the middle of their range, the smallest standard deviation."""
         return {"mean": np.full(self.k, (self.low + self.high) / 2), "std": self.std}
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw uniform means and, if tasks differ in it, a uniform standard deviation."""
         means = self.low + (self.high - self.low) * rng.random((num_tasks, self.k))
         stds = np.full(num_tasks, self.std)
@@ -152,5 +157,5 @@ class GaussianBanditVectorEnv(BanditVectorEnv):
             raise ValueError(f"task['std']: got {stds.tolist()}, expected numbers >= 0")
         self._stds = stds
 
-    def _pay(self, means: np.ndarray) -> np.ndarray:
+    def _draw_rewards(self, means: np.ndarray) -> np.ndarray:
         return means + self._stds * self._normal()

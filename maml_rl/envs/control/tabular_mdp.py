@@ -14,7 +14,7 @@ class TabularMDPVectorEnv(MetaVectorEnv):
     """TabularMDP-v0: short episodes in a random MDP (Duan et al. 2016, section 3.1).
 
     Task: ``{"transitions": (S, A, S), "rewards_mean": (S, A)}`` with ``P(. | s, a) ~ Dirichlet(1)``
-    and ``m(s, a) ~ N(1, 1)``. Episodes start in state 0; action a in state s pays ``N(m(s, a), 1)``.
+    and ``m(s, a) ~ N(1, 1)``. Episodes start in state 0; the reward of action a in state s is ``N(m(s, a), 1)``.
 
     Parameters
     ----------
@@ -23,8 +23,8 @@ class TabularMDPVectorEnv(MetaVectorEnv):
     num_states, num_actions
         Sizes S and A of the tables, >= 1.
     reachable_states
-        Each task's transitions lead to so many states only, to state 0 and others drawn at random; ``None``: to all of
-        them, the published distribution. Tasks with few states teach an agent what there is to remember.
+        Each task's transitions lead to that many states only, to state 0 and others drawn at random; ``None``: to all
+        of them, the published distribution. Tasks with few states teach an agent what there is to remember.
     max_episode_steps
         Steps per episode.
     one_hot
@@ -64,6 +64,7 @@ class TabularMDPVectorEnv(MetaVectorEnv):
         self._rows = np.arange(num_envs)
         self._states = np.zeros(num_envs, dtype=np.int64)
         self._never = np.zeros(num_envs, dtype=bool)
+        self._chosen_means = np.zeros(num_envs)
 
     def default_task(self) -> Task:
         """Every transition equally likely, every mean reward 1."""
@@ -73,7 +74,7 @@ class TabularMDPVectorEnv(MetaVectorEnv):
             "rewards_mean": np.ones(shape),
         }
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw transition tables from Dirichlet(1) and mean rewards from N(1, 1)."""
         shape = (num_tasks, self.num_states, self.num_actions)
         transitions = rng.dirichlet(np.ones(self.num_states), size=shape)  # (M, S, A, S)
@@ -109,8 +110,12 @@ class TabularMDPVectorEnv(MetaVectorEnv):
 
     def _step(self, actions: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         chosen = (self._rows, self._states, actions)
-        rewards = self._means[chosen] + self._normal()
+        self._chosen_means = self._means[chosen]
+        rewards = self._chosen_means + self._normal()
         # Inverse of the distribution function: the state is how many thresholds the number passes.
         following = (self._uniform(1) >= self._cumulative[chosen]).sum(axis=-1)
         self._states = np.where(active, following, self._states)
         return self._codes[self._states], rewards, self._never
+
+    def _expected_rewards(self) -> np.ndarray:
+        return self._chosen_means

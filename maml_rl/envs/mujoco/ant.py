@@ -9,11 +9,11 @@ import mujoco
 import numpy as np
 
 from maml_rl.envs.meta_env import Task
-from maml_rl.envs.mujoco_engine import MujocoVectorEnv
+from maml_rl.envs.mujoco.mujoco_engine import MujocoVectorEnv
 
 
 class AntVectorEnv(MujocoVectorEnv):
-    """What the Ant families share: observation (125,), costs, survival reward, termination.
+    """The robot of all Ant families: observation (125,), costs, survival reward, termination.
 
     Observation, in pytorch-maml-rl's order: qpos (15), qvel (14), external contact forces clipped to
     [-1, 1] (14 bodies x 6), rotation matrix (9) and position (3) of the torso. Reward: ``r_task -
@@ -93,7 +93,7 @@ class AntDirVectorEnv(AntVectorEnv):
         """Forward and backward."""
         return 2
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw directions from {-1, +1} with equal probability."""
         return [{"direction": int(d)} for d in 2 * rng.integers(0, 2, size=num_tasks) - 1]
 
@@ -154,7 +154,7 @@ class AntVelVectorEnv(_AntRangeVectorEnv):
         """Stand still."""
         return {"velocity": 0.0}
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw target velocities uniformly from [low, high]."""
         return [{"velocity": float(v)} for v in rng.uniform(self.low, self.high, size=num_tasks)]
 
@@ -191,7 +191,7 @@ class AntPosVectorEnv(_AntRangeVectorEnv):
         """Stay at the origin."""
         return {"position": np.zeros(2)}
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw target positions uniformly from [low, high]^2."""
         return [{"position": p} for p in rng.uniform(self.low, self.high, size=(num_tasks, 2))]
 

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maml_rl.envs.bandit import BernoulliBanditVectorEnv
+from maml_rl.envs.bandits.bandit import BernoulliBanditVectorEnv
 from maml_rl.envs.meta_env import Task
 
 
 class RestlessBanditVectorEnv(BernoulliBanditVectorEnv):
-    """What restless bandits share: ``p2 = 1 - p1``, and p1 moves after every pull, as fast as the volatility says.
+    """Two arms that change: ``p2 = 1 - p1``, and p1 moves after every pull, as fast as the volatility says.
 
     After Behrens et al. 2007; Wang et al. 2016, section 3.1; Wang et al. 2018, figure 3. An episode has `num_blocks`
     blocks of equal length that alternate between `low_volatility` and `high_volatility`; a coin decides which is first.
-    Task: ``{"probability": p1 at the first pull, "volatility": (num_blocks,)}``. An arm pays 1 with its probability,
+    Task: ``{"probability": p1 at the first pull, "volatility": (num_blocks,)}``. An arm rewards 1 with its probability,
     else 0, whatever was pulled before. The agent sees nothing of either.
 
     Parameters
@@ -30,7 +30,7 @@ class RestlessBanditVectorEnv(BernoulliBanditVectorEnv):
     num_pulls
         Pulls per episode, >= 1.
     show_time
-        True: the observation (1,) is the share of the pulls already made. False: it is 1.
+        True: the observation (1,) is the fraction of the pulls already made. False: it is 1.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class RestlessBanditVectorEnv(BernoulliBanditVectorEnv):
         """Start at 0.5, with low volatility first."""
         return {"probability": 0.5, "volatility": self._blocks(0)}
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw where p1 starts and which volatility is first."""
         starts = self._draw_starts(num_tasks, rng)
         firsts = rng.integers(2, size=num_tasks)
@@ -126,7 +126,7 @@ class ReversalBanditVectorEnv(RestlessBanditVectorEnv):
         Probability of a reversal after a pull, in [0, 1]. As in Behrens et al. 2007, the default low one is none, and
         the high one comes every 33 pulls on average; there, reversals come after 30 or 40.
     good_probability
-        What the better arm pays with, in [0.5, 1].
+        Probability of the better arm, in [0.5, 1].
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class ReversalBanditVectorEnv(RestlessBanditVectorEnv):
 
     @property
     def num_distinct_tasks(self) -> int:
-        """Which arm is better at first, times which volatility is first; what is alike counts once."""
+        """Better arms at first times volatilities at first; what is alike counts once."""
         return (1 if self.good_probability == 0.5 else 2) * (1 if self.low_volatility == self.high_volatility else 2)
 
     def _draw_starts(self, num_tasks: int, rng: np.random.Generator) -> np.ndarray:

@@ -17,9 +17,10 @@ class DriftingBanditVectorEnv(MetaVectorEnv):
 
     Daw et al. 2006; Bornstein et al. 2017. A trial takes two steps:
 
-    1. Fixation. The observation is (1, 0). The last action, ``num_arms``, fixates and pays 0; an arm pays -`penalty`.
-    2. Decision. The observation is (0, 1). Arm a pays ``N(means[t, a], payoff_deviation^2) / payoff_scale``; to fixate
-       again pays -`penalty`.
+    1. Fixation. The observation is (1, 0). The last action, ``num_arms``, fixates: reward 0; of an arm it is
+       -`penalty`.
+    2. Decision. The observation is (0, 1). The reward of arm a is
+       ``N(means[t, a], payoff_deviation^2) / payoff_scale``, of fixating again -`penalty`.
 
     Task: ``{"means": (T, K)}``, the arms' means in every trial: uniform on [0, 2 * `centre`] in the first one, then
     ``means[t + 1] = decay * means[t] + (1 - decay) * centre + N(0, drift_deviation^2)``. They drift whatever is chosen.
@@ -35,7 +36,7 @@ class DriftingBanditVectorEnv(MetaVectorEnv):
     num_trials
         Trials T per episode, >= 1.
     decay
-        Share of its distance from the centre that a mean keeps, in [0, 1].
+        Fraction of its distance from the centre that a mean keeps, in [0, 1].
     centre
         Mean payoff to which arms return, in points, > 0.
     drift_deviation, payoff_deviation
@@ -83,12 +84,13 @@ class DriftingBanditVectorEnv(MetaVectorEnv):
         self._codes = np.eye(STEPS_PER_TRIAL, dtype=np.float32)
         self._rows = np.arange(num_envs)
         self._means = np.full((num_envs, num_trials, num_arms), self.centre)
+        self._drawn = (np.zeros(num_envs, bool), np.zeros(num_envs, bool), np.zeros(num_envs))
 
     def default_task(self) -> Task:
         """Every arm stays at the centre."""
         return {"means": np.full((self.num_trials, self.num_arms), self.centre)}
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw where the arms start and how they drift."""
         starts = rng.uniform(0.0, 2.0 * self.centre, (num_tasks, self.num_arms))
         moves = self.drift_deviation * rng.standard_normal((num_tasks, self.num_trials - 1, self.num_arms))
@@ -115,8 +117,16 @@ class DriftingBanditVectorEnv(MetaVectorEnv):
             np.minimum(self._elapsed // STEPS_PER_TRIAL, self.num_trials - 1),
         )
         noise = self.payoff_deviation * self._normal()
+        chosen = self._means[self._rows, trial, np.minimum(actions, self.num_arms - 1)]
         fixates, deciding = actions == self.num_arms, stage == 1
-        payoffs = self._means[self._rows, trial, np.minimum(actions, self.num_arms - 1)] + noise
-        right = np.where(deciding, payoffs / self.payoff_scale, 0.0)
-        rewards = np.where(fixates == deciding, -self.penalty, right)
+        self._drawn = fixates, deciding, chosen
+        rewards = self._rewards_of(fixates, deciding, chosen + noise)
         return self._codes[1 - stage], rewards, self._elapsed + 1 >= STEPS_PER_TRIAL * self.num_trials
+
+    def _rewards_of(self, fixates: np.ndarray, deciding: np.ndarray, payoffs: np.ndarray) -> np.ndarray:
+        """Rewards (N,) of actions that fixate or choose an arm with these payoffs in points (N,)."""
+        right = np.where(deciding, payoffs / self.payoff_scale, 0.0)
+        return np.where(fixates == deciding, -self.penalty, right)
+
+    def _expected_rewards(self) -> np.ndarray:
+        return self._rewards_of(*self._drawn)

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from maml_rl.envs.meta_env import Task
-from maml_rl.envs.mujoco_engine import MujocoVectorEnv
+from maml_rl.envs.mujoco.mujoco_engine import MujocoVectorEnv
 
 
 class HalfCheetahVectorEnv(MujocoVectorEnv):
-    """What the HalfCheetah families share: observation (20,), control cost, no termination.
+    """The robot of all HalfCheetah families: observation (20,), control cost, no termination.
 
     Observation: qpos without the x position (8), qvel (9), position of the torso (3). Reward:
     ``r_task(forward velocity) - 0.05 * |control|^2`` (Finn et al. 2017, the authors' code). The torso
@@ -81,7 +81,7 @@ class HalfCheetahDirVectorEnv(HalfCheetahVectorEnv):
         """Forward and backward."""
         return 2
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw directions from {-1, +1} with equal probability."""
         return [{"direction": int(d)} for d in 2 * rng.integers(0, 2, size=num_tasks) - 1]
 
@@ -125,7 +125,7 @@ class HalfCheetahVelVectorEnv(HalfCheetahVectorEnv):
         """Stand still."""
         return {"velocity": 0.0}
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw target velocities uniformly from [low, high]."""
         return [{"velocity": float(v)} for v in rng.uniform(self.low, self.high, size=num_tasks)]
 

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maml_rl.envs.bandit import BanditVectorEnv
+from maml_rl.envs.bandits.bandit import BanditVectorEnv
 from maml_rl.envs.meta_env import Task
 
 
 class InformativeArmVectorEnv(BanditVectorEnv):
-    """InformativeArm-v0: one of K arms is the target, and arm K pays little but names it.
+    """InformativeArm-v0: one of K arms is the target, and arm K rewards little but names it.
 
-    Wang et al. 2016, section 3.1. Task: ``{"target": j}``, j uniform on 0 ... K - 1. Arm j pays `target_reward`, the
-    other K - 1 pay `other_reward`, and the last arm pays ``(j + 1) / K``: with the paper's K = 10 a tenth of the
-    target's index, counted from 1. Nothing is random once the task is set. With the paper's five pulls, the best agent
-    pulls the informative arm first and the target then.
+    Wang et al. 2016, section 3.1. Task: ``{"target": j}``, j uniform on 0 ... K - 1. The reward of arm j is
+    `target_reward`, of the other K - 1 `other_reward`, and of the last arm ``(j + 1) / K``: with the paper's K = 10 a
+    tenth of the target's index, counted from 1. Nothing is random once the task is set. With the paper's five pulls,
+    the best agent pulls the informative arm first and the target then.
 
     Parameters
     ----------
@@ -25,11 +25,11 @@ class InformativeArmVectorEnv(BanditVectorEnv):
     num_candidates
         Arms K that may be the target, >= 2; there are K + 1 arms.
     target_reward, other_reward
-        What the target pays and what the other candidates pay; finite, the former larger.
+        Rewards of the target and of the other candidates; finite, the former larger.
     num_pulls
         Pulls per episode, >= 1.
     show_time
-        True: the observation (1,) is the share of the pulls already made. False: it is 1.
+        True: the observation (1,) is the fraction of the pulls already made. False: it is 1.
     """
 
     constant_observation = 1.0
@@ -61,7 +61,7 @@ class InformativeArmVectorEnv(BanditVectorEnv):
         """Each candidate may be the target."""
         return self.num_candidates
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw uniform targets."""
         return [{"target": int(target)} for target in rng.integers(self.num_candidates, size=num_tasks)]
 
@@ -76,5 +76,5 @@ class InformativeArmVectorEnv(BanditVectorEnv):
         means[:, -1] = (indices + 1) / self.num_candidates
         self._means = means
 
-    def _pay(self, means: np.ndarray) -> np.ndarray:
+    def _draw_rewards(self, means: np.ndarray) -> np.ndarray:
         return means

@@ -17,8 +17,8 @@ class DelayedRecallVectorEnv(MetaVectorEnv):
     """DelayedRecall-v0: in step 0 one of K cues is shown, d steps later a signal asks for a choice.
 
     Task: ``{"rule": permutation of 0 ... K - 1, "delay": d}``, the rule uniformly, the delay log-uniformly drawn from
-    `min_delay` to `delay`; the choice ``rule[cue]`` pays 1, every other one and every action before the signal pays
-    0. An episode has d + 1 steps. Who does not remember the cue, or does not know the rule, earns 1 / K on average.
+    `min_delay` to `delay`; the reward of the choice ``rule[cue]`` is 1, of every other one and of every action before
+    the signal 0. An episode has d + 1 steps. Without the cue in memory, or without the rule, it is 1 / K on average.
 
     Observation (K + 3,): the cue as a one-hot vector in step 0 and zeros after it; 1 when the choice is due,
     else 0; two distractors, uniform on [-1, 1] in every step.
@@ -58,7 +58,7 @@ class DelayedRecallVectorEnv(MetaVectorEnv):
         """Permutations of the cues, times delays."""
         return math.factorial(self.num_cues) * (self.delay - self.min_delay + 1)
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw uniform permutations and log-uniform delays."""
         rules = [rng.permutation(self.num_cues).tolist() for _ in range(num_tasks)]
         spread = np.exp(rng.uniform(np.log(self.min_delay), np.log(self.delay + 1), num_tasks))

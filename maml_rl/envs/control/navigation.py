@@ -8,8 +8,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from maml_rl.envs.control.navigation_picture import draw_navigation
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
-from maml_rl.envs.navigation_picture import draw_navigation
 
 MAX_MOVE = 0.1
 GOAL_HALF_WIDTH = 0.01
@@ -21,7 +21,7 @@ class NavigationVectorEnv(MetaVectorEnv):
     Task: ``{"goal": (2,)}``, uniform on [low, high]^2. Episodes start at the origin; an action is
     a displacement, clipped to [-0.1, 0.1] per coordinate. An episode terminates when both
     coordinates are within 0.01 of the goal. The paper speaks of the squared distance; its code,
-    pytorch-maml-rl and this one pay the Euclidean distance.
+    pytorch-maml-rl and this one use the Euclidean distance.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class NavigationVectorEnv(MetaVectorEnv):
         """The goal at the origin."""
         return {"goal": np.zeros(2)}
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw goals uniformly from [low, high]^2."""
         return [{"goal": goal} for goal in rng.uniform(self.low, self.high, size=(num_tasks, 2))]
 

@@ -19,9 +19,9 @@ class TwoStepVectorEnv(MetaVectorEnv):
     Daw et al. 2011, in the form of Wang et al. 2016, section 3.2. A trial takes two steps:
 
     1. Stage one. The observation is (1, 0, 0). Action a leads to second state a with `common_probability`, else to the
-       other one; it pays 0.
+       other one; the reward is 0.
     2. Stage two. The observation is (0, 1, 0) in second state 0 and (0, 0, 1) in second state 1. Both actions do the
-       same: pay 1 with `rich_probability` in the rich state, with `poor_probability` in the other, else 0.
+       same: reward 1 with `rich_probability` in the rich state, with `poor_probability` in the other, else 0.
 
     After a trial the rich state becomes the poor one with `switch_probability`. Task: ``{"rich": state that is rich
     in the first trial}``, 0 or 1 by the toss of a coin. Which action commonly leads where never changes. An episode is
@@ -71,6 +71,7 @@ class TwoStepVectorEnv(MetaVectorEnv):
         self._start = np.zeros(num_envs, dtype=np.int64)
         self._rich = np.zeros(num_envs, dtype=np.int64)
         self._second = np.zeros(num_envs, dtype=np.int64)
+        self._drawn = (np.ones(num_envs, dtype=bool), np.zeros(num_envs))
 
     @property
     def rich_states(self) -> np.ndarray:
@@ -86,7 +87,7 @@ class TwoStepVectorEnv(MetaVectorEnv):
         """Either second state may be rich at first."""
         return 2
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Toss a coin for the state that is rich at first."""
         return [{"rich": int(rich)} for rich in rng.integers(2, size=num_tasks)]
 
@@ -105,10 +106,15 @@ class TwoStepVectorEnv(MetaVectorEnv):
         chance, switch = self._uniform(2).T  # (N, 2) -> two of (N,)
         choosing = self._elapsed % STEPS_PER_TRIAL == 0
         reached = np.where(chance < self.common_probability, actions, 1 - actions)
-        pay_probability = np.where(self._second == self._rich, self.rich_probability, self.poor_probability)
-        rewards = (~choosing & (chance < pay_probability)).astype(np.float64)
+        reward_probability = np.where(self._second == self._rich, self.rich_probability, self.poor_probability)
+        rewards = (~choosing & (chance < reward_probability)).astype(np.float64)
+        self._drawn = choosing, reward_probability
         self._second = np.where(active & choosing, reached, self._second)
         switched = active & ~choosing & (switch < self.switch_probability)
         self._rich = np.where(switched, 1 - self._rich, self._rich)
         states = np.where(choosing, 1 + self._second, 0)
         return self._codes[states], rewards, self._elapsed + 1 >= STEPS_PER_TRIAL * self.num_trials
+
+    def _expected_rewards(self) -> np.ndarray:
+        choosing, probability = self._drawn
+        return np.where(choosing, 0.0, probability)
