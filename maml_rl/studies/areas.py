@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from maml_rl.analysis import compare, mean_interval
+from maml_rl.analysis.comparisons import compare
+from maml_rl.analysis.intervals import mean_interval
 from maml_rl.studies.scores import Seeds
 from maml_rl.studies.study import Study
 from maml_rl.studies.tables import interval_in_words, probability, three_figures

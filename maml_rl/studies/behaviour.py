@@ -8,14 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 import matplotlib.figure
 import numpy as np
 
-from maml_rl.analysis import (
-    cumulative_regret,
-    mean_interval,
-    plot_regret,
-    plot_stay_probabilities,
-    stay_frequencies,
-    two_step_trials,
-)
+from maml_rl.analysis.behaviour import cumulative_regret
+from maml_rl.analysis.behaviour_plots import plot_regret, plot_stay_probabilities
+from maml_rl.analysis.intervals import mean_interval
+from maml_rl.analysis.two_step import stay_frequencies, two_step_trials
 from maml_rl.studies.players import BANDITS, regrets_of_players
 from maml_rl.studies.study import Cell
 

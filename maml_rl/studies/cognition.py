@@ -17,27 +17,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from maml_rl.analysis import (
-    ChoiceModel,
-    Choices,
+from maml_rl.analysis.behaviour import choice_autocorrelation
+from maml_rl.analysis.choices import Choices, MISSED
+from maml_rl.analysis.cognitive_models import ChoiceModel, SamplingModel, TDModel
+from maml_rl.analysis.drifting_bandits import (
     DriftingArms,
     KalmanRule,
-    ModelFit,
-    SamplingModel,
-    TDModel,
-    choice_autocorrelation,
-    commonest_choice,
-    cross_validated,
-    decode_choices,
-    fit_model,
     kalman_greedy,
     kalman_thompson,
     kalman_ucb,
-    play_drifting_bandit,
-    state_similarity,
+    roll_out_drifting_bandit,
 )
-from maml_rl.analysis.choices import MISSED
-from maml_rl.analysis.memory_states import check_decoder
+from maml_rl.analysis.memory_states import check_decoder, commonest_choice, decode_choices, state_similarity
+from maml_rl.analysis.model_fits import ModelFit, cross_validated, fit_model
 from maml_rl.blueprint import Blueprint, EnsembleBlueprint
 from maml_rl.config import ConfigError
 from maml_rl.envs import MetaEpisodeVectorEnv
@@ -135,7 +127,7 @@ def _controls(
     for number in range(_NUM_CONTROLS):
         rng = generator(0, Purpose.STATISTICS, task=number, iteration=1)
         for rule in PLAYERS.values():
-            play = play_drifting_bandit(rule, means, rng, arms=arms)
+            play = roll_out_drifting_bandit(rule, means, rng, arms=arms)
             jobs.append(Choices(play.choices, play.payoffs / scale, env.num_arms))
         for name, model in _models(initial_value).items():
             parameters = np.median(fitted[f"{name}_parameters"], axis=0)

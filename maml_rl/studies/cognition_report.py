@@ -8,15 +8,10 @@ import matplotlib.figure
 import numpy as np
 from matplotlib.axes import Axes
 
-from maml_rl.analysis import (
-    Correlation,
-    DriftingArms,
-    correlate,
-    mean_interval,
-    play_drifting_bandit,
-    share_interval,
-)
+from maml_rl.analysis.drifting_bandits import DriftingArms, roll_out_drifting_bandit
+from maml_rl.analysis.intervals import fraction_interval, mean_interval
 from maml_rl.analysis.model_fits import PARAMETERS
+from maml_rl.analysis.regression import Correlation, correlate
 from maml_rl.blueprint import draw_up
 from maml_rl.studies.cognition import CONTROLS, PLAYERS, bandit_of, load_cognition
 from maml_rl.studies.study import Cell
@@ -48,7 +43,7 @@ def _load(cell: Cell) -> Found | None:
     rng, shape = generator(0, Purpose.STATISTICS), found["rewards"].shape
     earned = {"oracle": means.max(axis=2).sum(axis=1) / env.payoff_scale}
     for name, rule in PLAYERS.items():
-        earned[name] = play_drifting_bandit(rule, means, rng, arms=arms).payoffs.sum(axis=1) / env.payoff_scale
+        earned[name] = roll_out_drifting_bandit(rule, means, rng, arms=arms).payoffs.sum(axis=1) / env.payoff_scale
     return found | {f"player {name}": np.broadcast_to(reward, shape) for name, reward in earned.items()}
 
 
@@ -90,7 +85,7 @@ def _models(found: Found) -> list[str]:
     mean, least, most = (float(part[0]) for part in (interval.mean, interval.low, interval.high))
     rows = []
     for title, differences in (("log Bayes factor (BIC)", factors), ("cross-validated log likelihood", held_out)):
-        share = share_interval(int((differences > _TIE).sum()), len(differences))
+        share = fraction_interval(int((differences > _TIE).sum()), len(differences))
         percents = [f"{100 * float(part):.0f}" for part in (share.mean, share.low, share.high)]
         low, median, high = np.quantile(differences, [0.25, 0.5, 0.75])
         rows.append(

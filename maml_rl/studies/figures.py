@@ -8,17 +8,10 @@ from pathlib import Path
 import matplotlib.figure
 import numpy as np
 
-from maml_rl.analysis import mean_interval
-from maml_rl.analysis.plots import (
-    COLOURS,
-    REGULAR_COLOUR,
-    labels_of_steps,
-    plot_adaptation,
-    plot_adaptation_of_runs,
-    plot_areas,
-    plot_seeds_and_line,
-    plot_training_curve,
-)
+from maml_rl.analysis.axes import COLOURS, REGULAR_COLOUR
+from maml_rl.analysis.intervals import mean_interval
+from maml_rl.analysis.learning_curve_plots import plot_learning_curve_areas, plot_seeds_and_line
+from maml_rl.analysis.plots import labels_of_steps, plot_adaptation, plot_adaptation_of_runs, plot_training_curve
 from maml_rl.studies.areas import running_areas
 from maml_rl.studies.scores import Seeds
 from maml_rl.studies.study import Cell, Study
@@ -92,7 +85,9 @@ def draw_areas(study: Study, runs: Mapping[str, Seeds], path: Path) -> None:
     families = by_family(study, runs)
     figure = matplotlib.figure.Figure(figsize=(5.5 * len(families), 4), layout="constrained")
     for ax, (family, some) in zip(figure.subplots(1, len(families), squeeze=False).flat, families.items(), strict=True):
-        plot_areas(ax, steps, {name: found[name] for name in some}, dict(zip(some, _COLOURS * len(some), strict=False)))
+        plot_learning_curve_areas(
+            ax, steps, {name: found[name] for name in some}, dict(zip(some, _COLOURS * len(some), strict=False))
+        )
         ax.set_title(family)
     save_figure(figure, path)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maml_rl.analysis import mean_interval
+from maml_rl.analysis.intervals import mean_interval
 from maml_rl.evaluation import trained_num_steps
 from maml_rl.studies.study import Cell, Study
 from maml_rl.studies.tables import interval_in_words

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maml_rl.analysis import DeltaRuleFit, fit_learning_rate
+from maml_rl.analysis.delta_rule import DeltaRuleFit, fit_learning_rate
 from maml_rl.studies.study import Cell
 
 RESTLESS = r"RestlessBandit-\w+-v0"

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from maml_rl.analysis import MDPPolicy, mean_interval, opsrl, play_mdp, psrl, value_iteration
+from maml_rl.analysis.intervals import mean_interval
+from maml_rl.analysis.mdp_baselines import MDPPolicy, opsrl, psrl, roll_out_mdp, value_iteration
 from maml_rl.studies.players import words
 from maml_rl.studies.study import Cell
 from maml_rl.utils.random import Purpose, generator
@@ -43,7 +44,7 @@ def _row(name: str, results: Sequence[Mapping[str, np.ndarray]], planners: Mappi
     few = min(len(earned), max(_FEWEST_TASKS, _PLANNED_EPISODES // num_episodes))
     tables_of_few = transitions[:few], rewards_mean[:few]
     behind = [
-        words(mean_interval(earned[:few] - play_mdp(planners[key], *tables_of_few, num_episodes, rng).sum(1)))
+        words(mean_interval(earned[:few] - roll_out_mdp(planners[key], *tables_of_few, num_episodes, rng).sum(1)))
         if key in planners
         else "-"
         for key in ("PSRL", "OPSRL")

@@ -7,21 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from maml_rl.analysis import (
-    BanditPolicy,
-    Interval,
-    cumulative_regret,
-    dependent_arms_optimum,
-    epsilon_greedy,
-    few_pulls_optimum,
-    gittins,
-    greedy,
-    independent_arms_optimum,
-    mean_interval,
-    play_bandit,
-    thompson,
-    ucb1,
-)
+from maml_rl.analysis.bandit_baselines import BanditPolicy, epsilon_greedy, greedy, roll_out_bandit, thompson, ucb1
+from maml_rl.analysis.behaviour import cumulative_regret
+from maml_rl.analysis.few_pulls import few_pulls_optimum
+from maml_rl.analysis.gittins_table import gittins
+from maml_rl.analysis.intervals import Interval, mean_interval
+from maml_rl.analysis.two_armed_bandits import dependent_arms_optimum, independent_arms_optimum
 from maml_rl.studies.study import Cell
 from maml_rl.studies.tables import interval_in_words
 from maml_rl.utils.random import Purpose, generator
@@ -42,7 +33,7 @@ def regrets_of_players(means: np.ndarray, num_pulls: int) -> dict[str, np.ndarra
     """Cumulative regret (N, T) of every player on tasks with these arms (N, K), by name."""
     rng = generator(0, Purpose.STATISTICS)
     return {
-        name: cumulative_regret(play_bandit(policy, means, num_pulls, rng).choices, means[:, np.newaxis])
+        name: cumulative_regret(roll_out_bandit(policy, means, num_pulls, rng).choices, means[:, np.newaxis])
         for name, policy in bandit_players(num_pulls).items()
     }
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maml_rl.analysis import Interval, Line, fit_line, interquartile_mean_interval
+from maml_rl.analysis.intervals import Interval, interquartile_mean_interval
+from maml_rl.analysis.regression import Line, fit_line
 from maml_rl.studies.study import Cell
 from maml_rl.utils.random import Purpose, generator
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from maml_rl.analysis import Comparison, Interval, compare, holm, mean_interval, smallest_permutation_p
+from maml_rl.analysis.comparisons import Comparison, compare, holm, smallest_permutation_p
+from maml_rl.analysis.intervals import Interval, mean_interval
 from maml_rl.studies.scores import NUM_LAST, Seeds, score_interval
 from maml_rl.studies.study import Cell, Study
 from maml_rl.utils.random import Purpose, generator
@@ -108,7 +109,7 @@ def table_of_runs(study: Study, runs: Mapping[str, Seeds]) -> list[str]:
         several = len(seeds.final) > 1
         slope, r_squared, residual = (
             np.array([getattr(line, field) for line in seeds.lines()])
-            for field in ("slope", "r_squared", "residual_deviation")
+            for field in ("slope", "r_squared", "residual_std")
         )
         lines.append(
             f"| {name} | {len(seeds.final)} of {len(study.runs[name].seeds)} "

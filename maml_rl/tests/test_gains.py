@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from maml_rl.analysis import mean_interval
+from maml_rl.analysis.intervals import mean_interval
 from maml_rl.blueprint import draw_up
 from maml_rl.config import Config
 from maml_rl.studies.__main__ import main

@@ -13,14 +13,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from maml_rl.analysis import (
-    TDModel,
-    dependent_arms_optimum,
-    fit_learning_rate,
-    stay_frequencies,
-    two_step_trials,
-    value_iteration,
-)
+from maml_rl.analysis.cognitive_models import TDModel
+from maml_rl.analysis.delta_rule import fit_learning_rate
+from maml_rl.analysis.mdp_baselines import value_iteration
+from maml_rl.analysis.two_armed_bandits import dependent_arms_optimum
+from maml_rl.analysis.two_step import stay_frequencies, two_step_trials
 from maml_rl.blueprint import draw_up
 from maml_rl.config import load_config
 from maml_rl.evaluation import evaluate
