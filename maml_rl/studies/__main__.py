@@ -10,8 +10,8 @@ from pathlib import Path
 from maml_rl import studies
 from maml_rl.cli import available_cores, run_command
 from maml_rl.studies.report import report
-from maml_rl.studies.run import run_cells
-from maml_rl.studies.study import cells, load_study
+from maml_rl.studies.run import execute
+from maml_rl.studies.study import load_study, study_runs
 from maml_rl.utils.errors import InputError
 
 
@@ -44,16 +44,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.results.exists() and not arguments.results.is_dir():
             raise InputError(f"--results: got {str(arguments.results)!r}, which is a file; expected a folder")
         num_workers = arguments.num_workers or max(1, available_cores() // arguments.jobs)
-        seeds = {seed for run in study.runs.values() for seed in run.seeds}
+        seeds = {seed for entry in study.runs.values() for seed in entry.seeds}
         if set(arguments.seed or ()) - seeds:
             raise InputError(f"--seed: got {arguments.seed}, expected seeds of the study: {sorted(seeds)}")
         if arguments.command == "run":
             wanted = [
-                cell
-                for cell in cells(study, arguments.results)
-                if cell.name in (arguments.only or study.runs) and cell.seed in (arguments.seed or [cell.seed])
+                run
+                for run in study_runs(study, arguments.results)
+                if run.name in (arguments.only or study.runs) and run.seed in (arguments.seed or [run.seed])
             ]
-            run_cells(wanted, num_workers, arguments.jobs, _show)
+            execute(wanted, num_workers, arguments.jobs, _show)
         _show(report(study, arguments.results))
 
     return run_command(command, interrupted="finished iterations are saved; run the same command to go on")

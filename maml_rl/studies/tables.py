@@ -9,15 +9,16 @@ import numpy as np
 
 from maml_rl.analysis.comparisons import Comparison, compare, holm, smallest_permutation_p
 from maml_rl.analysis.intervals import Interval, mean_interval
-from maml_rl.studies.scores import NUM_LAST, Seeds, score_interval
-from maml_rl.studies.study import Cell, Study
+from maml_rl.studies.scores import NUM_LAST, Seeds, new_task_scores, score_interval
+from maml_rl.studies.study import Study
+from maml_rl.studies.study_run import StudyRun, by_name
 from maml_rl.utils.random import Purpose, generator
 
 _MOST_STEPS = 6
 """Of more steps of adaptation a table tells the first and the last."""
 
 
-def table_of_cells(done: Sequence[Cell]) -> list[str]:
+def table_of_seeds(done: Sequence[StudyRun]) -> list[str]:
     """One row per run and seed."""
     lines = [
         "Training: mean of the last ten iterations. New tasks: mean return of the final policy on tasks drawn anew "
@@ -27,33 +28,33 @@ def table_of_cells(done: Sequence[Cell]) -> list[str]:
         "| run | seed | env | iterations | env steps | minutes | before | after | new tasks |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for cell in done:
-        metrics = cell.metrics()
-        before, after = (metrics[key][-NUM_LAST:].mean() for key in ("return_before", cell.score))
+    for run in done:
+        metrics = run.metrics()
+        before, after = (metrics[key][-NUM_LAST:].mean() for key in ("return_before", run.plan.score))
         lines.append(
-            f"| {cell.name} | {cell.seed} | {cell.config.env_name} | {len(metrics['iteration'])} "
+            f"| {run.name} | {run.seed} | {run.config.env_name} | {len(metrics['iteration'])} "
             f"| {metrics['env_steps'][-1] / 1e6:.1f} M | {metrics['seconds'][-1] / 60:.0f} | {three_figures(before)} "
-            f"| {three_figures(after)} | {_test_summary(cell)} |"
+            f"| {three_figures(after)} | {_test_summary(run)} |"
         )
     return lines
 
 
-def table_of_families(study: Study, done: Sequence[Cell]) -> list[str]:
-    """What final policies earn on the families of `test_on`: one row per run, all of its seeds together."""
+def table_of_test_sets(study: Study, done: Sequence[StudyRun]) -> list[str]:
+    """Scores of final policies on the test sets of `test_on`: one row per run, all of its seeds together."""
     lines = [
         "## Other families",
         "",
         "Score after all adaptation on new tasks of other families (columns), mean over the tasks of all seeds with "
-        "its 95 % interval (a task that is drawn again is played and adapted to again).",
+        "its 95 % interval (a task that is drawn again is rolled out and adapted to again).",
         "",
         f"| trained on | seeds | {' | '.join(study.test_on)} |",
         f"|---|---|{'---|' * len(study.test_on)}",
     ]
-    for name in dict.fromkeys(cell.name for cell in done):
+    for name, runs in by_name(done).items():
         columns, count = [], 0
-        for family in study.test_on:
-            evaluated = [cell for cell in done if cell.name == name and cell.is_evaluated(family)]
-            scores = [s[-1] for cell in evaluated if (s := cell.test_scores(family)) is not None]
+        for test_set in study.test_on:
+            evaluated = [run for run in runs if run.is_evaluated(test_set)]
+            scores = [s[-1] for run in evaluated if (s := new_task_scores(run, test_set)) is not None]
             count = max(count, len(scores))
             columns.append(interval_in_words(mean_interval(np.concatenate(scores))) if scores else "not evaluated")
         lines.append(f"| {name} | {count} | {' | '.join(columns)} |")
@@ -72,8 +73,13 @@ def interval_in_words(interval: Interval, number: Callable[[float], str] | None 
     return f"{mean} [{low}, {high}]"
 
 
-def _test_summary(cell: Cell) -> str:
-    scores = cell.test_scores()
+def two_decimals(interval: Interval) -> str:
+    """Mean [low, high] of a number, two decimals."""
+    return interval_in_words(interval, "{:.2f}".format)
+
+
+def _test_summary(run: StudyRun) -> str:
+    scores = new_task_scores(run)
     if scores is None:
         return "not evaluated"
     interval = mean_interval(scores)  # (S, N) -> (S,)
@@ -96,11 +102,11 @@ def table_of_runs(study: Study, runs: Mapping[str, Seeds]) -> list[str]:
         "the study asks for. Final: mean of "
         f"the last {NUM_LAST}; interquartile mean over seeds (the plain mean of fewer than four), its 95 % bootstrap "
         "interval, which few seeds make too narrow, and the standard deviation over seeds. Slope per iteration and R²: "
-        "least-squares line through the total rewards of the batches. Residual deviation: standard deviation of the "
+        "least-squares line through the total rewards of the batches. Residual standard deviation: that of the "
         "batches of one run around its line, where a bend of the curve counts as well as noise. In parentheses: the "
         "range over seeds of what stands before it, a mean over seeds.",
         "",
-        "| run | seeds | area | final | deviation over seeds | slope | R² | residual deviation |",
+        "| run | seeds | area | final | standard deviation over seeds | slope | R² | residual standard deviation |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, seeds in runs.items():
