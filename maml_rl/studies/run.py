@@ -22,6 +22,9 @@ from maml_rl.studies.displays.registry import displays_of
 from maml_rl.studies.study_run import StudyRun
 from maml_rl.utils.errors import InputError
 
+_START_METHOD = "spawn"
+"""Of the processes of runs side by side: they inherit nothing, on any system."""
+
 
 def execute(wanted: Sequence[StudyRun], num_workers: int, jobs: int, show: Callable[[str], None]) -> None:
     """Do what is missing of these runs, `jobs` at a time; `show` takes lines of progress.
@@ -40,7 +43,7 @@ def execute(wanted: Sequence[StudyRun], num_workers: int, jobs: int, show: Calla
 
 
 def _execute_side_by_side(wanted: Sequence[StudyRun], num_workers: int, jobs: int) -> None:
-    context, waiting = multiprocessing.get_context("spawn"), list(wanted)
+    context, waiting = multiprocessing.get_context(_START_METHOD), list(wanted)
     under_way: dict[Connection, Any] = {}  # where a job says how it ended: its process
     try:
         while waiting or under_way:

@@ -55,7 +55,7 @@ class Study(BaseModel):
     test_steps: int = Field(
         default=3,
         ge=0,
-        description="Gradient steps of the evaluation; with rl2 one meta-episode, with return_total steps as in training.",
+        description="Gradient steps of the evaluation; rl2: one meta-episode; return_total: as many as in training.",
     )
     score: Literal["return_after", "return_total"] = Field(
         default="return_after",

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import cast
 
+import gymnasium as gym
+import matplotlib.figure
 import numpy as np
 import pytest
 
 from maml_rl.analysis.cognitive_models import TDModel
 from maml_rl.analysis.delta_rule import fit_learning_rate
-from maml_rl.analysis.mdp_baselines import value_iteration
+from maml_rl.analysis.mdp_baselines import psrl, roll_out_mdp, value_iteration
 from maml_rl.analysis.two_armed_bandits import dependent_arms_optimum
 from maml_rl.analysis.two_step import stay_frequencies, two_step_trials
 from maml_rl.blueprint import draw_up
+from maml_rl.envs import register_meta_env
 from maml_rl.evaluation import evaluate
 from maml_rl.samplers import RL2WorkerSpec
 from maml_rl.samplers.rl2_worker import RL2Worker
-from maml_rl.studies.displays import drifting_bandit_analysis
+from maml_rl.studies.displays import drifting_bandit_analysis, drifting_bandit_fits, registry
+from maml_rl.studies.displays.display import Display
 from maml_rl.studies.displays.drifting_bandit_fits import choices_of, memory_of
-from maml_rl.studies.displays.registry import displays_of
+from maml_rl.studies.displays.registry import displays_of, register_display
 from maml_rl.studies.tables import three_figures
 from maml_rl.tests.builders import tiny_config
 from maml_rl.tests.study_builders import all_runs, only_plain, run_study, tiny_study
-from maml_rl.utils.random import Purpose
+from maml_rl.utils.errors import InputError
+from maml_rl.utils.random import Purpose, generator
 
 
 @pytest.fixture
@@ -72,9 +78,12 @@ def test_agents_are_compared_to_baseline_agents_on_the_same_mdps(study):
     obtained = np.concatenate([part["rewards"] for part in parts]).sum(1).mean()
     known = value_iteration(tasks[:, :18].reshape(-1, 3, 2, 3), tasks[:, 18:].reshape(-1, 3, 2), 4).values[:, 0, 0]
     row = next(line for line in (folder / "table.md").read_text().splitlines() if line.startswith("| plain | 2 x 6"))
-    reward, best, fraction = (column.split()[0] for column in row.split("|")[3:6])
+    reward, best, fraction, *behind = (column.split()[0] for column in row.split("|")[3:-1])
     assert [reward, best] == [f"{obtained:.2f}", f"{3 * known.mean():.2f}"]
     assert float(fraction) == pytest.approx(obtained / (3 * known.mean()), abs=0.001)
+    tables = tasks[:, :18].reshape(-1, 3, 2, 3), tasks[:, 18:].reshape(-1, 3, 2)
+    psrl_returns = roll_out_mdp(psrl(), *tables, 3, generator(0, Purpose.STATISTICS), num_steps=4)
+    assert behind[0] == f"{obtained - psrl_returns.sum(1).mean():.2f}"
 
 
 def test_learning_rates_are_those_of_the_episodes_of_each_volatility(study):
@@ -111,11 +120,12 @@ def test_stay_probabilities_of_the_two_step_task_are_drawn(study):
 
 def test_agents_of_a_drifting_bandit_are_explained_and_decoded(study, capfd, monkeypatch):
     pytest.importorskip("sklearn")
-    monkeypatch.setattr(drifting_bandit_analysis, "_NUM_CONTROLS", 2)
-    task = "algorithm=rl2, policy=lstm, env-name=DriftingBandit-v0, env-kwargs.num_trials=12, fast-batch-size=1"
-    only_plain(study, f"{task}, num-agents=3", "score: return_total")
+    monkeypatch.setattr(drifting_bandit_analysis, "_NUM_CONTROLS", 1)
+    monkeypatch.setattr(drifting_bandit_fits, "_NUM_FOLDS", 2)
+    task = "algorithm=rl2, policy=lstm, env-name=DriftingBandit-v0, env-kwargs.num_trials=6, fast-batch-size=1"
+    only_plain(study, f"{task}, num-agents=2", "score: return_total")
     assert run_study(study) == 2
-    assert "seeds: got [1, 2] with num-agents 3, which have agents in common" in capfd.readouterr().err
+    assert "seeds: got [1, 2] with num-agents 2, which have agents in common" in capfd.readouterr().err
     study.write_text(study.read_text().replace("[1, 2]", "[2, 5]"))
     assert run_study(study) == 0
     folder = study.parent / "results" / "tiny"
@@ -124,7 +134,7 @@ def test_agents_of_a_drifting_bandit_are_explained_and_decoded(study, capfd, mon
     with np.load(folder / "plain" / "seed-2" / "results.npz") as arrays:
         results = dict(arrays)
     np.testing.assert_allclose(found["rewards"], results["rewards"].sum(axis=2), rtol=1e-5)
-    for agent in range(3):
+    for agent in range(2):
         data = choices_of(results["actions"][agent], results["rewards"][agent], 4)
         assert found["num_choices"][agent] == data.num_choices == (results["actions"][agent][:, 1::2] < 4).sum()
         logs = TDModel().trial_log_likelihoods(data, found["td_parameters"][agent]).sum()
@@ -133,7 +143,7 @@ def test_agents_of_a_drifting_bandit_are_explained_and_decoded(study, capfd, mon
     table = (folder / "table.md").read_text()
     row = table[table.index("| agents | median") :].splitlines()[2]
     means = np.concatenate([found["rewards"].mean(1), _rewards_of(folder / "plain" / "seed-5")])
-    assert [float(x) for x in row.split("|")[1:3]] == [6, pytest.approx(np.median(means), abs=0.06)]
+    assert [float(x) for x in row.split("|")[1:3]] == [4, pytest.approx(np.median(means), abs=0.06)]
     assert "| choice autocorrelation |" in table
     assert (folder / "figures" / "plain-cognition.png").stat().st_size > 1000
     path = folder / "plain" / "seed-2" / "cognition.npz"
@@ -205,3 +215,81 @@ def test_memory_is_read_where_the_agent_acted_on_it():
         seen = observations[: step + 1], rolled_out.data.mask[: step + 1]
         _, _, state = blueprint.policy.unroll_with_values(params, *seen, begin)
         np.testing.assert_allclose(memory[:, step // 2], state[-1][1].detach().numpy(), atol=1e-5)
+
+
+class Pulls(Display):
+    """Number of pulls of every run, as a table and a figure."""
+
+    figure_name = "pulls"
+    caption = "pulls"
+    analysis_file = "pulls.npz"
+
+    def check(self, blueprint):
+        """See `Display.check`."""
+        if blueprint.config.fast_batch_size > 5:
+            raise InputError("fast-batch-size: too many pulls")
+
+    def analyse(self, run, blueprint, num_workers, show):
+        """See `Display.analyse`."""
+        results = run.results()
+        assert results is not None
+        show("counting")
+        np.savez(self.analysis_path(run), pulls=results["actions"].size)
+
+    def table(self, runs):
+        """See `Display.table`."""
+        return ["## Pulls", "", *(f"| {run.name} {self._pulls(run)} |" for run in runs if self.applies(run.config))]
+
+    def figure(self, runs):
+        """See `Display.figure`."""
+        figure = matplotlib.figure.Figure()
+        figure.subplots().plot([self._pulls(run) for run in runs])
+        return figure
+
+    def _pulls(self, run):
+        with np.load(self.analysis_path(run)) as arrays:
+            return int(arrays["pulls"])
+
+
+@pytest.fixture
+def toy_family(monkeypatch):
+    """Id of a family that names the display above, both registered from outside the package."""
+    monkeypatch.setattr(registry, "_DISPLAYS", dict(registry._DISPLAYS))
+    register_display("pulls", Pulls)
+    family = "maml_rl.envs.bandit:BernoulliBanditVectorEnv"
+    register_meta_env("ToyBandit-v0", family, k=2, num_pulls=3, displays=["pulls", "bandit"])
+    yield f"{__name__}:ToyBandit-v0"
+    del gym.registry["ToyBandit-v0"]
+
+
+def test_a_display_from_outside_is_checked_analysed_and_shown(study, capfd, toy_family):
+    only_plain(study, f"algorithm=rl2, policy=rnn, 'env-name={toy_family}', num-batches=1, fast-batch-size=6")
+    assert run_study(study) == 2
+    assert "run 'plain': fast-batch-size: too many pulls" in capfd.readouterr().err
+    study.write_text(study.read_text().replace("fast-batch-size=6", "fast-batch-size=2"))
+    assert run_study(study) == 0
+    assert "plain seed 1: counting" in capfd.readouterr().out
+    table = (study.parent / "results" / "tiny" / "table.md").read_text()
+    num_pulls = 6 * 2 * 3  # tasks, episodes, pulls of each
+    assert f"## Pulls\n\n| plain {num_pulls} |\n| plain {num_pulls} |" in table
+    assert table.index("## Beside baseline agents") < table.index("## Pulls")  # in the order of registration
+    assert table.index("![behaviour of plain]") < table.index("![pulls of plain](figures/plain-pulls.png)")
+    assert (study.parent / "results" / "tiny" / "figures" / "plain-pulls.png").stat().st_size > 1000
+
+
+def test_a_display_that_there_is_not_costs_one_line(study, capfd, toy_family):
+    del registry._DISPLAYS["pulls"]
+    only_plain(study, f"algorithm=rl2, policy=rnn, 'env-name={toy_family}'")
+    assert run_study(study) == 2
+    assert re.search(
+        "displays of .*ToyBandit-v0: unknown display 'pulls'; registered: bandit, ", capfd.readouterr().err
+    )
+
+
+def test_a_report_before_an_evaluation_shows_what_is_there(study):
+    task = "algorithm=rl2, policy=rnn, env-name=RestlessBandit-Reversal-v0, num-batches=1, fast-batch-size=1"
+    only_plain(study, task)
+    assert run_study(study, "--seed", "1") == 0
+    (all_runs(study)[0].results_path()).unlink()
+    assert run_study(study, command="report") == 0
+    assert "## Learning rates" not in (study.parent / "results" / "tiny" / "table.md").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import re
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from maml_rl.blueprint import draw_up
 from maml_rl.config import load_config
 from maml_rl.experiment import train
+from maml_rl.studies import run as run_module
 from maml_rl.studies.scores import new_task_scores
 from maml_rl.studies.study import load_study, study_runs
 from maml_rl.studies.tables import three_figures
@@ -59,8 +61,11 @@ def test_what_is_done_is_not_done_again_and_what_was_interrupted_goes_on(study, 
     assert (folder / "results.npz").stat().st_mtime_ns > before["results.npz"]  # the longer run's policy
 
 
-def test_runs_side_by_side_are_the_runs_one_after_another(study, capfd):
-    study.write_text(study.read_text().replace("fast-lr=0.01]", "fast-lr=0.01], start_from: plain"))
+def test_runs_side_by_side_are_the_runs_one_after_another_and_one_that_fails_costs_one_line(study, capfd, monkeypatch):
+    multiprocessing.set_forkserver_preload(["maml_rl.studies.run"])  # the package is imported once for all jobs
+    monkeypatch.setattr(run_module, "_START_METHOD", "forkserver")
+    whole = study.read_text()
+    study.write_text(whole.replace("fast-lr=0.01]", "fast-lr=0.01], start_from: plain"))
     assert run_study(study) == 0
     folder = study.parent / "results" / "tiny"
     names = ("plain/seed-1", "plain/seed-2", "slow/seed-1")
@@ -75,6 +80,13 @@ def test_runs_side_by_side_are_the_runs_one_after_another(study, capfd):
     for name in ("plain seed 1", "plain seed 2", "slow seed 1"):
         assert f"{name}: 0/3 iterations done" in lines
         assert f"{name}: 3/3  before" in lines
+    broken = f"set: ['env-name={NAN_REWARD}', env-kwargs.healthy_resets=0]"
+    study.write_text(whole.replace("set: [fast-lr=0.01]", broken))
+    shutil.rmtree(folder)
+    assert run_study(study, "--jobs", "2") == 1
+    *warnings, error = capfd.readouterr().err.splitlines()
+    assert error.startswith("error: 3 iterations in a row gave NaN or infinity")
+    assert all("step refused" in line for line in warnings)
 
 
 def test_a_run_starts_from_the_final_weights_of_another(study):
@@ -110,15 +122,6 @@ def test_a_wrong_start_is_refused(study, capfd, old, new, words):
     study.write_text(study.read_text().replace(old, new))
     assert run_study(study) == 2
     assert words in capfd.readouterr().err
-
-
-def test_what_goes_wrong_in_a_run_beside_others_costs_one_line(study, capfd):
-    broken = f"set: ['env-name={NAN_REWARD}', env-kwargs.healthy_resets=0]"
-    study.write_text(study.read_text().replace("set: [fast-lr=0.01]", broken))
-    assert run_study(study, "--jobs", "2") == 1
-    *warnings, error = capfd.readouterr().err.splitlines()
-    assert error.startswith("error: 3 iterations in a row gave NaN or infinity")
-    assert all("step refused" in line for line in warnings)
 
 
 def test_meta_episodes_are_scored_as_a_whole_where_the_study_says_so(study):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from maml_rl.analysis.delta_rule import DeltaRuleFit, fit_learning_rate
-from maml_rl.studies.displays.display import Display
+from maml_rl.studies.displays.display import Display, evaluations
 from maml_rl.studies.study_run import StudyRun, by_name
 
 _HEAD = [
@@ -42,7 +42,9 @@ def fits_by_volatility(seeds: Sequence[StudyRun]) -> dict[float, list[DeltaRuleF
     """A fit of each seed on all tasks of one volatility that it was evaluated on, slow ones first."""
     fits: dict[float, list[DeltaRuleFit]] = {}
     for run in seeds:
-        found = [results for test_set in run.configs if (results := run.results(test_set)) is not None]
+        found = [results for test_set in run.configs for results in evaluations([run], test_set)]
+        if not found:
+            continue
         volatilities = [_volatilities(results["tasks"], results["task_fields"]) for results in found]
         choices, rewards = (np.concatenate([results[key] for results in found]) for key in ("actions", "rewards"))
         steady = np.concatenate(volatilities)

@@ -42,7 +42,7 @@ class TabularMDPDisplay(Display):
         return [*_HEAD, *rows] if rows else []
 
 
-def _row(name: str, results: Sequence[Mapping[str, np.ndarray]], mdp_baselines: Mapping[str, MDPPolicy]) -> str:
+def _row(run: str, results: Sequence[Mapping[str, np.ndarray]], mdp_baselines: Mapping[str, MDPPolicy]) -> str:
     """Rewards of the agent and of baseline agents, all seeds together."""
     returns = np.concatenate([part["returns"][..., 0].T for part in results])  # (N, E)
     tables = [_tables(part["tasks"], part["task_fields"]) for part in results]
@@ -53,22 +53,18 @@ def _row(name: str, results: Sequence[Mapping[str, np.ndarray]], mdp_baselines: 
     obtained = returns.sum(1, dtype=np.float64)
     rng = generator(0, Purpose.STATISTICS)
     few = min(len(obtained), max(_FEWEST_TASKS, _MOST_EPISODES // num_episodes))
-    tables_of_few = transitions[:few], rewards_mean[:few]
-    behind = [
-        two_decimals(
-            mean_interval(obtained[:few] - roll_out_mdp(mdp_baselines[key], *tables_of_few, num_episodes, rng).sum(1))
-        )
-        if key in mdp_baselines
-        else "-"
-        for key in ("PSRL", "OPSRL")
-    ]
+
+    def behind(policy: MDPPolicy) -> str:
+        returns = roll_out_mdp(policy, transitions[:few], rewards_mean[:few], num_episodes, rng, num_steps=num_steps)
+        return two_decimals(mean_interval(obtained[:few] - returns.sum(1)))
+
     columns = [
-        name,
+        run,
         f"{len(results)} x {len(returns) // len(results)}",
         two_decimals(mean_interval(obtained)),
         two_decimals(mean_interval(best)),
         f"{obtained.mean() / best.mean():.3f}",
-        *behind,
+        *(behind(mdp_baselines[name]) if name in mdp_baselines else "-" for name in ("PSRL", "OPSRL")),
     ]
     return f"| {' | '.join(columns)} |"
 
