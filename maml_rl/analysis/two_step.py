@@ -116,9 +116,9 @@ def stay_probabilities(
     frequencies = stay_frequencies(choices, rewarded, common, among=among)
     if frequencies.ndim != 3:
         raise ValueError(f"choices: got shape {np.shape(choices)}, expected (episodes, trials)")
-    cells = [frequencies[:, row, column] for row in (0, 1) for column in (0, 1)]
-    known = [cell[~np.isnan(cell)] for cell in cells]
-    intervals = [mean_interval(cell if len(cell) else np.array([np.nan]), confidence=confidence) for cell in known]
+    kinds = [frequencies[:, row, column] for row in (0, 1) for column in (0, 1)]
+    known = [kind[~np.isnan(kind)] for kind in kinds]
+    intervals = [mean_interval(kind if len(kind) else np.array([np.nan]), confidence=confidence) for kind in known]
     return Interval(*(np.array([getattr(i, end) for i in intervals]).reshape(2, 2) for end in ("mean", "low", "high")))
 
 

@@ -43,7 +43,8 @@ def execute(wanted: Sequence[StudyRun], num_workers: int, jobs: int, show: Calla
 
 
 def _execute_side_by_side(wanted: Sequence[StudyRun], num_workers: int, jobs: int) -> None:
-    context, waiting = multiprocessing.get_context(_START_METHOD), list(wanted)
+    context: Any = multiprocessing.get_context(_START_METHOD)
+    waiting = list(wanted)
     under_way: dict[Connection, Any] = {}  # where a job says how it ended: its process
     try:
         while waiting or under_way:

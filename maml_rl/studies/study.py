@@ -59,7 +59,7 @@ class Study(BaseModel):
     )
     score: Literal["return_after", "return_total"] = Field(
         default="return_after",
-        description="What counts: return after adaptation; or of all a task's episodes, before it and between as well.",
+        description="Score that counts: return after adaptation; or of all a task's episodes, before it and between as well.",
     )
     test_on: dict[Annotated[str, Field(pattern=NAME)], list[str]] = Field(
         default_factory=dict,
