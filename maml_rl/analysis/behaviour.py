@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from maml_rl.analysis.arms import MISSED, check_arms_or_missed, check_choices
+
 
 def cumulative_regret(choices: np.ndarray, arm_means: np.ndarray) -> np.ndarray:
     """Expected reward lost so far by not pulling the best arm: ``R_t = sum_{s <= t} (max_a mu_{s,a} - mu_{s,c_s})``.
@@ -50,50 +52,44 @@ def choice_autocorrelation(choices: np.ndarray, max_lag: int) -> np.ndarray:
 
     ``sum_a mean_t (x_{t,a} - m_a) (x_{t+l,a} - m_a) / sum_a m_a (1 - m_a)`` with ``x_{t,a} = 1`` where arm a was
     chosen, else 0, and m_a its mean over the episode: for two arms the usual autocorrelation of a series of zeros and
-    ones, for more arms its average weighted by their variances.
+    ones, for more arms its average weighted by their variances. Means go over trials and pairs of trials without a
+    missed one.
 
     Parameters
     ----------
     choices
-        (..., T), names of arms; any whole numbers.
+        (..., T), arms from 0 on; -1 in a trial without a choice.
     max_lag
         Largest lag, 1 to T - 1.
 
     Returns
     -------
-    (..., max_lag), 1 for choices that repeat with this period; NaN for an episode with one arm only.
+    (..., max_lag), 1 for choices that repeat with this period; NaN for an episode with one arm only, and at a lag
+    without a pair of choices.
 
     Raises
     ------
     ValueError
-        If there are too few trials for `max_lag`.
+        If there are too few trials for `max_lag`, or a choice is neither an arm nor -1.
 
     Examples
     --------
     >>> choice_autocorrelation(np.array([0, 1, 0, 1, 0, 1]), 2).tolist()
     [-1.0, 1.0]
     """
-    choices = np.asarray(choices)
+    choices = check_arms_or_missed(choices)
     num_trials = choices.shape[-1] if choices.ndim else 0
     if not 1 <= max_lag < num_trials:
         raise ValueError(f"max_lag: got {max_lag}, expected 1 to {num_trials - 1} with {num_trials} trials")
-    chosen = (choices[..., None] == np.unique(choices)).astype(np.float64)  # (..., T, k)
-    means = chosen.mean(axis=-2, keepdims=True)
-    deviations = chosen - means
-    variances = (means * (1.0 - means)).sum(axis=(-2, -1))
-    products = [
-        (deviations[..., :-lag, :] * deviations[..., lag:, :]).sum(axis=-1).mean(axis=-1)
-        for lag in range(1, max_lag + 1)
-    ]
-    with np.errstate(invalid="ignore"):  # 0 / 0: one arm only
+    made = choices != MISSED  # (..., T)
+    chosen = (choices[..., None] == np.unique(choices[made])).astype(np.float64)  # (..., T, k)
+    with np.errstate(invalid="ignore"):  # 0 / 0: no choice, no pair of choices, one arm only
+        means = chosen.sum(axis=-2, keepdims=True) / made.sum(axis=-1)[..., None, None]
+        deviations = np.where(made[..., None], chosen - means, 0.0)
+        variances = (means * (1.0 - means)).sum(axis=(-2, -1))
+        products = [
+            (deviations[..., :-lag, :] * deviations[..., lag:, :]).sum(axis=(-2, -1))
+            / (made[..., :-lag] & made[..., lag:]).sum(axis=-1)
+            for lag in range(1, max_lag + 1)
+        ]
         return np.stack(products, axis=-1) / variances[..., None]
-
-
-def check_choices(choices: np.ndarray, num_arms: int) -> np.ndarray:
-    """Return `choices` (..., T) as an array; raise `ValueError` unless they are arms from 0 to `num_arms` - 1."""
-    choices = np.asarray(choices)
-    if choices.ndim == 0 or choices.size == 0 or not np.issubdtype(choices.dtype, np.integer):
-        raise ValueError(f"choices: got {choices.dtype} of shape {choices.shape}, expected whole numbers (..., T)")
-    if choices.min() < 0 or choices.max() >= num_arms:
-        raise ValueError(f"choices: got {choices.min()} to {choices.max()}, expected arms from 0 to {num_arms - 1}")
-    return choices

@@ -43,7 +43,7 @@ def plot_regret(ax: Axes, agent: np.ndarray, baselines: Mapping[str, np.ndarray]
         ax.plot(pulls, np.mean(regret, axis=0), color=colour, linestyle=style, linewidth=1.2, label=baseline)
     ax.set_xlabel("pull")
     ax.set_ylabel("cumulative regret (expected reward lost)")
-    write_note(ax, "band: 95% interval of the mean over tasks")
+    write_note(ax, "band: 95% interval of the mean over meta-episodes")
     ax.legend(frameon=False, loc="upper left", fontsize="small")
     tidy(ax)
 

@@ -77,7 +77,7 @@ def plot_adaptation(
     *,
     label: str | None = None,
     band: str = "95% interval of the mean over tasks",
-    unit: str = "gradient steps on a new task",
+    unit: str = "gradient steps",
 ) -> None:
     """Draw the return against the number of steps of adaptation; call it once per agent to compare agents.
 
@@ -127,7 +127,7 @@ def plot_adaptation_of_runs(
     colours: Mapping[str, str],
     *,
     explanation: str,
-    unit: str = "gradient steps on a new task",
+    unit: str = "gradient steps",
 ) -> None:
     """Draw the return of several runs against the number of steps of adaptation, side by side at each number.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from maml_rl.analysis.arms import MISSED, check_arms_or_missed
 from maml_rl.analysis.intervals import Interval, mean_interval
 
 
@@ -27,7 +28,7 @@ def two_step_trials(
     Raises
     ------
     ValueError
-        If the shapes do not fit or stages do not alternate.
+        If the shapes do not fit, stages do not alternate, or a reward is not a finite number.
     """
     observations, actions, rewards = (np.asarray(part) for part in (observations, actions, rewards))
     if observations.shape != (*actions.shape, 3) or actions.shape != rewards.shape or actions.shape[-1] % 2:
@@ -38,6 +39,8 @@ def two_step_trials(
     states = observations.argmax(axis=-1)
     if states[..., 0::2].any() or not states[..., 1::2].all():
         raise ValueError("observations: stage one and a second state do not alternate")
+    if rewards.dtype.kind not in "biuf" or not np.isfinite(rewards).all():
+        raise ValueError("rewards: got NaN, infinity or text, expected finite numbers; mend or leave out such episodes")
     choices = actions[..., 0::2]
     return choices, rewards[..., 1::2] > 0, states[..., 1::2] - 1 == choices
 
@@ -50,9 +53,10 @@ def stay_frequencies(
     Parameters
     ----------
     choices
-        (..., T), the stage-one choice of each trial, T >= 2.
+        (..., T), the stage-one choice of each trial, T >= 2; -1 in a trial without one. A missed trial belongs to no
+        pair of trials: neither the trial before it nor the trial itself is counted.
     rewarded
-        (..., T), whether the trial was rewarded.
+        (..., T), whether the trial was rewarded; what stands in a missed trial does not count, here and below.
     common
         (..., T), whether its transition was the common one.
     among
@@ -66,15 +70,17 @@ def stay_frequencies(
     Raises
     ------
     ValueError
-        If the shapes differ, there are fewer than two trials, or a flag is neither 0 nor 1.
+        If the shapes differ, there are fewer than two trials, a choice is neither an arm nor -1, or a flag is neither
+        0 nor 1.
     """
-    choices = np.asarray(choices)
-    rewarded, common = _flags("rewarded", rewarded, choices.shape), _flags("common", common, choices.shape)
-    counted = _flags("among", np.ones(choices.shape) if among is None else among, choices.shape)
+    choices = check_arms_or_missed(choices)
+    made = choices != MISSED
+    rewarded, common = _flags("rewarded", rewarded, made), _flags("common", common, made)
+    counted = made if among is None else _flags("among", among, made) & made
     if choices.ndim == 0 or choices.shape[-1] < 2:
         raise ValueError(f"choices: got shape {choices.shape}, expected at least two trials along the last axis")
     stays = choices[..., 1:] == choices[..., :-1]
-    rewarded, common, counted = rewarded[..., :-1], common[..., :-1], counted[..., :-1]
+    rewarded, common, counted = rewarded[..., :-1], common[..., :-1], counted[..., :-1] & made[..., 1:]
     frequencies = np.empty((*choices.shape[:-1], 2, 2))
     for row, outcome in enumerate((rewarded, ~rewarded)):
         for column, moved in enumerate((common, ~common)):
@@ -140,12 +146,12 @@ def model_based_index(stay: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     stay
-        (..., 2, 2), as `stay_frequencies` returns them.
+        (..., 2, 2), as `stay_frequencies` returns them; the index is NaN where one of the four is.
 
     Raises
     ------
     ValueError
-        If the last two axes are not (2, 2).
+        If the last two axes are not (2, 2), or a number is no probability.
 
     Examples
     --------
@@ -168,17 +174,26 @@ def model_free_index(stay: np.ndarray) -> np.ndarray:
     return (stay[..., 0, 0] + stay[..., 0, 1]) - (stay[..., 1, 0] + stay[..., 1, 1])
 
 
-def _flags(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _flags(name: str, values: np.ndarray, made: np.ndarray) -> np.ndarray:
+    """Return `values` as booleans; raise `ValueError` unless they are 0 or 1 wherever a choice was made."""
     values = np.asarray(values)
-    if values.shape != shape:
-        raise ValueError(f"{name}: got shape {values.shape}, expected {shape}, that of choices")
-    if not np.isin(values, (0, 1)).all():
-        raise ValueError(f"{name}: got {np.unique(values)[:5].tolist()}, expected 0 or 1")
-    return values.astype(bool)
+    if values.shape != made.shape:
+        raise ValueError(f"{name}: got shape {values.shape}, expected {made.shape}, that of choices")
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"{name}: got values of type {values.dtype}, expected 0 or 1; convert them to numbers")
+    if not np.isin(values[made], (0, 1)).all():
+        raise ValueError(f"{name}: got {np.unique(values[made])[:5].tolist()}, expected 0 or 1")
+    return values == 1
 
 
 def _table(stay: np.ndarray) -> np.ndarray:
-    stay = np.asarray(stay, dtype=np.float64)
+    stay = np.asarray(stay)
+    if stay.dtype.kind not in "biuf":
+        raise ValueError(f"stay: got values of type {stay.dtype}, expected probabilities; see stay_frequencies")
+    stay = stay.astype(np.float64)
     if stay.shape[-2:] != (2, 2):
         raise ValueError(f"stay: got shape {stay.shape}, expected (..., 2, 2)")
+    outside = (stay < 0.0) | (stay > 1.0)  # NaN stands for a kind of trial that did not occur
+    if outside.any():
+        raise ValueError(f"stay: got {stay[outside][0]:g}, expected probabilities in [0, 1]; see stay_frequencies")
     return stay

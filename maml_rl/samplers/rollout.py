@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from maml_rl.baseline import LinearFeatureBaseline
-from maml_rl.envs.meta_env import MetaVectorEnv, Task
+from maml_rl.envs.errors import check_shape
+from maml_rl.envs.meta_env import MetaVectorEnv, StepResult, Task
 from maml_rl.episode import Episodes, clip_rewards, discounted_returns, generalised_advantages, normalise
 from maml_rl.policies import Distribution, Params, Policy
 
@@ -96,12 +97,24 @@ def play_episodes(
                 state = _where(torch.from_numpy(active).reshape(shape), after, state)
             sampled = distribution.sample(torch.from_numpy(noise[:, len(rows) % _NOISE_BLOCK]))
             actions = sampled.numpy().reshape(env.num_envs, *sampled.shape[2:])  # (M, B, A*) -> (N, A*)
-            next_observations, rewards, _, _, _ = env.step(actions)
+            result = env.step(actions)
+            if not rows:
+                _check_first_step(env, result)
+            next_observations, rewards = result[:2]
             flat = batch.numpy().reshape(env.num_envs, -1)  # (M, B, O) -> (N, O)
             rows.append((flat, actions, rewards, active))
             distributions.append(distribution)
             observations = next_observations
     return replace(_stack(rows, distributions, shape), state=begin), state
+
+
+def _check_first_step(env: MetaVectorEnv, result: StepResult) -> None:
+    """Refuse what a family that overrides `reset` or `step` returns without a row for each sub-environment."""
+    shapes = ((env.num_envs, *(env.single_observation_space.shape or ())), *[(env.num_envs,)] * 3)
+    for name, array, shape in zip(
+        ("observations", "rewards", "terminated", "truncated"), result[:4], shapes, strict=True
+    ):
+        check_shape(f"step: {name}", array, shape, "return one row per sub-environment")
 
 
 def _where(active: Tensor, after: Any, before: Any) -> Any:

@@ -19,10 +19,12 @@ class Adaptation:
     ----------
     trained
         Steps that training makes.
-    axis
-        Label of an axis of steps.
+    steps
+        One step and another, as in "gradient steps".
     before, after, total
         Labels of returns before the first step, after the last of training, and of all a task's episodes together.
+    label
+        Words for steps on a task.
     as_trained
         True if evaluations make the steps of training, whatever the study asks for.
     keeps_trials
@@ -32,13 +34,18 @@ class Adaptation:
     """
 
     trained: int
-    axis: str
+    steps: str
     before: str
     after: str
     total: str
+    label: str = "{steps} on {task}"
     as_trained: bool = False
     keeps_trials: bool = False
     without: tuple[tuple[str, Any], ...] = ()
+
+    def axis(self, *, new: bool) -> str:
+        """Label of an axis of steps, on tasks that are new or those of training."""
+        return self.label.format(steps=self.steps, task="a new task" if new else "a task of training")
 
 
 def adaptation_of(config: Config) -> Adaptation:
@@ -55,7 +62,7 @@ def _by_gradient_steps(config: Config) -> Adaptation:
     before, after = labels_of_steps(config.num_steps)
     return Adaptation(
         trained=trained_num_steps(config),
-        axis="gradient steps on a new task",
+        steps="gradient steps",
         before=before,
         after=after,
         total="before and after adaptation together",
@@ -66,7 +73,8 @@ def _by_gradient_steps(config: Config) -> Adaptation:
 def _by_episodes(config: Config) -> Adaptation:
     return Adaptation(
         trained=trained_num_steps(config),
-        axis="episodes of a new task so far",
+        steps="episodes",
+        label="{steps} of {task} so far",
         before="first episode of a task",
         after="last episode of a task",
         total="meta-episode",

@@ -14,6 +14,7 @@ from maml_rl.analysis.learning_curve_plots import plot_learning_curve_areas, plo
 from maml_rl.analysis.plots import plot_adaptation, plot_adaptation_of_runs, plot_training_curve
 from maml_rl.studies.adaptation import adaptation_of
 from maml_rl.studies.learning_curve_area import running_areas
+from maml_rl.studies.novelty import are_new, num_distinct_tasks, tasks_in_words
 from maml_rl.studies.scores import Seeds
 from maml_rl.studies.study import Study
 from maml_rl.studies.study_run import StudyRun
@@ -23,6 +24,7 @@ _NUM_COLUMNS = 3
 _NUM_POINTS = 100
 _COLOURS = (REGULAR_COLOUR, *COLOURS)
 _CURVES = {"return_after": ("return_before", "return_after"), "return_total": ("return_total", "return_total")}
+_BAND = "95% interval of the mean over tasks"
 _EXPLANATION = (
     "Total reward after adaptation. Thin: each seed; thick: mean over seeds; dashed: line fitted to each "
     "seed, averaged; slope (per iteration) and R² likewise."
@@ -35,7 +37,7 @@ def save_figure(figure: matplotlib.figure.Figure, path: Path) -> None:
 
 
 def draw_run(seeds: Sequence[StudyRun], path: Path) -> None:
-    """Draw one run: its training, and its final policies on new tasks."""
+    """Draw one run: its training, and its final policies in new episodes."""
     figure = matplotlib.figure.Figure(figsize=(10, 3.8), layout="constrained")
     curve, adaptation = figure.subplots(1, 2, width_ratios=(3, 2))
     columns = [run.metrics() for run in seeds]
@@ -51,15 +53,17 @@ def draw_run(seeds: Sequence[StudyRun], path: Path) -> None:
         results = run.results()
         if results is not None:  # within a meta-episode too, whatever the score
             interval = mean_interval(results["returns"].mean(axis=-1, dtype=np.float64))
+            sampled = num_distinct_tasks(config) is None
             num_steps = results["num_steps"]
             plot_adaptation(
                 adaptation,
                 num_steps,
                 interval.mean,
-                interval.low,
-                interval.high,
+                interval.low if sampled else interval.mean,
+                interval.high if sampled else interval.mean,
                 label=f"seed {run.seed}",
-                unit=own.axis,
+                band=_BAND if sampled else f"none, tasks are {tasks_in_words(run, results['returns'].shape[1])}",
+                unit=own.axis(new=are_new(run)),
             )
     if not adaptation.lines:
         adaptation.set_axis_off()
@@ -89,7 +93,7 @@ def draw_learning_curve_areas(study: Study, runs: Mapping[str, Seeds], path: Pat
 
 
 def draw_comparison(study: Study, runs: Mapping[str, Seeds], path: Path) -> None:
-    """Draw every one of these runs beside the first of them, and all of them on new tasks."""
+    """Draw every one of these runs beside the first of them, and all of them in new episodes."""
     regular, *others = runs
     colours = dict(zip(runs, _COLOURS * len(runs), strict=False))
     height = 2.9 * -(-len(others) // _NUM_COLUMNS) + 0.4
@@ -99,13 +103,16 @@ def draw_comparison(study: Study, runs: Mapping[str, Seeds], path: Path) -> None
     upper.suptitle(_EXPLANATION, fontsize="medium")
     _draw_beside(upper, others, regular, runs, colours)
     whole = study.score == "return_total"
-    axes = {adaptation_of(runs[name].runs[0].config).axis for name in runs}
-    num_steps = 0 if whole or len(axes) > 1 else max(runs[name].runs[0].plan.num_steps for name in runs)
+    adaptations = [adaptation_of(seeds.runs[0].config) for seeds in runs.values()]
+    own = {adaptation.steps: adaptation for adaptation in adaptations}
+    num_steps = 0 if whole or len(own) > 1 else max(runs[name].runs[0].plan.num_steps for name in runs)
     adapted = {name: seeds.adapted(num_steps) for name, seeds in runs.items()}
     intervals = {name: interval for name, interval in adapted.items() if interval is not None}
     if intervals:
-        explanation = "Tasks drawn anew. Point: interquartile mean over seeds; bar: its 95 % bootstrap interval."
-        unit = "all episodes of a task" if whole else min(axes)
+        new = all(are_new(runs[name].runs[0]) for name in intervals)
+        tasks = "New tasks" if new else "The tasks of training, new episodes"
+        explanation = f"{tasks}. Point: interquartile mean over seeds; bar: its 95 % bootstrap interval."
+        unit = "all episodes of a task" if whole else own[min(own)].axis(new=new)
         plot_adaptation_of_runs(
             lower.subplots(), np.arange(num_steps + 1), intervals, colours, explanation=explanation, unit=unit
         )

@@ -14,7 +14,7 @@ import numpy as np
 from maml_rl.blueprint import Blueprint, draw_up
 from maml_rl.config import Config, ConfigError
 from maml_rl.evaluation import evaluate, save_results
-from maml_rl.experiment import TrainingError, train
+from maml_rl.experiment import TrainingError, metrics_columns, train
 from maml_rl.run_folder import RunFolder
 from maml_rl.studies.adaptation import without_adaptation
 from maml_rl.studies.checks import check_runs
@@ -67,10 +67,18 @@ def _execute_side_by_side(wanted: Sequence[StudyRun], num_workers: int, jobs: in
             job.join()
 
 
+class _Terminated(BaseException):
+    """Ends a run's process wherever it is; no `SystemExit`, which would look like an environment's."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
+
+
 def _job(run: StudyRun, num_workers: int, sender: Connection) -> None:
     """Do one run in a process of its own, and say to `sender` how it ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this one decides what Ctrl-C means
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, _terminate)
     prefix = f"{run.title}: "
 
     def show(line: str) -> None:
@@ -78,6 +86,8 @@ def _job(run: StudyRun, num_workers: int, sender: Connection) -> None:
 
     try:
         _execute_one(run, num_workers, show, bar=False)
+    except _Terminated:
+        sys.exit(1)
     except Exception as error:
         sender.send(error)
     else:
@@ -93,7 +103,7 @@ def _received(receiver: Connection) -> Exception | None:
 
 
 def _execute_one(run: StudyRun, num_workers: int, show: Callable[[str], None], *, bar: bool = True) -> None:
-    """Train what is missing of one run, then evaluate its final policy on new tasks and analyse that."""
+    """Train what is missing of one run, then evaluate its final policy on tasks drawn anew and analyse that."""
     blueprint, folder = draw_up(run.config), RunFolder(run.folder)
     done = run.iterations_done
     if folder.checkpoint_path.exists():  # a run killed between two files has a row more than it can go on from
@@ -102,7 +112,7 @@ def _execute_one(run: StudyRun, num_workers: int, show: Callable[[str], None], *
     if done < run.config.num_batches:
         resume = folder.config_path.exists()
         if resume:  # refuses what cannot go on, before anything is lost
-            folder.resume(run.config, len(blueprint.parameters()))
+            folder.resume(run.config, len(blueprint.parameters()), metrics_columns(run.config))
         for test_set in run.configs:  # of a shorter run
             run.results_path(test_set).unlink(missing_ok=True)
             run.random_path(test_set).unlink(missing_ok=True)
@@ -124,7 +134,7 @@ def _analyse(run: StudyRun, blueprint: Blueprint, num_workers: int, show: Callab
 
 
 def _evaluate(run: StudyRun, test_set: str | None, config: Config, num_workers: int) -> None:
-    """Roll out the final policy of a run on new tasks, and random choices if asked for, if that is not done."""
+    """Roll out the final policy of a run on tasks drawn anew, and random choices if asked for, if that is not done."""
     batch_size = min(run.plan.num_tasks, run.config.meta_batch_size)
     sizes = {"num_batches": -(-run.plan.num_tasks // batch_size), "meta_batch_size": batch_size}
     sizes |= {"num_workers": num_workers, "seed": 1000 + run.seed}

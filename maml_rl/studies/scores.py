@@ -42,7 +42,7 @@ class Seeds:
         return np.asarray(self.returns[:, -NUM_LAST:].mean(axis=1))
 
     def adapted(self, num_steps: int) -> Interval | None:
-        """Return on new tasks after 0 ... K steps of adaptation with its interval over seeds, (K + 1,) each.
+        """Return on tasks drawn anew after 0 ... K steps of adaptation with its interval over seeds, (K + 1,) each.
 
         ``None`` if no seed was evaluated with this many steps.
         """
@@ -85,7 +85,7 @@ def _returns(run: StudyRun) -> np.ndarray:
 
 
 def new_task_scores(run: StudyRun, test_set: str | None = None) -> np.ndarray | None:
-    """Scores (S, N) on N new tasks: after each number of steps (S,), or (1, N) of all together where these count.
+    """Scores (S, N) on N tasks: after each number of steps (S,), or (1, N) of all together where these count.
 
     ``None`` before the evaluation. Without a `test_set` those of the family it was trained on.
     """

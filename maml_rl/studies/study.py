@@ -51,7 +51,7 @@ class Study(BaseModel):
 
     name: str = Field(pattern=NAME, description="Results go to results/NAME.")
     question: str = Field(description="What the study asks, in one sentence.")
-    test_tasks: int = Field(default=80, ge=2, description="New tasks each final policy is evaluated on.")
+    test_tasks: int = Field(default=80, ge=2, description="Tasks each final policy is evaluated on, drawn anew.")
     test_steps: int = Field(
         default=3,
         ge=0,
@@ -59,14 +59,14 @@ class Study(BaseModel):
     )
     score: Literal["return_after", "return_total"] = Field(
         default="return_after",
-        description="Score that counts: return after adaptation; or of all a task's episodes, before it and between as well.",
+        description="Score: return after adaptation; or of all a task's episodes, before it and between as well.",
     )
     test_on: dict[Annotated[str, Field(pattern=NAME)], list[str]] = Field(
         default_factory=dict,
         description="Other families the final policies are evaluated on too: name, and overrides as train.py's --set.",
     )
     random_policy: bool = Field(
-        default=False, description="True: uniformly random choices are evaluated on the same new tasks too."
+        default=False, description="True: uniformly random choices are evaluated on the same tasks too."
     )
     runs: dict[Annotated[str, Field(pattern=NAME)], RunEntry] = Field(
         min_length=1, description="Name of a run: what it is."

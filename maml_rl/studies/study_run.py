@@ -19,7 +19,7 @@ class EvaluationPlan:
     Attributes
     ----------
     num_tasks, num_steps
-        New tasks, and steps of adaptation to each.
+        Tasks, drawn anew, and steps of adaptation to each.
     score
         Column of the metrics that counts.
     test_on
@@ -100,7 +100,7 @@ class StudyRun:
         return returns is not None and len(returns) == self.plan.num_steps + 1
 
     def test_returns(self, test_set: str | None = None) -> np.ndarray | None:
-        """Returns (S, N, B) on N new tasks after each number of steps; ``None`` before the evaluation."""
+        """Returns (S, N, B) on N tasks drawn anew, after each number of steps; ``None`` before the evaluation."""
         results = self.results(test_set)
         return None if results is None else results["returns"]
 
@@ -123,7 +123,7 @@ class StudyRun:
         return read_evaluation(self.results_path(test_set))
 
     def random_returns(self, test_set: str | None = None) -> np.ndarray | None:
-        """Returns (N, B) of random choices on the same new tasks; ``None`` before they have been rolled out.
+        """Returns (N, B) of random choices on the same tasks; ``None`` before they have been rolled out.
 
         Raises
         ------

@@ -9,6 +9,7 @@ import numpy as np
 
 from maml_rl.analysis.comparisons import Comparison, compare, holm, smallest_permutation_p
 from maml_rl.analysis.intervals import Interval, mean_interval
+from maml_rl.studies.novelty import num_distinct_tasks, tasks_in_words
 from maml_rl.studies.scores import NUM_LAST, Seeds, new_task_scores, score_interval
 from maml_rl.studies.study import Study
 from maml_rl.studies.study_run import StudyRun, by_name
@@ -21,12 +22,14 @@ _MOST_STEPS = 6
 def table_of_seeds(done: Sequence[StudyRun]) -> list[str]:
     """One row per run and seed."""
     lines = [
-        "Training: mean of the last ten iterations. New tasks: mean return of the final policy on tasks drawn anew "
-        "(where a family has few, the same ones), with its 95 % interval over tasks: after 0, 1, 2, ... "
-        "steps of adaptation (gradient steps; episodes with rl2), or the sum of all of them where that is what counts.",
+        "Training: mean of the last ten iterations. Evaluation: mean return of the final policy in new episodes, after "
+        "0, 1, 2, ... steps of adaptation (gradient steps; episodes with rl2), or the sum of all of them where that is "
+        "what counts. Tasks: of 40 new ones no task was one of training, and the 95 % interval is over tasks, of one "
+        'agent; "the same 2" are all tasks that the family has, those of training, and no interval is given: they '
+        "are no sample of others.",
         "",
-        "| run | seed | env | iterations | env steps | minutes | before | after | new tasks |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| run | seed | env | iterations | env steps | minutes | before | after | tasks | evaluation |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for run in done:
         metrics = run.metrics()
@@ -34,7 +37,7 @@ def table_of_seeds(done: Sequence[StudyRun]) -> list[str]:
         lines.append(
             f"| {run.name} | {run.seed} | {run.config.env_name} | {len(metrics['iteration'])} "
             f"| {metrics['env_steps'][-1] / 1e6:.1f} M | {metrics['seconds'][-1] / 60:.0f} | {three_figures(before)} "
-            f"| {three_figures(after)} | {_test_summary(run)} |"
+            f"| {three_figures(after)} | {' | '.join(_evaluation(run))} |"
         )
     return lines
 
@@ -44,8 +47,9 @@ def table_of_test_sets(study: Study, done: Sequence[StudyRun]) -> list[str]:
     lines = [
         "## Other families",
         "",
-        "Score after all adaptation on new tasks of other families (columns), mean over the tasks of all seeds with "
-        "its 95 % interval (a task that is drawn again is rolled out and adapted to again).",
+        "Score after all adaptation on other families (columns), mean over all seeds. Where the family has no end of "
+        "tasks: 95 % interval over the tasks of all seeds. Where it has few, their number is named: 95 % interval over "
+        'seeds (Student), none of one seed. "The same": tasks of training, in new episodes.',
         "",
         f"| trained on | seeds | {' | '.join(study.test_on)} |",
         f"|---|---|{'---|' * len(study.test_on)}",
@@ -56,9 +60,17 @@ def table_of_test_sets(study: Study, done: Sequence[StudyRun]) -> list[str]:
             evaluated = [run for run in runs if run.is_evaluated(test_set)]
             scores = [s[-1] for run in evaluated if (s := new_task_scores(run, test_set)) is not None]
             count = max(count, len(scores))
-            columns.append(interval_in_words(mean_interval(np.concatenate(scores))) if scores else "not evaluated")
+            columns.append(_score_on(evaluated[0], test_set, scores) if scores else "not evaluated")
         lines.append(f"| {name} | {count} | {' | '.join(columns)} |")
     return lines
+
+
+def _score_on(run: StudyRun, test_set: str, scores: Sequence[np.ndarray]) -> str:
+    """Mean of `scores` (N,) of each seed, with the interval that its tasks allow."""
+    if num_distinct_tasks(run.configs[test_set]) is None:
+        return interval_in_words(mean_interval(np.concatenate(scores)))
+    over_seeds = interval_in_words(mean_interval(np.array([values.mean() for values in scores])))
+    return f"{over_seeds} ({tasks_in_words(run, len(scores[0]), test_set)})"
 
 
 def interval_in_words(interval: Interval, number: Callable[[float], str] | None = None) -> str:
@@ -78,14 +90,19 @@ def two_decimals(interval: Interval) -> str:
     return interval_in_words(interval, "{:.2f}".format)
 
 
-def _test_summary(run: StudyRun) -> str:
+def _evaluation(run: StudyRun) -> tuple[str, str]:
+    """Tasks in words, and the score after each number of steps."""
     scores = new_task_scores(run)
     if scores is None:
-        return "not evaluated"
+        return "-", "not evaluated"
     interval = mean_interval(scores)  # (S, N) -> (S,)
-    rows = list(zip(interval.mean, interval.low, interval.high, strict=True))
-    words = [f"{three_figures(mean)} [{three_figures(low)}, {three_figures(high)}]" for mean, low, high in rows]
-    return "; ".join(words if len(words) <= _MOST_STEPS else [words[0], "...", words[-1]])
+    if num_distinct_tasks(run.config) is None:
+        rows = zip(interval.mean, interval.low, interval.high, strict=True)
+        words = [f"{three_figures(mean)} [{three_figures(low)}, {three_figures(high)}]" for mean, low, high in rows]
+    else:
+        words = [three_figures(mean) for mean in interval.mean]
+    shown = words if len(words) <= _MOST_STEPS else [words[0], "...", words[-1]]
+    return tasks_in_words(run, scores.shape[1]), "; ".join(shown)
 
 
 def three_figures(value: float) -> str:

@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from maml_rl.analysis.choices import MISSED, Choices, read_choices
+from maml_rl.analysis.arms import MISSED
+from maml_rl.analysis.choices import Choices, read_choices
 from maml_rl.analysis.cognitive_models import ChoiceModel, SamplingModel, TDModel
 from maml_rl.analysis.delta_rule import fit_learning_rate
 from maml_rl.analysis.model_fits import ModelFit, cross_validated, fit_model, log_bayes_factor

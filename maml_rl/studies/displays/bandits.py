@@ -22,6 +22,7 @@ from maml_rl.analysis.gittins_table import gittins
 from maml_rl.analysis.intervals import mean_interval
 from maml_rl.analysis.two_armed_bandits import dependent_arms_optimum, independent_arms_optimum
 from maml_rl.studies.displays.display import Display, evaluations, seeds_in_words
+from maml_rl.studies.novelty import tasks_in_words
 from maml_rl.studies.study_run import StudyRun, by_name
 from maml_rl.studies.tables import two_decimals
 from maml_rl.utils.random import Purpose, generator
@@ -32,7 +33,9 @@ _COLUMNS = ("Gittins", "Thompson", "UCB1", "ε-greedy", "greedy")
 _HEAD = [
     "## Beside baseline agents that know the rules",
     "",
-    "Tasks of all seeds together, means with their 95 % intervals over tasks. Reward: total of a meta-episode. "
+    "Meta-episodes of all seeds together, means with their 95 % intervals over meta-episodes, which are as many "
+    "different tasks unless the family has few: they hold for these agents, not for others that would be trained. "
+    "Reward: total of a meta-episode. "
     "Expected: mean reward of the chosen arms, the same with less luck in it. Optimum: expected reward of "
     "Bayes-optimal behaviour, exact, where it can be computed. Regret: what always pulling the best arm obtains more, "
     "on average. Last columns: how much more regret a baseline agent has on the same tasks; positive: the agent is "
@@ -67,7 +70,7 @@ class BanditDisplay(Display):
         ax = figure.subplots()
         name = f"{runs[0].name}, {seeds_in_words(len(results))}"
         plot_regret(ax, cumulative_regret(choices, means[:, np.newaxis]), baselines, name=name)
-        ax.set_title(f"{len(means)} tasks not seen in training")
+        ax.set_title(f"{len(means)} new meta-episodes; tasks: {tasks_in_words(runs[0], len(means))}")
         return figure
 
 

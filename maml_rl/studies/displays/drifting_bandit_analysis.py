@@ -141,7 +141,7 @@ def _several(num_workers: int) -> Iterator[Callable[..., Iterator[Any]]]:
 
 
 def load_analysis(path: Path, results: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
-    """Arrays that `analyse` has written of `results`, actions and rewards (P, N, T) among them; ``None``: there are none.
+    """Arrays that `analyse` has written of `results`, rewards (P, N, T) among them; ``None``: there are none.
 
     Raises
     ------

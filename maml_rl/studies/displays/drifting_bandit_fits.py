@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from maml_rl.analysis.arms import MISSED
 from maml_rl.analysis.behaviour import choice_autocorrelation
-from maml_rl.analysis.choices import MISSED, Choices
+from maml_rl.analysis.choices import Choices
 from maml_rl.analysis.cognitive_models import ChoiceModel, SamplingModel, TDModel
 from maml_rl.analysis.memory_states import commonest_choice, decode_choices, state_similarity
 from maml_rl.analysis.model_fits import ModelFit, cross_validated, fit_model

@@ -18,7 +18,8 @@ _FEWEST_TASKS, _MOST_EPISODES = 100, 4000
 _HEAD = [
     "## Beside baseline agents that know how tasks are drawn",
     "",
-    "Tasks of all seeds together, means with their 95 % intervals over tasks. Reward: of a meta-episode. Known MDP: "
+    "Tasks of all seeds together, means with their 95 % intervals over tasks: they hold for these agents, not for "
+    "others that would be trained. Reward: of a meta-episode. Known MDP: "
     "what optimal behaviour obtains that need not find out anything, and the agent's fraction of it. Last columns: "
     "reward minus that of posterior sampling and of its optimistic variant on the same tasks, the first "
     f"{_MOST_EPISODES:,} episodes of them or at least {_FEWEST_TASKS} tasks; positive: the agent is better; "
