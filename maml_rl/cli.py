@@ -16,9 +16,8 @@ from maml_rl.evaluation import check_num_steps, evaluate, save_results, summary_
 from maml_rl.experiment import TrainingError, train
 from maml_rl.policies import DTYPES
 from maml_rl.run_folder import RunFolder
-from maml_rl.samplers import WorkerError, registered_backends
+from maml_rl.samplers import WorkerError, check_backend
 from maml_rl.utils.errors import InputError
-from maml_rl.utils.field_words import did_you_mean
 from maml_rl.utils.files import check_writable
 from maml_rl.utils.modules import import_allowed
 from maml_rl.video import ENDINGS, check_can_film, choose_gl, film
@@ -72,12 +71,7 @@ def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
 def config_from(arguments: argparse.Namespace, overrides: Sequence[str]) -> Config:
     """Import the allowed modules, then read the configuration that the command line names."""
     import_allowed(arguments.allow_module)
-    if arguments.backend not in registered_backends():
-        known = registered_backends()
-        raise InputError(
-            f"--backend: got {arguments.backend!r}, expected one of {', '.join(known)}"
-            f"{did_you_mean(arguments.backend, known)}"
-        )
+    check_backend(arguments.backend)
     return load_config(arguments.config, overrides, allowed=arguments.allow_module)
 
 

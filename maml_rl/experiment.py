@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,22 @@ _MAX_REFUSED_IN_ROW = 3
 
 class TrainingError(RuntimeError):
     """A run that cannot go on; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Workforce:
+    """Workers of a command.
+
+    Attributes
+    ----------
+    num_workers
+        Number of workers, >= 1.
+    backend
+        The registered backend that runs them.
+    """
+
+    num_workers: int = 1
+    backend: str = "serial"
 
 
 @contextmanager

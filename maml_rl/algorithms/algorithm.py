@@ -36,30 +36,36 @@ class Adaptation:
 
     Attributes
     ----------
-    unit
-        One step of it: ``"gradient step"``, ``"episode"``.
     trained
         Steps that training makes.
-    limit
-        Most steps that can be made; ``None``: any number.
-    limit_reason
-        Why there is a limit, for error lines.
-    axis
-        Label of an axis of steps.
-    before, after
-        Labels of returns before the first step and after the last of training.
-    total
-        Label of all a task's episodes together.
+    unit
+        Several steps, as in "gradient steps".
+    before, after, total
+        Labels of returns before the first step, after the last of training, and of all a task's episodes together.
+    label
+        Words for steps on a task.
+    limit, limit_reason
+        Most steps that can be made and why, for error lines; ``None``: any number.
+    as_trained
+        Whether studies evaluate with the steps of training, whatever they ask for.
+    keeps_trials
+        Whether evaluations hold observations, actions and rewards.
     """
 
-    unit: str
     trained: int
-    axis: str
+    unit: str
     before: str
     after: str
     total: str
+    label: str = "{unit} on {task}"
     limit: int | None = None
     limit_reason: str = ""
+    as_trained: bool = False
+    keeps_trials: bool = False
+
+    def axis(self, *, new: bool) -> str:
+        """Label of an axis of steps, on tasks that are new or those of training."""
+        return self.label.format(unit=self.unit, task="a new task" if new else "a task of training")
 
 
 @dataclass(frozen=True)
@@ -166,6 +172,12 @@ class Algorithm(abc.ABC):
     def layout(self) -> ParameterLayout:
         """Places of the parameters in vectors; of the first individual, whose frozen values are its own."""
         return self.layouts[0]
+
+    def individuals(self) -> list[Params]:
+        """Initial parameters of each of the P individuals, by name."""
+        return [
+            layout.on("cpu").params(vector) for layout, vector in zip(self.layouts, self._initial, strict=True)
+        ]
 
     @property
     def run_format(self) -> RunFormat:

@@ -88,6 +88,4 @@ def adaptation(config: Config) -> Adaptation:
     num_steps = config.section(MAMLSettings).num_steps
     both = "before and after adaptation together"
     after = f"after {num_steps} gradient step{'' if num_steps == 1 else 's'}"
-    return Adaptation(
-        "gradient step", num_steps, "gradient steps on a new task", "before", after, both
-    )
+    return Adaptation(num_steps, "gradient steps", "before", after, both)

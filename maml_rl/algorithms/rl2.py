@@ -93,14 +93,16 @@ def adaptation(config: Config) -> Adaptation:
     trained = config.task.fast_batch_size - 1
     bounded = config.section(RL2Settings).observe_episode_fraction
     return Adaptation(
-        "episode",
         trained,
-        "episodes of a new task so far",
+        "episodes",
         "first episode of a task",
         "last episode of a task",
         "meta-episode",
+        label="{unit} of {task} so far",
         limit=trained if bounded else None,
         limit_reason=(
             "with observe-episode-fraction: true, where the agent sees how much of the meta-episode is over"
         ),
+        as_trained=True,
+        keeps_trials=True,
     )

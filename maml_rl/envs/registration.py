@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -19,6 +19,8 @@ from maml_rl.utils.field_words import did_you_mean
 
 _VECTOR_ENTRY_POINT = "maml_rl.envs.registration:make_family"
 _SINGLE_ENTRY_POINT = "maml_rl.envs.registration:make_single"
+# Id of a family -> names of its displays.
+_DISPLAYS: dict[str, tuple[str, ...]] = {}
 
 
 def register_meta_env(
@@ -27,6 +29,7 @@ def register_meta_env(
     *,
     max_episode_steps: int | None = None,
     package: str | None = None,
+    displays: Sequence[str] = (),
     **kwargs: Any,
 ) -> None:
     """Register a task family with Gymnasium, for `gymnasium.make`, `gymnasium.make_vec` and `make_meta_env`.
@@ -41,6 +44,8 @@ def register_meta_env(
         Default length of an episode; ``None`` if the family needs no limit or has its own.
     package
         Optional package the family's module imports.
+    displays
+        Names of what a study shows of its runs beyond what it shows of all, see `maml_rl.studies.displays`.
     **kwargs
         Default keyword arguments of the family's constructor.
     """
@@ -51,6 +56,23 @@ def register_meta_env(
         max_episode_steps=max_episode_steps,
         kwargs={"family": family, **({"package": package} if package else {}), **kwargs},
     )
+    _DISPLAYS[env_name] = tuple(displays)
+
+
+def displays_of_family(env_name: str) -> tuple[str, ...]:
+    """Names of the displays a family was registered with; imports the module of ``"module:Id"`` first.
+
+    Raises
+    ------
+    UnknownEnvironmentError
+        If no task family has this name.
+
+    Examples
+    --------
+    >>> displays_of_family("Bandit-K5-v0"), displays_of_family("2DNavigation-v0")
+    (('bandit',), ())
+    """
+    return _DISPLAYS.get(find_spec(env_name).id, ())
 
 
 def registered_meta_envs() -> list[str]:
@@ -114,23 +136,27 @@ def register_families() -> None:
     """Register the families of this package."""
     bandit = "maml_rl.envs.bandits.bandit"
     for k in (5, 10, 50):
-        register_meta_env(f"Bandit-K{k}-v0", f"{bandit}:BernoulliBanditVectorEnv", k=k)
+        register_meta_env(f"Bandit-K{k}-v0", f"{bandit}:BernoulliBanditVectorEnv", k=k, displays=["bandit"])
         register_meta_env(f"GaussianBandit-K{k}-v0", f"{bandit}:GaussianBanditVectorEnv", k=k, std=1.0)
     for arms in ("uniform", "easy", "medium", "hard", "independent"):
         two_armed = "maml_rl.envs.bandits.two_armed_bandit:TwoArmedBanditVectorEnv"
-        register_meta_env(f"TwoArmedBandit-{arms.capitalize()}-v0", two_armed, arms=arms)
+        register_meta_env(f"TwoArmedBandit-{arms.capitalize()}-v0", two_armed, arms=arms, displays=["bandit"])
     register_meta_env("InformativeArm-v0", "maml_rl.envs.bandits.informative_arm:InformativeArmVectorEnv")
     restless = "maml_rl.envs.bandits.restless_bandit"
-    register_meta_env("RestlessBandit-Reversal-v0", f"{restless}:ReversalBanditVectorEnv")
-    register_meta_env("RestlessBandit-RandomWalk-v0", f"{restless}:RandomWalkBanditVectorEnv")
-    register_meta_env("TwoStep-v0", "maml_rl.envs.behaviour.two_step:TwoStepVectorEnv")
-    register_meta_env("DriftingBandit-v0", "maml_rl.envs.bandits.drifting_bandit:DriftingBanditVectorEnv")
+    register_meta_env("RestlessBandit-Reversal-v0", f"{restless}:ReversalBanditVectorEnv", displays=["restless-bandit"])
+    register_meta_env(
+        "RestlessBandit-RandomWalk-v0", f"{restless}:RandomWalkBanditVectorEnv", displays=["restless-bandit"]
+    )
+    register_meta_env("TwoStep-v0", "maml_rl.envs.behaviour.two_step:TwoStepVectorEnv", displays=["two-step"])
+    drifting = "maml_rl.envs.bandits.drifting_bandit:DriftingBanditVectorEnv"
+    register_meta_env("DriftingBandit-v0", drifting, displays=["drifting-bandit"])
     register_meta_env(
         "TabularMDP-v0",
         "maml_rl.envs.control.tabular_mdp:TabularMDPVectorEnv",
         max_episode_steps=10,
         num_states=10,
         num_actions=5,
+        displays=["tabular-mdp"],
     )
     register_meta_env("2DNavigation-v0", "maml_rl.envs.control.navigation:NavigationVectorEnv", max_episode_steps=100)
     register_meta_env("CartPoleControl-v0", "maml_rl.envs.control.cart_pole:CartPoleControl", max_episode_steps=500)

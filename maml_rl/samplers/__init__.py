@@ -3,7 +3,7 @@
 from maml_rl.samplers.backend import Backend, WorkerError, WorkerSpec
 from maml_rl.samplers.maml_worker import MAMLWorker, MAMLWorkerSpec
 from maml_rl.samplers.multiprocess import MultiprocessBackend
-from maml_rl.samplers.registry import register_backend, registered_backends, start_workers
+from maml_rl.samplers.registry import check_backend, register_backend, registered_backends, start_workers
 from maml_rl.samplers.rl2_worker import RL2WorkerSpec
 from maml_rl.samplers.serial import SerialBackend
 
@@ -16,6 +16,7 @@ __all__ = [
     "SerialBackend",
     "WorkerError",
     "WorkerSpec",
+    "check_backend",
     "register_backend",
     "registered_backends",
     "start_workers",

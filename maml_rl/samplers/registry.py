@@ -29,6 +29,19 @@ def registered_backends() -> list[str]:
     return sorted(_FACTORIES)
 
 
+def check_backend(name: str) -> None:
+    """Refuse a name that no backend has.
+
+    Raises
+    ------
+    InputError
+        In one line.
+    """
+    if name not in _FACTORIES:
+        names = ", ".join(registered_backends())
+        raise InputError(f"--backend: got {name!r}, expected one of {names}{did_you_mean(name, _FACTORIES)}")
+
+
 def start_workers(spec: WorkerSpec, num_workers: int, *, backend: str, timeout_seconds: float = 60.0) -> Backend:
     """Start workers of a specification.
 
@@ -37,7 +50,5 @@ def start_workers(spec: WorkerSpec, num_workers: int, *, backend: str, timeout_s
     InputError
         If no backend of that name is registered.
     """
-    if backend not in _FACTORIES:
-        names = ", ".join(registered_backends())
-        raise InputError(f"--backend: got {backend!r}, expected one of {names}{did_you_mean(backend, _FACTORIES)}")
+    check_backend(backend)
     return _FACTORIES[backend](spec, num_workers, timeout_seconds)

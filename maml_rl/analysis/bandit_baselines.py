@@ -1,4 +1,4 @@
-"""Players of Bernoulli bandits that meta-learners are compared to (Duan et al. 2016, section 3.1).
+"""Baseline agents of Bernoulli bandits that meta-learners are compared to (Duan et al. 2016, section 3.1).
 
 A policy is a function ``(wins, losses, rng) -> scores``, three arrays (M, K) and a generator: the arm with the highest
 score is pulled. All of them believe in independent arms whose means are uniform on [0, 1], that is Beta(1, 1). The
@@ -12,8 +12,9 @@ searched for each column apart and are not printed; one value for all columns st
 - ``epsilon_greedy(0.02)`` and ``ucb1(0.2)``, the latter on counts that include the prior's.
 - "OTS" is `most_likely_thompson` with 20 samples. `optimistic_thompson`, the rule of the source it cites, reaches only
   6.0, 5.6 and 5.1 at n = 10 where 6.5, 6.2 and 5.5 are printed.
-- `gittins` earns up to 1.2 per cent more than is printed (83.8 for 82.8 at n = 100, k = 10; 442 for 437.8 at n = 500,
-  k = 10): the table's indices were approximations, and `ucb1` and `thompson` are a little below the mean there, too.
+- `gittins_table.gittins` obtains up to 1.2 per cent more than is printed (83.8 for 82.8 at n = 100, k = 10; 442 for
+  437.8 at n = 500, k = 10): the table's indices were approximations, and `ucb1` and `thompson` are a little below the
+  mean there, too.
 """
 
 from __future__ import annotations
@@ -25,14 +26,12 @@ from typing import Literal
 import numpy as np
 from scipy.special import xlog1py, xlogy
 
-from maml_rl.analysis.gittins_table import gittins_indices
-
 BanditPolicy = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 
 
 @dataclass(frozen=True)
-class BanditPlay:
-    """What happened to M tasks in n pulls.
+class BanditRollout:
+    """Rewards and choices of M tasks in n pulls.
 
     Attributes
     ----------
@@ -46,22 +45,22 @@ class BanditPlay:
     choices: np.ndarray
 
 
-def play_bandit(
+def roll_out_bandit(
     policy: BanditPolicy,
     means: np.ndarray,
     num_pulls: int,
     rng: np.random.Generator,
     *,
     ties: Literal["random", "first"] = "random",
-) -> BanditPlay:
-    """Play every task for `num_pulls` pulls, all tasks side by side.
+) -> BanditRollout:
+    """Roll out every task for `num_pulls` pulls, all tasks side by side.
 
     Parameters
     ----------
     policy
-        Scores the arms, given what they have paid so far.
+        Scores the arms, given their rewards so far.
     means
-        (M, K), an arm's probability of paying 1, in [0, 1].
+        (M, K), an arm's probability of reward 1, in [0, 1].
     num_pulls
         Number of pulls n, >= 1.
     rng
@@ -76,8 +75,8 @@ def play_bandit(
 
     Examples
     --------
-    >>> play = play_bandit(greedy, np.array([[0.0, 1.0]]), 5, np.random.default_rng(0), ties="first")
-    >>> play.choices.tolist(), play.rewards.tolist()
+    >>> found = roll_out_bandit(greedy, np.array([[0.0, 1.0]]), 5, np.random.default_rng(0), ties="first")
+    >>> found.choices.tolist(), found.rewards.tolist()
     ([[0, 1, 1, 1, 1]], [[0.0, 1.0, 1.0, 1.0, 1.0]])
     """
     means = _check_means(means)
@@ -95,11 +94,11 @@ def play_bandit(
         if ties == "random":
             scores = (scores == scores.max(axis=1, keepdims=True)) * (1.0 - rng.random(means.shape))
         chosen = scores.argmax(axis=1)
-        paid = rng.random(len(means)) < means[rows, chosen]
-        wins[rows, chosen] += paid
-        losses[rows, chosen] += ~paid
-        choices[:, pull], rewards[:, pull] = chosen, paid
-    return BanditPlay(rewards, choices)
+        won = rng.random(len(means)) < means[rows, chosen]
+        wins[rows, chosen] += won
+        losses[rows, chosen] += ~won
+        choices[:, pull], rewards[:, pull] = chosen, won
+    return BanditRollout(rewards, choices)
 
 
 def bandit_regret(means: np.ndarray, choices: np.ndarray) -> np.ndarray:
@@ -130,12 +129,12 @@ def bandit_regret(means: np.ndarray, choices: np.ndarray) -> np.ndarray:
 
 
 def random_arm(wins: np.ndarray, losses: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Any arm, whatever it has paid: scores (M, K) are drawn from [0, 1)."""
+    """Any arm, whatever its `wins` and `losses` (M, K): scores (M, K) are drawn from [0, 1)."""
     return rng.random(wins.shape)
 
 
 def greedy(wins: np.ndarray, losses: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The arm with the highest posterior mean: ``(w + 1) / (w + l + 2)``, (M, K)."""
+    """The arm with the highest posterior mean, of `wins` and `losses` (M, K): ``(w + 1) / (w + l + 2)``, (M, K)."""
     return (wins + 1) / (wins + losses + 2)
 
 
@@ -160,7 +159,7 @@ def ucb1(constant: float = 0.2, *, prior_count: float = 1.0) -> BanditPolicy:
         c, >= 0. Auer's is 1, far too much for so few pulls; 0.2 reproduces Duan et al. 2016. With
         ``mean + χ sqrt(log t / count)`` in mind, c = χ / sqrt(2).
     prior_count
-        Wins and losses, so many of each, that every arm starts with: 1 is the uniform prior, as in Duan et al. 2016;
+        Wins and losses, that many of each, that every arm starts with: 1 is the uniform prior, as in Duan et al. 2016;
         0 is Auer's rule, which first pulls every arm once.
 
     Raises
@@ -183,12 +182,12 @@ def ucb1(constant: float = 0.2, *, prior_count: float = 1.0) -> BanditPolicy:
 
 
 def thompson(wins: np.ndarray, losses: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One draw (M, K) of every arm's mean from its posterior Beta(w + 1, l + 1) (Thompson 1933)."""
+    """One draw (M, K) of every arm's mean from its posterior Beta(wins + 1, losses + 1), of (M, K) (Thompson 1933)."""
     return rng.beta(wins + 1, losses + 1)
 
 
 def optimistic_thompson(wins: np.ndarray, losses: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """As `thompson`, but no draw counts for less than the posterior mean (May et al. 2012)."""
+    """As `thompson` of wins and losses (M, K), but no draw is below the posterior mean (May et al. 2012)."""
     return np.maximum(thompson(wins, losses, rng), greedy(wins, losses, rng))
 
 
@@ -206,7 +205,7 @@ def most_likely_thompson(num_samples: int = 20) -> BanditPolicy:
     Raises
     ------
     ValueError
-        If `num_samples` is no positive number.
+        If `num_samples` is below 1.
     """
     if num_samples < 1:
         raise ValueError(f"num_samples: got {num_samples}, expected at least 1")
@@ -227,35 +226,6 @@ def most_likely_thompson(num_samples: int = 20) -> BanditPolicy:
 def _log_density(means: np.ndarray, wins: np.ndarray, losses: np.ndarray) -> np.ndarray:
     """Posterior log density (M,) of means (M, K), but for a constant."""
     return (xlogy(wins, means) + xlog1py(losses, -means)).sum(axis=1)
-
-
-def gittins(num_pulls: int, *, discount: float | None = None) -> BanditPolicy:
-    """The arm with the highest Gittins index: optimal for endless play with rewards discounted by γ per pull.
-
-    Parameters
-    ----------
-    num_pulls
-        Most pulls a task will see, >= 1.
-    discount
-        γ in (0, 1); ``1 - 1 / num_pulls`` if None, which earns within 0.4 per cent of the finite-horizon index (one for
-        every number of pulls that are left) at n = 10 and n = 100, with one small table.
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of range; when played, if an arm has been pulled `num_pulls` times already.
-    """
-    if discount is None:
-        discount = 1.0 - 1.0 / max(num_pulls, 2)
-    indices = gittins_indices(num_pulls, discount)
-
-    def policy(wins: np.ndarray, losses: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        most = int((wins + losses).max(initial=0))
-        if most >= num_pulls:
-            raise ValueError(f"wins + losses: got {most} pulls of an arm, expected fewer than num_pulls = {num_pulls}")
-        return indices[wins, losses]
-
-    return policy
 
 
 def _check_means(means: np.ndarray) -> np.ndarray:

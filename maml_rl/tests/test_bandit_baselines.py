@@ -1,27 +1,24 @@
-"""Bandit oracles against classical tables, brute force and the published results."""
+"""Baseline agents of bandits against classical tables, brute force and the published results."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from maml_rl.analysis import (
+from maml_rl.analysis.bandit_baselines import (
     bandit_regret,
-    dependent_arms_optimum,
     epsilon_greedy,
-    few_pulls_optimum,
-    gittins,
-    gittins_indices,
     greedy,
-    independent_arms_optimum,
-    independent_arms_regret,
     most_likely_thompson,
     optimistic_thompson,
-    play_bandit,
     random_arm,
+    roll_out_bandit,
     thompson,
     ucb1,
 )
+from maml_rl.analysis.few_pulls import few_pulls_optimum
+from maml_rl.analysis.gittins_table import gittins, gittins_indices
+from maml_rl.analysis.two_armed_bandits import dependent_arms_optimum, independent_arms_optimum, independent_arms_regret
 
 # Duan et al. 2016, table 1: total rewards by (n, k).
 PUBLISHED = {
@@ -60,7 +57,7 @@ def totals(name, num_pulls, num_arms, num_tasks):
     """Total rewards (M,), freed of most of the luck of the draw of tasks, whose mean maximum is k / (k + 1)."""
     means = rng(num_arms).random((num_tasks, num_arms))
     policy = gittins(num_pulls) if name == "gittins" else POLICIES[name]
-    rewards = play_bandit(policy, means, num_pulls, rng(1), ties="first").rewards.sum(axis=1)
+    rewards = roll_out_bandit(policy, means, num_pulls, rng(1), ties="first").rewards.sum(axis=1)
     return rewards, rewards - num_pulls * (means.max(axis=1) - num_arms / (num_arms + 1))
 
 
@@ -126,7 +123,7 @@ def test_the_optimum_of_few_pulls_is_that_of_brute_force():
 def test_nobody_earns_more_than_the_optimum_of_few_pulls():
     means, optimum = rng().random((20000, 5)), few_pulls_optimum(5, 10)
     earned = [
-        np.take_along_axis(means, play_bandit(policy, means, 10, rng(1)).choices, 1).sum(1).mean()
+        np.take_along_axis(means, roll_out_bandit(policy, means, 10, rng(1)).choices, 1).sum(1).mean()
         for policy in (gittins(10), ucb1(), greedy, thompson)
     ]
     assert max(earned) < optimum + 0.02
@@ -178,7 +175,7 @@ def test_optimal_policies_earn_their_value_when_played(better):
     else:
         first = rng().random(4000) if better is None else np.where(rng().random(4000) < 0.5, better, 1 - better)
         means, optimum = np.stack([first, 1 - first], axis=1), dependent_arms_optimum(50, better=better)
-    regrets = bandit_regret(means, play_bandit(optimum.policy, means, 50, rng(1)).choices)
+    regrets = bandit_regret(means, roll_out_bandit(optimum.policy, means, 50, rng(1)).choices)
     error = regrets.std() / np.sqrt(4000)  # 0.02 to 0.06
     assert regrets.mean() == pytest.approx(optimum.regret, abs=3.5 * error)
 
@@ -230,7 +227,7 @@ def test_what_an_arm_has_paid_is_what_the_policy_sees(ties):
         return thompson(wins, losses, generator)
 
     means = rng().random((5, 3))
-    play = play_bandit(watch, means, 20, rng(), ties=ties)
+    play = roll_out_bandit(watch, means, 20, rng(), ties=ties)
     chosen = play.choices[:, :, None] == np.arange(3)  # (M, n, K)
     for pull, (wins, losses) in enumerate(seen):
         np.testing.assert_array_equal(wins, (chosen * play.rewards[:, :, None])[:, :pull].sum(axis=1))
@@ -238,7 +235,7 @@ def test_what_an_arm_has_paid_is_what_the_policy_sees(ties):
 
 
 def test_arms_pay_with_their_probability():
-    play = play_bandit(random_arm, np.tile([0.0, 0.3, 1.0], (2000, 1)), 20, rng())
+    play = roll_out_bandit(random_arm, np.tile([0.0, 0.3, 1.0], (2000, 1)), 20, rng())
     paid = [play.rewards[play.choices == arm].mean() for arm in range(3)]
     np.testing.assert_allclose(paid, [0.0, 0.3, 1.0], atol=0.015)  # four standard errors of 13,000 pulls
 
@@ -246,8 +243,8 @@ def test_arms_pay_with_their_probability():
 def test_ties_are_broken_as_asked():
     means = np.full((3000, 3), 0.5)
     level = lambda wins, losses, rng: np.zeros(wins.shape)  # noqa: E731
-    assert (play_bandit(level, means, 1, rng(), ties="first").choices == 0).all()
-    counts = np.bincount(play_bandit(level, means, 1, rng()).choices[:, 0], minlength=3)
+    assert (roll_out_bandit(level, means, 1, rng(), ties="first").choices == 0).all()
+    counts = np.bincount(roll_out_bandit(level, means, 1, rng()).choices[:, 0], minlength=3)
     np.testing.assert_allclose(counts / 3000, 1 / 3, atol=0.035)
 
 
@@ -264,7 +261,7 @@ def test_special_cases_agree():
 
 
 def test_without_a_prior_ucb1_pulls_every_arm_once_first():
-    choices = play_bandit(ucb1(1.0, prior_count=0.0), rng().random((50, 6)), 6, rng()).choices
+    choices = roll_out_bandit(ucb1(1.0, prior_count=0.0), rng().random((50, 6)), 6, rng()).choices
     assert (np.sort(choices, axis=1) == np.arange(6)).all()
 
 
@@ -281,12 +278,12 @@ def test_regret_counts_what_was_missed_not_what_was_paid():
     [
         (lambda: gittins_indices(0, 0.9), "num_pulls: got 0"),
         (lambda: gittins_indices(3, 1.0), "discount: got 1.0"),
-        (lambda: play_bandit(gittins(3), np.ones((1, 1)), 5, rng()), "got 3 pulls of an arm"),
-        (lambda: play_bandit(greedy, np.ones(3), 5, rng()), "means: got shape"),
-        (lambda: play_bandit(greedy, np.full((1, 2), 1.5), 5, rng()), "outside"),
-        (lambda: play_bandit(greedy, np.ones((1, 2)), 0, rng()), "num_pulls: got 0"),
+        (lambda: roll_out_bandit(gittins(3), np.ones((1, 1)), 5, rng()), "got 3 pulls of an arm"),
+        (lambda: roll_out_bandit(greedy, np.ones(3), 5, rng()), "means: got shape"),
+        (lambda: roll_out_bandit(greedy, np.full((1, 2), 1.5), 5, rng()), "outside"),
+        (lambda: roll_out_bandit(greedy, np.ones((1, 2)), 0, rng()), "num_pulls: got 0"),
         (
-            lambda: play_bandit(greedy, np.ones((1, 2)), 1, rng(), ties="last"),  # type: ignore[arg-type]
+            lambda: roll_out_bandit(greedy, np.ones((1, 2)), 1, rng(), ties="last"),  # type: ignore[arg-type]
             "ties: got 'last'",
         ),
         (lambda: bandit_regret(np.ones((2, 3)), np.zeros((3, 4), dtype=int)), "choices: got shape"),
@@ -298,8 +295,8 @@ def test_regret_counts_what_was_missed_not_what_was_paid():
         (lambda: few_pulls_optimum(0, 5), "num_arms: got 0"),
         (lambda: dependent_arms_optimum(0), "num_pulls: got 0"),
         (lambda: dependent_arms_optimum(3, better=0.5), "better: got 0.5"),
-        (lambda: play_bandit(independent_arms_optimum(3).policy, np.ones((1, 2)), 4, rng()), "got 3 pulls"),
-        (lambda: play_bandit(dependent_arms_optimum(3).policy, np.ones((1, 3)), 2, rng()), "two arms"),
+        (lambda: roll_out_bandit(independent_arms_optimum(3).policy, np.ones((1, 2)), 4, rng()), "got 3 pulls"),
+        (lambda: roll_out_bandit(dependent_arms_optimum(3).policy, np.ones((1, 3)), 2, rng()), "two arms"),
     ],
 )
 def test_values_that_make_no_sense_are_refused_by_name(call, words):

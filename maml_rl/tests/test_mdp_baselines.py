@@ -1,4 +1,4 @@
-"""MDP oracles against brute force, closed forms and the published results."""
+"""Baseline agents of MDPs against brute force, closed forms and the published results."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from itertools import product
 import numpy as np
 import pytest
 
-from maml_rl.analysis import MDPExperience, opsrl, play_mdp, psrl, random_plan, sample_mdp, value_iteration
+from maml_rl.analysis.mdp_baselines import (
+    MDPExperience,
+    opsrl,
+    psrl,
+    random_plan,
+    roll_out_mdp,
+    sample_mdp,
+    value_iteration,
+)
 from maml_rl.envs.control.tabular_mdp import TabularMDPVectorEnv
 
 # Duan et al. 2016, table 2: total rewards after so many episodes.
@@ -74,7 +82,7 @@ def test_the_optimal_return_is_more_than_the_published_bound_which_discounts():
 def test_the_optimal_plan_earns_its_value_when_played():
     transitions, rewards_mean = tables(500)
     optimum = value_iteration(transitions, rewards_mean, 10)
-    returns = play_mdp(lambda experience, steps, rng: optimum.plan, transitions, rewards_mean, 8, rng(1))
+    returns = roll_out_mdp(lambda experience, steps, rng: optimum.plan, transitions, rewards_mean, 8, rng(1))
     surplus = returns.mean(axis=1) - optimum.values[:, 0, 0]
     assert surplus.mean() == pytest.approx(0.0, abs=3.5 * surplus.std() / np.sqrt(500))  # 3.5 x 0.06
 
@@ -102,7 +110,7 @@ def test_experience_is_what_happened():
         seen.append((experience.transitions.copy(), experience.rewards.copy()))
         return random_plan(experience, num_steps, generator)
 
-    returns = play_mdp(watch, transitions, rewards_mean, 30, rng(), num_steps=5)
+    returns = roll_out_mdp(watch, transitions, rewards_mean, 30, rng(), num_steps=5)
     for episode, (counts, paid) in enumerate(seen):
         assert counts.sum() == 5 * episode
         assert counts[0, 0].sum() >= episode  # they start there
@@ -148,7 +156,7 @@ def test_plans_name_an_action_for_every_state_and_step_and_change_nothing(name):
 def test_total_rewards_are_the_published_ones(name, num_tasks, episodes):
     transitions, rewards_mean = tables(num_tasks, seed=2)
     luck = value_iteration(transitions, rewards_mean, 10).values[:, 0, 0] - OPTIMUM if name != "random" else 0.0
-    returns = play_mdp(POLICIES[name], transitions, rewards_mean, episodes[-1], rng(1)).cumsum(axis=1)
+    returns = roll_out_mdp(POLICIES[name], transitions, rewards_mean, episodes[-1], rng(1)).cumsum(axis=1)
     for count, published in zip(episodes, PUBLISHED[name], strict=False):
         total = returns[:, count - 1]
         corrected = total - count * luck  # freed of most of the luck of the draw of tasks
@@ -160,7 +168,7 @@ def test_total_rewards_are_the_published_ones(name, num_tasks, episodes):
 def test_optimism_pays_and_so_does_a_modest_prior_when_episodes_are_few():
     transitions, rewards_mean = tables(500, seed=2)
     modest, optimistic, hopeful = (
-        play_mdp(policy, transitions, rewards_mean, 10, rng(1)).sum(axis=1)
+        roll_out_mdp(policy, transitions, rewards_mean, 10, rng(1)).sum(axis=1)
         for policy in (psrl(), opsrl(5), psrl(prior_mean=1.0))
     )
     for better, worse in ((optimistic, modest), (modest, hopeful)):
@@ -175,9 +183,9 @@ def test_optimism_pays_and_so_does_a_modest_prior_when_episodes_are_few():
         (lambda p, m: value_iteration(p, m, 3, discount=1.5), "discount: got 1.5"),
         (lambda p, m: value_iteration(p[0], m, 3), "transitions: got shape"),
         (lambda p, m: value_iteration(2 * p, m, 3), "no probabilities"),
-        (lambda p, m: play_mdp(random_plan, p[0], m[0], 3, rng()), "rewards_mean: got shape"),
-        (lambda p, m: play_mdp(random_plan, p, m, 0, rng()), "num_episodes: got 0"),
-        (lambda p, m: play_mdp(random_plan, p, m, 1, rng(), num_steps=0), "num_steps: got 0"),
+        (lambda p, m: roll_out_mdp(random_plan, p[0], m[0], 3, rng()), "rewards_mean: got shape"),
+        (lambda p, m: roll_out_mdp(random_plan, p, m, 0, rng()), "num_episodes: got 0"),
+        (lambda p, m: roll_out_mdp(random_plan, p, m, 1, rng(), num_steps=0), "num_steps: got 0"),
         (lambda p, m: opsrl(0), "num_samples: got 0"),
     ],
 )

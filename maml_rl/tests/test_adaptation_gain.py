@@ -1,4 +1,4 @@
-"""What studies say of games: random play, what adaptation is worth, areas under learning curves."""
+"""Random choices, gains of adaptation and areas under learning curves in a study."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from maml_rl.analysis import mean_interval
+from maml_rl.analysis.intervals import mean_interval
 from maml_rl.algorithms import make_algorithm
 from maml_rl.config import Config
 from maml_rl.studies.__main__ import main
-from maml_rl.studies.areas import areas, table_of_areas
-from maml_rl.studies.gains import _row
+from maml_rl.studies.adaptation_gain import _row
+from maml_rl.studies.learning_curve_area import learning_curve_areas, table_of_learning_curve_areas
 from maml_rl.studies.scores import Seeds
-from maml_rl.studies.study import cells, load_study
+from maml_rl.studies.study import load_study, study_runs
 from maml_rl.studies.tables import interval_in_words
 from maml_rl.tests.builders import UNEVEN, tiny_config, write_config
 from maml_rl.utils.random import Purpose, generator
@@ -32,22 +32,22 @@ def test_random_choices_are_uniform_on_the_tasks_of_the_evaluation_and_gains_are
     )
     arguments = ["run", str(path), "--results", str(tmp_path / "results"), "--num-workers", "1"]
     assert main(arguments) == 0
-    found = cells(load_study(path), tmp_path / "results")
+    found = study_runs(load_study(path), tmp_path / "results")
     scores, chance = [], []
-    for cell in found:
-        env = make_algorithm(cell.config).env
-        played = cell.random_returns()
-        assert played is not None
-        assert played.shape == (40, 20)
-        tasks = env.sample_tasks(40, generator(1000 + cell.seed, Purpose.EVALUATION_TASKS))
+    for run in found:
+        env = make_algorithm(run.config).env
+        by_chance = run.random_returns()
+        assert by_chance is not None
+        assert by_chance.shape == (40, 20)
+        tasks = env.sample_tasks(40, generator(1000 + run.seed, Purpose.EVALUATION_TASKS))
         expected = np.array([np.mean(task["mean"]) for task in tasks])
-        assert np.corrcoef(played.mean(1), expected)[0, 1] > 0.5  # the same tasks
-        assert played.mean() == pytest.approx(expected.mean(), abs=4 * 0.5 / np.sqrt(800))
-        returns = cell.test_returns()
+        assert np.corrcoef(by_chance.mean(1), expected)[0, 1] > 0.5  # the same tasks
+        assert by_chance.mean() == pytest.approx(expected.mean(), abs=4 * 0.5 / np.sqrt(800))
+        returns = run.test_returns()
         assert returns is not None
         scores.append(returns.mean(-1, dtype=np.float64))
-        chance.append(played.mean(-1, dtype=np.float64))
-        assert cell.random_returns("harder") is not None
+        chance.append(by_chance.mean(-1, dtype=np.float64))
+        assert run.random_returns("harder") is not None
     table = (tmp_path / "results/random/table.md").read_text()
     rows = re.findall(r"^\| plain \| (own|harder) \| 2 \|(.*)\|$", table, re.M)
     assert [row[0] for row in rows] == ["own", "harder"]
@@ -56,9 +56,9 @@ def test_random_choices_are_uniform_on_the_tasks_of_the_evaluation_and_gains_are
     assert [word.strip() for word in rows[0][1].split("|")] == [
         interval_in_words(mean_interval(column)) for column in columns
     ]
-    times = {cell.seed: cell.random_path().stat().st_mtime_ns for cell in found}
+    times = {run.seed: run.random_path().stat().st_mtime_ns for run in found}
     assert main(arguments) == 0
-    assert {cell.seed: cell.random_path().stat().st_mtime_ns for cell in found} == times
+    assert {run.seed: run.random_path().stat().st_mtime_ns for run in found} == times
     with np.load(found[0].random_path()) as arrays:
         other = dict(arrays)
     np.savez(found[0].random_path(), **{**other, "tasks": other["tasks"][::-1]})
@@ -73,8 +73,8 @@ def test_random_choices_are_uniform_on_the_tasks_of_the_evaluation_and_gains_are
     path.write_text(less)
     more = path.read_text().replace("test_tasks: 40", "test_tasks: 60")
     path.write_text(more)
-    assert main(arguments) == 0  # random play is of as many tasks again
-    assert {len(np.asarray(cell.random_returns())) for cell in found} == {60}
+    assert main(arguments) == 0  # random choices are of as many tasks again
+    assert {len(np.asarray(run.random_returns())) for run in found} == {60}
 
 
 def seeds_of(*curves):
@@ -88,7 +88,7 @@ def test_an_area_is_the_mean_score_of_the_steps_that_all_runs_have_made():
         "long": seeds_of(([10.0, 30.0, 60.0], [1.0, 2.0, 3.0]), ([20.0, 40.0, 60.0], [0.0, 4.0, 8.0])),
         "short": seeds_of(([5.0, 20.0, 40.0], [8.0, 0.0, 1.0])),
     }
-    found, horizon = areas(runs)
+    found, horizon = learning_curve_areas(runs)
     assert horizon == 40.0
     np.testing.assert_allclose(found["long"], [(10 * 1 + 20 * 2 + 10 * 3) / 40, (20 * 0 + 20 * 4) / 40])
     np.testing.assert_allclose(found["short"], [(5 * 8 + 15 * 0 + 20 * 1) / 40])
@@ -97,35 +97,35 @@ def test_an_area_is_the_mean_score_of_the_steps_that_all_runs_have_made():
 def test_iterations_that_differ_later_only_are_compared_by_steps_too():
     study = cast(Any, SimpleNamespace(comparisons=[("a", "b")]))
     alike = {name: seeds_of(([10.0, 20.0], [1.0, 2.0]), ([10.0, 20.0], [3.0, 4.0])) for name in "ab"}
-    assert table_of_areas(study, alike) == []
+    assert table_of_learning_curve_areas(study, alike) == []
     later = alike | {"b": seeds_of(([10.0, 25.0], [1.0, 2.0]), ([10.0, 20.0], [3.0, 4.0]))}
-    assert any(line.startswith("| a - b | ") for line in table_of_areas(study, later))
+    assert any(line.startswith("| a - b | ") for line in table_of_learning_curve_areas(study, later))
 
 
 def test_three_seeds_are_units_and_a_task_drawn_twice_is_one():
-    def cell(seed, after):
+    def run(seed, after):
         results = {"returns": np.array([[[1.0], [2.0], [6.0]], after]), "tasks": np.array([[0], [0], [1]])}
-        found = SimpleNamespace(config=Config(env_name="x"), results=lambda family: results)
-        found.random_returns = lambda family: np.array([[0.0], [2.0], [4.0]])
+        found = SimpleNamespace(config=Config(env_name="x"), results=lambda test_set: results)
+        found.random_returns = lambda test_set: np.array([[0.0], [2.0], [4.0]])
         return cast(Any, found)
 
-    cells_ = [cell(seed, [[seed], [seed], [9.0]]) for seed in (1.0, 2.0, 3.0)]
-    row = _row(cells_, None)
+    runs = [run(seed, [[seed], [seed], [9.0]]) for seed in (1.0, 2.0, 3.0)]
+    row = _row(runs, None)
     means = [(seed + 9) / 2 for seed in (1, 2, 3)]
     assert row[2] == interval_in_words(mean_interval(np.array(means)))
     assert row[4] == interval_in_words(mean_interval(np.array(means) - 3.75))
-    assert _row(cells_[:1], None)[2] == interval_in_words(mean_interval(np.array([1.0, 9.0])))
-    assert _row(cells_[:1], None)[0] == interval_in_words(mean_interval(np.array([1.0, 4.0])))
+    assert _row(runs[:1], None)[2] == interval_in_words(mean_interval(np.array([1.0, 9.0])))
+    assert _row(runs[:1], None)[0] == interval_in_words(mean_interval(np.array([1.0, 4.0])))
 
 
 def test_a_task_that_two_seeds_share_is_one():
-    def cell(tasks, scores):
+    def run(tasks, scores):
         results = {"returns": np.array([[[score] for score in scores]]), "tasks": np.array(tasks)}
-        found = SimpleNamespace(config=Config(env_name="x"), results=lambda family: results)
-        found.random_returns = lambda family: np.zeros((2, 1))
+        found = SimpleNamespace(config=Config(env_name="x"), results=lambda test_set: results)
+        found.random_returns = lambda test_set: np.zeros((2, 1))
         return cast(Any, found)
 
-    row = _row([cell([[0], [1]], [1.0, 2.0]), cell([[2], [1]], [3.0, 6.0])], None)
+    row = _row([run([[0], [1]], [1.0, 2.0]), run([[2], [1]], [3.0, 6.0])], None)
     assert row[1] == interval_in_words(mean_interval(np.array([1.0, 4.0, 3.0])))
 
 

@@ -1,4 +1,4 @@
-"""What adaptation is worth in the episodes of an evaluation, and what random actions earn there."""
+"""Gain of adaptation in the episodes of an evaluation, beside random choices there."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maml_rl.analysis import mean_interval
-from maml_rl.evaluation import trained_num_steps
-from maml_rl.studies.study import Cell, Study
+from maml_rl.analysis.intervals import mean_interval
+from maml_rl.algorithms import adaptation_of
+from maml_rl.studies.study import Study
+from maml_rl.studies.study_run import StudyRun, by_name
 from maml_rl.studies.tables import interval_in_words
 
 _SEVERAL = 3
 """Seeds that are enough to be units."""
 
 
-def table_of_gains(study: Study, done: Sequence[Cell]) -> list[str]:
-    """One row per run and family; empty unless the study asks for random play."""
+def table_of_adaptation_gains(study: Study, done: Sequence[StudyRun]) -> list[str]:
+    """One row per run and test set; empty unless the study asks for random choices."""
     if not study.random_policy:
         return []
     lines = [
-        "## Against random play",
+        "## Against random choices",
         "",
         "Returns in new episodes of the family a run was trained on (own; which tasks those are stands above) or of "
         "another one. Random: uniformly random choices on the same tasks. Gain: return after the inner steps of "
@@ -33,17 +34,17 @@ def table_of_gains(study: Study, done: Sequence[Cell]) -> list[str]:
         "| run | family | seeds | random | before | after | after - random | gain | gain of all steps |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for name in dict.fromkeys(cell.name for cell in done):
-        for family in (None, *study.test_on):
-            evaluated = [cell for cell in done if cell.name == name and cell.is_evaluated(family)]
-            seeds = [cell for cell in evaluated if cell.random_returns(family) is not None]
+    for name, runs in by_name(done).items():
+        for test_set in (None, *study.test_on):
+            evaluated = [run for run in runs if run.is_evaluated(test_set)]
+            seeds = [run for run in evaluated if run.random_returns(test_set) is not None]
             if seeds:
-                lines.append(f"| {name} | {family or 'own'} | {len(seeds)} | {' | '.join(_row(seeds, family))} |")
+                lines.append(f"| {name} | {test_set or 'own'} | {len(seeds)} | {' | '.join(_row(seeds, test_set))} |")
     return lines
 
 
-def _row(seeds: Sequence[Cell], family: str | None) -> list[str]:
-    found = [_by_task(cell, family) for cell in seeds]
+def _row(seeds: Sequence[StudyRun], test_set: str | None) -> list[str]:
+    found = [_by_task(run, test_set) for run in seeds]
     if len(seeds) >= _SEVERAL:
         units = np.stack([rows.mean(axis=1) for rows, _ in found], axis=1)
     else:
@@ -51,22 +52,22 @@ def _row(seeds: Sequence[Cell], family: str | None) -> list[str]:
         units, _ = mean_by_task(np.concatenate(rows, axis=1), np.concatenate(tasks))
     by_chance, *adapted = units
     before, last = adapted[0], adapted[-1]
-    after = adapted[min(max(1, trained_num_steps(seeds[0].config)), len(adapted) - 1)]
+    after = adapted[min(max(1, adaptation_of(seeds[0].config).trained), len(adapted) - 1)]
     columns = (by_chance, before, after, after - by_chance, after - before, last - before)
     return [interval_in_words(mean_interval(column)) for column in columns]
 
 
-def _by_task(cell: Cell, family: str | None) -> tuple[np.ndarray, np.ndarray]:
-    """Mean returns (1 + S, U) of random play and after each number of steps, and a seed's different tasks (U, D)."""
-    results, played = cell.results(family), cell.random_returns(family)
+def _by_task(run: StudyRun, test_set: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """Mean returns (1 + S, U) of random choices and after each number of steps, and a seed's different tasks (U, D)."""
+    results, by_chance = run.results(test_set), run.random_returns(test_set)
     assert results is not None
-    assert played is not None
-    rows = np.concatenate([played[np.newaxis], results["returns"]])  # (1 + S, N, B)
+    assert by_chance is not None
+    rows = np.concatenate([by_chance[np.newaxis], results["returns"]])  # (1 + S, N, B)
     return mean_by_task(rows.mean(axis=-1, dtype=np.float64), results["tasks"])
 
 
 def mean_by_task(scores: np.ndarray, tasks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scores (S, N) of N tasks (N, D), some of them alike, as means (S, U) of the U different ones (U, D).
+    """`scores` (S, N) of N `tasks` (N, D), some of them alike, as means (S, U) of the U different ones (U, D).
 
     A family with few tasks has them drawn again; episodes of the same task are no independent units.
 

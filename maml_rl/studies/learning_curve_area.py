@@ -1,4 +1,4 @@
-"""Learning curves against environment steps, where runs make more of them than others in an iteration."""
+"""Areas under learning curves against environment steps, of which some runs make more than others in an iteration."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from maml_rl.analysis import compare, mean_interval
+from maml_rl.analysis.comparisons import compare
+from maml_rl.analysis.intervals import mean_interval
 from maml_rl.studies.scores import Seeds
 from maml_rl.studies.study import Study
 from maml_rl.studies.tables import interval_in_words, probability, three_figures
 from maml_rl.utils.random import Purpose, generator
 
 
-def areas(runs: Mapping[str, Seeds]) -> tuple[dict[str, np.ndarray], float]:
+def learning_curve_areas(runs: Mapping[str, Seeds]) -> tuple[dict[str, np.ndarray], float]:
     """Mean score (S,) of each run's seeds over the first environment steps, as many as all of them have made.
 
     The score of an iteration counts for the steps it made: ``sum_i score_i * steps_i / sum_i steps_i``, the last
@@ -24,21 +25,21 @@ def areas(runs: Mapping[str, Seeds]) -> tuple[dict[str, np.ndarray], float]:
 
 
 def running_areas(runs: Mapping[str, Seeds], num_points: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """`areas` (S, G) of each run over its first steps, for G = `num_points` numbers of steps (G,) up to the last."""
+    """`learning_curve_areas` (S, G) of each run over its first steps, for G = `num_points` numbers of steps (G,)."""
     ends = {
-        name: [cell.metrics()["env_steps"][: seeds.returns.shape[1]] for cell in seeds.cells]
+        name: [run.metrics()["env_steps"][: seeds.returns.shape[1]] for run in seeds.runs]
         for name, seeds in runs.items()
     }
-    horizon = min(float(end[-1]) for cells in ends.values() for end in cells)
+    horizon = min(float(end[-1]) for of_seeds in ends.values() for end in of_seeds)
     steps = np.linspace(0.0, horizon, num_points + 1)[1:]
     return {
         name: np.array(
             [
                 [_mean(returns, end, until) for until in steps]
-                for returns, end in zip(runs[name].returns, cells, strict=True)
+                for returns, end in zip(runs[name].returns, of_seeds, strict=True)
             ]
         )
-        for name, cells in ends.items()
+        for name, of_seeds in ends.items()
     }, steps
 
 
@@ -47,13 +48,13 @@ def _mean(scores: np.ndarray, ends: np.ndarray, horizon: float) -> float:
     return float(scores @ steps / horizon)
 
 
-def table_of_areas(study: Study, runs: Mapping[str, Seeds]) -> list[str]:
+def table_of_learning_curve_areas(study: Study, runs: Mapping[str, Seeds]) -> list[str]:
     """Areas of the runs and of the study's comparisons; empty if every iteration has the same steps in all runs."""
-    curves = {tuple(cell.metrics()["env_steps"]) for seeds in runs.values() for cell in seeds.cells}
+    curves = {tuple(run.metrics()["env_steps"]) for seeds in runs.values() for run in seeds.runs}
     shortest = min((len(curve) for curve in curves), default=0)
     if not study.comparisons or len({curve[:shortest] for curve in curves}) < 2:
         return []
-    found, horizon = areas(runs)
+    found, horizon = learning_curve_areas(runs)
     lines = [
         "## Learning curves",
         "",

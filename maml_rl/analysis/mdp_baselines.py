@@ -1,17 +1,17 @@
-"""Players of random tabular MDPs that meta-learners are compared to (Duan et al. 2016, section 3.2).
+"""Baseline agents of random tabular MDPs that meta-learners are compared to (Duan et al. 2016, section 3.2).
 
 A policy is a function ``(experience, num_steps, rng) -> plan``: at the start of each episode it says what it will do in
 every state at every step of the episode. Shapes: M tasks, S states, A actions, H steps per episode, N episodes.
 
 `psrl` and `opsrl` as they are reproduce the columns of Duan's table 2 within two standard errors (about 0.8 at 10
 episodes, 7 at 100), but only because their prior expects rewards around 0. With the tasks' own prior, rewards around 1,
-PSRL earns 134 instead of 138 or 139 in 10 episodes: it expects more of what it has not tried. After 50 episodes the two
-are level. UCRL2 and BEB are left out.
+PSRL obtains 134 instead of 138 or 139 in 10 episodes: it expects more of what it has not tried. After 50 episodes the
+two are level. UCRL2 and BEB are left out.
 
-The "value iteration" bound of 20.77 per episode that the shares in Mishra et al. 2018 imply is not the optimal expected
-return of such tasks, which is 21.83: to take the best of five rewards without any look-ahead earns 21.63, and in the
-same table OPSRL earns 20.99 per episode in episodes 76 to 100. Discounting within the episode by 0.99 gives 20.88, one
-to two standard errors of 1000 tasks from it.
+The "value iteration" bound of 20.77 per episode that the fractions in Mishra et al. 2018 imply is not the optimal
+expected return of such tasks, which is 21.83: to take the best of five rewards without any look-ahead gives 21.63, and
+in the same table OPSRL obtains 20.99 per episode in episodes 76 to 100. Discounting within the episode by 0.99 gives
+20.88, one to two standard errors of 1000 tasks from it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class MDPOptimum:
-    """What value iteration found; ``[..., h, ...]`` has h steps behind it.
+    """Result of value iteration; ``[..., h, ...]`` has h steps behind it.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class MDPOptimum:
 def value_iteration(
     transitions: np.ndarray, rewards_mean: np.ndarray, num_steps: int, *, discount: float = 1.0
 ) -> MDPOptimum:
-    """Optimal play of known MDPs with a finite horizon.
+    """Optimal behaviour in known MDPs with a finite horizon.
 
     ``Q_h(s, a) = m(s, a) + γ Σ_s' P(s' | s, a) V_{h+1}(s')``, ``V_h(s) = max_a Q_h(s, a)``, ``V_H = 0``
     (Puterman 1994, section 4.5).
@@ -92,14 +92,14 @@ def value_iteration(
 
 @dataclass(frozen=True)
 class MDPExperience:
-    """What has been seen of M tasks; changes in place from episode to episode.
+    """Experience of M tasks; changes in place from episode to episode.
 
     Attributes
     ----------
     transitions
         (M, S, A, S), how often action a in state s led to state s'.
     rewards
-        (M, S, A), sum of what action a in state s has paid.
+        (M, S, A), sum of the rewards of action a in state s.
     """
 
     transitions: np.ndarray
@@ -109,7 +109,7 @@ class MDPExperience:
 MDPPolicy = Callable[[MDPExperience, int, np.random.Generator], np.ndarray]
 
 
-def play_mdp(
+def roll_out_mdp(
     policy: MDPPolicy,
     transitions: np.ndarray,
     rewards_mean: np.ndarray,
@@ -118,10 +118,10 @@ def play_mdp(
     *,
     num_steps: int = 10,
 ) -> np.ndarray:
-    """Play every task for `num_episodes` episodes from state 0, all tasks side by side; return the returns (M, N).
+    """Roll out every task for `num_episodes` episodes from state 0, all tasks side by side; return the returns (M, N).
 
-    Action a in state s pays ``N(m(s, a), 1)``, as in `TabularMDP-v0`. What happens at the last step, the state it leads
-    to included, is experience like the rest.
+    Action a in state s gives reward ``N(m(s, a), 1)``, as in `TabularMDP-v0`. What happens at the last step, the state
+    it leads to included, is experience like the rest.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def play_mdp(
     --------
     >>> rng = np.random.default_rng(0)
     >>> transitions, rewards_mean = rng.dirichlet(np.ones(10), (3, 10, 5)), 1.0 + rng.standard_normal((3, 10, 5))
-    >>> play_mdp(psrl(), transitions, rewards_mean, 4, rng).shape
+    >>> roll_out_mdp(psrl(), transitions, rewards_mean, 4, rng).shape
     (3, 4)
     """
     transitions, rewards_mean = _check_tables(transitions, rewards_mean)
@@ -198,13 +198,13 @@ def sample_mdp(
 
 
 def psrl(*, prior_mean: float = 0.0) -> MDPPolicy:
-    """Posterior sampling: one MDP is drawn per episode and played optimally (Strens 2000; Osband et al. 2013).
+    """Posterior sampling: one MDP is drawn per episode and acted in optimally (Strens 2000; Osband et al. 2013).
 
     Parameters
     ----------
     prior_mean
         Mean of the prior ``N(prior_mean, 1)`` of mean rewards. The tasks' own is 1; 0 is what Duan et al. 2016 must
-        have used, and makes the better player where episodes are few.
+        have used, and makes the better agent where episodes are few.
     """
     return opsrl(1, prior_mean=prior_mean)
 
@@ -213,7 +213,7 @@ def opsrl(num_samples: int = 10, *, prior_mean: float = 0.0) -> MDPPolicy:
     """Optimistic posterior sampling: several MDPs are drawn per episode, each action counts for what it is worth in the
     best of them, ``max_i Q_i``, state by state and step by step (Osband & Van Roy 2016).
 
-    To play one of the drawn MDPs, that with the highest value in state 0, hardly differs from `psrl` and is no match
+    To plan in one of the drawn MDPs, that with the highest value in state 0, hardly differs from `psrl` and is no match
     for the published figures.
 
     Parameters
@@ -226,7 +226,7 @@ def opsrl(num_samples: int = 10, *, prior_mean: float = 0.0) -> MDPPolicy:
     Raises
     ------
     ValueError
-        If `num_samples` is no positive number.
+        If `num_samples` is below 1.
     """
     if num_samples < 1:
         raise ValueError(f"num_samples: got {num_samples}, expected at least 1")
