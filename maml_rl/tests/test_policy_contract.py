@@ -18,6 +18,7 @@ from maml_rl.adaptation import expand, inner_gradient, policy_distribution
 from maml_rl.envs import make_meta_env
 from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
 from maml_rl.policies import Interface, Policy, PolicySpec, make_policy, policy_kind, register_policy, registry
+from maml_rl.policies.geometric_policy import GeometricOptions
 from maml_rl.policies.params import Params, affine
 from maml_rl.samplers.meta_episodes import play_meta_episodes
 from maml_rl.samplers.recorders import EpisodeRecorder
@@ -258,7 +259,7 @@ def test_options_left_out_are_the_kind_s_defaults(spec):
 
 def test_options_are_read_as_a_configuration_writes_them():
     options = policy_kind("geometric").options.model_validate({"memory-slots": 3})
-    assert options == policy_kind("geometric").options(memory_slots=3)
+    assert options == GeometricOptions(memory_slots=3)
     with pytest.raises(ValidationError):
         policy_kind("lstm").options.model_validate({"memory-horizon": 2})
 
