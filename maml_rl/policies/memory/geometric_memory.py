@@ -172,7 +172,7 @@ def rotations(turns: Tensor) -> Tensor:
 
 
 def rotate(heads: Tensor, turns: Tensor) -> Tensor:
-    """Turn heads (..., B, 3), unit vectors, by turns, rotation vectors; scaled to length 1, so that rounding does not add up."""
+    """Turn heads (..., B, 3) by turns (..., B, 3); scaled to length 1, so that rounding does not add up."""
     return unit((rotations(turns) @ heads.unsqueeze(-1))[..., 0])
 
 
