@@ -2,7 +2,9 @@
 
 `python -m benchmarks.rl2` trains both in turn, round by round, with the same LSTM on meta-episodes of 100 pulls of a
 5-armed Bernoulli bandit; it prints medians and ratios; `--output` also writes them as JSON. RecurrentPPO runs with its
-default 10 epochs on 16 environments, ours with as many epochs and minibatches, and again as `configs/rl2` has it.
+default 10 epochs on 16 environments and minibatches of 128 steps, ours with as many epochs and minibatches, and again
+as `configs/rl2` has it. With `--best-batch` RecurrentPPO runs once more, at equal epochs, with the number of
+environments and the minibatch of a small grid with which it is fastest: what it learns per step is not looked at.
 Absolute numbers belong to the machine; compare ratios. Needs ``pip install 'maml_rl[bench]'``.
 """
 
@@ -33,6 +35,8 @@ CONFIG = "configs/rl2/bandit-k5-n100.yaml"
 NUM_ARMS = 5
 NUM_ENVS, NUM_STEPS, BATCH_SIZE, NUM_EPOCHS = 16, 128, 128, 10
 NUM_MINIBATCHES = NUM_ENVS * NUM_STEPS // BATCH_SIZE
+GRID_OF_ENVS, GRID_OF_BATCH_SIZES = (16, 64, 256), (128, 512, 2048)
+"""Where `--best-batch` looks; every size divides the steps of every rollout."""
 
 
 class PlainBandit(gym.Env[np.ndarray, int]):
@@ -70,19 +74,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--num-workers", type=int, default=available_cores())
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--best-batch",
+        action="store_true",
+        help="also run RecurrentPPO with the environments and minibatch of a grid with which it is fastest",
+    )
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    result = measure(arguments.num_workers, arguments.rounds)
+    result = measure(arguments.num_workers, arguments.rounds, with_best_batch=arguments.best_batch)
     print(json.dumps(result, indent=2))
     save_json(result, arguments.output)
 
 
-def measure(cores: int, num_rounds: int) -> dict[str, Any]:
+def measure(cores: int, num_rounds: int, *, with_best_batch: bool = False) -> dict[str, Any]:
     """Training steps per second of all, per round, after one that does not count."""
     default = load_config(CONFIG)
     epochs = {"num_epochs": NUM_EPOCHS, "num_minibatches": NUM_MINIBATCHES, "outer_step": "ppo"}
     configs = {"equal_epochs": default.model_copy(update=epochs), "default": default}
-    theirs = _recurrent_ppo(default, cores)
+    theirs = {"recurrent_ppo": _recurrent_ppo(default, cores)}
+    grid: list[dict[str, float]] = []
+    if with_best_batch:
+        theirs["recurrent_ppo_best_batch"], grid = fastest_batch(default, cores)
     rows: list[dict[str, float]] = []
     with contextlib.ExitStack() as stack:
         learners, env = {}, draw_up(default).env
@@ -92,9 +104,7 @@ def measure(cores: int, num_rounds: int) -> dict[str, Any]:
             learners[name] = blueprint.learner(backend, blueprint.parameters())
         torch.set_num_threads(cores)
         for index in range(num_rounds + 1):
-            start, before = time.perf_counter(), theirs.num_timesteps
-            theirs.learn(NUM_ENVS * NUM_STEPS, reset_num_timesteps=False)
-            row = {"recurrent_ppo": (theirs.num_timesteps - before) / (time.perf_counter() - start)}
+            row = {name: _speed(learner) for name, learner in theirs.items()}
             for name, learner in learners.items():
                 rng = generator(default.seed, Purpose.TASKS, iteration=index)
                 tasks = env.sample_tasks(configs[name].meta_batch_size, rng)
@@ -106,30 +116,59 @@ def measure(cores: int, num_rounds: int) -> dict[str, Any]:
     packages = ("torch", "numpy", "stable-baselines3", "sb3-contrib")
     return {
         "config": default.to_json_dict(),
-        "recurrent_ppo": {"n_envs": NUM_ENVS, "n_steps": NUM_STEPS, "batch_size": BATCH_SIZE, "n_epochs": NUM_EPOCHS},
+        **{name: _batch(learner) for name, learner in theirs.items()},
+        "grid": grid,
         "cores": cores,
         "rounds": rows,
         "medians": {name: statistics.median(row[name] for row in rows) for name in rows[0]},
-        "over_recurrent_ppo": {
-            name: statistics.median(row[name] / row["recurrent_ppo"] for row in rows) for name in configs
+        **{
+            f"over_{other}": {name: statistics.median(row[name] / row[other] for row in rows) for name in configs}
+            for other in theirs
         },
         "python": platform.python_version(),
         "versions": {name: metadata.version(name) for name in packages},
     }
 
 
-def _recurrent_ppo(config: Config, cores: int) -> Any:
+def fastest_batch(config: Config, cores: int) -> tuple[Any, list[dict[str, float]]]:
+    """RecurrentPPO with the environments and the minibatch of the grid that give most steps per second of training.
+
+    Epochs are the same everywhere. One rollout each, whose speed stands in the list that is returned beside it.
+    """
+    grid: list[dict[str, float]] = []
+    for num_envs in GRID_OF_ENVS:
+        for batch_size in GRID_OF_BATCH_SIZES:
+            learner = _recurrent_ppo(config, cores, num_envs=num_envs, batch_size=batch_size)
+            grid.append({"n_envs": num_envs, "batch_size": batch_size, "steps_per_second": _speed(learner)})
+            print(json.dumps(grid[-1]), flush=True)
+    best = max(grid, key=lambda row: row["steps_per_second"])
+    sizes = {"num_envs": int(best["n_envs"]), "batch_size": int(best["batch_size"])}
+    return _recurrent_ppo(config, cores, **sizes), grid
+
+
+def _speed(learner: Any) -> float:
+    """Environment steps per second of one rollout of RecurrentPPO and of learning from it."""
+    start, before = time.perf_counter(), learner.num_timesteps
+    learner.learn(learner.n_envs * learner.n_steps, reset_num_timesteps=False)
+    return float((learner.num_timesteps - before) / (time.perf_counter() - start))
+
+
+def _batch(learner: Any) -> dict[str, int]:
+    return {key: getattr(learner, key) for key in ("n_envs", "n_steps", "batch_size", "n_epochs")}
+
+
+def _recurrent_ppo(config: Config, cores: int, *, num_envs: int = NUM_ENVS, batch_size: int = BATCH_SIZE) -> Any:
     """sb3-contrib's learner with the network of the configuration: one LSTM that actions and values share."""
     from sb3_contrib import RecurrentPPO
     from stable_baselines3.common.vec_env import DummyVecEnv
 
     torch.set_num_threads(cores)
-    env = DummyVecEnv([lambda: PlainBandit(NUM_ARMS, config.fast_batch_size)] * NUM_ENVS)
+    env = DummyVecEnv([lambda: PlainBandit(NUM_ARMS, config.fast_batch_size)] * num_envs)
     return RecurrentPPO(
         "MlpLstmPolicy",
         env,
         n_steps=NUM_STEPS,
-        batch_size=BATCH_SIZE,
+        batch_size=batch_size,
         n_epochs=NUM_EPOCHS,
         gamma=config.gamma,
         gae_lambda=config.gae_lambda,

@@ -182,7 +182,7 @@ def draw_up(config: Config, *, device: str = "cpu") -> Blueprint:
     ValueError, ImportError
         In one line, if the environment is unknown, its arguments are wrong or a package is missing.
     """
-    env = make_meta_env(config.env_name, 1, config.env_kwargs)
+    env = make_meta_env(config.env_name, 2, config.env_kwargs)  # of one alone an array could be any one's
     rehearse(env)
     if config.algorithm == "rl2":
         env = MetaEpisodeVectorEnv(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
 import torch
@@ -74,6 +75,10 @@ def run_command(
     except KeyboardInterrupt:
         print(f"interrupted; {interrupted}", file=sys.stderr)
         return 130
+    except SystemExit:
+        traceback.print_exc()
+        print("error: sys.exit was called in this process, by an environment most likely; see above", file=sys.stderr)
+        return 1
     except (WorkerError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -132,7 +137,7 @@ def train_command(argv: Sequence[str] | None = None) -> int:
 
 
 def test_command(argv: Sequence[str] | None = None) -> int:  # noqa: PT028
-    """`test.py`: evaluate meta-learned weights on new tasks."""
+    """`test.py`: evaluate meta-learned weights on tasks drawn anew."""
     arguments = _test_parser().parse_args(argv)
     return run_command(lambda: _test(arguments), interrupted="results are written when the evaluation is complete")
 
@@ -142,14 +147,14 @@ test_command.__test__ = False  # type: ignore[attr-defined]  # a command, not a 
 
 def _test_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="test.py", description="Evaluate an agent: returns on new tasks before and after adaptation."
+        prog="test.py", description="Evaluate an agent: returns on tasks drawn anew, before and after adaptation."
     )
     parser.add_argument("--config", required=True, help="config.json of the run folder, or a .yaml file")
     parser.add_argument(
         "--policy", required=True, help="policy.th of the run folder, or 'random' for untrained weights"
     )
     parser.add_argument("--output", required=True, help="file for tasks and returns as NumPy arrays (.npz)")
-    parser.add_argument("--num-batches", type=int, default=10, help="batches of new tasks (default: %(default)s)")
+    parser.add_argument("--num-batches", type=int, default=10, help="batches of tasks (default: %(default)s)")
     parser.add_argument("--meta-batch-size", type=int, default=40, help="tasks of a batch (default: %(default)s)")
     parser.add_argument(
         "--num-steps",

@@ -86,6 +86,7 @@ class Config(Settings):
     reward_clip: float | None = Field(
         default=None,
         gt=0,
+        le=1e30,
         description=(
             "Size to which larger rewards, of either sign, are cut for what learns from them and for what an agent "
             "sees of them (rl2); returns in metrics and scores stay whole. 1 leaves points their sign; null: no limit."

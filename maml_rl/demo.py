@@ -91,7 +91,7 @@ def run_demo(config: Config, path: Path, *, max_seconds: float, num_workers: int
     state, is_new = _train(blueprint, RunFolder(path), max_seconds, num_workers)
     results, plot, gif = path / "results.npz", path / "plot.png", path / "cheetah.gif"
     if is_new or not (results.exists() and plot.exists()):
-        print("evaluating on new tasks", flush=True)
+        print("evaluating in new episodes", flush=True)
         evaluation = evaluate(
             blueprint,
             state.parameters,
@@ -117,7 +117,7 @@ _CONTENTS = {
     "metrics.csv": "a row per iteration",
     "policy.th": "the meta-learned weights; evaluate them with test.py",
     "config.json": "the configuration",
-    "results.npz": "returns on new tasks as NumPy arrays",
+    "results.npz": "returns in new episodes as NumPy arrays",
 }
 
 
@@ -155,8 +155,9 @@ def _plot(path: Path, metrics_path: Path, evaluation: Evaluation) -> None:
     plot_training_curve(left, env_steps, before, after, labels=labels_of_steps(evaluation.trained_num_steps))
     left.set_title("meta-training")
     interval = evaluation.interval(NUM_STEPS)
-    plot_adaptation(right, np.array(NUM_STEPS), interval.mean, interval.low, interval.high)
-    right.set_title(f"{len(evaluation.tasks)} new tasks")
+    band = "95% interval over draws of the tasks, of this agent"
+    plot_adaptation(right, np.array(NUM_STEPS), interval.mean, interval.low, interval.high, band=band)
+    right.set_title(f"{len(evaluation.tasks)} draws of the tasks, new episodes")
     write_atomically(path, lambda file: figure.savefig(file, dpi=120))
 
 

@@ -6,13 +6,12 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from maml_rl.blueprint import Blueprint
@@ -21,6 +20,7 @@ from maml_rl.ensemble import RL2Ensemble
 from maml_rl.metalearners import MAMLTRPO, RL2, IterationReport, RL2IterationReport
 from maml_rl.run_folder import Checkpoint, RunFolder, RunFolderError
 from maml_rl.samplers import Backend, start_workers
+from maml_rl.utils.event_log import EventLog
 
 _MAX_REFUSED_IN_ROW = 3
 _STEP_SIZES = {"maml": "fast-lr or max-kl", "rl2": "learning-rate or max-kl"}
@@ -82,15 +82,16 @@ def train(
         workers(blueprint, num_workers, blueprint.num_shares) as backend,
         _Monitor(blueprint.config, folder, state, show, bar and sys.stderr.isatty()) as monitor,
     ):
+        backend.warn = monitor.warn
         learner = blueprint.learner(backend, state.parameters)
         learner.load_optimiser_state(state.optimiser)
         while state.iteration < blueprint.config.num_batches and state.seconds < max_seconds:
-            started = time.perf_counter()
+            started, replaced = time.perf_counter(), backend.num_restarts
             report = learner.step(blueprint.sample_tasks(state.iteration), state.iteration)
             state = _advance(state, report, learner, time.perf_counter() - started)
-            row = _metrics_row(state, report)
+            row = _metrics_row(state, report, backend.num_restarts - replaced)
             if folder is not None:
-                folder.save(state, blueprint.state_dict(state.parameters), row)
+                folder.save(blueprint.config, state, blueprint.state_dict(state.parameters), row)
             monitor.record(row)
             if state.refused_in_row >= _MAX_REFUSED_IN_ROW:
                 raise TrainingError(
@@ -112,7 +113,7 @@ def _opened(folder: RunFolder | None, blueprint: Blueprint, resume: bool) -> Ite
         folder.create(blueprint.config)
     with folder.claimed():
         if resume:
-            state = folder.resume(blueprint.config, len(state.parameters)) or state
+            state = folder.resume(blueprint.config, len(state.parameters), metrics_columns(blueprint.config)) or state
         yield state
 
 
@@ -145,14 +146,23 @@ def _advance(
     )
 
 
-def _metrics_row(state: Checkpoint, report: IterationReport | RL2IterationReport) -> dict[str, Any]:
+def metrics_columns(config: Config) -> list[str]:
+    """Columns of ``metrics.csv`` of a run of `config`, in order."""
+    first = ["iteration", "env_steps", "seconds", "sampling_seconds", "learning_seconds"]
+    reported = fields(RL2IterationReport if config.algorithm == "rl2" else IterationReport)
+    return [*first, *(field.name for field in reported if field.name not in first), "workers_replaced"]
+
+
+def _metrics_row(
+    state: Checkpoint, report: IterationReport | RL2IterationReport, workers_replaced: int
+) -> dict[str, Any]:
     values = asdict(report)
     row = {"iteration": state.iteration - 1, "env_steps": state.env_steps, "seconds": round(state.seconds, 3)}
     for name in ("sampling_seconds", "learning_seconds"):
         row[name] = round(values.pop(name), 4)
     values.pop("env_steps")
     row.update({k: int(v) if isinstance(v, bool) else v for k, v in values.items()})
-    return row
+    return {**row, "workers_replaced": workers_replaced}
 
 
 class _Monitor:
@@ -168,24 +178,26 @@ class _Monitor:
         self._bar: Any = None
         if bar:
             self._bar = tqdm(total=config.num_batches, initial=state.iteration, unit="batch")
-        self._writer: Any = None
+        self._closing = ExitStack()
+        self._events: EventLog | None = None
         if folder is not None:
-            self._writer = SummaryWriter(str(folder.path), purge_step=state.iteration)
+            self._events = EventLog(folder.path, first_step=state.iteration, warn=self.warn)
 
     def __enter__(self) -> _Monitor:
+        if self._events is not None:
+            self._closing.enter_context(self._events)
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self._bar is not None:
             self._bar.close()
-        if self._writer is not None:
-            self._writer.close()
+        self._closing.close()
 
     def record(self, row: dict[str, Any]) -> None:
         """Show one iteration's metrics."""
-        for name, value in row.items():
-            if self._writer is not None and name not in ("iteration", "env_steps"):
-                self._writer.add_scalar(name, value, row["iteration"])
+        if self._events is not None:
+            scalars = {name: value for name, value in row.items() if name not in ("iteration", "env_steps")}
+            self._events.record(row["iteration"], scalars)
         busy = row["sampling_seconds"] + row["learning_seconds"]
         rate = (row["env_steps"] - self._env_steps) / max(busy, 1e-9)
         self._env_steps = row["env_steps"]
@@ -196,7 +208,7 @@ class _Monitor:
         }
         total = f"total {row['return_total']:.2f}  " if self._meta_episodes else ""
         if not row["finite"]:
-            self._warn(f"iteration {row['iteration']}: NaN or infinity, step refused, parameters kept")
+            self.warn(f"iteration {row['iteration']}: NaN or infinity, step refused, parameters kept")
         if self._bar is not None:
             self._bar.set_postfix(text)
             self._bar.update()
@@ -207,7 +219,8 @@ class _Monitor:
             f"{text['steps/s']} steps/s  {row['seconds']:.0f} s"
         )
 
-    def _warn(self, line: str) -> None:
+    def warn(self, line: str) -> None:
+        """Say something on standard error, above the bar if there is one."""
         if self._bar is not None:
             self._bar.write(line, file=sys.stderr)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from maml_rl.analysis.arms import MISSED, check_arms_or_missed, check_choices
 from maml_rl.analysis.statistics import Interval, mean_interval
 
 
@@ -67,7 +68,7 @@ def two_step_trials(
     Raises
     ------
     ValueError
-        If the shapes do not fit or stages do not alternate.
+        If the shapes do not fit, stages do not alternate, or a reward is not a finite number.
     """
     observations, actions, rewards = (np.asarray(part) for part in (observations, actions, rewards))
     if observations.shape != (*actions.shape, 3) or actions.shape != rewards.shape or actions.shape[-1] % 2:
@@ -78,6 +79,8 @@ def two_step_trials(
     states = observations.argmax(axis=-1)
     if states[..., 0::2].any() or not states[..., 1::2].all():
         raise ValueError("observations: stage one and a second state do not alternate")
+    if rewards.dtype.kind not in "biuf" or not np.isfinite(rewards).all():
+        raise ValueError("rewards: got NaN, infinity or text, expected finite numbers; mend or leave out such episodes")
     choices = actions[..., 0::2]
     return choices, rewards[..., 1::2] > 0, states[..., 1::2] - 1 == choices
 
@@ -90,9 +93,10 @@ def stay_frequencies(
     Parameters
     ----------
     choices
-        (..., T), the stage-one choice of each trial, T >= 2.
+        (..., T), the stage-one choice of each trial, T >= 2; -1 in a trial without one. A missed trial belongs to no
+        pair of trials: neither the trial before it nor the trial itself is counted.
     rewarded
-        (..., T), whether the trial paid.
+        (..., T), whether the trial paid; what stands in a missed trial does not count, here and below.
     common
         (..., T), whether its transition was the common one.
     among
@@ -106,15 +110,17 @@ def stay_frequencies(
     Raises
     ------
     ValueError
-        If the shapes differ, there are fewer than two trials, or a flag is neither 0 nor 1.
+        If the shapes differ, there are fewer than two trials, a choice is neither an arm nor -1, or a flag is neither
+        0 nor 1.
     """
-    choices = np.asarray(choices)
-    rewarded, common = _flags("rewarded", rewarded, choices.shape), _flags("common", common, choices.shape)
-    counted = _flags("among", np.ones(choices.shape) if among is None else among, choices.shape)
+    choices = check_arms_or_missed(choices)
+    made = choices != MISSED
+    rewarded, common = _flags("rewarded", rewarded, made), _flags("common", common, made)
+    counted = made if among is None else _flags("among", among, made) & made
     if choices.ndim == 0 or choices.shape[-1] < 2:
         raise ValueError(f"choices: got shape {choices.shape}, expected at least two trials along the last axis")
     stays = choices[..., 1:] == choices[..., :-1]
-    rewarded, common, counted = rewarded[..., :-1], common[..., :-1], counted[..., :-1]
+    rewarded, common, counted = rewarded[..., :-1], common[..., :-1], counted[..., :-1] & made[..., 1:]
     frequencies = np.empty((*choices.shape[:-1], 2, 2))
     for row, paid in enumerate((rewarded, ~rewarded)):
         for column, moved in enumerate((common, ~common)):
@@ -180,12 +186,12 @@ def model_based_index(stay: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     stay
-        (..., 2, 2), as `stay_frequencies` returns them.
+        (..., 2, 2), as `stay_frequencies` returns them; the index is NaN where one of the four is.
 
     Raises
     ------
     ValueError
-        If the last two axes are not (2, 2).
+        If the last two axes are not (2, 2), or a number is no probability.
 
     Examples
     --------
@@ -213,66 +219,69 @@ def choice_autocorrelation(choices: np.ndarray, max_lag: int) -> np.ndarray:
 
     ``sum_a mean_t (x_{t,a} - m_a) (x_{t+l,a} - m_a) / sum_a m_a (1 - m_a)`` with ``x_{t,a} = 1`` where arm a was
     chosen, else 0, and m_a its mean over the episode: for two arms the usual autocorrelation of a series of zeros and
-    ones, for more arms its average weighted by their variances.
+    ones, for more arms its average weighted by their variances. Means go over trials and pairs of trials without a
+    missed one.
 
     Parameters
     ----------
     choices
-        (..., T), names of arms; any whole numbers.
+        (..., T), arms from 0 on; -1 in a trial without a choice.
     max_lag
         Largest lag, 1 to T - 1.
 
     Returns
     -------
-    (..., max_lag), 1 for choices that repeat with this period; NaN for an episode with one arm only.
+    (..., max_lag), 1 for choices that repeat with this period; NaN for an episode with one arm only, and at a lag
+    without a pair of choices.
 
     Raises
     ------
     ValueError
-        If there are too few trials for `max_lag`.
+        If there are too few trials for `max_lag`, or a choice is neither an arm nor -1.
 
     Examples
     --------
     >>> choice_autocorrelation(np.array([0, 1, 0, 1, 0, 1]), 2).tolist()
     [-1.0, 1.0]
     """
-    choices = np.asarray(choices)
+    choices = check_arms_or_missed(choices)
     num_trials = choices.shape[-1] if choices.ndim else 0
     if not 1 <= max_lag < num_trials:
         raise ValueError(f"max_lag: got {max_lag}, expected 1 to {num_trials - 1} with {num_trials} trials")
-    chosen = (choices[..., None] == np.unique(choices)).astype(np.float64)  # (..., T, k)
-    means = chosen.mean(axis=-2, keepdims=True)
-    deviations = chosen - means
-    variances = (means * (1.0 - means)).sum(axis=(-2, -1))
-    products = [
-        (deviations[..., :-lag, :] * deviations[..., lag:, :]).sum(axis=-1).mean(axis=-1)
-        for lag in range(1, max_lag + 1)
-    ]
-    with np.errstate(invalid="ignore"):  # 0 / 0: one arm only
+    made = choices != MISSED  # (..., T)
+    chosen = (choices[..., None] == np.unique(choices[made])).astype(np.float64)  # (..., T, k)
+    with np.errstate(invalid="ignore"):  # 0 / 0: no choice, no pair of choices, one arm only
+        means = chosen.sum(axis=-2, keepdims=True) / made.sum(axis=-1)[..., None, None]
+        deviations = np.where(made[..., None], chosen - means, 0.0)
+        variances = (means * (1.0 - means)).sum(axis=(-2, -1))
+        products = [
+            (deviations[..., :-lag, :] * deviations[..., lag:, :]).sum(axis=(-2, -1))
+            / (made[..., :-lag] & made[..., lag:]).sum(axis=-1)
+            for lag in range(1, max_lag + 1)
+        ]
         return np.stack(products, axis=-1) / variances[..., None]
 
 
-def check_choices(choices: np.ndarray, num_arms: int) -> np.ndarray:
-    """Return `choices` as an array; raise `ValueError` unless they are arms from 0 to `num_arms` - 1."""
-    choices = np.asarray(choices)
-    if choices.ndim == 0 or choices.size == 0 or not np.issubdtype(choices.dtype, np.integer):
-        raise ValueError(f"choices: got {choices.dtype} of shape {choices.shape}, expected whole numbers (..., T)")
-    if choices.min() < 0 or choices.max() >= num_arms:
-        raise ValueError(f"choices: got {choices.min()} to {choices.max()}, expected arms from 0 to {num_arms - 1}")
-    return choices
-
-
-def _flags(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _flags(name: str, values: np.ndarray, made: np.ndarray) -> np.ndarray:
+    """Return `values` as booleans; raise `ValueError` unless they are 0 or 1 wherever a choice was made."""
     values = np.asarray(values)
-    if values.shape != shape:
-        raise ValueError(f"{name}: got shape {values.shape}, expected {shape}, that of choices")
-    if not np.isin(values, (0, 1)).all():
-        raise ValueError(f"{name}: got {np.unique(values)[:5].tolist()}, expected 0 or 1")
-    return values.astype(bool)
+    if values.shape != made.shape:
+        raise ValueError(f"{name}: got shape {values.shape}, expected {made.shape}, that of choices")
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"{name}: got values of type {values.dtype}, expected 0 or 1; convert them to numbers")
+    if not np.isin(values[made], (0, 1)).all():
+        raise ValueError(f"{name}: got {np.unique(values[made])[:5].tolist()}, expected 0 or 1")
+    return values == 1
 
 
 def _table(stay: np.ndarray) -> np.ndarray:
-    stay = np.asarray(stay, dtype=np.float64)
+    stay = np.asarray(stay)
+    if stay.dtype.kind not in "biuf":
+        raise ValueError(f"stay: got values of type {stay.dtype}, expected probabilities; see stay_frequencies")
+    stay = stay.astype(np.float64)
     if stay.shape[-2:] != (2, 2):
         raise ValueError(f"stay: got shape {stay.shape}, expected (..., 2, 2)")
+    outside = (stay < 0.0) | (stay > 1.0)  # NaN stands for a kind of trial that did not occur
+    if outside.any():
+        raise ValueError(f"stay: got {stay[outside][0]:g}, expected probabilities in [0, 1]; see stay_frequencies")
     return stay

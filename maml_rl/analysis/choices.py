@@ -10,11 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from maml_rl.analysis.behaviour import check_choices
+from maml_rl.analysis.arms import MISSED, check_choices
 from maml_rl.utils.errors import InputError
 
-MISSED = -1
-"""Stands for the choice in a trial without one."""
 _NO_CHOICE = ("", "na", "nan", "-1", "-1.0")
 COLUMNS = ("subject", "episode", "trial", "choice", "reward")
 """Columns of a file of choices."""

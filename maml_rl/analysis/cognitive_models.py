@@ -30,7 +30,8 @@ from typing import Literal, Protocol
 import numpy as np
 from scipy.special import logsumexp
 
-from maml_rl.analysis.choices import MISSED, Choices
+from maml_rl.analysis.arms import MISSED
+from maml_rl.analysis.choices import Choices
 
 _LARGEST = 7.0
 """Logarithm of an exponent x beyond which ``exp(-x)`` and ``x exp(-x)`` are 0."""

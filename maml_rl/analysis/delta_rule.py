@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from maml_rl.analysis.behaviour import check_choices
+from maml_rl.analysis.arms import check_choices
 
 # Choices hardly change beyond this inverse temperature when values are of the order of 1.
 _LARGEST_INVERSE_TEMPERATURE = 50.0

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from maml_rl.analysis.arms import MISSED, check_arms_or_missed
 from maml_rl.utils.errors import InputError
 
 
@@ -22,7 +23,7 @@ def decode_choices(
     states
         Memory (E, T, H) at each choice, before it is made.
     choices
-        (E, T), arms.
+        (E, T), arms from 0 on; -1 in a trial without a choice, which is neither learned nor asked about.
     max_lag
         Largest lag, 1 to T - 1.
     num_components
@@ -33,6 +34,7 @@ def decode_choices(
     Returns
     -------
     Share of choices decoded, (max_lag,); to be seen beside the share of the commonest choice, `commonest_choice`.
+    NaN at a lag without a choice.
 
     Raises
     ------
@@ -51,24 +53,31 @@ def decode_choices(
     folds = np.arange(num_episodes) % num_folds
     shares = np.empty(max_lag)
     for lag in range(1, max_lag + 1):
+        made, recalled, before = choices[:, :-lag] != MISSED, states[:, lag:], choices[:, :-lag]  # (E, T - lag, ...)
         hits = []
         for fold in range(num_folds):
-            train, test = folds != fold, folds == fold
-            targets = choices[train, :-lag].reshape(-1)
-            asked, answers = states[test, lag:].reshape(-1, width), choices[test, :-lag].reshape(-1)
-            if len(np.unique(targets)) == 1:
-                hits.append(answers == targets[0])
+            train, test = made & (folds != fold)[:, np.newaxis], made & (folds == fold)[:, np.newaxis]
+            targets, answers = before[train], before[test]
+            if len(np.unique(targets)) <= 1 or not len(answers):
+                hits.append(np.isin(answers, targets))
                 continue
             decoder = make_decoder(min(num_components, width, len(targets)))
-            decoder.fit(states[train, lag:].reshape(-1, width), targets)
-            hits.append(decoder.predict(asked) == answers)
-        shares[lag - 1] = np.concatenate(hits).mean()
+            decoder.fit(recalled[train], targets)
+            hits.append(decoder.predict(recalled[test]) == answers)
+        shares[lag - 1] = np.concatenate(hits).mean() if made.any() else np.nan
     return shares
 
 
 def commonest_choice(choices: np.ndarray) -> float:
-    """Share of the most frequent choice among all (E, T): what can be decoded from nothing."""
-    return float(np.unique(choices, return_counts=True)[1].max() / np.size(choices))
+    """Share of the most frequent choice among all (E, T) that were made: what can be decoded from nothing.
+
+    Raises `ValueError` if none was made, or one is neither an arm nor -1, a missed trial.
+    """
+    choices = check_arms_or_missed(choices)
+    made = choices[choices != MISSED]
+    if not len(made):
+        raise ValueError("choices: got no choice at all, expected at least one")
+    return float(np.unique(made, return_counts=True)[1].max() / len(made))
 
 
 def state_similarity(states: np.ndarray, max_lag: int) -> np.ndarray:
@@ -124,7 +133,7 @@ def _decoder_factory() -> Any:
 
 
 def _checked(states: np.ndarray, choices: np.ndarray, max_lag: int) -> tuple[np.ndarray, np.ndarray]:
-    states, choices = np.asarray(states, dtype=np.float64), np.asarray(choices)
+    states, choices = np.asarray(states, dtype=np.float64), check_arms_or_missed(choices)
     if states.ndim != 3 or choices.shape != states.shape[:2]:
         raise ValueError(
             f"states: got shape {states.shape} with choices {choices.shape}, expected (E, T, H) and (E, T)"

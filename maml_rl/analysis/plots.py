@@ -80,7 +80,7 @@ def plot_adaptation(
     *,
     label: str | None = None,
     band: str = "95% interval of the mean over tasks",
-    unit: str = "gradient steps on a new task",
+    unit: str = "gradient steps",
 ) -> None:
     """Draw the return against the number of steps of adaptation; call it once per agent to compare agents.
 
@@ -208,7 +208,7 @@ def plot_adaptation_of_runs(
     colours: Mapping[str, str],
     *,
     explanation: str,
-    unit: str = "gradient steps on a new task",
+    unit: str = "gradient steps",
 ) -> None:
     """Draw the return of several runs against the number of steps of adaptation, side by side at each number.
 
@@ -286,7 +286,7 @@ def plot_regret(ax: Axes, agent: np.ndarray, oracles: Mapping[str, np.ndarray], 
         ax.plot(pulls, np.mean(regret, axis=0), color=colour, linestyle=style, linewidth=1.2, label=oracle)
     ax.set_xlabel("pull")
     ax.set_ylabel("cumulative regret (expected reward lost)")
-    _note(ax, "band: 95% interval of the mean over tasks")
+    _note(ax, "band: 95% interval of the mean over meta-episodes")
     ax.legend(frameon=False, loc="upper left", fontsize="small")
     _tidy(ax)
 

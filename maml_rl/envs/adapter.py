@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from maml_rl.envs.errors import MissingPackageError
+from maml_rl.envs.errors import MissingPackageError, check_shape
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
 from maml_rl.envs.sweep import parse_sweeps
 from maml_rl.utils.field_words import did_you_mean
@@ -100,6 +101,12 @@ class AttributeSweepVectorEnv(MetaVectorEnv):
         sweeps = {**self._attributes, **self._arguments}
         return [{name: sweep.sample(rng) for name, sweep in sweeps.items()} for _ in range(num_tasks)]
 
+    @property
+    def num_distinct_tasks(self) -> int | None:
+        """Combinations of the listed values; ``None`` if a parameter has a range."""
+        sizes = [sweep.size for sweep in (*self._attributes.values(), *self._arguments.values())]
+        return None if None in sizes else math.prod(size for size in sizes if size is not None)
+
     def _apply_tasks(self, tasks: Sequence[Task]) -> None:
         expected = self._default_task.keys()
         for task in tasks:
@@ -128,6 +135,8 @@ class AttributeSweepVectorEnv(MetaVectorEnv):
         for index in np.flatnonzero(active).tolist():
             action = actions[index] if isinstance(space, gym.spaces.Box) else int(actions[index])
             observation, reward, ended, cut_short, _ = self._copies[index].step(action)  # type: ignore[union-attr]
+            for name, value in (("reward", reward), ("terminated", ended), ("truncated", cut_short)):
+                check_shape(f"step of {self.env_id}: {name}", value, (), "return a number, or wrap the environment")
             observations[index] = self._encode(observation)
             rewards[index], terminated[index], self._cut_short[index] = reward, ended, cut_short
         return observations, rewards, terminated
@@ -137,6 +146,12 @@ class AttributeSweepVectorEnv(MetaVectorEnv):
 
     def _encode(self, observation: Any) -> Any:
         space = self._spaces[0]
+        check_shape(
+            f"reset or step of {self.env_id}: observation",
+            observation,
+            tuple(space.shape or ()),
+            "make it agree with observation_space, or wrap the environment",
+        )
         if isinstance(space, gym.spaces.Discrete):
             return np.arange(space.n) == observation - space.start
         return observation

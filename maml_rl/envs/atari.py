@@ -170,6 +170,11 @@ class AtariModesVectorEnv(MetaVectorEnv):
         """The first task of the split."""
         return dict(zip(("mode", "difficulty"), self.task_pairs[0], strict=True))
 
+    @property
+    def num_distinct_tasks(self) -> int:
+        """Pairs of mode and difficulty of the split."""
+        return len(self.task_pairs)
+
     def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
         """Draw tasks of the split, each alike; none comes again before all have come.
 

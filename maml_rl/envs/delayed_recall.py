@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import gymnasium as gym
@@ -51,6 +52,11 @@ class DelayedRecallVectorEnv(MetaVectorEnv):
     def default_task(self) -> Task:
         """Choose what was shown."""
         return {"rule": list(range(self.num_cues)), "delay": self.delay}
+
+    @property
+    def num_distinct_tasks(self) -> int:
+        """Permutations of the cues, times delays."""
+        return math.factorial(self.num_cues) * (self.delay - self.min_delay + 1)
 
     def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
         """Draw uniform permutations and log-uniform delays."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from maml_rl.utils.errors import InputError
 
 
@@ -19,3 +23,9 @@ class MissingPackageError(InputError, ImportError):
 
 class EnvironmentArgumentError(InputError):
     """A task family cannot be made with these keyword arguments; one line: field, got, expected."""
+
+
+def check_shape(what: str, array: Any, shape: tuple[int, ...], cure: str) -> None:
+    """Raise `MetaEnvError` unless `array` has this shape: NumPy would repeat a smaller one without a word."""
+    if np.shape(array) != shape:
+        raise MetaEnvError(f"{what}: got shape {np.shape(array)}, expected {shape}; {cure}")

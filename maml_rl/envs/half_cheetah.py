@@ -76,6 +76,11 @@ class HalfCheetahDirVectorEnv(HalfCheetahVectorEnv):
         """Forward."""
         return {"direction": 1}
 
+    @property
+    def num_distinct_tasks(self) -> int:
+        """Forward and backward."""
+        return 2
+
     def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
         """Draw directions from {-1, +1} with equal probability."""
         return [{"direction": int(d)} for d in 2 * rng.integers(0, 2, size=num_tasks) - 1]

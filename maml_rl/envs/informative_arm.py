@@ -56,6 +56,11 @@ class InformativeArmVectorEnv(BanditVectorEnv):
         """The first arm is the target."""
         return {"target": 0}
 
+    @property
+    def num_distinct_tasks(self) -> int:
+        """Each candidate may be the target."""
+        return self.num_candidates
+
     def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
         """Draw uniform targets."""
         return [{"target": int(target)} for target in rng.integers(self.num_candidates, size=num_tasks)]

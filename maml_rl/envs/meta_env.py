@@ -11,8 +11,12 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from maml_rl.envs.errors import check_shape
+
 Task = dict[str, Any]
 StepResult = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
+
+_ONE_ROW_EACH = "return one row per sub-environment"
 
 
 class MetaVectorEnv(VectorEnv[Any, Any, Any], abc.ABC):
@@ -73,6 +77,14 @@ class MetaVectorEnv(VectorEnv[Any, Any, Any], abc.ABC):
     @abc.abstractmethod
     def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
         """Draw `num_tasks` tasks from the family's distribution, using only `rng`."""
+
+    @property
+    def num_distinct_tasks(self) -> int | None:
+        """Number of different tasks that `sample_tasks` draws from; ``None`` if no two draws are alike.
+
+        Of a family with a number, every evaluation plays the tasks of training again.
+        """
+        return None
 
     @abc.abstractmethod
     def _apply_tasks(self, tasks: Sequence[Task]) -> None:
@@ -152,6 +164,7 @@ class MetaVectorEnv(VectorEnv[Any, Any, Any], abc.ABC):
         self._finished[mask] = False
         self._drawing = mask
         observations = self._reset(mask)
+        check_shape("_reset: observations", observations, self._observations.shape, _ONE_ROW_EACH)
         self._observations[mask] = observations[mask]
         return self._observations.copy(), {}
 
@@ -164,10 +177,15 @@ class MetaVectorEnv(VectorEnv[Any, Any, Any], abc.ABC):
         """
         active = self._drawing = ~self._finished
         observations, rewards, terminated = self._step(np.asarray(actions), active)
+        check_shape("_step: observations", observations, self._observations.shape, _ONE_ROW_EACH)
+        check_shape("_step: rewards", rewards, active.shape, _ONE_ROW_EACH)
+        check_shape("_step: terminated", terminated, active.shape, _ONE_ROW_EACH)
         rewards = np.where(active, rewards, 0.0)
         terminated = terminated & active
         self._elapsed[active] += 1
-        truncated = self._out_of_time() & active & ~terminated
+        out_of_time = self._out_of_time()
+        check_shape("_out_of_time", out_of_time, active.shape, _ONE_ROW_EACH)
+        truncated = out_of_time & active & ~terminated
         if active.all():
             self._observations[...] = observations
         else:

@@ -88,6 +88,11 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         """Draw tasks of the episodes' family."""
         return self.env.sample_tasks(num_tasks, rng)
 
+    @property
+    def num_distinct_tasks(self) -> int | None:
+        """That of the episodes' family."""
+        return self.env.num_distinct_tasks
+
     def _apply_tasks(self, tasks: Sequence[Task]) -> None:
         self.env.set_tasks(tasks)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import inspect
 import types
@@ -15,7 +14,8 @@ import numpy as np
 import pydantic
 from pydantic.fields import FieldInfo
 
-from maml_rl.envs.errors import EnvironmentArgumentError, MissingPackageError, UnknownEnvironmentError
+from maml_rl.envs.errors import EnvironmentArgumentError, MetaEnvError, MissingPackageError, UnknownEnvironmentError
+from maml_rl.envs.family_modules import first_line, import_module_of, load_family
 from maml_rl.envs.meta_env import MetaVectorEnv
 from maml_rl.envs.single import SingleMetaEnv
 from maml_rl.utils.field_words import did_you_mean, expected, shown
@@ -24,8 +24,6 @@ _VECTOR_ENTRY_POINT = "maml_rl.envs.registration:make_family"
 _SINGLE_ENTRY_POINT = "maml_rl.envs.registration:make_single"
 # What stands in a constructor's signature but not in a configuration's env-kwargs.
 _NOT_KEYWORDS = {"num_envs"}
-# Importable name of a package -> what to install for it.
-_CURES = {"mujoco": "mujoco", "ale_py": "'maml_rl[atari]'", "metaworld": "'maml_rl[metaworld]'"}
 
 
 def register_meta_env(
@@ -88,7 +86,7 @@ def make_meta_env(env_name: str, num_envs: int = 1, env_kwargs: Mapping[str, Any
     """
     spec = _find_spec(env_name)
     env_kwargs = dict(env_kwargs or {})
-    family_class = _load_family(spec.kwargs["family"], spec.kwargs.get("package"))
+    family_class = load_family(spec.kwargs["family"], spec.kwargs.get("package"))
     _check_keywords(family_class, env_kwargs)
     _check_types(family_class, env_kwargs)
     kwargs = {**spec.kwargs, **env_kwargs}
@@ -110,7 +108,9 @@ def make_meta_env(env_name: str, num_envs: int = 1, env_kwargs: Mapping[str, Any
 
 
 def rehearse(env: MetaVectorEnv) -> None:
-    """Play two steps of a new task, so that values which only fail in use fail before a run starts.
+    """Play two steps of a new task, so that what only fails in use fails before a run starts.
+
+    Only with two sub-environments or more does it find an array that should have a row for each.
 
     Raises
     ------
@@ -118,20 +118,21 @@ def rehearse(env: MetaVectorEnv) -> None:
         If that fails, whatever the reason.
     """
     rng = np.random.default_rng(0)
+    name = env.spec.id if env.spec else type(env).__name__
     try:
         env.set_tasks(env.sample_tasks(1, rng))
         env.reset(seed=0)
         for _ in range(2):
             env.action_space.seed(0)
             env.step(env.action_space.sample())
+    except MetaEnvError as error:
+        raise EnvironmentArgumentError(f"env-name: {name} cannot be used: {error}") from error
     except Exception as error:
-        name = env.spec.id if env.spec else type(env).__name__
         raise EnvironmentArgumentError(f"env-kwargs of {name}: its first steps fail: {_one_line(error)}") from error
 
 
 def _one_line(error: Exception) -> str:
-    words = str(error).strip().splitlines()
-    text = words[0] if words else ""
+    text = first_line(error)
     return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"
 
 
@@ -142,7 +143,7 @@ def registered_meta_envs() -> list[str]:
 
 def make_family(num_envs: int = 1, *, family: str, package: str | None = None, **kwargs: Any) -> MetaVectorEnv:
     """Make N sub-environments of the class named by `family`; the vector entry point of every family."""
-    family_class = _load_family(family, package)
+    family_class = load_family(family, package)
     _check_keywords(family_class, kwargs)
     missing = _missing_keywords(family_class, kwargs)
     if missing:
@@ -155,7 +156,7 @@ def make_single(*, family: str, package: str | None = None, **kwargs: Any) -> Si
 
     The limit on the length of an episode is left to the `TimeLimit` that `gymnasium.make` adds.
     """
-    family_class = _load_family(family, package)
+    family_class = load_family(family, package)
     if "max_episode_steps" in inspect.signature(family_class).parameters:
         kwargs.setdefault("max_episode_steps", None)
     return SingleMetaEnv(make_family(1, family=family, package=package, **kwargs))
@@ -168,20 +169,14 @@ def _all_meta_envs() -> list[str]:
 def _is_complete(kwargs: Mapping[str, Any]) -> bool:
     if "package" in kwargs and importlib.util.find_spec(kwargs["package"]) is None:
         return False
-    family_class = _load_family(kwargs["family"], kwargs.get("package"))
+    family_class = load_family(kwargs["family"], kwargs.get("package"))
     return not _missing_keywords(family_class, kwargs)
 
 
 def _find_spec(env_name: str) -> gym.envs.registration.EnvSpec:
     module, _, name = env_name.rpartition(":")
     if module:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise UnknownEnvironmentError(
-                f"env-name: cannot import {module!r} of {env_name!r} ({error}); "
-                "install it or put its folder into PYTHONPATH"
-            ) from error
+        import_module_of(env_name, module)
     known = _all_meta_envs()
     if name in known:
         return gym.registry[name]
@@ -191,21 +186,6 @@ def _find_spec(env_name: str) -> gym.envs.registration.EnvSpec:
             f"{{env_id: {name}, attributes: ...}}"
         )
     raise UnknownEnvironmentError(f"unknown environment {name!r}{did_you_mean(name, known)}")
-
-
-def _load_family(family: str, package: str | None) -> type[MetaVectorEnv]:
-    module_name, _, class_name = family.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if package is None or (error.name or "").partition(".")[0] != package:
-            raise
-        cure = _CURES.get(package, package)
-        raise MissingPackageError(f"{class_name} needs {package}: pip install {cure}") from error
-    family_class = getattr(module, class_name)
-    if not issubclass(family_class, MetaVectorEnv):
-        raise TypeError(f"family: got {family!r}, expected a subclass of MetaVectorEnv")
-    return family_class
 
 
 def _missing_keywords(family_class: type[MetaVectorEnv], given: Mapping[str, Any]) -> list[str]:

@@ -152,6 +152,11 @@ class ReversalBanditVectorEnv(RestlessBanditVectorEnv):
         )
         self.good_probability = float(good_probability)
 
+    @property
+    def num_distinct_tasks(self) -> int:
+        """Which arm is better at first, times which volatility is first; what is alike counts once."""
+        return (1 if self.good_probability == 0.5 else 2) * (1 if self.low_volatility == self.high_volatility else 2)
+
     def _draw_starts(self, num_tasks: int, rng: np.random.Generator) -> np.ndarray:
         return np.where(rng.random(num_tasks) < 0.5, self.good_probability, 1.0 - self.good_probability)
 

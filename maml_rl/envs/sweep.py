@@ -31,6 +31,13 @@ class Sweep:
         return float(rng.uniform(*self.bounds))
 
     @property
+    def size(self) -> int | None:
+        """Number of different values; ``None`` for a range that is wider than a point."""
+        if self.bounds is not None:
+            return 1 if self.bounds[0] == self.bounds[1] else None
+        return len({repr(value) for value in self.values})
+
+    @property
     def middle(self) -> Any:
         """The middle of the range, or the first value."""
         return self.values[0] if self.bounds is None else 0.5 * (self.bounds[0] + self.bounds[1])

@@ -48,6 +48,12 @@ class TwoArmedBanditVectorEnv(BernoulliBanditVectorEnv):
         super().__init__(num_envs, k=2, num_pulls=num_pulls, show_time=show_time)
         self.arms = arms
 
+    @property
+    def num_distinct_tasks(self) -> int | None:
+        """Values that the first arm's probability may have; ``None`` for a range."""
+        values = FIRST_ARMS[self.arms]
+        return None if values is None else len(values)
+
     def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
         """Draw the first arm's probability, and the second one's if it is independent."""
         if self.arms == "independent":

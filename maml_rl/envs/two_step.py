@@ -81,6 +81,11 @@ class TwoStepVectorEnv(MetaVectorEnv):
         """Second state 0 is rich at first."""
         return {"rich": 0}
 
+    @property
+    def num_distinct_tasks(self) -> int:
+        """Either second state may be rich at first."""
+        return 2
+
     def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
         """Toss a coin for the state that is rich at first."""
         return [{"rich": int(rich)} for rich in rng.integers(2, size=num_tasks)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
@@ -28,6 +29,10 @@ class WorkerError(RuntimeError):
     """A worker raised, or died again and again; the message holds its traceback, tasks and seed."""
 
 
+def _warn_on_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 class Backend(abc.ABC):
     """n workers of one spec; a context manager that leaves no process behind.
 
@@ -37,10 +42,13 @@ class Backend(abc.ABC):
         n.
     num_restarts
         Workers replaced so far because they died or hung.
+    warn
+        Receives one line for each of them, when it is replaced; standard error by default.
     """
 
     num_workers: int
     num_restarts: int = 0
+    warn: Callable[[str], None] = staticmethod(_warn_on_stderr)
 
     @abc.abstractmethod
     def map(self, method: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:

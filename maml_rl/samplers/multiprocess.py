@@ -18,7 +18,7 @@ from maml_rl.samplers.backend import Backend, Journal, WorkerError, WorkerSpec
 
 _POLL_SECONDS = 0.5
 _START_SECONDS = 60.0
-"""Silence allowed to a process that is still importing libraries."""
+"""Silence allowed to a process that has answered nothing yet: it imports libraries and builds the worker."""
 _MAX_LOSSES = 3
 
 Call = tuple[str, tuple[Any, ...]]
@@ -53,7 +53,7 @@ def _serve(spec: WorkerSpec, pipe: Any, pulse: Any, parent: int) -> None:
             if worker is None:
                 worker = spec.build(heartbeat)
             answer = (True, getattr(worker, method)(*arguments))
-        except Exception:
+        except (Exception, SystemExit):  # an environment may call sys.exit
             answer = (False, traceback.format_exc())
         try:
             pipe.send(answer)
@@ -99,7 +99,8 @@ class _Slot:
 
     def start(self) -> None:
         context = multiprocessing.get_context("spawn")
-        self.pulse = context.Value("d", 0.0, lock=False)  # 0 until the process has started up
+        self.pulse = context.Value("d", 0.0, lock=False)
+        self.has_answered = False
         self.pipe, child = context.Pipe()
         self.process = context.Process(
             target=_serve,
@@ -130,11 +131,23 @@ class _Slot:
         self.send()
 
 
+def _death(slot: _Slot) -> str:
+    """Say in words how a process ended."""
+    slot.process.join(1.0)  # its pipe can close a moment before it has an exit code
+    code = slot.process.exitcode
+    if code is None or code >= 0:
+        return "closed its pipe" if code is None else f"ended with exit code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:  # signals of real time have no names
+        return f"was killed by signal {-code}"
+
+
 class MultiprocessBackend(Backend):
     """One single-threaded spawned process per worker.
 
-    A worker that dies, or shows no sign of life for `timeout_seconds`, is replaced; its successor
-    makes the calls that built the lost state again, and since these are functions of their arguments
+    A worker that dies, or shows no sign of life for `timeout_seconds`, is replaced, and `warn` is told so; its
+    successor makes the calls that built the lost state again, and since these are functions of their arguments
     the run goes on as if nothing had happened. A worker that raises stops the run.
 
     Parameters
@@ -144,7 +157,7 @@ class MultiprocessBackend(Backend):
     num_workers
         Number of processes, >= 1.
     timeout_seconds
-        Longest silence of a busy worker.
+        Longest silence of a busy worker; until its first answer at least a minute.
     """
 
     def __init__(self, spec: WorkerSpec, num_workers: int, *, timeout_seconds: float = 60.0) -> None:
@@ -178,16 +191,17 @@ class MultiprocessBackend(Backend):
             for pipe in ready:
                 self._receive(busy[pipe], calls, results)  # type: ignore[index]
             for slot in busy.values():
-                if slot.pipe not in ready and self._is_lost(slot):
-                    self._replace(slot, calls[slot.index])
+                if slot.pipe not in ready and (fate := self._fate(slot)):
+                    self._replace(slot, calls[slot.index], fate)
         return [results[index] for index in range(self.num_workers)]
 
     def _receive(self, slot: _Slot, calls: Sequence[Call], results: dict[int, Any]) -> None:
         try:
             succeeded, value = slot.pipe.recv()
         except (EOFError, OSError):
-            self._replace(slot, calls[slot.index])
+            self._replace(slot, calls[slot.index], _death(slot))
             return
+        slot.has_answered = True
         method, arguments = slot.pending.popleft()
         if not succeeded:
             about = slot.journal.describe(method, arguments)
@@ -198,21 +212,28 @@ class MultiprocessBackend(Backend):
         slot.journal.record(method, arguments)
         results[slot.index] = value
 
-    def _is_lost(self, slot: _Slot) -> bool:
-        pulse = slot.pulse.value
-        allowed = self.timeout_seconds if pulse else max(self.timeout_seconds, _START_SECONDS)
-        return not slot.process.is_alive() or time.monotonic() - max(pulse, slot.called) > allowed
+    def _fate(self, slot: _Slot) -> str:
+        """Say in words how a worker was lost; "" while it lives."""
+        if not slot.process.is_alive():
+            return _death(slot)
+        allowed = self.timeout_seconds if slot.has_answered else max(self.timeout_seconds, _START_SECONDS)
+        hangs = time.monotonic() - max(slot.pulse.value, slot.called) > allowed
+        return f"gave no sign of life for {allowed:g} s" if hangs else ""
 
-    def _replace(self, slot: _Slot, call: Call) -> None:
+    def _replace(self, slot: _Slot, call: Call, fate: str) -> None:
         slot.losses += 1
         self.num_restarts += 1
+        about = slot.journal.describe(*call)
         if slot.losses > _MAX_LOSSES:
-            about = slot.journal.describe(*call)
-            slot.process.join(1.0)  # its pipe can close a moment before it has an exit code
             raise WorkerError(
                 f"worker {slot.index} died or hung {slot.losses} times in {call[0]} ({about}); "
                 f"last exit code {slot.process.exitcode}, silence allowed {self.timeout_seconds:g} s"
             )
+        cure = "; raise worker-timeout if it was only slow" if slot.process.is_alive() else ""
+        self.warn(
+            f"worker {slot.index} (process {slot.process.pid}) {fate} in {call[0]} ({about}): "
+            f"replaced, its work is done again{cure}"
+        )
         with _interrupts_deferred():
             slot.replace(call)
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from maml_rl.baseline import LinearFeatureBaseline
-from maml_rl.envs.meta_env import MetaVectorEnv, Task
+from maml_rl.envs.errors import check_shape
+from maml_rl.envs.meta_env import MetaVectorEnv, StepResult, Task
 from maml_rl.episode import Episodes, clip_rewards, discounted_returns, generalised_advantages, normalise
 from maml_rl.policies import Params, Policy
 from maml_rl.samplers.recorders import Recorder, Result, Step
@@ -89,7 +90,10 @@ def rollout(
             if policy.has_memory:
                 state = after if active.all() else policy.keep(torch.from_numpy(active).reshape(shape), after, state)
             actions = sampled.numpy().reshape(env.num_envs, *sampled.shape[2:])  # (M, B, A*) -> (N, A*)
-            observations, rewards, terminated, truncated, info = env.step(actions)
+            result = env.step(actions)
+            if num_steps == 0:
+                _check_first_step(env, result)
+            observations, rewards, terminated, truncated, info = result
             recorder.step(Step(batch, actions, rewards, active, started, distribution, state, info))
             batch = _as_batch(observations, shape)
             over = info.get("episode_over", terminated | truncated)
@@ -98,6 +102,15 @@ def rollout(
             started = over & ~env.finished
             num_steps += 1
     return recorder.result(), state
+
+
+def _check_first_step(env: MetaVectorEnv, result: StepResult) -> None:
+    """Refuse what a family that overrides `reset` or `step` returns without a row for each sub-environment."""
+    shapes = ((env.num_envs, *(env.single_observation_space.shape or ())), *[(env.num_envs,)] * 3)
+    for name, array, shape in zip(
+        ("observations", "rewards", "terminated", "truncated"), result[:4], shapes, strict=True
+    ):
+        check_shape(f"step: {name}", array, shape, "return one row per sub-environment")
 
 
 def _num_sets(policy: Policy, params: Params, num_tasks: int) -> int:

@@ -31,7 +31,7 @@ class SerialBackend(Backend):
         for index, (worker, args) in enumerate(zip(self._workers, arguments, strict=True)):
             try:
                 results.append(getattr(worker, method)(*args))
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # an environment may call sys.exit
                 about = self._journals[index].describe(method, args)
                 raise WorkerError(f"worker {index} raised in {method} ({about}):\n{traceback.format_exc()}") from error
             self._journals[index].record(method, args)

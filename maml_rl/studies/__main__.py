@@ -13,6 +13,7 @@ from maml_rl.studies.report import report
 from maml_rl.studies.run import run_cells
 from maml_rl.studies.study import cells, load_study
 from maml_rl.utils.errors import InputError
+from maml_rl.utils.files import check_name
 
 
 def _show(line: str) -> None:
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for flag in ("num_workers", "jobs"):
             if (value := getattr(arguments, flag)) is not None and value < 1:
                 raise InputError(f"--{flag.replace('_', '-')}: got {value}, expected at least 1")
+        check_name(arguments.results, flag="--results")
         if arguments.results.exists() and not arguments.results.is_dir():
             raise InputError(f"--results: got {str(arguments.results)!r}, which is a file; expected a folder")
         num_workers = arguments.num_workers or max(1, available_cores() // arguments.jobs)

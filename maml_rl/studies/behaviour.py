@@ -16,6 +16,7 @@ from maml_rl.analysis import (
     stay_frequencies,
     two_step_trials,
 )
+from maml_rl.studies.novelty import tasks_in_words
 from maml_rl.studies.players import BANDITS, regrets_of_players
 from maml_rl.studies.study import Cell
 
@@ -30,6 +31,10 @@ def draw_behaviour(seeds: Sequence[Cell]) -> matplotlib.figure.Figure | None:
         return None
     figure = matplotlib.figure.Figure(figsize=(6.4, 4.2), layout="constrained")
     draw(figure, seeds[0].name, results)
+    (ax,) = figure.axes
+    if not ax.get_title():
+        num_played = sum(len(part["tasks"]) for part in results)
+        ax.set_title(f"{num_played} new meta-episodes; tasks: {tasks_in_words(seeds[0], num_played)}")
     return figure
 
 
@@ -41,7 +46,6 @@ def _draw_regret(figure: matplotlib.figure.Figure, name: str, results: Sequence[
     ax = figure.subplots()
     seeds = f"{len(results)} seed{'' if len(results) == 1 else 's'}"
     plot_regret(ax, cumulative_regret(choices, means[:, np.newaxis]), oracles, name=f"{name}, {seeds}")
-    ax.set_title(f"{len(means)} tasks not seen in training")
 
 
 def _draw_stay_probabilities(figure: matplotlib.figure.Figure, name: str, results: Sequence[Results]) -> None:

@@ -36,7 +36,7 @@ from maml_rl.analysis import (
     play_drifting_bandit,
     state_similarity,
 )
-from maml_rl.analysis.choices import MISSED
+from maml_rl.analysis.arms import MISSED
 from maml_rl.analysis.memory_states import check_decoder
 from maml_rl.blueprint import Blueprint, EnsembleBlueprint
 from maml_rl.config import ConfigError

@@ -110,7 +110,8 @@ def _models(found: Found) -> list[str]:
     return [
         "Sampling minus TD, in nats per agent: agents whose choices the sampling model explains better, with the "
         "share's 95 % interval over agents; ties; median; quartiles. Mean log Bayes factor over agents with its 95 % "
-        f"interval: {mean:.1f} [{least:.1f}, {most:.1f}].",
+        f"interval: {mean:.1f} [{least:.1f}, {most:.1f}]. All agents meet the same few tasks: intervals over agents "
+        "say what other agents would do on these tasks, and nothing about other tasks.",
         "",
         "| measure | sampling better | ties | median | quartiles |",
         "|---|---|---|---|---|",
@@ -154,7 +155,9 @@ def _correlations(found: Found) -> list[str]:
     lines += [
         "",
         "Correlation over agents with the log Bayes factor of sampling, at lag 2 (of the mean reward as a whole) with "
-        "its 95 % interval, and lags at which p < .05, not corrected for their number.",
+        "its 95 % interval over agents on the same tasks, and lags at which p < .05, not corrected for their number. "
+        "How reliable the Bayes factor of one agent is was not measured here: if it is little, a correlation cannot "
+        "be seen.",
         "",
         "| measure | r | p | lags with p < .05 |",
         "|---|---|---|---|",

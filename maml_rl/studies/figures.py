@@ -20,6 +20,7 @@ from maml_rl.analysis.plots import (
     plot_training_curve,
 )
 from maml_rl.studies.areas import running_areas
+from maml_rl.studies.novelty import are_new, num_distinct_tasks, tasks_in_words
 from maml_rl.studies.scores import Seeds
 from maml_rl.studies.study import Cell, Study
 from maml_rl.utils.files import write_atomically
@@ -33,6 +34,7 @@ _RL2_LABELS = {
     "return_after": ("first episode of a task", "last episode of a task"),
     "return_total": ("meta-episode", "meta-episode"),
 }
+_BAND = "95% interval of the mean over tasks"
 _EXPLANATION = (
     "Total reward after adaptation. Thin: each seed; thick: mean over seeds; dashed: line fitted to each "
     "seed, averaged; slope (per iteration) and R² likewise."
@@ -45,7 +47,7 @@ def save_figure(figure: matplotlib.figure.Figure, path: Path) -> None:
 
 
 def draw_run(seeds: Sequence[Cell], path: Path) -> None:
-    """Draw one run: its training, and its final policies on new tasks."""
+    """Draw one run: its training, and its final policies in new episodes."""
     figure = matplotlib.figure.Figure(figsize=(10, 3.8), layout="constrained")
     curve, adaptation = figure.subplots(1, 2, width_ratios=(3, 2))
     columns = [cell.metrics() for cell in seeds]
@@ -62,19 +64,27 @@ def draw_run(seeds: Sequence[Cell], path: Path) -> None:
         results = cell.results()
         if results is not None:  # within a meta-episode too, whatever the score
             interval = mean_interval(results["returns"].mean(axis=-1, dtype=np.float64))
+            sampled, new = num_distinct_tasks(cell.config) is None, are_new(cell)
             num_steps = results["num_steps"]
             plot_adaptation(
                 adaptation,
                 num_steps,
                 interval.mean,
-                interval.low,
-                interval.high,
+                interval.low if sampled else interval.mean,
+                interval.high if sampled else interval.mean,
                 label=f"seed {cell.seed}",
-                unit="gradient steps on a new task" if gradient_steps else "episodes of a new task so far",
+                band=_BAND if sampled else f"none, tasks are {tasks_in_words(cell, results['returns'].shape[1])}",
+                unit=_unit(gradient_steps, new),
             )
     if not adaptation.lines:
         adaptation.set_axis_off()
     save_figure(figure, path)
+
+
+def _unit(gradient_steps: bool, new: bool) -> str:
+    """Name of the axis of adaptation."""
+    task = "a new task" if new else "a task of training"
+    return f"gradient steps on {task}" if gradient_steps else f"episodes of {task} so far"
 
 
 def by_family(study: Study, runs: Mapping[str, Seeds]) -> dict[str, dict[str, Seeds]]:
@@ -98,7 +108,7 @@ def draw_areas(study: Study, runs: Mapping[str, Seeds], path: Path) -> None:
 
 
 def draw_comparison(study: Study, runs: Mapping[str, Seeds], path: Path) -> None:
-    """Draw every one of these runs beside the first of them, and all of them on new tasks."""
+    """Draw every one of these runs beside the first of them, and all of them in new episodes."""
     regular, *others = runs
     colours = dict(zip(runs, _COLOURS * len(runs), strict=False))
     height = 2.9 * -(-len(others) // _NUM_COLUMNS) + 0.4
@@ -113,10 +123,10 @@ def draw_comparison(study: Study, runs: Mapping[str, Seeds], path: Path) -> None
     adapted = {name: seeds.adapted(num_steps) for name, seeds in runs.items()}
     intervals = {name: interval for name, interval in adapted.items() if interval is not None}
     if intervals:
-        explanation = "Tasks drawn anew. Point: interquartile mean over seeds; bar: its 95 % bootstrap interval."
-        unit = "all episodes of a task" if whole else "gradient steps on a new task"
-        if not whole and "rl2" in units:
-            unit = "episodes of a new task so far"
+        new = all(are_new(runs[name].cells[0]) for name in intervals)
+        tasks = "New tasks" if new else "The tasks of training, new episodes"
+        explanation = f"{tasks}. Point: interquartile mean over seeds; bar: its 95 % bootstrap interval."
+        unit = "all episodes of a task" if whole else _unit("rl2" not in units, new)
         plot_adaptation_of_runs(
             lower.subplots(), np.arange(num_steps + 1), intervals, colours, explanation=explanation, unit=unit
         )

@@ -1,4 +1,4 @@
-"""What adaptation is worth on new tasks, and what random actions earn there."""
+"""What adaptation is worth in the episodes of an evaluation, and what random actions earn there."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ def table_of_gains(study: Study, done: Sequence[Cell]) -> list[str]:
     lines = [
         "## Against random play",
         "",
-        "Returns on new tasks of the family a run was trained on (own) or of another one. Random: uniformly random "
-        "choices on the same tasks. Gain: return after the inner steps of training, or one step if it had none, minus "
-        "before, task by task; and after all steps of the evaluation. A task that was drawn several times is one. With "
-        "three seeds or more: means over seeds with 95 % intervals over seeds (Student); with fewer over the different "
-        "tasks of all, of these policies only.",
+        "Returns in new episodes of the family a run was trained on (own; which tasks those are stands above) or of "
+        "another one. Random: uniformly random choices on the same tasks. Gain: return after the inner steps of "
+        "training, or one step if it had none, minus before, task by task; and after all steps of the evaluation. A "
+        "task that was drawn several times is one. With three seeds or more: means over seeds with 95 % intervals over "
+        "seeds (Student); with fewer over the different tasks of all, of these policies only. Random choices do not "
+        "adapt: a gain shows that adaptation was meta-learned only where an untrained policy gains less by as many "
+        "steps.",
         "",
         "| run | family | seeds | random | before | after | after - random | gain | gain of all steps |",
         "|---|---|---|---|---|---|---|---|---|",

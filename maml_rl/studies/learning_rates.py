@@ -53,7 +53,8 @@ _HEAD = [
     "## Learning rates",
     "",
     "Delta rule fitted to the choices of all tasks of one volatility by maximum likelihood, one fit per seed: mean "
-    "learning rate (single seeds) and mean inverse temperature.",
+    "learning rate (single seeds) and mean inverse temperature. A player that learns at one rate everywhere was not "
+    "fitted beside the agents: how much of a trend is the fit's own is open.",
     "",
     "| run | volatility | seeds | learning rate | inverse temperature |",
     "|---|---|---|---|---|",

@@ -71,7 +71,8 @@ def _tables(tasks: np.ndarray, fields: np.ndarray) -> tuple[np.ndarray, np.ndarr
 _HEAD = [
     "## Beside planners who know how tasks are drawn",
     "",
-    "Tasks of all seeds together, means with their 95 % intervals over tasks. Reward: of a meta-episode. Known MDP: "
+    "Tasks of all seeds together, means with their 95 % intervals over tasks: they hold for these agents, not for "
+    "others that would be trained. Reward: of a meta-episode. Known MDP: "
     "what optimal play earns that need not find out anything, and the agent's share of it. Last columns: reward minus "
     "that of posterior sampling and of its optimistic variant on the same tasks, the first "
     f"{_PLANNED_EPISODES:,} episodes of them or at least {_FEWEST_TASKS} tasks; positive: the agent is better; "

@@ -107,7 +107,9 @@ _COLUMNS = ("Gittins", "Thompson", "UCB1", "ε-greedy", "greedy")
 _HEAD = [
     "## Beside players who know the rules",
     "",
-    "Tasks of all seeds together, means with their 95 % intervals over tasks. Reward: what was paid in a meta-episode. "
+    "Meta-episodes of all seeds together, means with their 95 % intervals over meta-episodes, which are as many "
+    "different tasks unless the family has few: they hold for these agents, not for others that would be trained. "
+    "Reward: what was paid in a meta-episode. "
     "Expected: what the chosen arms pay on average, the same with less luck in it. Optimum: expected reward of "
     "Bayes-optimal play, exact, where it can be computed. Regret: what always pulling the best arm pays more, on "
     "average. Last columns: how much more regret a player has on the same tasks; positive: the agent is better.",

@@ -17,7 +17,7 @@ import numpy as np
 from maml_rl.blueprint import Blueprint, draw_up
 from maml_rl.config import ConfigError, load_config
 from maml_rl.evaluation import evaluate, save_results
-from maml_rl.experiment import TrainingError, train
+from maml_rl.experiment import TrainingError, metrics_columns, train
 from maml_rl.run_folder import RunFolder
 from maml_rl.studies.cognition import DRIFTING, analyse, check_analysis
 from maml_rl.studies.study import Cell
@@ -76,10 +76,18 @@ def run_cells(wanted: Sequence[Cell], num_workers: int, jobs: int, show: Callabl
             job.join()
 
 
+class _Terminated(BaseException):
+    """Ends a run's process wherever it is; no `SystemExit`, which would look like an environment's."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
+
+
 def _job(cell: Cell, num_workers: int, sender: Connection) -> None:
     """Do one run in a process of its own, and say to `sender` how it ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this one decides what Ctrl-C means
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, _terminate)
     prefix = f"{cell.name} seed {cell.seed}: "
 
     def show(line: str) -> None:
@@ -87,6 +95,8 @@ def _job(cell: Cell, num_workers: int, sender: Connection) -> None:
 
     try:
         _run_cell(cell, num_workers, show, bar=False)
+    except _Terminated:
+        sys.exit(1)
     except Exception as error:
         sender.send(error)
     else:
@@ -102,7 +112,7 @@ def _received(receiver: Connection) -> Exception | None:
 
 
 def _run_cell(cell: Cell, num_workers: int, show: Callable[[str], None], *, bar: bool = True) -> None:
-    """Train what is missing of one run, then evaluate its final policy on new tasks."""
+    """Train what is missing of one run, then evaluate its final policy on tasks drawn anew."""
     blueprint, folder = draw_up(cell.config), RunFolder(cell.folder)
     done = cell.iterations_done
     if folder.checkpoint_path.exists():  # a run killed between two files has a row more than it can go on from
@@ -111,9 +121,8 @@ def _run_cell(cell: Cell, num_workers: int, show: Callable[[str], None], *, bar:
     if done < cell.config.num_batches:
         resume = folder.config_path.exists()
         if resume:
-            folder.resume(
-                cell.config, len(blueprint.parameters())
-            )  # refuses what cannot go on, before anything is lost
+            # refuses what cannot go on, before anything is lost
+            folder.resume(cell.config, len(blueprint.parameters()), metrics_columns(cell.config))
         for family in (None, *cell.test_on):  # of a shorter run
             cell.results_path(family).unlink(missing_ok=True)
             cell.random_path(family).unlink(missing_ok=True)
@@ -126,7 +135,7 @@ def _run_cell(cell: Cell, num_workers: int, show: Callable[[str], None], *, bar:
 
 
 def _evaluate_cell(cell: Cell, family: str | None, blueprint: Blueprint, num_workers: int) -> None:
-    """Play new tasks with the final policy of a run, if that is not done."""
+    """Play tasks drawn anew with the final policy of a run, if that is not done."""
     batch_size = min(cell.num_test_tasks, cell.config.meta_batch_size)
     num_batches = -(-cell.num_test_tasks // batch_size)
     trained = blueprint.with_policy(cell.folder / "policy.th")

@@ -41,7 +41,7 @@ class Seeds:
         return np.asarray(self.returns[:, -NUM_LAST:].mean(axis=1))
 
     def adapted(self, num_steps: int) -> Interval | None:
-        """Return on new tasks after 0 ... K gradient steps with its interval over seeds, (K + 1,) each.
+        """Return on tasks drawn anew after 0 ... K gradient steps with its interval over seeds, (K + 1,) each.
 
         ``None`` if no seed was evaluated with this many steps.
         """

@@ -52,7 +52,7 @@ class Study(BaseModel):
 
     name: str = Field(pattern=NAME, description="Results go to results/NAME.")
     question: str = Field(description="What the study asks, in one sentence.")
-    test_tasks: int = Field(default=80, ge=2, description="New tasks each final policy is evaluated on.")
+    test_tasks: int = Field(default=80, ge=2, description="Tasks each final policy is evaluated on, drawn anew.")
     test_steps: int = Field(
         default=3,
         ge=0,
@@ -67,7 +67,7 @@ class Study(BaseModel):
         description="Other families the final policies are evaluated on too: name, and overrides as train.py's --set.",
     )
     random_policy: bool = Field(
-        default=False, description="Whether uniformly random choices are evaluated on the same new tasks too."
+        default=False, description="Whether uniformly random choices are evaluated on the same tasks too."
     )
     runs: dict[Annotated[str, Field(pattern=NAME)], StudyRun] = Field(
         min_length=1, description="Name of a run: what it is."
@@ -131,7 +131,7 @@ class Cell:
     command
         The command line that makes the same run by hand.
     num_test_tasks, num_test_steps
-        New tasks and steps of adaptation of its evaluation.
+        Tasks, drawn anew, and steps of adaptation of its evaluation.
     score
         Column of its metrics that counts.
     test_on
@@ -180,7 +180,7 @@ class Cell:
         return returns is not None and len(returns) == self.num_test_steps + 1
 
     def test_scores(self, family: str | None = None) -> np.ndarray | None:
-        """Scores (S, N) on N new tasks: after each number of steps (S,), or (1, N) of all together where these count.
+        """Scores (S, N) on N tasks: after each number of steps (S,), or (1, N) of all together where these count.
 
         ``None`` before the evaluation. Without a `family` of `test_on` those of the one it was trained on.
         """
@@ -191,7 +191,7 @@ class Cell:
         return scores.sum(axis=0, keepdims=True) if self.score == "return_total" else scores
 
     def test_returns(self, family: str | None = None) -> np.ndarray | None:
-        """Returns (S, N, B) on N new tasks after each number of steps; ``None`` before the evaluation."""
+        """Returns (S, N, B) on N tasks drawn anew, after each number of steps; ``None`` before the evaluation."""
         results = self.results(family)
         return None if results is None else results["returns"]
 
@@ -204,7 +204,7 @@ class Cell:
         return self.folder / ("random.npz" if family is None else f"random-{family}.npz")
 
     def random_returns(self, family: str | None = None) -> np.ndarray | None:
-        """Returns (N, B) of random choices on the same new tasks; ``None`` before they have been played.
+        """Returns (N, B) of random choices on the same tasks; ``None`` before they have been played.
 
         Raises
         ------

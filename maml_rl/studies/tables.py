@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from maml_rl.analysis import Comparison, Interval, compare, holm, mean_interval, smallest_permutation_p
+from maml_rl.studies.novelty import num_distinct_tasks, tasks_in_words
 from maml_rl.studies.scores import NUM_LAST, Seeds, score_interval
 from maml_rl.studies.study import Cell, Study
 from maml_rl.utils.random import Purpose, generator
@@ -19,12 +20,14 @@ _MOST_STEPS = 6
 def table_of_cells(done: Sequence[Cell]) -> list[str]:
     """One row per run and seed."""
     lines = [
-        "Training: mean of the last ten iterations. New tasks: mean return of the final policy on tasks drawn anew "
-        "(where a family has few, the same ones), with its 95 % interval over tasks: after 0, 1, 2, ... "
-        "steps of adaptation (gradient steps; episodes with rl2), or the sum of all of them where that is what counts.",
+        "Training: mean of the last ten iterations. Evaluation: mean return of the final policy in new episodes, after "
+        "0, 1, 2, ... steps of adaptation (gradient steps; episodes with rl2), or the sum of all of them where that is "
+        "what counts. Tasks: of 40 new ones no task was one of training, and the 95 % interval is over tasks, of one "
+        'agent; "the same 2" are all tasks that the family has, played in training too, and no interval is given: they '
+        "are no sample of others.",
         "",
-        "| run | seed | env | iterations | env steps | minutes | before | after | new tasks |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| run | seed | env | iterations | env steps | minutes | before | after | tasks | evaluation |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for cell in done:
         metrics = cell.metrics()
@@ -32,7 +35,7 @@ def table_of_cells(done: Sequence[Cell]) -> list[str]:
         lines.append(
             f"| {cell.name} | {cell.seed} | {cell.config.env_name} | {len(metrics['iteration'])} "
             f"| {metrics['env_steps'][-1] / 1e6:.1f} M | {metrics['seconds'][-1] / 60:.0f} | {three_figures(before)} "
-            f"| {three_figures(after)} | {_test_summary(cell)} |"
+            f"| {three_figures(after)} | {' | '.join(_evaluation(cell))} |"
         )
     return lines
 
@@ -42,8 +45,9 @@ def table_of_families(study: Study, done: Sequence[Cell]) -> list[str]:
     lines = [
         "## Other families",
         "",
-        "Score after all adaptation on new tasks of other families (columns), mean over the tasks of all seeds with "
-        "its 95 % interval (a task that is drawn again is played and adapted to again).",
+        "Score after all adaptation on other families (columns), mean over all seeds. Where the family has no end of "
+        "tasks: 95 % interval over the tasks of all seeds. Where it has few, their number is named: 95 % interval over "
+        'seeds (Student), none of one seed. "The same": tasks of training, in new episodes.',
         "",
         f"| trained on | seeds | {' | '.join(study.test_on)} |",
         f"|---|---|{'---|' * len(study.test_on)}",
@@ -54,9 +58,17 @@ def table_of_families(study: Study, done: Sequence[Cell]) -> list[str]:
             evaluated = [cell for cell in done if cell.name == name and cell.is_evaluated(family)]
             scores = [s[-1] for cell in evaluated if (s := cell.test_scores(family)) is not None]
             count = max(count, len(scores))
-            columns.append(interval_in_words(mean_interval(np.concatenate(scores))) if scores else "not evaluated")
+            columns.append(_score_on(evaluated[0], family, scores) if scores else "not evaluated")
         lines.append(f"| {name} | {count} | {' | '.join(columns)} |")
     return lines
+
+
+def _score_on(cell: Cell, family: str, scores: Sequence[np.ndarray]) -> str:
+    """Mean of scores (N,) of each seed, with the interval that its tasks allow."""
+    if num_distinct_tasks(cell.test_on[family]) is None:
+        return interval_in_words(mean_interval(np.concatenate(scores)))
+    over_seeds = interval_in_words(mean_interval(np.array([values.mean() for values in scores])))
+    return f"{over_seeds} ({tasks_in_words(cell, len(scores[0]), family)})"
 
 
 def interval_in_words(interval: Interval, number: Callable[[float], str] | None = None) -> str:
@@ -71,14 +83,19 @@ def interval_in_words(interval: Interval, number: Callable[[float], str] | None 
     return f"{mean} [{low}, {high}]"
 
 
-def _test_summary(cell: Cell) -> str:
+def _evaluation(cell: Cell) -> tuple[str, str]:
+    """Which tasks were played, and the score after each number of steps."""
     scores = cell.test_scores()
     if scores is None:
-        return "not evaluated"
+        return "-", "not evaluated"
     interval = mean_interval(scores)  # (S, N) -> (S,)
-    rows = list(zip(interval.mean, interval.low, interval.high, strict=True))
-    words = [f"{three_figures(mean)} [{three_figures(low)}, {three_figures(high)}]" for mean, low, high in rows]
-    return "; ".join(words if len(words) <= _MOST_STEPS else [words[0], "...", words[-1]])
+    if num_distinct_tasks(cell.config) is None:
+        rows = zip(interval.mean, interval.low, interval.high, strict=True)
+        words = [f"{three_figures(mean)} [{three_figures(low)}, {three_figures(high)}]" for mean, low, high in rows]
+    else:
+        words = [three_figures(mean) for mean in interval.mean]
+    shown = words if len(words) <= _MOST_STEPS else [words[0], "...", words[-1]]
+    return tasks_in_words(cell, scores.shape[1]), "; ".join(shown)
 
 
 def three_figures(value: float) -> str:

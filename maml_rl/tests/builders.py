@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -283,18 +284,23 @@ class CounterSpec:
     Attributes
     ----------
     trouble
-        ``"die"``, ``"hang"`` or ``"raise"`` in `add`.
+        ``"die"``, ``"hang"``, ``"raise"`` or ``"exit"`` in `add`.
     fuse
         File that is removed when the trouble happens, so that it happens once; ``None``: always.
+    build_seconds
+        How long building it takes, in silence after one sign of life.
     """
 
     trouble: str = ""
     fuse: str | None = None
+    build_seconds: float = 0.0
     seed: int = 7
     replayed_methods: dict[str, str] = field(default_factory=lambda: {"begin": "restart", "add": "keep"})
 
     def build(self, heartbeat: Callable[[], None]) -> Counter:
         """Make the worker."""
+        heartbeat()
+        time.sleep(self.build_seconds)
         return Counter(self, heartbeat)
 
     def describe(self, method: str, arguments: tuple[Any, ...]) -> str:
@@ -341,6 +347,8 @@ class Counter:
             time.sleep(60)
         if self.spec.trouble == "raise":
             raise ArithmeticError("seven is no number here")
+        if self.spec.trouble == "exit":
+            sys.exit("no licence for this simulator")
 
     def close(self) -> None:
         """Nothing to free."""

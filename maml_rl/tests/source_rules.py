@@ -15,7 +15,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"objectives", "actor_critic"}),
     frozenset({"samplers", "metalearners"}),
     frozenset({"ensemble"}),
-    frozenset({"blueprint", "experiment", "run_folder", "evaluation", "studies", "video", "demo", "cli"}),
+    frozenset({"blueprint", "checkpoint", "experiment", "run_folder", "evaluation", "studies", "video", "demo", "cli"}),
     frozenset({"train", "test"}),
 )
 FREE_ROW = 7

@@ -182,6 +182,40 @@ def test_autocorrelation_finds_the_period_of_three_arms_and_nothing_in_random_ch
     assert np.isnan(choice_autocorrelation(np.zeros(9, dtype=int), 2)).all()
 
 
+def played_with_missed_trials(*, fraction=0.18, num_episodes=200):
+    """Choices, rewards and common transitions of a random player, complete and with missed trials marked by -1."""
+    rng = generator(0, Purpose.ACTIONS)
+    choices, rewarded, common = rng.integers(2, size=(3, num_episodes, 200))
+    return choices, rewarded, common, np.where(rng.random(choices.shape) < fraction, -1, choices)
+
+
+def test_a_random_player_who_misses_trials_stays_half_of_the_time():
+    _, rewarded, common, marked = played_with_missed_trials()
+    stay = stay_probabilities(marked, rewarded, common)
+    np.testing.assert_allclose(stay.mean, 0.5, atol=0.02)
+    assert abs(model_based_index(stay.mean)) < 0.04
+    assert abs(model_free_index(stay.mean)) < 0.04
+
+
+def test_a_missed_trial_belongs_to_no_pair():
+    choices = np.array([0, 0, -1, 0, 1, -1])
+    rewarded, common = np.array([1.0, 0.0, np.nan, 1.0, 0.0, np.nan]), np.ones(6)  # what a missed trial pays is open
+    # After reward: stay, switch. Without: only the pair into a missed trial and the pairs out of one, which count not.
+    np.testing.assert_allclose(stay_frequencies(choices, rewarded, common), [[0.5, np.nan], [np.nan, np.nan]])
+    among = stay_frequencies(choices, rewarded, common, among=np.arange(6) < 3)
+    np.testing.assert_allclose(among, [[1.0, np.nan], [np.nan, np.nan]])
+
+
+def test_autocorrelation_of_pairs_without_a_missed_trial_is_that_of_all_pairs():
+    *_, marked = played_with_missed_trials(num_episodes=100)
+    np.testing.assert_allclose(choice_autocorrelation(marked, 3).mean(axis=0), 0.0, atol=0.03)
+    periodic = np.tile([0, 1, 2], 50)
+    periodic[[3, 10, 17]] = -1
+    np.testing.assert_allclose(choice_autocorrelation(periodic, 3), [-0.5, -0.5, 1.0], atol=0.01)
+    short = choice_autocorrelation(np.array([[0, 1, -1, -1], [-1, -1, -1, -1]]), 2)
+    np.testing.assert_allclose(short, [[-1.0, np.nan], [np.nan, np.nan]])
+
+
 CHOICES = np.array([[0, 1, 1]])
 
 
@@ -208,6 +242,20 @@ CHOICES = np.array([[0, 1, 1]])
         (lambda: model_based_index(np.ones(4)), r"stay: got shape \(4,\), expected \(..., 2, 2\)"),
         (lambda: fit_learning_rate(CHOICES, np.ones(3)[:2]), r"rewards: got shape \(1, 2\) with choices \(1, 3\)"),
         (lambda: fit_learning_rate(CHOICES, CHOICES * np.nan), r"rewards: got NaN or infinity"),
+        (lambda: stay_frequencies(CHOICES * np.nan, CHOICES, CHOICES), r"choices: got nan, .* -1 for a missed trial"),
+        (lambda: stay_frequencies(CHOICES + 0.5, CHOICES, CHOICES), r"choices: got 0.5, expected arms from 0 on"),
+        (lambda: stay_probabilities(CHOICES - 2, CHOICES, CHOICES), r"choices: got -2, expected arms from 0 on"),
+        (lambda: stay_probabilities(CHOICES.astype(str), CHOICES, CHOICES), r"choices: got '0', which is not a number"),
+        (lambda: stay_frequencies(CHOICES, CHOICES.astype(str), CHOICES), r"rewarded: got values of type <U"),
+        (lambda: stay_frequencies(CHOICES, CHOICES * np.nan, CHOICES), r"rewarded: got \[nan\], expected 0 or 1"),
+        (lambda: choice_autocorrelation(CHOICES * np.nan, 1), r"choices: got nan, expected arms from 0 on"),
+        (lambda: choice_autocorrelation(np.array(["left", "right"]), 1), r"choices: got 'left', which is not a number"),
+        (lambda: model_based_index(np.full((2, 2), "0.5")), r"stay: got values of type <U3, expected probabilities"),
+        (lambda: model_free_index(np.full((2, 2), -1)), r"stay: got -1, expected probabilities in \[0, 1\]"),
+        (
+            lambda: two_step_trials(np.array([[[1, 0, 0], [0, 1, 0]]]), np.zeros((1, 2), int), np.full((1, 2), np.nan)),
+            r"rewards: got NaN, infinity or text, expected finite numbers",
+        ),
         (lambda: choice_autocorrelation(CHOICES, 3), r"max_lag: got 3, expected 1 to 2 with 3 trials"),
     ],
 )

@@ -18,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from maml_rl.blueprint import draw_up
 from maml_rl.cli import train_command
+from maml_rl.envs.bandit import BanditVectorEnv
 from maml_rl.experiment import train
 from maml_rl.run_folder import RunFolder
 from maml_rl.samplers import SerialBackend
@@ -161,6 +162,15 @@ def test_a_bad_checkpoint_is_refused_and_never_executed(tmp_path, config, capfd,
     assert "checkpoint" in error
     assert not sprung.exists()
     assert files(tmp_path) == before
+
+
+def test_an_environment_that_exits_ends_the_command_with_a_traceback_and_a_line(config, capfd, monkeypatch):
+    monkeypatch.setattr(BanditVectorEnv, "sample_tasks", lambda *arguments: sys.exit("no licence"))
+    assert train_command(["--config", str(config), "--num-workers", "1"]) == 1
+    *trace, line = capfd.readouterr().err.splitlines()
+    assert trace[0].startswith("Traceback")
+    assert trace[-1] == "SystemExit: no licence"
+    assert line.startswith("error: sys.exit was called in this process, by an environment most likely")
 
 
 def test_an_empty_output_folder_is_no_folder(config, capfd):

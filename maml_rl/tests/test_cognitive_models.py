@@ -19,7 +19,7 @@ from maml_rl.analysis import (
     log_bayes_factor,
     read_choices,
 )
-from maml_rl.analysis.choices import MISSED
+from maml_rl.analysis.arms import MISSED
 from maml_rl.tests.builders import drifting_means
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.random import Purpose, generator

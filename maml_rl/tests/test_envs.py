@@ -185,3 +185,34 @@ def test_a_missing_package_is_named_with_its_cure(monkeypatch):
     monkeypatch.setitem(sys.modules, "mujoco", None)
     with pytest.raises(ImportError, match=r"^HalfCheetahDirVectorEnv needs mujoco: pip install mujoco$"):
         make_meta_env("HalfCheetahDir-v2")
+
+
+def _different(env, num_draws):
+    tasks = env.sample_tasks(num_draws, generator(7, Purpose.TASKS))
+    return {repr([(key, np.asarray(task[key]).tolist()) for key in sorted(task)]) for task in tasks}
+
+
+@pytest.mark.parametrize("env_name", ENV_NAMES)
+def test_a_family_has_as_many_different_tasks_as_it_says(env_name):
+    env = make_meta_env(env_name)
+    number = env.num_distinct_tasks
+    found = _different(env, 30 if number is None else 20 * number)
+    assert len(found) == (30 if number is None else number)
+
+
+@pytest.mark.parametrize(
+    ("env_name", "env_kwargs", "number"),
+    [
+        ("DelayedRecall-v0", {"delay": 4, "min_delay": 2, "num_cues": 3}, 18),
+        ("RestlessBandit-Reversal-v0", {}, 4),
+        ("RestlessBandit-Reversal-v0", {"low_volatility": 0.1, "high_volatility": 0.1}, 2),
+        ("RestlessBandit-RandomWalk-v0", {}, None),
+        ("MetaEpisode-v0", {"env_name": "TwoStep-v0", "num_episodes": 2}, 2),
+        ("AttributeSweep-v0", {"env_id": "CartPole-v1", "attributes": {"gravity": [5, 9], "length": [1, 2, 2]}}, 4),
+        ("AttributeSweep-v0", {"env_id": "CartPole-v1", "attributes": {"gravity": [5, 9], "length": (1, 2)}}, None),
+    ],
+)
+def test_keywords_decide_how_many_tasks_a_family_has(env_name, env_kwargs, number):
+    env = make_meta_env(env_name, 1, env_kwargs)
+    assert env.num_distinct_tasks == number
+    assert len(_different(env, 20 * (number or 1))) == (20 if number is None else number)

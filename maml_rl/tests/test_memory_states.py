@@ -48,6 +48,19 @@ def test_the_only_choice_there_is_is_decoded():
     assert commonest_choice(np.zeros_like(choices)) == 1.0
 
 
+def test_missed_trials_are_neither_decoded_nor_the_commonest_choice():
+    states, choices = remembering(1)
+    marked = np.where(np.arange(60) % 10 < 7, -1, choices)
+    assert decode_choices(states, marked, 1)[0] > 0.98
+    assert commonest_choice(marked) < 0.4
+    np.testing.assert_array_equal(decode_choices(states, np.where(marked < 0, -1, 2), 2), 1.0)
+    assert np.isnan(decode_choices(states, np.full_like(choices, -1), 1)).all()
+    with pytest.raises(ValueError, match="choices: got no choice at all"):
+        commonest_choice(np.full_like(choices, -1))
+    with pytest.raises(ValueError, match="choices: got nan, expected arms from 0 on"):
+        decode_choices(states, choices * np.nan, 1)
+
+
 def test_similarity_is_that_of_the_states():
     rng = generator(2, Purpose.STATISTICS)
     noise = rng.normal(size=(6, 400, 30))

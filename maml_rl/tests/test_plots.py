@@ -140,7 +140,7 @@ def test_regret_of_an_agent_stands_among_the_oracles(ax):
     np.testing.assert_array_equal([line.get_ydata() for line in ax.lines], [[1.0, 2.0], [2.0, 3.0], [0.0, 1.0]])
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["LSTM", "Thompson", "Gittins"]
     assert len({line.get_color() for line in ax.lines}) == 3
-    assert texts(ax) == ["band: 95% interval of the mean over tasks"]
+    assert texts(ax) == ["band: 95% interval of the mean over meta-episodes"]
     with pytest.raises(ValueError, match="UCB1: got 3 pulls, expected 2"):
         plot_regret(ax, agent, {"UCB1": np.zeros((2, 3))}, name="LSTM")
 

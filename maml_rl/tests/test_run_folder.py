@@ -29,7 +29,7 @@ def save(folder, iteration=1):
     """Save one more iteration."""
     values = np.arange(NUM_PARAMETERS, dtype=np.float64)
     state = Checkpoint(iteration, values, 40 * iteration, 1.5 * iteration)
-    folder.save(state, {"w": torch.from_numpy(values).float()}, {"iteration": iteration - 1, "loss": 0.5})
+    folder.save(CONFIG, state, {"w": torch.from_numpy(values).float()}, {"iteration": iteration - 1, "loss": 0.5})
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def refused_checkpoint(folder, name, value):
     before = contents(folder)
     line = refusal(folder.resume, CONFIG.model_copy(update={"num_batches": 9}), NUM_PARAMETERS)
     assert line.startswith(f"checkpoint {str(folder.checkpoint_path)!r}: ")
-    assert line.endswith("; start anew in another folder")
+    assert line.endswith(" start anew in another folder")
     assert contents(folder) == before
     return line
 
@@ -147,10 +147,77 @@ def test_policies_hold_plain_finite_numbers(tmp_path, bad_tensor):
     assert words in line
 
 
+def test_a_flipped_bit_of_a_policy_s_numbers_is_refused(folder):
+    content = bytearray(folder.policy_path.read_bytes())
+    content[content.index(np.arange(NUM_PARAMETERS, dtype=np.float32).tobytes()) + 5] ^= 1
+    folder.policy_path.write_bytes(content)
+    line = refusal(load_policy, folder.policy_path, LIKE)
+    assert line.startswith(f"cannot load {str(folder.policy_path)!r}: not a file of tensors, or damaged")
+
+
 def test_a_checkpoint_of_another_format_or_with_more_in_it_is_refused(folder):
-    assert "format: got 2, expected 1" in refused_checkpoint(folder, "format", 2)
-    torch.save({**torch.load(folder.checkpoint_path, weights_only=True), "format": 1}, folder.checkpoint_path)
     assert "unexpected field 'more'" in refused_checkpoint(folder, "more", 1)
+    assert "format: got 3, expected 1 or 2" in refused_checkpoint(folder, "format", 3)
+    assert "unexpected field 'config'" in refused_checkpoint(folder, "format", 1)
+
+
+def former_format(folder):
+    """The checkpoint as earlier versions wrote it."""
+    content = torch.load(folder.checkpoint_path, weights_only=True)
+    return {**{name: value for name, value in content.items() if name not in ("config", "checksum")}, "format": 1}
+
+
+def test_a_checkpoint_of_the_former_format_is_resumed(folder):
+    expected = folder.resume(CONFIG, NUM_PARAMETERS)
+    torch.save(former_format(folder), folder.checkpoint_path)
+    checkpoint = folder.resume(CONFIG, NUM_PARAMETERS)
+    np.testing.assert_equal(vars(checkpoint), vars(expected))
+
+
+def test_a_flipped_bit_of_a_checkpoint_is_noticed_or_changes_nothing(folder):
+    expected = vars(folder.load_checkpoint(NUM_PARAMETERS, CONFIG))
+    content = folder.checkpoint_path.read_bytes()
+    lines = []
+    for place in range(0, len(content), 11):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << place % 8
+        folder.checkpoint_path.write_bytes(flipped)
+        try:
+            np.testing.assert_equal(vars(folder.load_checkpoint(NUM_PARAMETERS, CONFIG)), expected)
+        except RunFolderError as error:
+            lines.append(str(error))
+    assert lines
+    assert not any("\n" in line for line in lines)
+
+
+def test_changed_numbers_in_a_checkpoint_that_is_in_order_otherwise_are_refused(folder):
+    content = torch.load(folder.checkpoint_path, weights_only=True)
+    parameters = content["parameters"].clone()
+    parameters.view(torch.int64)[1] ^= 1  # the last bit
+    for name, value in {
+        "parameters": parameters,
+        "env_steps": 81,
+        "seconds": 3.5,
+        "config": content["config"].replace('"seed": 3', '"seed": 4'),
+        "checksum": "0" * 64,
+    }.items():
+        torch.save(content, folder.checkpoint_path)
+        assert "checksum: got " in refused_checkpoint(folder, name, value)
+    assert "checksum: got nothing, expected text" in refused_checkpoint(folder, "checksum", None)
+
+
+@pytest.mark.parametrize(("key", "value"), [("seed", 4), ("gamma", 0.5)])
+def test_the_checkpoint_of_another_run_is_refused(folder, key, value):
+    other = RunFolder(folder.path.parent / "other")
+    config = CONFIG.model_copy(update={key: value})
+    other.create(config)
+    other.save(config, Checkpoint(2, np.zeros(NUM_PARAMETERS)), LIKE, {"iteration": 0, "loss": 0.5})
+    folder.checkpoint_path.write_bytes(other.checkpoint_path.read_bytes())
+    before = contents(folder)
+    line = refusal(folder.resume, CONFIG, NUM_PARAMETERS)
+    mine = getattr(CONFIG, key)
+    assert f"got the checkpoint of another run, whose {key} is {value!r}, expected {mine!r}; " in line
+    assert contents(folder) == before
 
 
 ADAM = {"step": torch.tensor(4.0), "exp_avg": NUMBERS.double(), "exp_avg_sq": NUMBERS.double()}
@@ -162,7 +229,7 @@ def test_what_the_optimiser_remembers_comes_back(tmp_path, optimiser, state):
     config = CONFIG.model_copy(update={"algorithm": "rl2", "policy": "rnn", "optimiser": optimiser})
     folder = RunFolder(tmp_path / "rl2")
     folder.create(config)
-    folder.save(Checkpoint(1, np.zeros(3), optimiser=state), LIKE, {"iteration": 0})
+    folder.save(config, Checkpoint(1, np.zeros(3), optimiser=state), LIKE, {"iteration": 0})
     checkpoint = folder.resume(config, NUM_PARAMETERS)
     assert checkpoint is not None
     assert {name: value.tolist() for name, value in checkpoint.optimiser.items()} == {
@@ -190,7 +257,7 @@ def test_what_an_optimiser_cannot_go_on_from_is_refused_and_changes_nothing(tmp_
     config = CONFIG.model_copy(update={"algorithm": "rl2", "policy": "rnn", "learning_rate_end": None})
     folder = RunFolder(tmp_path / "rl2")
     folder.create(config)
-    folder.save(Checkpoint(1, np.zeros(3), optimiser=ADAM), LIKE, {"iteration": 0})
+    folder.save(config, Checkpoint(1, np.zeros(3), optimiser=ADAM), LIKE, {"iteration": 0})
     content = torch.load(folder.checkpoint_path, weights_only=True)
     write(folder.checkpoint_path, {**content, "optimiser": state})
     before = contents(folder)
@@ -205,7 +272,7 @@ def test_without_an_optimiser_nothing_is_remembered(folder):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_parameters_of_any_precision_are_read(folder, dtype):
-    content = torch.load(folder.checkpoint_path, weights_only=True)
+    content = former_format(folder)
     torch.save({**content, "parameters": torch.tensor([0.5, 1.0, 2.0], dtype=dtype)}, folder.checkpoint_path)
     parameters = folder.load_checkpoint(NUM_PARAMETERS, CONFIG).parameters
     assert parameters.dtype == np.float64
@@ -242,12 +309,31 @@ def refused_metrics(folder, content):
         (b"iteration,loss\n\n1,0.5\n", "row 1: got b'', expected columns of text"),
         (b"\n\n\n", "header: got b'', expected columns of text"),
         (b"iteration,loss\n0,\xff\n1,0.5\n", r"row 1: got b'0,\xff', expected columns of text"),
+        (b"iteration,loss\n0,0\x00.5\n1,0.5\n", r"row 1: got b'0,0\x00.5', expected columns of text"),
+        (b"iteration,loss\n0,0.5\n1,0.z\n", "row 2: loss: got '0.z', expected a number"),
+        (b"iteration,loss\n0,0.5\n1,\n", "row 2: loss: got '', expected a number"),
+        (b"iteration,loss\n0,0.5\n3,0.5\n", "row 2: iteration: got '3', expected 1"),
+        (b"iteration,loss\n0,0.5\n0,0.5\n1,0.5\n", "row 2: iteration: got '0', expected 1"),
         (b'iteration,loss\n0,"0.5\n1,0.5\n', "row 1: got b'0,\"0.5', expected columns of text"),
         (b"iteration,loss\n0,0.5\r1,0.5\n1,0.5\n", r"row 1: got b'0,0.5\r1,0.5', expected columns of text"),
     ],
 )
 def test_metrics_without_a_whole_row_for_each_iteration_are_refused(folder, content, words):
     assert words in refused_metrics(folder, content)
+
+
+@pytest.mark.parametrize("columns", [["iteration", "kl"], ["loss", "iteration"], ["iteration", "loss", "kl"]])
+def test_metrics_with_other_columns_are_refused_before_anything_changes(folder, columns):
+    before = contents(folder)
+    line = refusal(folder.resume, CONFIG.model_copy(update={"num_batches": 9}), NUM_PARAMETERS, columns)
+    assert "metrics.csv': got columns of another version, which differ in " in line
+    assert contents(folder) == before
+
+
+def test_a_run_that_began_before_a_column_was_added_goes_on_without_it(folder):
+    folder.resume(CONFIG, NUM_PARAMETERS, ["iteration", "loss", "workers_replaced"])
+    folder._append_metrics({"iteration": 2, "loss": 0.25, "workers_replaced": 1})
+    assert folder.metrics_path.read_bytes() == b"iteration,loss\n0,0.5\n1,0.5\n2,0.25\n"
 
 
 def test_missing_metrics_are_refused(folder):
@@ -258,7 +344,7 @@ def test_missing_metrics_are_refused(folder):
 
 @pytest.mark.parametrize("rest", [b"", b"2,0.5\n", b"2,0.", b"2,\xff", b"torn\n", b"2,0.5\n3"])
 def test_whatever_follows_the_last_iteration_s_row_is_dropped(folder, rest):
-    whole = b"iteration,loss\n0,0.5\n1,\xc3\xbc\n"
+    whole = b"iteration,loss\n0,0.5\n1,nan\n"
     folder.metrics_path.write_bytes(whole + rest)
     assert folder.resume(CONFIG, NUM_PARAMETERS).iteration == 2
     assert folder.metrics_path.read_bytes() == whole

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from maml_rl.blueprint import draw_up
 from maml_rl.cli import train_command
@@ -226,6 +227,49 @@ def test_a_metrics_file_that_ends_in_half_a_header_is_started_anew(tmp_path):
     RunFolder(tmp_path / "torn").create(config)
     (tmp_path / "torn" / "metrics.csv").write_text("iteration,env_st", encoding="utf-8")
     assert run(config, tmp_path / "torn", resume=True)[0] == expected
+
+
+def test_metrics_with_other_columns_are_refused_before_anything_is_done(tmp_path):
+    config = tiny_config("Bandit-K5-v0", num_batches=1)
+    run(config, tmp_path)
+    text = (tmp_path / "metrics.csv").read_text(encoding="utf-8")
+    (tmp_path / "metrics.csv").write_text(text.replace(",kl,", ",divergence,"), encoding="utf-8")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(RunFolderError, match="got columns of another version, which differ in divergence, kl; start"):
+        run(config.model_copy(update={"num_batches": 2}), tmp_path, resume=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+class Unlucky(SerialBackend):
+    """Says that two workers were lost while the second iteration's episodes were collected."""
+
+    def map(self, method, arguments):
+        if method == "collect" and arguments[0][3] == 1:
+            self.num_restarts += 2
+            self.warn("worker 0 is lost")
+            self.warn("worker 0 is lost again")
+        return super().map(method, arguments)
+
+
+def test_lost_workers_are_counted_and_shown(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr("maml_rl.experiment.start_workers", lambda spec, count, **_: Unlucky(spec, count))
+    rows, _ = run(tiny_config("Bandit-K5-v0"), tmp_path)
+    assert [row["workers_replaced"] for row in rows] == [0, 2, 0]
+    assert capfd.readouterr().err == "worker 0 is lost\nworker 0 is lost again\n"
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert [event.value for event in events.Scalars("workers_replaced")] == [0.0, 2.0, 0.0]
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_the_columns_it_has(tmp_path):
+    config = tiny_config("Bandit-K5-v0", num_batches=2)
+    expected, _ = run(config, tmp_path / "whole")
+    run(config.model_copy(update={"num_batches": 1}), tmp_path / "part")
+    path = tmp_path / "part" / "metrics.csv"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("".join(line.rpartition(",")[0] + "\n" for line in lines), encoding="utf-8")
+    rows, _ = run(config, tmp_path / "part", resume=True)
+    assert rows == [{k: v for k, v in row.items() if k != "workers_replaced"} for row in expected]
 
 
 @pytest.mark.parametrize(

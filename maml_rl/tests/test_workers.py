@@ -41,7 +41,7 @@ def counted(backend, between=lambda backend: None):
     return sums, [total for total, _ in backend.broadcast("read")]
 
 
-def test_a_killed_worker_is_replaced_and_no_process_is_left_behind():
+def test_a_killed_worker_is_replaced_in_one_line_and_no_process_is_left_behind(capfd):
     expected = counted(SerialBackend(CounterSpec(), 2))
     seen = []
 
@@ -54,6 +54,10 @@ def test_a_killed_worker_is_replaced_and_no_process_is_left_behind():
         assert backend.num_restarts == 1
         seen.extend(backend.process_ids)
         assert len(set(seen)) == 3
+    assert capfd.readouterr().err == (
+        f"worker 0 (process {seen[0]}) was killed by SIGKILL in add (seed 7, tasks [1, 2]): "
+        "replaced, its work is done again\n"
+    )
     assert not any(is_running(process_id) for process_id in seen)
     backend.close()
 
@@ -64,7 +68,7 @@ def test_a_worker_that_dies_in_a_call_is_replaced(fuse):
         assert backend.num_restarts == 1
 
 
-def test_a_worker_that_hangs_is_replaced_after_the_timeout(fuse):
+def test_a_worker_that_hangs_is_replaced_after_the_timeout(fuse, capfd):
     # The timeout is shorter than the start of a process: importing libraries is no hang.
     with MultiprocessBackend(CounterSpec("hang", fuse), 1, timeout_seconds=0.8) as backend:
         backend.broadcast("begin", [1, 2])
@@ -73,8 +77,18 @@ def test_a_worker_that_hangs_is_replaced_after_the_timeout(fuse):
         assert backend.broadcast("add", 5) == [8]
         assert 0.8 < time.monotonic() - start < 30
         assert backend.num_restarts == 1
+        (line,) = capfd.readouterr().err.splitlines()
+        assert "gave no sign of life for 0.8 s in add (seed 7, tasks [1, 2]): replaced, " in line
+        assert line.endswith("; raise worker-timeout if it was only slow")
         backend.broadcast("work", 1.5)
         assert backend.num_restarts == 1
+
+
+def test_a_worker_is_not_lost_while_it_is_built_though_it_has_shown_a_sign_of_life(monkeypatch):
+    monkeypatch.setattr("maml_rl.samplers.multiprocess._POLL_SECONDS", 0.05)
+    with MultiprocessBackend(CounterSpec(build_seconds=0.5), 1, timeout_seconds=0.2) as backend:
+        assert backend.broadcast("begin", [1, 2]) == [3]
+        assert backend.num_restarts == 0
 
 
 def test_a_worker_that_always_dies_ends_the_run_with_tasks_and_seed(monkeypatch):
@@ -95,6 +109,16 @@ def test_a_worker_that_raises_ends_the_run_with_traceback_tasks_and_seed(backend
             backend.broadcast("add", 1)
     assert "Traceback" in str(caught.value)
     assert "ArithmeticError: seven is no number here" in str(caught.value)
+
+
+@pytest.mark.parametrize("backend_class", [SerialBackend, MultiprocessBackend])
+def test_a_worker_whose_environment_exits_ends_the_run_as_one_that_raises(backend_class):
+    with backend_class(CounterSpec("exit"), 1) as backend:
+        backend.broadcast("begin", [1, 2])
+        with pytest.raises(WorkerError, match=r"worker 0 raised in add \(seed 7, tasks \[1, 2\]\)") as caught:
+            backend.broadcast("add", 1)
+    assert "Traceback" in str(caught.value)
+    assert "SystemExit: no licence for this simulator" in str(caught.value)
 
 
 def test_a_journal_holds_what_a_successor_must_do_again():

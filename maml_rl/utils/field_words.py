@@ -13,6 +13,8 @@ from pydantic.fields import FieldInfo
 
 _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = 60
+_LONGEST = 200
+"""Characters of a value that a line shows; nested lists are shortened at every level and can still be long."""
 
 
 def shown(value: Any) -> str:
@@ -23,7 +25,8 @@ def shown(value: Any) -> str:
     >>> shown(None), shown(1.5), shown("tanh")
     ('nothing', '1.5', "'tanh'")
     """
-    return "nothing" if value is None else " ".join(_repr.repr(value).split())
+    text = "nothing" if value is None else " ".join(_repr.repr(value).split())
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
 def expected(field: FieldInfo) -> str:

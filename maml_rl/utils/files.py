@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,32 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file of a temporary name with the same ending, then rename it to `path`."""
     temporary = _temporary(path)
     try:
-        write(temporary)
+        with naming(path):
+            write(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_name(path: str | Path, *, flag: str) -> None:
+    """Refuse a path that not every library can write: with bytes that are not UTF-8, or with a zero byte."""
+    try:
+        usable = b"\0" not in str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        usable = False
+    if not usable:
+        raise InputError(f"{flag}: got {str(path)!r}, expected a name in UTF-8; choose another name")
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Give an `OSError` that comes from an open file the file's name, for its line."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise type(error)(error.errno, error.strerror, str(path)) from error
 
 
 def check_writable(path: str | Path, *, flag: str, endings: tuple[str, ...]) -> Path:
@@ -49,6 +72,7 @@ def check_writable(path: str | Path, *, flag: str, endings: tuple[str, ...]) -> 
     ValueError
         In one line, if the file could not be written later.
     """
+    check_name(path, flag=flag)
     path = Path(path)
     if path.suffix.lower() not in endings:
         raise InputError(f"{flag}: got {str(path)!r}, expected a file that ends in {' or '.join(endings)}")

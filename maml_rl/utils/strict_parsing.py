@@ -9,9 +9,22 @@ from typing import Any
 
 import yaml
 
+_MOST_VALUES = 100_000
+"""Values that a text may hold once its aliases are written out; merges of aliases are written out on reading."""
+
 
 class _StrictLoader(yaml.SafeLoader):
-    """Safe loader that refuses duplicate keys and reads ``1e-2`` as a number."""
+    """Safe loader that refuses duplicate keys and endless aliases, and reads ``1e-2`` as a number."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None and (count := _written_out(node, {})) > _MOST_VALUES:
+            got = f"{count:,}" if count < 10**12 else "more than a million millions of"
+            raise yaml.MarkedYAMLError(
+                problem=f"got {got} values once aliases (*name) are written out, expected at most {_MOST_VALUES:,}; "
+                "use fewer of them"
+            )
+        return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -26,6 +39,17 @@ class _StrictLoader(yaml.SafeLoader):
         return node
 
 
+def _written_out(node: yaml.Node, counted: dict[int, int]) -> int:
+    """Number of values of a node and all below it, those of an alias at each of its places."""
+    if id(node) not in counted:
+        counted[id(node)] = 1  # also what a node within itself counts there
+        if isinstance(node, yaml.SequenceNode):
+            counted[id(node)] += sum(_written_out(item, counted) for item in node.value)
+        elif isinstance(node, yaml.MappingNode):
+            counted[id(node)] += sum(_written_out(item, counted) for pair in node.value for item in pair)
+    return counted[id(node)]
+
+
 # YAML 1.1 wants a dot and a signed exponent in a float (1.0e-2); YAML 1.2, JSON and people do not.
 _StrictLoader.add_implicit_resolver(  # type: ignore[no-untyped-call, unused-ignore]
     "tag:yaml.org,2002:float",
@@ -37,8 +61,8 @@ _StrictLoader.add_implicit_resolver(  # type: ignore[no-untyped-call, unused-ign
 def parse_yaml(text: str) -> Any:
     """Return what `text` holds, made of plain Python objects only.
 
-    Differs from `yaml.safe_load` in three ways: a key that stands twice in one mapping is an error,
-    ``1e-2`` is a number, and every failure is a `ValueError` of one line.
+    Differs from `yaml.safe_load` in four ways: a key that stands twice in one mapping is an error, so are aliases
+    that multiply to more than 100,000 values, ``1e-2`` is a number, and every failure is a `ValueError` of one line.
 
     Raises
     ------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ def load_tensors(path: str | Path) -> dict[str, Any]:
         If the file is missing, damaged, or holds more than tensors and numbers.
     """
     try:
+        _check_archive(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -52,6 +54,17 @@ def load_tensors(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RunFolderError(f"cannot load {str(path)!r}: got {in_words(content)}, expected named tensors")
     return content
+
+
+def _check_archive(path: str | Path) -> None:
+    """Compare an archive's records with their CRC-32, which `torch.load` does not; old files are no archives."""
+    with open(path, "rb") as file:
+        if not zipfile.is_zipfile(file):
+            return
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"{damaged} is not as it was written")
 
 
 def load_policy(path: str | Path, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
