@@ -19,7 +19,7 @@ _LAYERS = ((8, 4), (4, 2), (3, 1))
 
 
 def as_numbers(observations: Tensor) -> Tensor:
-    """Observations (..., O): bytes as numbers from 0 to 1, numbers as they are."""
+    """Numbers for observations (..., B, O): bytes count from 0 to 1, numbers stay as they are."""
     return observations / 255.0 if observations.dtype == torch.uint8 else observations
 
 

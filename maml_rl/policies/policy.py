@@ -99,10 +99,10 @@ class Policy(nn.Module, abc.ABC):
             self.add_module("value", nn.Linear(num_features, 1))
 
     def initial_state(self, params: Params, batch_shape: tuple[int, ...], noise: Tensor | None = None) -> Any:
-        """State before the first step, tensors of leading shape `batch_shape`; ``()`` without memory.
+        """State before the first step, tensors of leading shape `batch_shape`, (B,) or (M, B); ``()`` without memory.
 
-        It may depend on the parameters, what a memory holds at first can be meta-learned, and on noise
-        (*batch_shape, ...) if `draw_initial_noise` gives any.
+        It may depend on the parameters, what a memory holds at first can be meta-learned, and on noise (M, B, ...) if
+        `draw_initial_noise` gives any.
         """
         return ()
 
@@ -145,7 +145,7 @@ class Policy(nn.Module, abc.ABC):
         return None
 
     def remembered(self, state: Any) -> Tensor:
-        """What a state (..., *) holds for long, flat (..., H): an LSTM's cell, a simple unit itself, slots."""
+        """Lasting part of a state (..., *), flat (..., H): an LSTM's cell, a simple unit itself, slots."""
         raise NotImplementedError(f"{type(self).__name__} has no memory")
 
     def encode(self, params: Params, observations: Tensor) -> Tensor:

@@ -161,7 +161,7 @@ def _outer(left: Tensor, right: Tensor, weight: Tensor) -> Tensor:
 
 
 def _place(weight: Tensor, weight_dim: int | None) -> int:
-    """Where `vmap`'s dimension goes, not counting steps: in front, or behind those `weight` has and this one not."""
+    """Place of `vmap`'s dimension, not counting steps: in front, or behind those `weight` has and this one not."""
     return 0 if weight_dim is not None else weight.dim() - 2
 
 

@@ -153,12 +153,12 @@ class GeometricMemory:
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Vectors (..., 3) scaled to length 1."""
+    """The vectors (..., B, 3) scaled to length 1."""
     return vectors * torch.rsqrt(vectors.square().sum(-1, keepdim=True) + 1e-12)
 
 
 def rotations(turns: Tensor) -> Tensor:
-    """Rotation matrices (..., 3, 3) of rotation vectors (..., 3), smooth also at no turn (Rodrigues).
+    """Rotation matrices (..., B, 3, 3) of turns (..., B, 3), smooth also at no turn (Rodrigues).
 
     ``cos t I + sin(t)/t [w] + (1 - cos t)/t^2 w w^T`` with t the length of w and [w] its cross product's matrix.
     """
@@ -172,7 +172,7 @@ def rotations(turns: Tensor) -> Tensor:
 
 
 def rotate(heads: Tensor, turns: Tensor) -> Tensor:
-    """Turn unit vectors (..., 3) by rotation vectors (..., 3); scaled to length 1, so that rounding does not add up."""
+    """Turn heads (..., B, 3) by turns (..., B, 3); scaled to length 1, so that rounding does not add up."""
     return unit((rotations(turns) @ heads.unsqueeze(-1))[..., 0])
 
 
