@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from maml_rl.metalearners.dealing import shards
 
 from benchmarks.records import save_json
 from maml_rl.algorithms import Algorithm, make_algorithm
 from maml_rl.cli import available_cores
 from maml_rl.config import load_config
 from maml_rl.envs import make_meta_env
-from maml_rl.metalearners.dealing import shards
 from maml_rl.samplers import Backend, start_workers
 
 GAME = "space_invaders"

@@ -133,7 +133,7 @@ def main() -> None:
 def measure(cores: int, num_agents: int, num_rounds: int) -> dict[str, Any]:
     """Training steps per second of all, per round, after one that does not count."""
     default = load_config(CONFIG, [f"num-agents={num_agents}"])
-    configs = {"a2c": default.replace(**{"outer_step": "a2c"}), "default": default}
+    configs = {"a2c": default.replace(outer_step="a2c"), "default": default}
     loop, rows = Loop(default), []
     with contextlib.ExitStack() as stack:
         learners, algorithms = {}, {name: make_algorithm(config) for name, config in configs.items()}

@@ -21,8 +21,8 @@ import torch
 
 from benchmarks.records import save_json
 from maml_rl.adaptation import InnerLoop, adapt_step, expand, inner_gradient
-from maml_rl.baseline import LinearFeatureBaseline
 from maml_rl.algorithms import make_algorithm
+from maml_rl.baseline import LinearFeatureBaseline
 from maml_rl.config import Config, load_config
 from maml_rl.envs import make_meta_env
 from maml_rl.episode import Episodes

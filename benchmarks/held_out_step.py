@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from benchmarks.records import save_json
-from maml_rl.baseline import LinearFeatureBaseline
 from maml_rl.algorithms import Algorithm, make_algorithm
+from maml_rl.baseline import LinearFeatureBaseline
 from maml_rl.config import Config, load_config
 from maml_rl.episode import Episodes, clip_rewards, discounted_returns
 from maml_rl.metalearners.trpo import conjugate_gradient

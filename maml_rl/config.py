@@ -28,8 +28,8 @@ class Config:
 
     Made of sections, one for each thing a run needs: run, task, policy, the options of that kind of policy, and what
     the algorithm takes. Files are flat, with kebab-case keys (``fast-lr``); every key is an attribute in Python
-    (``config.fast_lr``), and `section` gives what workers and learners hold. The number of workers, the device, the float type
-    and the output folder are not here: they change the speed of a run and the rounding of its result.
+    (``config.fast_lr``), and `section` gives what workers and learners hold. The number of workers, the device, the
+    float type and the output folder are not here: they change the speed of a run and the rounding of its result.
 
     Parameters
     ----------

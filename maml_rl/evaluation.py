@@ -11,7 +11,6 @@ from tqdm import tqdm
 
 from maml_rl.algorithms import Algorithm, Evaluation
 from maml_rl.analysis import Interval, mean_interval
-from maml_rl.envs import Task
 from maml_rl.envs.task_table import task_table
 from maml_rl.experiment import workers
 from maml_rl.shard import Shard

@@ -10,7 +10,7 @@ from maml_rl.config import Config
 from maml_rl.envs import MetaEpisodeVectorEnv
 from maml_rl.metalearners import RL2, RL2Step
 from maml_rl.metalearners.learner import Workers
-from maml_rl.policies import Policy, PolicySpec
+from maml_rl.policies import PolicySpec
 from maml_rl.policies.layout import ParameterLayout
 from maml_rl.samplers import Backend, RL2WorkerSpec
 from maml_rl.samplers.meta_episodes import MetaEpisodes
@@ -35,7 +35,7 @@ class RL2Agent(Algorithm):
     films = NO_FILMS
 
     def __init__(self, config: Config, device: str, dtype: str) -> None:
-        env = meta_episodes(config)
+        env = self._meta_episodes = meta_episodes(config)
         self.spec = policy_spec(config, env, dtype, with_value=True)
         super().__init__(config, env, [initial_policy(self.spec, config.run.seed)], device=device)
 
@@ -47,15 +47,13 @@ class RL2Agent(Algorithm):
     @property
     def worker_spec(self) -> RL2WorkerSpec:
         """See `Algorithm.worker_spec`."""
-        return worker_spec(self.config, self.env, self.spec, self.layout)
+        return worker_spec(self.config, self._meta_episodes, self.spec, self.layout)
 
     def learner(self, backend: Workers, parameters: np.ndarray) -> RL2:
         """See `Algorithm.learner`: parameters (1, D)."""
         return RL2(backend, parameters, outer_step(self.config, self.config.run))
 
-    def evaluate(
-        self, backend: Backend, shard: Shard, parameters: np.ndarray, num_adaptation_steps: int
-    ) -> Evaluation:
+    def evaluate(self, backend: Backend, shard: Shard, parameters: np.ndarray, num_adaptation_steps: int) -> Evaluation:
         """See `Algorithm.evaluate`: parameters (1, D)."""
         calls = [(part, parameters[0], num_adaptation_steps + 1) for part in shard.split(backend.num_workers)]
         return evaluation(shard, MetaEpisodes.joined(backend.map("evaluate", calls)), self.adaptation)
@@ -100,9 +98,7 @@ def adaptation(config: Config) -> Adaptation:
         "meta-episode",
         label="{unit} of {task} so far",
         limit=trained if bounded else None,
-        limit_reason=(
-            "with observe-episode-fraction: true, where the agent sees how much of the meta-episode is over"
-        ),
+        limit_reason=("with observe-episode-fraction: true, where the agent sees how much of the meta-episode is over"),
         as_trained=True,
         keeps_trials=True,
     )

@@ -19,7 +19,9 @@ highest score is chosen."""
 
 @dataclass(frozen=True)
 class DriftingArms:
-    """Parameters of the arms' drift and payoffs, in points: see `maml_rl.envs.bandits.drifting_bandit.DriftingBanditVectorEnv`.
+    """Parameters of the arms' drift and payoffs, in points.
+
+    See `maml_rl.envs.bandits.drifting_bandit.DriftingBanditVectorEnv`.
 
     Attributes
     ----------

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from maml_rl.envs.meta_env import Task
 
-
 _NUMBERS = ("sampling_seconds", "learning_seconds", "return_before", "return_after", "return_total")
 _FLAGS = ("step_accepted", "finite")
 
@@ -71,15 +70,11 @@ class StateTensor:
 
 
 class Learner(Protocol):
-    """Everything a training run knows of a learner.
+    """Everything a training run knows of a learner."""
 
-    Attributes
-    ----------
-    details
-        Names of its reports' details, in order.
-    """
-
-    details: tuple[str, ...]
+    @property
+    def details(self) -> tuple[str, ...]:
+        """Names of its reports' details, in order."""
 
     @property
     def parameters(self) -> np.ndarray:

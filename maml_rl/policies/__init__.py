@@ -5,7 +5,7 @@ from maml_rl.policies.distributions import Categorical, Distribution, Normal
 from maml_rl.policies.normal_mlp import NormalMLPPolicy
 from maml_rl.policies.params import Params
 from maml_rl.policies.policy import Interface, Policy
-from maml_rl.policies.registry import make_policy, policy_kinds, register_policy, registered_policies
+from maml_rl.policies.registry import make_policy, policy_kind, policy_kinds, register_policy, registered_policies
 from maml_rl.policies.spec import DTYPES, PolicySpec
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Policy",
     "PolicySpec",
     "make_policy",
+    "policy_kind",
     "policy_kinds",
     "register_policy",
     "registered_policies",

@@ -15,7 +15,6 @@ from maml_rl.policies.policy import Interface
 from maml_rl.settings import Settings
 from maml_rl.utils.errors import InputError
 
-
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 """Float types a policy may be computed in, by name."""
 

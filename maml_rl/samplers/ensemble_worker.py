@@ -116,9 +116,7 @@ class EnsembleWorker:
         num_inputs = self._env.of(self._num_tasks(shards), num_episodes).num_inputs
         return [batch.meta_episodes(num_inputs) for batch in batches]
 
-    def _learn(
-        self, agent: int, shard: Shard, vector: np.ndarray, state: State, batch: MetaEpisodeBatch
-    ) -> AgentStep:
+    def _learn(self, agent: int, shard: Shard, vector: np.ndarray, state: State, batch: MetaEpisodeBatch) -> AgentStep:
         start = time.perf_counter()
         worker = RL2Worker(self.spec.agents[agent], self.heartbeat)
         learner = RL2(InlineBackend(worker), vector[np.newaxis], self.spec.outers[agent])
@@ -139,9 +137,7 @@ class EnsembleWorker:
             [rng for one in of_shards for rng in one.environment], [rng for one in of_shards for rng in one.actions]
         )
         env = self._env.of(len(tasks), num_episodes)
-        whole = roll_out_meta_episodes(
-            env, self.policy, stack_params(each), tasks, streams, heartbeat=self.heartbeat
-        )
+        whole = roll_out_meta_episodes(env, self.policy, stack_params(each), tasks, streams, heartbeat=self.heartbeat)
         size = len(shards[0].tasks)
         return [whole.part(slice(a * size, (a + 1) * size)) for a in range(len(shards))]
 

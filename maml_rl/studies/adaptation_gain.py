@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maml_rl.analysis.intervals import mean_interval
 from maml_rl.algorithms import adaptation_of
+from maml_rl.analysis.intervals import mean_interval
 from maml_rl.studies.study import Study
 from maml_rl.studies.study_run import StudyRun, by_name
 from maml_rl.studies.tables import interval_in_words

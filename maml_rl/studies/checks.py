@@ -49,8 +49,8 @@ def _check_displays(algorithm: Algorithm) -> None:
     config, displays = algorithm.config, displays_of(algorithm.config)
     if algorithm.population_size > 1 and not any(display.shows_ensembles for display in displays):
         raise ConfigError(
-            f"num-agents: got {algorithm.population_size} with {config.env_name}, expected 1; studies analyse ensembles on "
-            "families with a display of them only, use seeds"
+            f"num-agents: got {algorithm.population_size} with {config.env_name}, expected 1; studies analyse "
+            "ensembles on families with a display of them only, use seeds"
         )
     for display in displays:
         display.check(algorithm)
@@ -61,7 +61,10 @@ def _check_unchanged(run: StudyRun) -> None:
     path = run.folder / "config.json"
     if not path.exists():
         return
-    mine, theirs = run.config.to_json_dict(), load_config(path, allowed=run.config.run.allow_module, quiet=True).to_json_dict()
+    mine, theirs = (
+        run.config.to_json_dict(),
+        load_config(path, allowed=run.config.run.allow_module, quiet=True).to_json_dict(),
+    )
     for key in sorted(mine.keys() - run.config.changeable_keys()):
         if mine[key] != theirs.get(key):
             raise ConfigError(

@@ -8,11 +8,11 @@ from pathlib import Path
 import matplotlib.figure
 import numpy as np
 
+from maml_rl.algorithms import adaptation_of
 from maml_rl.analysis.axes import COLOURS, REGULAR_COLOUR
 from maml_rl.analysis.intervals import mean_interval
 from maml_rl.analysis.learning_curve_plots import plot_learning_curve_areas, plot_seeds_and_line
 from maml_rl.analysis.plots import plot_adaptation, plot_adaptation_of_runs, plot_training_curve
-from maml_rl.algorithms import adaptation_of
 from maml_rl.studies.learning_curve_area import running_areas
 from maml_rl.studies.novelty import are_new, num_distinct_tasks, tasks_in_words
 from maml_rl.studies.scores import Seeds

@@ -6,8 +6,8 @@ import multiprocessing
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection, wait
 from dataclasses import asdict
+from multiprocessing.connection import Connection, wait
 from typing import Any, cast
 
 import numpy as np

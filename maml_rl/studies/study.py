@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
 
-from maml_rl.config import Config, ConfigError, load_config
 from maml_rl.algorithms import adaptation_of
+from maml_rl.config import Config, ConfigError, load_config
 from maml_rl.studies.study_run import EvaluationPlan, StudyRun
 from maml_rl.utils.field_words import did_you_mean, shown
 from maml_rl.utils.strict_parsing import parse_yaml

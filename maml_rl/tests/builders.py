@@ -26,7 +26,9 @@ from maml_rl.envs.control.navigation import NavigationVectorEnv
 from maml_rl.episode import LearningData
 from maml_rl.policies import Params, Policy, PolicySpec, make_policy, policy_kinds, registered_policies
 from maml_rl.policies.geometric_policy import READ_GAIN, GeometricPolicy
+from maml_rl.samplers.backend import builds_state
 from maml_rl.settings import Settings
+from maml_rl.shard import Shard
 
 _SMALL = {"geometric": {"memory_slots": 3, "memory_width": 2}}
 
@@ -35,8 +37,6 @@ def small_options(name: str) -> Settings:
     """Options of a policy kind with which it computes little."""
     return policy_kinds()[name].options.model_validate(_SMALL.get(name, {}))
 
-from maml_rl.samplers.backend import builds_state
-from maml_rl.shard import Shard
 
 POLICY_SPECS = [
     PolicySpec(name, 3, 2, continuous, (3,), "tanh", small_options(name))

@@ -274,7 +274,7 @@ def test_every_policy_learns_from_memory_and_pixels(path, policy, monkeypatch):
     small = ["env-kwargs.max_episode_steps=12", "meta-batch-size=2", "fast-batch-size=2", "num-batches=1"]
     config = load_config(
         ROOT / "configs/maml" / f"{path}.yaml", [*small, "hidden-sizes=[8]", "encoder-channels=[2, 3]", "cg-iters=2"]
-    ).replace(**{"policy": policy, "reward_clip": None})
+    ).replace(policy=policy, reward_clip=None)
     played = AtariModesVectorEnv._step
 
     def paying(env, actions, active):  # the games themselves pay nothing so soon, and nothing would be learnt
@@ -283,7 +283,9 @@ def test_every_policy_learns_from_memory_and_pixels(path, policy, monkeypatch):
 
     monkeypatch.setattr(AtariModesVectorEnv, "_step", paying)
     algorithm = make_algorithm(config)
-    learner = MAMLTRPO(SerialBackend(algorithm.worker_spec, 1), algorithm.initial_parameters(), algorithm.trust_region())
+    learner = MAMLTRPO(
+        SerialBackend(algorithm.worker_spec, 1), algorithm.initial_parameters(), algorithm.trust_region()
+    )
     report = learner.step(algorithm.sample_tasks(0), 0)
     assert report.finite
     assert report.step_accepted

@@ -181,7 +181,7 @@ def test_an_empty_output_folder_is_no_folder(config, capfd):
 
 
 def test_a_reader_that_goes_away_ends_the_run_without_a_word(tmp_path):
-    config = write_config(tmp_path / "long.json", CONFIG.replace(**{"num_batches": 100_000}))
+    config = write_config(tmp_path / "long.json", CONFIG.replace(num_batches=100_000))
     command = f"{sys.executable} train.py --config {config} --num-workers 1 | head -n 1"
     done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.startswith("1/100000")
@@ -191,7 +191,7 @@ def test_a_reader_that_goes_away_ends_the_run_without_a_word(tmp_path):
 def test_the_command_writes_what_it_says(tmp_path, config):
     assert run(config, tmp_path / "run", "--num-batches", 3, "--seed", 8, "--set", "fast-lr=0.3") == 0
     folder = RunFolder(tmp_path / "run")
-    expected = CONFIG.replace(**{"num_batches": 3, "seed": 8, "fast_lr": 0.3})
+    expected = CONFIG.replace(num_batches=3, seed=8, fast_lr=0.3)
     rows = metrics(folder.path)
     assert [row["iteration"] for row in rows] == ["0", "1", "2"]
     reference = RunFolder(tmp_path / "reference")
@@ -241,7 +241,7 @@ def num_iterations(folder):
 
 @pytest.mark.parametrize("blow", ["Ctrl-C", "kill -9"])
 def test_a_stopped_run_leaves_no_orphan_and_resumes_bit_for_bit(tmp_path, monkeypatch, blow):
-    long = CONFIG.replace(**{"num_batches": 100_000})
+    long = CONFIG.replace(num_batches=100_000)
     config = write_config(tmp_path / "long.json", long)
     folder = tmp_path / "run"
     with start(config, folder, num_workers=2) as process:
@@ -262,7 +262,7 @@ def test_a_stopped_run_leaves_no_orphan_and_resumes_bit_for_bit(tmp_path, monkey
     algorithm = make_algorithm(long)
     done = RunFolder(folder).load_checkpoint(len(algorithm.initial_parameters()), long).iteration
     assert done >= 1
-    more = long.replace(**{"num_batches": done + 2})
+    more = long.replace(num_batches=done + 2)
     resumed = train(make_algorithm(more), num_workers=2, folder=RunFolder(folder), resume=True, show=lambda line: None)
     whole = train(make_algorithm(more), num_workers=2, folder=RunFolder(tmp_path / "whole"), show=lambda line: None)
     assert metrics(folder) == metrics(tmp_path / "whole")

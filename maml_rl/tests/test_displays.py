@@ -11,12 +11,12 @@ import matplotlib.figure
 import numpy as np
 import pytest
 
+from maml_rl.algorithms import make_algorithm
 from maml_rl.analysis.cognitive_models import TDModel
 from maml_rl.analysis.delta_rule import fit_learning_rate
 from maml_rl.analysis.mdp_baselines import psrl, roll_out_mdp, value_iteration
 from maml_rl.analysis.two_armed_bandits import dependent_arms_optimum
 from maml_rl.analysis.two_step import stay_frequencies, two_step_trials
-from maml_rl.algorithms import make_algorithm
 from maml_rl.envs import register_meta_env
 from maml_rl.evaluation import evaluate
 from maml_rl.samplers import RL2WorkerSpec
@@ -195,7 +195,7 @@ def _rewards_of(folder):
 def test_memory_is_read_where_the_agent_acted_on_it():
     """A memory replayed from results is the one of the episode: the LSTM's cell, its second state."""
     config = tiny_config("DriftingBandit-v0", algorithm="rl2", policy="lstm", env_kwargs={"num_trials": 5})
-    algorithm = make_algorithm(config.replace(**{"fast_batch_size": 1, "hidden_sizes": (4,)}))
+    algorithm = make_algorithm(config.replace(fast_batch_size=1, hidden_sizes=(4,)))
     evaluation = evaluate(algorithm, algorithm.initial_parameters(), num_batches=1, meta_batch_size=3, num_steps=0)
     assert evaluation.meta_episodes is not None
     whole = {key: getattr(evaluation.meta_episodes, key)[np.newaxis] for key in ("observations", "actions", "rewards")}

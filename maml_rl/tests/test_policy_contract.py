@@ -17,13 +17,14 @@ from maml_rl.actor_critic import distribution_and_values
 from maml_rl.adaptation import expand, inner_gradient, policy_distribution
 from maml_rl.envs import make_meta_env
 from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
-from maml_rl.policies import Interface, Policy, PolicySpec, make_policy, policy_kind, register_policy, registry
+from maml_rl.policies import Interface, Policy, PolicySpec, make_policy, register_policy, registry
 from maml_rl.policies.geometric_policy import GeometricOptions
 from maml_rl.policies.params import Params, affine
-from maml_rl.samplers.meta_episodes import play_meta_episodes
+from maml_rl.samplers.meta_episodes import roll_out_meta_episodes
 from maml_rl.samplers.recorders import EpisodeRecorder
-from maml_rl.samplers.rollout import Streams, rollout
+from maml_rl.samplers.rollout import rollout
 from maml_rl.settings import Settings
+from maml_rl.shard import Streams
 from maml_rl.tests.builders import POLICY_SPECS, UNEVEN, pick, spec_id, tiny_data, tiny_inner, tiny_policy
 from maml_rl.utils.random import Purpose, generator
 
@@ -193,7 +194,7 @@ def rolled_out(spread=0.0, *, num_tasks=4, num_episodes=3, seed=3):
 @pytest.mark.parametrize("spread", [0.0, 1.0])
 def test_a_learner_computes_what_the_rollout_computed_over_boundaries(spread):
     env, policy, params, tasks, streams = rolled_out(spread)
-    data = play_meta_episodes(env, policy, params, tasks, streams, heartbeat=lambda: None).data
+    data = roll_out_meta_episodes(env, policy, params, tasks, streams, heartbeat=lambda: None).data
     assert int(data.started.sum()) == 2 * len(tasks)
     for backprop_steps in (None, 4):
         distribution, _ = distribution_and_values(policy, params, data, backprop_steps)

@@ -11,10 +11,11 @@ from torch.utils._pytree import tree_leaves
 from maml_rl.adaptation import expand
 from maml_rl.envs import MetaVectorEnv, make_meta_env
 from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
-from maml_rl.policies import PolicySpec, policy_kind, registered_policies
-from maml_rl.samplers.meta_episodes import play_meta_episodes
+from maml_rl.policies import PolicySpec, policy_kinds, registered_policies
+from maml_rl.samplers.meta_episodes import roll_out_meta_episodes
 from maml_rl.samplers.recorders import EpisodeRecorder, FrameRecorder, ReturnRecorder, StateRecorder
-from maml_rl.samplers.rollout import Streams, rollout
+from maml_rl.samplers.rollout import rollout
+from maml_rl.shard import Streams
 from maml_rl.tests.builders import UNEVEN, UnevenEnv, small_options, tiny_policy
 from maml_rl.utils.random import Purpose, generator
 
@@ -74,7 +75,7 @@ def test_episodes_of_a_meta_episode_are_told_apart():
     np.testing.assert_allclose(by_two.returns[..., 1], outcome.returns[..., 1:].sum(-1))
     policy, params = policy_for(env, "lstm")
     single = MetaEpisodeVectorEnv(make_meta_env(UNEVEN, TASKS, {"longest": 5}), EPISODES)
-    batch = play_meta_episodes(single, policy, params, tasks, streams(TASKS), heartbeat=lambda: None)
+    batch = roll_out_meta_episodes(single, policy, params, tasks, streams(TASKS), heartbeat=lambda: None)
     alone, _ = rollout(single, policy, params, tasks, streams(TASKS), recorder=ReturnRecorder(EPISODES))
     np.testing.assert_allclose(alone.returns[:, 0], batch.returns, rtol=1e-6)
 
@@ -102,7 +103,7 @@ def test_a_film_has_a_picture_before_the_first_step_and_after_every_one(make):
 
 
 @every_family
-@pytest.mark.parametrize("name", [name for name in registered_policies() if policy_kind(name).has_memory])
+@pytest.mark.parametrize("name", [name for name in registered_policies() if policy_kinds()[name].has_memory])
 def test_states_are_those_of_stepping_again_along_the_recorded_observations(make, name):
     env, tasks = make()
     episodes, _ = record(EpisodeRecorder(), env, tasks, name)

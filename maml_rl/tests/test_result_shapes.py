@@ -111,11 +111,8 @@ def test_a_family_with_a_step_of_its_own_is_refused_when_it_is_rolled_out():
     env = OwnStep(4)
     policy = make_algorithm(tiny_config("2DNavigation-v0")).policy
     rngs = [np.random.default_rng(0)]
-    streams = Streams(rngs, rngs)
     with pytest.raises(MetaEnvError, match=r"^step: rewards: got shape \(1,\), expected \(4,\); return one row per"):
-        rollout(
-            env, policy, policy.params(), [env.default_task()], Streams(rngs, rngs), recorder=EpisodeRecorder()
-        )
+        rollout(env, policy, policy.params(), [env.default_task()], Streams(rngs, rngs), recorder=EpisodeRecorder())
 
 
 @pytest.mark.parametrize("part", ["observation", "reward", "terminated", "truncated"])

@@ -48,7 +48,7 @@ SETTINGS = RL2Settings(
 
 def outer(trust_region=REGION, **changes):
     """Settings of an outer step."""
-    return RL2Step(RUN, RETURNS, SETTINGS.replace(**changes), trust_region)
+    return RL2Step(RUN, RETURNS, SETTINGS.model_copy(update=changes), trust_region)
 
 
 FAMILIES = {"Bandit-K5-v0": {}, "TabularMDP-v0": {"max_episode_steps": 3}, UNEVEN: {"longest": 5}}
@@ -119,7 +119,7 @@ def leaves(case):
 @every_family
 def test_memory_lasts_from_the_first_step_of_a_task_to_its_last(env_name, policy_name):
     case = Case(env_name, policy_name)
-    worker, _ = case.worker_spec()
+    worker, _ = case.worker()
     data = worker._data
     assert (data.observations[:, :, case.env.done_index] * data.mask).sum() == TASKS * (EPISODES - 1)
     params, state = case.params(), case.policy.initial_state(case.params(), (TASKS,))
@@ -132,7 +132,7 @@ def test_memory_lasts_from_the_first_step_of_a_task_to_its_last(env_name, policy
 @every_family
 def test_returns_are_those_of_each_episode(env_name):
     case = Case(env_name)
-    worker, report = case.worker_spec()
+    worker, report = case.worker()
     assert report.returns.shape == (TASKS, EPISODES)
     assert report.env_steps == int(worker._data.mask.sum())
     assert report.finite
@@ -149,9 +149,9 @@ def test_returns_are_those_of_each_episode(env_name):
 @every_family
 def test_a_task_s_meta_episode_does_not_depend_on_the_shard(env_name, policy_name):
     case = Case(env_name, policy_name)
-    worker, report = case.worker_spec()
+    worker, report = case.worker()
     for task in range(TASKS):
-        alone, own = case.worker_spec([task])
+        alone, own = case.worker([task])
         np.testing.assert_allclose(own.returns[0], report.returns[task], rtol=0, atol=EXACT)
         steps = int(alone._data.mask.sum())
         first, whole = alone._data.of([0])[:-1], worker._data.of([task])[:-1]  # all but the state, which has no steps
@@ -162,7 +162,7 @@ def test_a_task_s_meta_episode_does_not_depend_on_the_shard(env_name, policy_nam
 @pytest.mark.parametrize(("env_name", "unit"), [("Bandit-K5-v0", 1 - 0.9), ("TabularMDP-v0", 1 / (3 * EPISODES))])
 def test_targets_and_advantages_are_generalised_advantage_estimates(env_name, unit):
     case = Case(env_name)
-    worker, report = case.worker_spec()
+    worker, report = case.worker()
     data = worker._data
     _, values = distribution_and_values(case.policy, case.params(), data)
     rewards = np.zeros(data.mask.shape)
@@ -186,7 +186,7 @@ def test_targets_and_advantages_are_generalised_advantage_estimates(env_name, un
 @pytest.mark.parametrize("weights", [PLAIN, CLIPPED], ids=["plain", "clipped"])
 def test_the_gradient_is_the_sum_of_those_of_any_minibatches(weights):
     case = Case(UNEVEN)
-    worker, _ = case.worker_spec()
+    worker, _ = case.worker()
     theta = case.theta + 0.05
     whole, sums = worker.gradient(theta, None, weights)
     parts = [worker.gradient(theta, chosen, weights) for chosen in ([0, 3], [4], [1, 2])]
@@ -198,7 +198,7 @@ def test_the_gradient_is_the_sum_of_those_of_any_minibatches(weights):
 
 def test_without_clipping_the_first_gradient_is_that_of_advantage_actor_critic():
     case = Case()
-    worker, _ = case.worker_spec()
+    worker, _ = case.worker()
     params = {k: v.requires_grad_() for k, v in case.params().items()}
     distribution, values = distribution_and_values(case.policy, params, worker._data)
     data = worker._data
@@ -212,7 +212,7 @@ def test_without_clipping_the_first_gradient_is_that_of_advantage_actor_critic()
 
 def test_a_step_outside_the_clip_range_has_no_gradient():
     case = Case()
-    worker, _ = case.worker_spec()
+    worker, _ = case.worker()
     data = worker._data
     far = data._replace(log_probs=data.log_probs - 1.0, advantages=torch.ones_like(data.mask))  # ratio e
     params = {k: v.requires_grad_() for k, v in case.params().items()}
@@ -229,7 +229,7 @@ def test_a_step_outside_the_clip_range_has_no_gradient():
 @with_memory
 def test_curvature_products_are_those_of_the_hessian_of_the_divergence(policy_name):
     case = Case(policy_name=policy_name, num_tasks=2)
-    worker, _ = case.worker_spec()
+    worker, _ = case.worker()
     worker.remember(0.0, 1.0, case.theta)
     vector = np.random.default_rng(1).normal(size=case.theta.shape)
     params = case.params()
@@ -247,7 +247,7 @@ def test_curvature_products_are_those_of_the_hessian_of_the_divergence(policy_na
 @with_memory
 def test_truncated_back_propagation_keeps_values_and_cuts_gradients(policy_name):
     case, cut = Case("TabularMDP-v0", policy_name), 4
-    worker, _ = case.worker_spec()
+    worker, _ = case.worker()
     data = worker._data
     params = leaves(case)
     weight = params["layer1.ih.weight"]
@@ -276,8 +276,7 @@ def test_truncated_back_propagation_keeps_values_and_cuts_gradients(policy_name)
 def test_a_worker_cuts_back_propagation_where_its_specification_says():
     case = Case("TabularMDP-v0")
     whole, cut = (
-        replace(case.spec, rl2=SETTINGS.replace(**{"backprop_steps": steps})).build(lambda: None)
-        for steps in (None, 4)
+        replace(case.spec, rl2=SETTINGS.replace(backprop_steps=steps)).build(lambda: None) for steps in (None, 4)
     )
     gradients = []
     for worker in (whole, cut):
@@ -542,7 +541,7 @@ def test_an_agent_learns_to_learn_which_arm_pays():
     policy.initialise(generator(1, Purpose.INITIAL_PARAMETERS))
     layout, task = ParameterLayout.of(policy), TaskSettings(env_name="Bandit-K5-v0", fast_batch_size=20)
     returns, run = ReturnSettings(gae_lambda=0.7), RunSettings(seed=1, num_batches=60)
-    settings = SETTINGS.replace(**{"num_epochs": 4, "learning_rate": 3e-3, "observe_episode_fraction": False})
+    settings = SETTINGS.replace(num_epochs=4, learning_rate=3e-3, observe_episode_fraction=False)
     worker = RL2WorkerSpec(task, returns, settings, spec, layout, 1)
     begin = layout.vector(policy.params())[np.newaxis]
     learner = RL2(SerialBackend(worker), begin, RL2Step(run, returns, settings, TrustRegion()))

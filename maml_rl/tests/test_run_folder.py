@@ -95,7 +95,7 @@ def refused_checkpoint(folder, name, value):
     content = torch.load(folder.checkpoint_path, weights_only=True)
     write(folder.checkpoint_path, {**content, name: value})
     before = contents(folder)
-    line = refusal(folder.resume, CONFIG.replace(**{"num_batches": 9}), NUM_PARAMETERS)
+    line = refusal(folder.resume, CONFIG.replace(num_batches=9), NUM_PARAMETERS)
     assert line.startswith(f"checkpoint {str(folder.checkpoint_path)!r}: ")
     assert line.endswith(" start anew in another folder")
     assert contents(folder) == before
@@ -226,7 +226,7 @@ RMSPROP = {"step": torch.tensor(4.0), "square_avg": NUMBERS.double()}
 
 @pytest.mark.parametrize(("optimiser", "state"), [("adam", ADAM), ("rmsprop", RMSPROP)])
 def test_what_the_optimiser_remembers_comes_back(tmp_path, optimiser, state):
-    config = CONFIG.replace(**{"algorithm": "rl2", "policy": "rnn", "optimiser": optimiser})
+    config = CONFIG.replace(algorithm="rl2", policy="rnn", optimiser=optimiser)
     folder = RunFolder(tmp_path / "rl2")
     folder.create(config)
     folder.save(config, Checkpoint(1, np.zeros(3), optimiser=state), LIKE, {"iteration": 0})
@@ -254,14 +254,14 @@ def test_what_the_optimiser_remembers_comes_back(tmp_path, optimiser, state):
     ],
 )
 def test_what_an_optimiser_cannot_go_on_from_is_refused_and_changes_nothing(tmp_path, state, words):
-    config = CONFIG.replace(**{"algorithm": "rl2", "policy": "rnn", "learning_rate_end": None})
+    config = CONFIG.replace(algorithm="rl2", policy="rnn", learning_rate_end=None)
     folder = RunFolder(tmp_path / "rl2")
     folder.create(config)
     folder.save(config, Checkpoint(1, np.zeros(3), optimiser=ADAM), LIKE, {"iteration": 0})
     content = torch.load(folder.checkpoint_path, weights_only=True)
     write(folder.checkpoint_path, {**content, "optimiser": state})
     before = contents(folder)
-    line = refusal(folder.resume, config.replace(**{"num_batches": 9}), NUM_PARAMETERS)
+    line = refusal(folder.resume, config.replace(num_batches=9), NUM_PARAMETERS)
     assert words in line
     assert contents(folder) == before
 
@@ -290,7 +290,7 @@ def refused_metrics(folder, content):
     """The line that refuses to resume with this metrics.csv; nothing has changed."""
     folder.metrics_path.write_bytes(content)
     before = contents(folder)
-    line = refusal(folder.resume, CONFIG.replace(**{"num_batches": 9}), NUM_PARAMETERS)
+    line = refusal(folder.resume, CONFIG.replace(num_batches=9), NUM_PARAMETERS)
     assert line.startswith(f"metrics {str(folder.metrics_path)!r}: ")
     assert line.endswith("; start anew in another folder")
     assert contents(folder) == before
@@ -325,7 +325,7 @@ def test_metrics_without_a_whole_row_for_each_iteration_are_refused(folder, cont
 @pytest.mark.parametrize("columns", [["iteration", "kl"], ["loss", "iteration"], ["iteration", "loss", "kl"]])
 def test_metrics_with_other_columns_are_refused_before_anything_changes(folder, columns):
     before = contents(folder)
-    line = refusal(folder.resume, CONFIG.replace(**{"num_batches": 9}), NUM_PARAMETERS, columns)
+    line = refusal(folder.resume, CONFIG.replace(num_batches=9), NUM_PARAMETERS, columns)
     assert "metrics.csv': got columns of another version, which differ in " in line
     assert contents(folder) == before
 
@@ -389,9 +389,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(folder):
 
 def test_a_refused_resumption_leaves_the_configuration(folder):
     before = contents(folder)
-    assert "seed is 9" in refusal(
-        folder.resume, CONFIG.replace(**{"seed": 9, "num_batches": 9}), NUM_PARAMETERS
-    )
+    assert "seed is 9" in refusal(folder.resume, CONFIG.replace(seed=9, num_batches=9), NUM_PARAMETERS)
     assert contents(folder) == before
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from maml_rl.cli import test_command, train_command
+from maml_rl.studies.__main__ import main as studies_command
 
 RECORDED = Path(__file__).with_name("snapshots.json")
 TIMES = ("seconds", "sampling_seconds", "learning_seconds")
@@ -70,7 +71,21 @@ def run_case(name: str, folder: Path) -> dict[str, Any]:
     config.write_text(json.dumps(CASES[name]))
     run = folder / "run"
     assert (
-        train_command(["--config", str(config), "--output-folder", str(run), "--num-workers", "1", "--backend", "serial", "--seed", "3"]) == 0
+        train_command(
+            [
+                "--config",
+                str(config),
+                "--output-folder",
+                str(run),
+                "--num-workers",
+                "1",
+                "--backend",
+                "serial",
+                "--seed",
+                "3",
+            ]
+        )
+        == 0
     )
     steps = ["--num-steps", "0", "1", "3"] if "show-progress" not in CASES[name] else []
     results = folder / "results.npz"
@@ -114,7 +129,12 @@ def run_study(folder: Path) -> list[str]:
     }
     (folder / "tiny.yaml").write_text(json.dumps(study))
     results = folder / "results"
-    assert studies_command(["run", str(folder / "tiny.yaml"), "--num-workers", "1", "--backend", "serial", "--results", str(results)]) == 0
+    assert (
+        studies_command(
+            ["run", str(folder / "tiny.yaml"), "--num-workers", "1", "--backend", "serial", "--results", str(results)]
+        )
+        == 0
+    )
     table = (results / "tiny" / "table.md").read_text()
     return [line for line in table.splitlines() if line.startswith("|")]
 

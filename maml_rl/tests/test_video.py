@@ -207,6 +207,6 @@ def test_the_demo_does_the_rest_where_nothing_can_be_drawn(tmp_path, capsys, mon
 def test_the_demo_refuses_another_run_s_folder_and_impossible_times(tmp_path, capfd):
     run_demo(NAVIGATION, tmp_path, max_seconds=60.0, num_workers=1)
     with pytest.raises(RunFolderError, match=r"fast-lr is 0\.2, but the run in"):
-        run_demo(NAVIGATION.replace(**{"fast_lr": 0.2}), tmp_path, max_seconds=60.0, num_workers=1)
+        run_demo(NAVIGATION.replace(fast_lr=0.2), tmp_path, max_seconds=60.0, num_workers=1)
     assert main(["--minutes", "0"]) == 2
     assert "--minutes: got 0, expected a number > 0" in capfd.readouterr().err

@@ -105,7 +105,9 @@ def test_a_worker_that_always_dies_ends_the_run_with_tasks_and_seed(monkeypatch)
 def test_a_worker_that_raises_ends_the_run_with_traceback_tasks_and_seed(backend_class):
     with backend_class(CounterSpec("raise"), 1) as backend:
         backend.broadcast("begin", numbers(1, 2))
-        with pytest.raises(WorkerError, match=r"worker 0 raised in add \(seed 7, iteration 0, tasks \[1, 2\]\)") as caught:
+        with pytest.raises(
+            WorkerError, match=r"worker 0 raised in add \(seed 7, iteration 0, tasks \[1, 2\]\)"
+        ) as caught:
             backend.broadcast("add", 1)
     assert "Traceback" in str(caught.value)
     assert "ArithmeticError: seven is no number here" in str(caught.value)
@@ -115,7 +117,9 @@ def test_a_worker_that_raises_ends_the_run_with_traceback_tasks_and_seed(backend
 def test_a_worker_whose_environment_exits_ends_the_run_as_one_that_raises(backend_class):
     with backend_class(CounterSpec("exit"), 1) as backend:
         backend.broadcast("begin", numbers(1, 2))
-        with pytest.raises(WorkerError, match=r"worker 0 raised in add \(seed 7, iteration 0, tasks \[1, 2\]\)") as caught:
+        with pytest.raises(
+            WorkerError, match=r"worker 0 raised in add \(seed 7, iteration 0, tasks \[1, 2\]\)"
+        ) as caught:
             backend.broadcast("add", 1)
     assert "Traceback" in str(caught.value)
     assert "SystemExit: no licence for this simulator" in str(caught.value)
@@ -131,7 +135,9 @@ def test_a_journal_holds_what_a_successor_must_do_again():
     assert journal.before("begin") == []
     assert journal.describe("add", (1,)) == "seed 7, iteration 0, tasks [2]"
     assert journal.describe("begin", (third,)) == "seed 7, iteration 0, tasks [9]"
-    assert journal.describe("begin", ([first, third],)) == "seed 7, iteration 0, tasks [1]; seed 7, iteration 0, tasks [9]"
+    assert (
+        journal.describe("begin", ([first, third],)) == "seed 7, iteration 0, tasks [1]; seed 7, iteration 0, tasks [9]"
+    )
     assert Journal(CounterSpec()).describe("read", ()) == "read"
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import matplotlib.figure
 import numpy as np
 
+from maml_rl.algorithms import Algorithm, make_algorithm
 from maml_rl.analysis.drifting_bandits import roll_out_drifting_bandit
 from maml_rl.analysis.memory_states import check_decoder
-from maml_rl.algorithms import Algorithm, make_algorithm
 from maml_rl.config import ConfigError
 from maml_rl.studies.displays.display import Display
 from maml_rl.studies.displays.drifting_bandit_analysis import BASELINES, analyse, arms_of, bandit_of, load_analysis

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from maml_rl.algorithms import Algorithm
 from maml_rl.analysis.choices import Choices
 from maml_rl.analysis.drifting_bandits import (
     DriftingArms,
@@ -22,7 +23,6 @@ from maml_rl.analysis.drifting_bandits import (
     kalman_ucb,
     roll_out_drifting_bandit,
 )
-from maml_rl.algorithms import Algorithm
 from maml_rl.config import ConfigError
 from maml_rl.envs import MetaEpisodeVectorEnv
 from maml_rl.envs.bandits.drifting_bandit import DriftingBanditVectorEnv
