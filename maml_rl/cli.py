@@ -40,11 +40,17 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         help="override a key of the configuration, such as env-kwargs.split=held-out",
     )
     add_worker_arguments(parser)
+    parser.add_argument(
+        "--num-workers",
+        type=int,
+        default=available_cores(),
+        help="worker processes (default: one per core, %(default)s)",
+    )
     parser.add_argument("--use-cuda", action="store_true", help="learn on the GPU; sampling stays on the CPU")
 
 
 def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say who computes, and with which modules from outside."""
+    """Add the flags that say where workers run, and with which modules from outside."""
     parser.add_argument(
         "--backend",
         default="multiprocess",
@@ -59,12 +65,6 @@ def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="import this module, which registers algorithms, policies, task families, displays or backends; may be "
         "repeated",
-    )
-    parser.add_argument(
-        "--num-workers",
-        type=int,
-        default=available_cores(),
-        help="worker processes (default: one per core, %(default)s)",
     )
 
 

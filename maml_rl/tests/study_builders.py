@@ -34,7 +34,7 @@ def only_plain(study: Path, settings: str, *fields: str) -> None:
 def run_study(study: Path, *flags: str, command: str = "run") -> int:
     """Exit code of the command line on this study."""
     results = study.parent / "results"
-    return main([command, str(study), "--results", str(results), "--num-workers", "1", *flags])
+    return main([command, str(study), "--results", str(results), "--num-workers", "1", "--backend", "serial", *flags])
 
 
 def all_runs(study: Path) -> list[StudyRun]:

@@ -20,7 +20,9 @@ from maml_rl.analysis.two_step import stay_frequencies, two_step_trials
 from maml_rl.envs import register_meta_env
 from maml_rl.evaluation import evaluate
 from maml_rl.samplers import RL2WorkerSpec
-from maml_rl.samplers.rl2_worker import RL2Worker
+from maml_rl.samplers.recorders import StateRecorder
+from maml_rl.samplers.rollout import rollout
+from maml_rl.shard import Shard
 from maml_rl.studies.displays import drifting_bandit_analysis, drifting_bandit_fits, registry
 from maml_rl.studies.displays.display import Display
 from maml_rl.studies.displays.drifting_bandit_fits import choices_of, memory_of
@@ -196,25 +198,17 @@ def test_memory_is_read_where_the_agent_acted_on_it():
     """A memory replayed from results is the one of the episode: the LSTM's cell, its second state."""
     config = tiny_config("DriftingBandit-v0", algorithm="rl2", policy="lstm", env_kwargs={"num_trials": 5})
     algorithm = make_algorithm(config.replace(fast_batch_size=1, hidden_sizes=(4,)))
-    evaluation = evaluate(algorithm, algorithm.initial_parameters(), num_batches=1, meta_batch_size=3, num_steps=0)
+    parameters, (params,) = algorithm.initial_parameters(), algorithm.individuals()
+    evaluation = evaluate(algorithm, parameters, num_batches=1, meta_batch_size=3, num_adaptation_steps=0)
     assert evaluation.meta_episodes is not None
-    whole = {key: getattr(evaluation.meta_episodes, key)[np.newaxis] for key in ("observations", "actions", "rewards")}
-    memory = memory_of(algorithm.policy, whole, 0)
+    whole = {key: getattr(evaluation.meta_episodes, key) for key in ("observations", "actions", "rewards")}
+    memory = memory_of(algorithm.policy, params, whole, 0)
     assert memory.shape == (3, 5, 4)
-    rolled_out = RL2Worker(cast(RL2WorkerSpec, algorithm.with_seed(1).worker_spec), lambda: None)._play(
-        range(3),
-        evaluation.tasks,
-        algorithm.initial_parameters(),
-        0,
-        (Purpose.EVALUATION_ENVIRONMENT, Purpose.EVALUATION_ACTIONS),
-        1,
-    )
-    params, observations = algorithm.policy.params(), rolled_out.data.observations  # (T, M, O), with what the agent saw
-    begin = algorithm.policy.initial_state(params, (3,))
-    for step in range(1, 10, 2):
-        seen = observations[: step + 1], rolled_out.data.mask[: step + 1]
-        _, _, state = algorithm.policy.unroll_with_values(params, *seen, begin)
-        np.testing.assert_allclose(memory[:, step // 2], state[-1][1].detach().numpy(), atol=1e-5)
+    env = cast(RL2WorkerSpec, algorithm.worker_spec).make_env(3, 1)
+    streams = Shard(range(3), evaluation.tasks, 0, 1, evaluation=True).streams()
+    recorder = StateRecorder(lambda state: state[-1][1])
+    cells, _ = rollout(env, algorithm.policy, params, evaluation.tasks, streams, recorder=recorder)  # (3, 10, 1, 4)
+    np.testing.assert_allclose(memory, cells[:, 1::2, 0].numpy(), atol=1e-6)
 
 
 class Pulls(Display):

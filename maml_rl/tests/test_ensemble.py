@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,7 +96,7 @@ def test_a_run_starts_from_the_weights_of_as_many_agents(tmp_path):
 def test_every_agent_is_evaluated_on_all_tasks_as_it_would_be_alone(env_name):
     changes = {"env_name": env_name, "env_kwargs": {"longest": 5}} if env_name == UNEVEN else {}
     algorithm = make_algorithm(THREE.replace(**changes), dtype="float64")
-    sizes = {"num_batches": 2, "meta_batch_size": 3, "num_adaptation_steps": 0, "seed": 8}
+    sizes: dict[str, Any] = {"num_batches": 2, "meta_batch_size": 3, "num_adaptation_steps": 0, "seed": 8}
     whole = evaluate(algorithm, algorithm.initial_parameters(), num_workers=2, **sizes)
     assert whole.returns.shape == (1, 6, 3)
     assert whole.meta_episodes is not None
@@ -131,7 +132,7 @@ def test_the_commands_take_ensembles(tmp_path, capsys):
 
 
 def test_an_agent_without_numbers_stays_where_it_is_and_the_others_go_on(tmp_path, monkeypatch):
-    alone = [trained(BASE.replace(seed=BASE.seed + agent)) for agent in range(3)]
+    alone = [trained(BASE.replace(seed=BASE.seed + agent))[0] for agent in range(3)]
     learn = RL2.learn
 
     def spoilt(self, reports, iteration, sampling_seconds):

@@ -9,12 +9,11 @@ import pytest
 import torch
 
 from maml_rl import cli
-from maml_rl.algorithms import make_algorithm
+from maml_rl.algorithms import Evaluation, make_algorithm
 from maml_rl.analysis import mean_interval
 from maml_rl.config import Config
 from maml_rl.envs.task_table import task_table
 from maml_rl.evaluation import (
-    Evaluation,
     evaluate,
     save_results,
     summary_lines,
@@ -110,7 +109,7 @@ def test_without_an_inner_step_size_parameters_stay():
     worker = algorithm.worker_spec.build(lambda: None)
     assert isinstance(worker, MAMLWorker)
     shard = Shard.whole(algorithm.env.sample_tasks(2, np.random.default_rng(0)), iteration=0, seed=1)
-    path = worker.adapted_parameters(shard, *algorithm.initial_parameters(), 2)
+    path = worker.adapted_parameters(shard, algorithm.initial_parameters()[0], 2)
     assert len(path) == 3
     for params in path:
         for name, value in algorithm.policy.params().items():

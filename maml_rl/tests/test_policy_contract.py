@@ -17,7 +17,7 @@ from maml_rl.actor_critic import distribution_and_values
 from maml_rl.adaptation import expand, inner_gradient, policy_distribution
 from maml_rl.envs import make_meta_env
 from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
-from maml_rl.policies import Interface, Policy, PolicySpec, make_policy, register_policy, registry
+from maml_rl.policies import Interface, Policy, PolicySpec, make_policy, policy_kind, register_policy, registry
 from maml_rl.policies.geometric_policy import GeometricOptions
 from maml_rl.policies.params import Params, affine
 from maml_rl.samplers.meta_episodes import roll_out_meta_episodes

@@ -276,7 +276,8 @@ def test_truncated_back_propagation_keeps_values_and_cuts_gradients(policy_name)
 def test_a_worker_cuts_back_propagation_where_its_specification_says():
     case = Case("TabularMDP-v0")
     whole, cut = (
-        replace(case.spec, rl2=SETTINGS.replace(backprop_steps=steps)).build(lambda: None) for steps in (None, 4)
+        replace(case.spec, rl2=SETTINGS.model_copy(update={"backprop_steps": steps})).build(lambda: None)
+        for steps in (None, 4)
     )
     gradients = []
     for worker in (whole, cut):
@@ -541,7 +542,7 @@ def test_an_agent_learns_to_learn_which_arm_pays():
     policy.initialise(generator(1, Purpose.INITIAL_PARAMETERS))
     layout, task = ParameterLayout.of(policy), TaskSettings(env_name="Bandit-K5-v0", fast_batch_size=20)
     returns, run = ReturnSettings(gae_lambda=0.7), RunSettings(seed=1, num_batches=60)
-    settings = SETTINGS.replace(num_epochs=4, learning_rate=3e-3, observe_episode_fraction=False)
+    settings = SETTINGS.model_copy(update={"num_epochs": 4, "num_minibatches": 4, "observe_episode_fraction": False})
     worker = RL2WorkerSpec(task, returns, settings, spec, layout, 1)
     begin = layout.vector(policy.params())[np.newaxis]
     learner = RL2(SerialBackend(worker), begin, RL2Step(run, returns, settings, TrustRegion()))

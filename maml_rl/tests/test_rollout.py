@@ -203,7 +203,7 @@ def collected():
         config = tiny_config("2DNavigation-v0", num_steps=2, env_kwargs={"max_episode_steps": 8})
         algorithm, tasks = sampled(config)
         spec, returns = algorithm.worker_spec, changes.pop("returns", {})
-        maml, returns = spec.maml.replace(**changes), spec.returns.replace(**returns)
+        maml, returns = spec.maml.model_copy(update=changes), spec.returns.model_copy(update=returns)
         worker = MAMLWorker(replace(spec, maml=maml, returns=returns), lambda: None)
         report = worker.collect(whole(tasks), *algorithm.initial_parameters())
         return worker, algorithm, report

@@ -73,7 +73,7 @@ def test_runs_side_by_side_are_the_runs_one_after_another_and_one_that_fails_cos
     table = (folder / "table.md").read_text()
     shutil.rmtree(folder)
     capfd.readouterr()
-    assert run_study(study, "--jobs", "2") == 0
+    assert run_study(study, "--jobs", "2", "--backend", "multiprocess") == 0
     assert {name: (folder / name / "policy.th").read_bytes() for name in names} == policies
     assert re.sub(r" 0 (?=\|)", "", (folder / "table.md").read_text()) == re.sub(r" 0 (?=\|)", "", table)
     lines = capfd.readouterr().out
@@ -97,7 +97,7 @@ def test_a_run_starts_from_the_final_weights_of_another(study):
     assert config.initial_policy == str(first / "policy.th")
     assert load_config(first / "config.json").initial_policy is None
     by_hand = make_algorithm(config.replace(initial_policy=None)).with_policy(first / "policy.th")
-    before, after = by_hand.parameters(), make_algorithm(config).with_policy(second / "policy.th").initial_parameters()
+    before, after = by_hand.initial_parameters(), make_algorithm(config).with_policy(second / "policy.th").initial_parameters()
     expected = train(by_hand, num_workers=1, show=lambda line: None)
     np.testing.assert_array_equal(expected.astype(np.float32), after)  # as in policy.th
     assert not np.array_equal(before, after)

@@ -18,6 +18,7 @@ from maml_rl.experiment import TrainingError, train
 from maml_rl.policies import registered_policies
 from maml_rl.run_folder import RunFolder, RunFolderError, load_policy
 from maml_rl.samplers import MultiprocessBackend, SerialBackend
+from maml_rl.settings import TrustRegion
 from maml_rl.tests.builders import NAN_REWARD, UNEVEN, tiny_config, write_config
 from maml_rl.utils.random import Purpose, generator
 
@@ -181,7 +182,7 @@ def test_memories_have_the_same_episodes_gradient_and_curvature_for_any_number_o
 
     def summed(num_workers):
         backend = SerialBackend(algorithm.worker_spec, num_workers)
-        reports = algorithm.learner(backend, theta).collect(tasks, 0)
+        reports = MAMLTRPO(backend, theta, TrustRegion(), seed=config.seed).collect(tasks, 0)
         returns = np.concatenate([report.returns for report in reports], axis=1)
         losses, gradients = zip(*backend.broadcast("surrogate_gradient", vector), strict=True)
         gradient = sum(gradients)
@@ -206,7 +207,7 @@ def test_sampled_curvature_does_not_depend_on_the_shard_when_episodes_end_early(
     products, lengths = [], set()
     for num_workers in (1, 5):
         backend = SerialBackend(algorithm.worker_spec, num_workers)
-        algorithm.learner(backend, theta).collect(tasks, 0)
+        MAMLTRPO(backend, theta, TrustRegion(), seed=config.seed).collect(tasks, 0)
         lengths |= {worker._episodes[0].mask.shape[1] for worker in backend._workers}
         products.append(sum(backend.broadcast("fisher_vector_product", np.ones_like(theta[0]), theta[0])))
     assert len(lengths) > 2
@@ -288,7 +289,7 @@ class Unlucky(SerialBackend):
     """Says that two workers were lost while the second iteration's episodes were collected."""
 
     def map(self, method, arguments):
-        if method == "collect" and arguments[0][3] == 1:
+        if method == "collect" and arguments[0][0].iteration == 1:
             self.num_restarts += 2
             self.warn("worker 0 is lost")
             self.warn("worker 0 is lost again")
@@ -317,7 +318,7 @@ def test_a_run_of_an_earlier_version_goes_on_with_the_columns_it_has(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "config", [tiny_config("Bandit-K5-v0"), *WITH_MEMORY, *RL2_STEPS], ids=lambda c: f"{c.policy}-{c.outer_step}"
+    "config", [tiny_config("Bandit-K5-v0"), *WITH_MEMORY, *RL2_STEPS], ids=lambda c: f"{c.policy}-{name_of(c)}"
 )
 def test_more_iterations_continue_a_finished_run(config, tmp_path):
     expected = run(config, tmp_path / "whole")
@@ -335,12 +336,13 @@ def test_a_run_starts_from_the_weights_of_another(train_recurrent, tmp_path):
     _, parameters = run(config, tmp_path / "first")
     policy = tmp_path / "first" / "policy.th"
     start = make_algorithm(config.replace(seed=9)).with_policy(policy)
-    np.testing.assert_array_equal(start.parameters(), parameters.astype(np.float32))  # as in policy.th
+    np.testing.assert_array_equal(start.initial_parameters(), parameters.astype(np.float32))  # as in policy.th
     second = config.replace(seed=9, initial_policy=str(policy))
     run(second, tmp_path / "second")
     old, new = (load_policy(tmp_path / name / "policy.th", start.policy.params()) for name in ("first", "second"))
-    assert {name for name in old if torch.equal(old[name], new[name])} == set(start.worker_spec.frozen)
-    assert bool(start.worker_spec.frozen) != train_recurrent
+    frozen = start.layout.frozen()
+    assert {name for name in old if torch.equal(old[name], new[name])} == set(frozen)
+    assert bool(frozen) != train_recurrent
 
 
 def test_an_initial_policy_that_is_none_costs_nothing_but_a_line(tmp_path):
@@ -353,7 +355,7 @@ def test_an_initial_policy_that_is_none_costs_nothing_but_a_line(tmp_path):
 def test_a_run_with_a_schedule_is_not_resumed_with_another_end(tmp_path):
     config = RL2_STEPS[1].replace(num_batches=2, learning_rate_end=0.0)
     run(config, tmp_path / "short")
-    with pytest.raises(RunFolderError, match=r"--resume: num-batches is 3, but the run .* \(learning-rate-end and"):
+    with pytest.raises(RunFolderError, match=r"--resume: num-batches is 3, but the run .* \(schedules end in the last"):
         run(config.replace(num_batches=3), tmp_path / "short", resume=True)
     assert run(config, tmp_path / "short", resume=True)[0] == metrics(tmp_path / "short")
 
@@ -385,7 +387,7 @@ def test_rewards_that_are_no_numbers_move_nothing_and_three_in_a_row_stop_the_ru
     algorithm = make_algorithm(config)
     healthy = run(config.replace(num_batches=2), tmp_path / "healthy")[1]
     assert any(row["step_accepted"] for row in rows)
-    checkpoint = RunFolder(tmp_path / "nan").load_checkpoint(len(healthy), config)
+    checkpoint = RunFolder(tmp_path / "nan").load_checkpoint(config, algorithm.run_format)
     np.testing.assert_array_equal(checkpoint.parameters, healthy)
     assert checkpoint.iteration == 5
     load_policy(tmp_path / "nan" / "policy.th", algorithm.policy.params())

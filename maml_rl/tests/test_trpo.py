@@ -102,7 +102,7 @@ def test_damping_is_added_to_the_curvature():
         candidates.append(vector)
         return evaluate(vector)
 
-    damped = EXACT.replace(cg_damping=3.0)
+    damped = EXACT.model_copy(update={"cg_damping": 3.0})
     trust_region_step(np.zeros(5), 1.0, gradient, curvature=lambda v: matrix @ v, evaluate=watched, settings=damped)
     expected = np.linalg.solve(matrix + 3.0 * np.eye(5), gradient)
     cosine = -candidates[0] @ expected / np.linalg.norm(candidates[0]) / np.linalg.norm(expected)
@@ -157,7 +157,7 @@ def test_without_an_acceptable_candidate_the_parameters_stay(outcome):
 )
 @pytest.mark.parametrize("num_iterations", [1, 20])
 def test_a_curvature_that_is_no_positive_number_is_refused(curvature, finite, num_iterations):
-    start, settings = np.full(5, 0.3), EXACT.replace(cg_iters=num_iterations)
+    start, settings = np.full(5, 0.3), EXACT.model_copy(update={"cg_iters": num_iterations})
     result = trust_region_step(start, 1.0, np.ones(5), curvature=curvature, evaluate=never, settings=settings)
     assert not result.accepted
     assert result.finite is finite
@@ -169,7 +169,7 @@ def test_one_bad_entry_of_a_curvature_product_is_enough():
     def curvature(vector):
         return np.where(np.arange(5) == 2, np.inf, vector)
 
-    one = EXACT.replace(cg_iters=1)
+    one = EXACT.model_copy(update={"cg_iters": 1})
     result = trust_region_step(np.zeros(5), 1.0, np.ones(5), curvature=curvature, evaluate=never, settings=one)
     assert (result.accepted, result.finite) == (False, False)
 

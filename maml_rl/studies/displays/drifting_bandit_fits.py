@@ -39,7 +39,10 @@ def choices_of(actions: np.ndarray, rewards: np.ndarray, num_arms: int) -> Choic
 
 
 def memory_of(policy: Policy, params: Params, fitted: dict[str, np.ndarray], agent: int) -> np.ndarray:
-    """Memory (N, T, H) when a choice is due, see `Policy.remembered`, of `fitted` results (P, N, ...)."""
+    """Memory (N, T, H) when a choice is due, see `Policy.remembered`, of `fitted` results (P, N, ...).
+
+    It is replayed from what has been stored, without an environment: a `StateRecorder` would need a new rollout.
+    """
     shown, actions, rewards = (fitted[key][agent] for key in ("observations", "actions", "rewards"))
     num_tasks, num_steps = actions.shape
     observations = torch.from_numpy(observed_in_one_episode(shown, actions, rewards, policy.output_size))
