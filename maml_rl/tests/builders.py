@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from maml_rl.envs.navigation import NavigationVectorEnv
 from maml_rl.episode import LearningData
 from maml_rl.policies import Params, Policy, PolicySpec, make_policy, registered_policies
 from maml_rl.policies.geometric_policy import READ_GAIN, GeometricPolicy
+from maml_rl.samplers.backend import builds_state
+from maml_rl.shard import Shard
 
 POLICY_SPECS = [
     PolicySpec(name, 3, 2, continuous, (3,), "tanh", memory_slots=3, memory_width=2)
@@ -263,6 +265,11 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
+def numbers(*indices: int) -> Shard:
+    """A shard for `Counter`, of which only the indices count."""
+    return Shard(list(indices), [{}] * len(indices), iteration=0, seed=7)
+
+
 @dataclass(frozen=True)
 class CounterSpec:
     """A worker that adds numbers and, told so by a file, comes to grief on the way.
@@ -280,19 +287,17 @@ class CounterSpec:
     trouble: str = ""
     fuse: str | None = None
     build_seconds: float = 0.0
-    seed: int = 7
-    replayed_methods: dict[str, str] = field(default_factory=lambda: {"begin": "restart", "add": "keep"})
+
+    @property
+    def worker_class(self) -> type[Counter]:
+        """See `WorkerSpec`."""
+        return Counter
 
     def build(self, heartbeat: Callable[[], None]) -> Counter:
         """Make the worker."""
         heartbeat()
         time.sleep(self.build_seconds)
         return Counter(self, heartbeat)
-
-    def describe(self, method: str, arguments: tuple[Any, ...]) -> str:
-        """Say which seed and tasks a call is about."""
-        tasks = f", tasks {arguments[0]}" if method == "begin" else ""
-        return f"seed {self.seed}{tasks}"
 
 
 class Counter:
@@ -303,11 +308,13 @@ class Counter:
         self.heartbeat = heartbeat
         self.total = 0
 
-    def begin(self, tasks: list[int]) -> int:
-        """Start anew with the sum of `tasks`."""
-        self.total = sum(tasks)
+    @builds_state("restart")
+    def begin(self, shard: Shard) -> int:
+        """Start anew with the sum of the shard's indices."""
+        self.total = sum(shard.indices)
         return self.total
 
+    @builds_state("keep")
     def add(self, number: int) -> int:
         """Add to the total, unless trouble comes first."""
         if self.spec.fuse is None or burn(self.spec.fuse):
