@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,38 +14,52 @@ from torch.utils._pytree import tree_map
 from maml_rl.actor_critic import Weights, actor_critic_loss, distribution_and_values, divergence
 from maml_rl.envs import make_meta_env
 from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
-from maml_rl.metalearners import TrustRegion
-from maml_rl.metalearners.rl2 import RL2, RL2Settings, minibatches
+from maml_rl.metalearners import RL2, RL2Step
+from maml_rl.metalearners.rl2 import minibatches
 from maml_rl.policies import PolicySpec, make_policy, registered_policies
+from maml_rl.policies.layout import ParameterLayout
 from maml_rl.policies.params import affine
-from maml_rl.samplers import MultiprocessBackend, SerialBackend
-from maml_rl.samplers.rl2_worker import RL2WorkerSpec
+from maml_rl.samplers import MultiprocessBackend, RL2WorkerSpec, SerialBackend
+from maml_rl.settings import ReturnSettings, RL2Settings, RunSettings, TaskSettings, TrustRegion
+from maml_rl.shard import Shard
 from maml_rl.tests.builders import UNEVEN, flat, hessian, unflat
 from maml_rl.utils.random import Purpose, generator
-from maml_rl.utils.vectors import flatten, unflatten
 
 EPISODES, TASKS = 3, 5
 EXACT = 1e-9
 """Largest difference that rounding in float64 makes here, with room to spare."""
-PLAIN = Weights(value_weight=0.5, entropy_weight=0.01, clip_range=None)
+PLAIN = Weights(value_coef=0.5, entropy_coef=0.01, clip_range=None)
 CLIPPED = PLAIN._replace(clip_range=0.2)
 SETTINGS = RL2Settings(
+    observe_episode_fraction=True,
     outer_step="ppo",
-    num_batches=10,
     num_epochs=2,
     num_minibatches=2,
     clip_range=0.2,
     learning_rate=1e-2,
     learning_rate_end=1e-3,
-    entropy_weight=0.01,
-    entropy_weight_end=0.0,
-    value_weight=0.5,
+    entropy_coef=0.01,
+    entropy_coef_end=0.0,
+    value_coef=0.5,
     max_grad_norm=1.0,
     optimiser="adam",
-    gae_lambda=0.7,
     gae_lambda_end=0.9,
-    seed=3,
 )
+RETURNS = ReturnSettings(gamma=0.9, gae_lambda=0.7)
+OUTER = RL2Step(RunSettings(num_batches=10, seed=3), RETURNS, SETTINGS, TrustRegion(cg_damping=0.1))
+
+
+def outer_with(**changes):
+    """`OUTER` with other settings of RL² or of the trust region."""
+    region = {name: value for name, value in changes.items() if name in TrustRegion.model_fields}
+    rl2 = {name: value for name, value in changes.items() if name not in region}
+    return replace(
+        OUTER,
+        settings=SETTINGS.model_copy(update=rl2),
+        trust_region=OUTER.trust_region.model_copy(update=region),
+    )
+
+
 FAMILIES = {"Bandit-K5-v0": {}, "TabularMDP-v0": {"max_episode_steps": 3}, UNEVEN: {"longest": 5}}
 with_memory = pytest.mark.parametrize("policy_name", sorted(set(registered_policies()) - {"mlp"}))
 every_family = pytest.mark.parametrize("env_name", FAMILIES, ids=[name.split(":")[-1] for name in FAMILIES])
@@ -74,27 +89,43 @@ class Case:
         )
         self.policy = make_policy(spec)
         self.policy.initialise(generator(1, Purpose.INITIAL_PARAMETERS))
-        self.names = tuple(self.policy.named_meta_parameters())
-        self.spec = RL2WorkerSpec(env_name, kwargs, spec, self.names, {}, EPISODES, True, 0.9, seed=3)
+        layout = ParameterLayout.of(self.policy)
+        self.names = layout.names
+        task = TaskSettings(env_name=env_name, env_kwargs=kwargs, fast_batch_size=EPISODES)
+        self.spec = RL2WorkerSpec(task, RETURNS, SETTINGS, spec, layout, env.env.max_episode_steps)
         rng = np.random.default_rng(0)
-        self.theta = flatten(self.policy.params(), self.names)
+        self.theta = layout.vector(self.policy.params())
         self.theta += rng.normal(0.0, 0.3, self.theta.shape)
         self.tasks = env.sample_tasks(num_tasks, np.random.default_rng(5))
 
     def worker(self, indices=None):
         """A worker that has collected these tasks."""
-        indices = list(range(len(self.tasks))) if indices is None else indices
         worker = self.spec.build(lambda: None)
-        report = worker.collect(indices, [self.tasks[i] for i in indices], self.theta, 0, 0.7)
+        report = worker.collect(self.shard(indices), self.theta, 0.7)
         return worker, report
 
+    def shard(self, indices=None, iteration=0):
+        """These tasks, or all of them."""
+        indices = range(len(self.tasks)) if indices is None else indices
+        return Shard(indices, [self.tasks[i] for i in indices], iteration, seed=OUTER.run.seed)
+
     def params(self, vector=None):
-        like = self.policy.params()
-        return unflatten(self.theta if vector is None else vector, like, self.names)
+        return self.spec.layout.params(self.theta if vector is None else vector)
 
     def learner(self, num_workers=1, **changes):
         backend = SerialBackend(self.spec, num_workers)
-        return RL2(backend, self.theta, replace(SETTINGS, **changes), TrustRegion(cg_damping=0.1))
+        return RL2(backend, self.theta[np.newaxis], outer_with(**changes))
+
+
+def theta_of(learner):
+    """Parameters (D,) of the one agent that a learner has."""
+    (theta,) = learner.parameters
+    return theta
+
+
+def done_index(worker):
+    """Place in a worker's observations of whether an episode has just ended."""
+    return worker._env.of(TASKS, EPISODES).done_index
 
 
 def leaves(case):
@@ -106,9 +137,9 @@ def leaves(case):
 @every_family
 def test_memory_lasts_from_the_first_step_of_a_task_to_its_last(env_name, policy_name):
     case = Case(env_name, policy_name)
-    worker, _ = case.worker_spec()
+    worker, _ = case.worker()
     data = worker._data
-    assert (data.observations[:, :, worker._env.done_index] * data.mask).sum() == TASKS * (EPISODES - 1)
+    assert (data.observations[:, :, done_index(worker)] * data.mask).sum() == TASKS * (EPISODES - 1)
     params, state = case.params(), case.policy.initial_state(case.params(), (TASKS,))
     for step, observation in enumerate(data.observations):
         distribution, state = case.policy.step(params, observation, state)
@@ -119,12 +150,12 @@ def test_memory_lasts_from_the_first_step_of_a_task_to_its_last(env_name, policy
 @every_family
 def test_returns_are_those_of_each_episode(env_name):
     case = Case(env_name)
-    worker, report = case.worker_spec()
+    worker, report = case.worker()
     assert report.returns.shape == (TASKS, EPISODES)
     assert report.env_steps == int(worker._data.mask.sum())
     assert report.finite
-    rewards = worker._data.observations[1:, :, worker._env.done_index - 1]  # all but the last step's
-    ends = worker._data.observations[1:, :, worker._env.done_index].bool()
+    rewards = worker._data.observations[1:, :, done_index(worker) - 1]  # all but the last step's
+    ends = worker._data.observations[1:, :, done_index(worker)].bool()
     for task in range(TASKS):
         starts = [0, *(int(end) + 1 for end in torch.nonzero(ends[:, task]))]
         for episode in range(EPISODES - 1):
@@ -136,9 +167,9 @@ def test_returns_are_those_of_each_episode(env_name):
 @every_family
 def test_a_task_s_meta_episode_does_not_depend_on_the_shard(env_name, policy_name):
     case = Case(env_name, policy_name)
-    worker, report = case.worker_spec()
+    worker, report = case.worker()
     for task in range(TASKS):
-        alone, own = case.worker_spec([task])
+        alone, own = case.worker([task])
         np.testing.assert_allclose(own.returns[0], report.returns[task], rtol=0, atol=EXACT)
         steps = int(alone._data.mask.sum())
         for part, whole in zip(alone._data, worker._data, strict=True):
@@ -148,11 +179,11 @@ def test_a_task_s_meta_episode_does_not_depend_on_the_shard(env_name, policy_nam
 @pytest.mark.parametrize(("env_name", "unit"), [("Bandit-K5-v0", 1 - 0.9), ("TabularMDP-v0", 1 / (3 * EPISODES))])
 def test_targets_and_advantages_are_generalised_advantage_estimates(env_name, unit):
     case = Case(env_name)
-    worker, report = case.worker_spec()
+    worker, report = case.worker()
     data = worker._data
     _, values = distribution_and_values(case.policy, case.params(), data)
     rewards = np.zeros(data.mask.shape)
-    rewards[:-1] = data.observations[1:, :, worker._env.done_index - 1]
+    rewards[:-1] = data.observations[1:, :, done_index(worker) - 1]
     # The last step's reward is seen by nobody; it is what is missing in the returns.
     rewards[-1] = report.returns.sum(axis=1) - rewards.sum(axis=0)
     expected = np.zeros_like(rewards)
@@ -172,7 +203,7 @@ def test_targets_and_advantages_are_generalised_advantage_estimates(env_name, un
 @pytest.mark.parametrize("weights", [PLAIN, CLIPPED], ids=["plain", "clipped"])
 def test_the_gradient_is_the_sum_of_those_of_any_minibatches(weights):
     case = Case(UNEVEN)
-    worker, _ = case.worker_spec()
+    worker, _ = case.worker()
     theta = case.theta + 0.05
     whole, sums = worker.gradient(theta, None, weights)
     parts = [worker.gradient(theta, chosen, weights) for chosen in ([0, 3], [4], [1, 2])]
@@ -184,7 +215,7 @@ def test_the_gradient_is_the_sum_of_those_of_any_minibatches(weights):
 
 def test_without_clipping_the_first_gradient_is_that_of_advantage_actor_critic():
     case = Case()
-    worker, _ = case.worker_spec()
+    worker, _ = case.worker()
     params = {k: v.requires_grad_() for k, v in case.params().items()}
     distribution, values = distribution_and_values(case.policy, params, worker._data)
     data = worker._data
@@ -198,11 +229,11 @@ def test_without_clipping_the_first_gradient_is_that_of_advantage_actor_critic()
 
 def test_a_step_outside_the_clip_range_has_no_gradient():
     case = Case()
-    worker, _ = case.worker_spec()
+    worker, _ = case.worker()
     data = worker._data
     far = data._replace(log_probs=data.log_probs - 1.0, advantages=torch.ones_like(data.mask))  # ratio e
     params = {k: v.requires_grad_() for k, v in case.params().items()}
-    weights = Weights(value_weight=0.0, entropy_weight=0.0, clip_range=0.2)
+    weights = Weights(value_coef=0.0, entropy_coef=0.0, clip_range=0.2)
     loss, parts = actor_critic_loss(*distribution_and_values(case.policy, params, far), far, weights)
     gradients = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
     assert not any(g is not None and g.any() for g in gradients)
@@ -215,15 +246,15 @@ def test_a_step_outside_the_clip_range_has_no_gradient():
 @with_memory
 def test_curvature_products_are_those_of_the_hessian_of_the_divergence(policy_name):
     case = Case(policy_name=policy_name, num_tasks=2)
-    worker, _ = case.worker_spec()
+    worker, _ = case.worker()
     worker.remember(0.0, 1.0, case.theta)
     vector = np.random.default_rng(1).normal(size=case.theta.shape)
-    params = unflatten(case.theta, worker._like, case.names)
+    params = case.params()
     old = distribution_and_values(case.policy, params, worker._data)
 
     def moved(values):
         outputs = distribution_and_values(case.policy, unflat(values, params, case.names), worker._data)
-        return divergence(*outputs, worker._data, old, value_weight=0.5)[1]
+        return divergence(*outputs, worker._data, old, value_coef=0.5)[1]
 
     matrix = hessian(moved)(flat(params, case.names))
     product = worker.fisher_vector_product(vector, case.theta, 0.5)
@@ -233,7 +264,7 @@ def test_curvature_products_are_those_of_the_hessian_of_the_divergence(policy_na
 @with_memory
 def test_truncated_back_propagation_keeps_values_and_cuts_gradients(policy_name):
     case, cut = Case("TabularMDP-v0", policy_name), 4
-    worker, _ = case.worker_spec()
+    worker, _ = case.worker()
     data = worker._data
     params = leaves(case)
     weight = params["layer1.ih.weight"]
@@ -261,10 +292,11 @@ def test_truncated_back_propagation_keeps_values_and_cuts_gradients(policy_name)
 
 def test_a_worker_cuts_back_propagation_where_its_specification_says():
     case = Case("TabularMDP-v0")
-    whole, cut = (replace(case.spec, backprop_steps=steps).build(lambda: None) for steps in (None, 4))
+    settings = [SETTINGS.model_copy(update={"backprop_steps": steps}) for steps in (None, 4)]
+    whole, cut = (replace(case.spec, rl2=one).build(lambda: None) for one in settings)
     gradients = []
     for worker in (whole, cut):
-        worker.collect(list(range(TASKS)), case.tasks, case.theta, 0, 0.7)
+        worker.collect(case.shard(), case.theta, 0.7)
         worker.remember(0.0, 1.0, None)
         gradients.append(worker.gradient(case.theta, None, CLIPPED)[0])
     params, data = leaves(case), cut._data
@@ -281,13 +313,13 @@ def test_an_update_does_not_depend_on_the_number_of_shards(env_name, outer_step)
     case = Case(env_name)
     results = []
     for num_workers in (1, 2, 3):
-        learner = case.learner(num_workers, outer_step=outer_step, optimiser="rmsprop")
         # The largest curvature is 50,000 times the damping: more iterations enlarge rounding tenfold each.
-        learner.trust_region = replace(learner.trust_region, cg_iters=4)
+        learner = case.learner(num_workers, outer_step=outer_step, optimiser="rmsprop", cg_iters=4)
         report = learner.step(case.tasks, 0)
         assert report.step_accepted
         assert report.finite
-        results.append((report.return_total, report.policy_loss, report.entropy, learner.parameters))
+        losses = (report.details["policy_loss"], report.details["entropy"])
+        results.append((report.return_total, *losses, theta_of(learner)))
     assert np.abs(results[0][-1] - case.theta).max() > 1e-4
     for other in results[1:]:
         np.testing.assert_allclose(other[:3], results[0][:3], rtol=0, atol=EXACT)
@@ -298,7 +330,7 @@ def test_an_update_does_not_depend_on_the_number_of_shards(env_name, outer_step)
 def test_processes_give_what_shards_in_this_process_give(dtype):
     case = Case(dtype=dtype)
     with MultiprocessBackend(case.spec, 2) as backend:
-        learner = RL2(backend, case.theta, SETTINGS, TrustRegion())
+        learner = RL2(backend, case.theta[np.newaxis], OUTER)
         learner.step(case.tasks, 0)
         other = case.learner(2)
         other.step(case.tasks, 0)
@@ -312,9 +344,11 @@ def test_a_learner_resumes_bit_for_bit_from_parameters_and_optimiser(optimiser):
     for iteration in range(3):
         whole.step(case.tasks, iteration)
     first = case.learner(optimiser=optimiser)
-    assert first.state_dict() == {}
+    assert first.state_dict().keys() == first.state_layout().keys()
+    assert not any(value.any() for value in first.state_dict().values())
+    first.load_state_dict(first.state_dict())  # of no steps: from the beginning
     first.step(case.tasks, 0)
-    second = RL2(SerialBackend(case.spec), first.parameters, replace(SETTINGS, optimiser=optimiser), TrustRegion())
+    second = RL2(SerialBackend(case.spec), first.parameters, outer_with(optimiser=optimiser))
     second.load_state_dict(first.state_dict())
     for iteration in (1, 2):
         second.step(case.tasks, iteration)
@@ -326,10 +360,10 @@ def test_a_trust_region_step_improves_the_loss_within_the_region():
     learner = case.learner(outer_step="trpo")
     report = learner.step(case.tasks, 0)
     assert report.step_accepted
-    assert 1e-4 < report.kl < learner.trust_region.max_kl
+    assert 1e-4 < report.details["kl"] < OUTER.trust_region.max_kl
     worker = learner.workers._workers[0]
     weights = learner._weights(0, variance_of_targets(worker._data))
-    assert worker.losses(learner.parameters, weights)[0] < worker.losses(case.theta, weights)[0]
+    assert worker.losses(theta_of(learner), weights)[0] < worker.losses(case.theta, weights)[0]
 
 
 @pytest.mark.parametrize(("num_tasks", "count"), [(5, 2), (40, 4), (7, 7), (9, 1)])
@@ -356,8 +390,8 @@ def test_minibatches_are_drawn_evenly():
 
 
 def test_schedules_go_evenly_from_begin_to_end():
-    assert [SETTINGS.at(i, 1.0, 0.1) for i in (0, 9, 20)] == pytest.approx([1.0, 0.1, 0.1])
-    assert SETTINGS.at(3, 1.0, 0.1) == pytest.approx(0.7)
+    assert [OUTER.at(i, 1.0, 0.1) for i in (0, 9, 20)] == pytest.approx([1.0, 0.1, 0.1])
+    assert OUTER.at(3, 1.0, 0.1) == pytest.approx(0.7)
 
 
 def test_rewards_that_are_no_numbers_move_nothing(monkeypatch):
@@ -369,7 +403,7 @@ def test_rewards_that_are_no_numbers_move_nothing(monkeypatch):
     report = learner.step(case.tasks, 0)
     assert not report.finite
     assert not report.step_accepted
-    np.testing.assert_array_equal(learner.parameters, case.theta)
+    np.testing.assert_array_equal(theta_of(learner), case.theta)
 
 
 @pytest.mark.parametrize("outer_step", ["a2c", "ppo"])
@@ -378,7 +412,7 @@ def test_an_iteration_that_blows_up_is_undone_with_all_its_minibatches(outer_ste
     learner = case.learner(outer_step=outer_step)
     learner.step(case.tasks, 0)
     parameters, optimiser = learner.parameters, learner.state_dict()
-    learner.settings = replace(learner.settings, learning_rate=1e60, learning_rate_end=1e60)
+    learner.outer = outer_with(outer_step=outer_step, learning_rate=1e60, learning_rate_end=1e60)
     report = learner.step(case.tasks, 1)
     assert not report.finite
     assert not report.step_accepted
@@ -395,36 +429,37 @@ def test_an_iteration_is_the_published_update(env_name, outer_step, optimiser):
     """Against a second implementation: episodes step by step, torch's optimisers, nothing shared but the episodes."""
     case, iteration = Case(env_name), 4
     settings = {"outer_step": outer_step, "optimiser": optimiser, "max_grad_norm": 0.3, "num_minibatches": 3}
-    settings |= {"entropy_weight": 0.3, "learning_rate": 0.05}  # far enough for ratios to leave the clip range
+    settings |= {"entropy_coef": 0.3, "learning_rate": 0.05}  # far enough for ratios to leave the clip range
     learner = case.learner(**settings)
     report = learner.step(case.tasks, iteration)
-    expected, parts = by_hand(case, learner.settings, iteration)
-    assert_close(torch.from_numpy(learner.parameters), expected, rtol=0, atol=EXACT)
-    assert report.gradient_norm > 0.3  # shortening mattered
-    assert (report.clipped > 0) == (outer_step == "ppo")
+    expected, parts = by_hand(case, learner.outer, iteration)
+    assert_close(torch.from_numpy(theta_of(learner)), expected, rtol=0, atol=EXACT)
+    assert report.details["gradient_norm"] > 0.3  # shortening mattered
+    assert (report.details["clipped"] > 0) == (outer_step == "ppo")
     for name, value in parts.items():
-        assert getattr(report, name) == pytest.approx(value, rel=EXACT, abs=EXACT), name
+        assert report.details[name] == pytest.approx(value, rel=EXACT, abs=EXACT), name
 
 
-def by_hand(case, s, iteration):
+def by_hand(case, outer, iteration):
     """Parameters after an iteration of A2C or PPO, and the means over minibatches that the report tells."""
-    worker = case.spec.build(lambda: None)
-    worker.collect(range(TASKS), case.tasks, case.theta, iteration, s.at(iteration, s.gae_lambda, s.gae_lambda_end))
+    worker, s = case.spec.build(lambda: None), outer.settings
+    share = iteration / (outer.run.num_batches - 1)
+    gae_lambda = outer.returns.gae_lambda + share * (s.gae_lambda_end - outer.returns.gae_lambda)
+    worker.collect(case.shard(iteration=iteration), case.theta, gae_lambda)
     data, mask, advantages = worker._data, worker._data.mask, worker._data.advantages
     mean = (advantages * mask).sum() / mask.sum()
     deviation = (((advantages - mean) * mask).square().sum() / mask.sum()).sqrt()
     advantages = (advantages - mean) / (deviation + 1e-8)
-    value_weight = s.value_weight / variance_of_targets(data)
-    share = iteration / (s.num_batches - 1)
+    value_coef = s.value_coef / variance_of_targets(data)
     learning_rate = s.learning_rate + share * (s.learning_rate_end - s.learning_rate)
-    entropy_weight = s.entropy_weight + share * (s.entropy_weight_end - s.entropy_weight)
+    entropy_coef = s.entropy_coef + share * (s.entropy_coef_end - s.entropy_coef)
     theta = torch.tensor(case.theta, requires_grad=True)
     kind = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}[s.optimiser]
     optimiser = kind([theta], lr=learning_rate)
     epochs, count = (s.num_epochs, s.num_minibatches) if s.outer_step == "ppo" else (1, 1)
     seen = []
     for epoch in range(epochs):
-        rng = generator(s.seed, Purpose.MINIBATCHES, iteration=iteration, inner_step=epoch)
+        rng = generator(outer.run.seed, Purpose.MINIBATCHES, iteration=iteration, inner_step=epoch)
         for chosen in minibatches(TASKS, count, rng):
             params = unflat(theta, case.params(), case.names)
             state, rows = case.policy.initial_state(params, (len(chosen),)), []
@@ -453,7 +488,7 @@ def by_hand(case, s, iteration):
                 )
             policy_loss, value_loss, entropy, clipped = torch.stack(rows).sum(0) / mask[:, chosen].sum()
             optimiser.zero_grad()
-            (policy_loss + value_weight * value_loss - entropy_weight * entropy).backward()
+            (policy_loss + value_coef * value_loss - entropy_coef * entropy).backward()
             assert theta.grad is not None
             norm = theta.grad.norm()
             theta.grad *= (s.max_grad_norm / norm).clamp(max=1.0)
@@ -478,8 +513,7 @@ def test_advantages_of_all_shards_together_have_mean_zero_and_deviation_one(env_
 
 def test_a_trust_region_step_goes_along_the_natural_gradient():
     case = Case(num_tasks=2, hidden=3)
-    learner = case.learner(outer_step="trpo")
-    learner.trust_region = replace(learner.trust_region, cg_iters=400)
+    learner = case.learner(outer_step="trpo", cg_iters=400)
     learner.step(case.tasks, 0)
     (worker,) = learner.workers._workers
     steps = float(worker._data.mask.sum())
@@ -493,14 +527,14 @@ def test_a_trust_region_step_goes_along_the_natural_gradient():
 
     def moved(theta):
         outputs = distribution_and_values(case.policy, unflat(theta, params, case.names), worker._data)
-        return divergence(*outputs, worker._data, old, value_weight=weights.value_weight)[1] / steps
+        return divergence(*outputs, worker._data, old, value_coef=weights.value_coef)[1] / steps
 
     start = flat(params, case.names)
-    matrix = hessian(moved)(start) + learner.trust_region.cg_damping * torch.eye(len(start)).double()
+    matrix = hessian(moved)(start) + OUTER.trust_region.cg_damping * torch.eye(len(start)).double()
     natural = torch.linalg.solve(matrix, torch.func.grad(objective)(start))
-    step = torch.from_numpy(case.theta - learner.parameters)  # conjugate gradients stop at a residual of 1e-5
+    step = torch.from_numpy(case.theta - theta_of(learner))  # conjugate gradients stop at a residual of 1e-5
     assert float(torch.nn.functional.cosine_similarity(step, natural, dim=0)) == pytest.approx(1.0, abs=1e-8)
-    assert float(moved(flat(case.params(learner.parameters), case.names))) > 0
+    assert float(moved(flat(case.params(theta_of(learner)), case.names))) > 0
 
 
 @pytest.mark.slow
@@ -516,10 +550,13 @@ def test_an_agent_learns_to_learn_which_arm_pays():
     )
     policy = make_policy(spec)
     policy.initialise(generator(1, Purpose.INITIAL_PARAMETERS))
-    names = tuple(policy.named_meta_parameters())
-    worker = RL2WorkerSpec("Bandit-K5-v0", {}, spec, names, {}, 20, False, 0.99, seed=1)
-    settings = replace(SETTINGS, num_batches=60, num_epochs=4, learning_rate=3e-3, learning_rate_end=1e-3)
-    learner = RL2(SerialBackend(worker), flatten(policy.params(), names), settings, TrustRegion())
+    layout, returns = ParameterLayout.of(policy), RETURNS.model_copy(update={"gamma": 0.99})
+    changes: dict[str, Any] = {"num_epochs": 4, "learning_rate": 3e-3, "learning_rate_end": 1e-3}
+    settings = SETTINGS.model_copy(update={**changes, "observe_episode_fraction": False})
+    task = TaskSettings(env_name="Bandit-K5-v0", fast_batch_size=20)
+    worker = RL2WorkerSpec(task, returns, settings, spec, layout, env.env.max_episode_steps)
+    outer = RL2Step(RunSettings(num_batches=60, seed=1), returns, settings, TrustRegion())
+    learner = RL2(SerialBackend(worker), layout.vector(policy.params())[np.newaxis], outer)
     totals = []
     for iteration in range(60):
         tasks = env.sample_tasks(200, generator(1, Purpose.TASKS, iteration=iteration))
