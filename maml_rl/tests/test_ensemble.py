@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,11 +10,11 @@ import torch
 
 from maml_rl import cli
 from maml_rl.algorithms import make_algorithm
+from maml_rl.algorithms.ensemble import mean_report
 from maml_rl.config import Config, ConfigError, load_config
-from maml_rl.ensemble import _mean_report
 from maml_rl.evaluation import evaluate
 from maml_rl.experiment import train
-from maml_rl.metalearners import RL2IterationReport
+from maml_rl.metalearners import Report
 from maml_rl.run_folder import RunFolder, RunFolderError
 from maml_rl.samplers.rl2_worker import RL2Worker
 from maml_rl.tests.builders import NAN_REWARD, UNEVEN, write_config
@@ -34,7 +33,7 @@ BASE = Config(
     learning_rate=0.01,
     seed=3,
 )
-THREE = BASE.replace(**{"num_agents": 3})
+THREE = BASE.replace(num_agents=3)
 CASES = {
     "ppo": {},
     "a2c": {"outer_step": "a2c", "optimiser": "rmsprop"},
@@ -44,7 +43,7 @@ CASES = {
     "episodes": {"env_name": "Bandit-K5-v0", "env_kwargs": {}, "fast_batch_size": 7, "gamma": 1.0},
     "uneven": {"env_name": UNEVEN, "env_kwargs": {"longest": 5}, "fast_batch_size": 2},
     "continuous": {"env_name": "2DNavigation-v0", "env_kwargs": {"max_episode_steps": 4}, "fast_batch_size": 2},
-    "schedules": {"learning_rate_end": 0.0, "entropy_weight_end": 0.0, "gae_lambda_end": 0.5, "backprop_steps": 4},
+    "schedules": {"learning_rate_end": 0.0, "entropy_coef_end": 0.0, "gae_lambda_end": 0.5, "backprop_steps": 4},
 }
 
 
@@ -54,10 +53,10 @@ def trained(config, num_workers=1, **kwargs):
 
 @pytest.mark.parametrize("changes", CASES.values(), ids=CASES)
 def test_an_agent_of_an_ensemble_is_the_agent_of_its_seed_alone(changes):
-    together = trained(THREE.replace(**changes)).reshape(3, -1)
+    together = trained(THREE.replace(**changes))
     for agent in range(3):
         alone = trained(BASE.replace(**{**changes, "seed": BASE.seed + agent}))
-        np.testing.assert_allclose(together[agent], alone, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(together[agent], alone[0], rtol=0, atol=1e-5)
         start = make_algorithm(BASE.replace(**{**changes, "seed": BASE.seed + agent})).initial_parameters()
         assert np.abs(alone - start).max() > 1e-3
 
@@ -69,20 +68,20 @@ def test_the_number_of_workers_changes_nothing():
 
 def test_an_interrupted_ensemble_resumes_bit_for_bit(tmp_path):
     expected = trained(THREE, folder=RunFolder(tmp_path / "whole"))
-    trained(THREE.replace(**{"num_batches": 1}), folder=RunFolder(tmp_path / "part"))
+    trained(THREE.replace(num_batches=1), folder=RunFolder(tmp_path / "part"))
     resumed = trained(THREE, folder=RunFolder(tmp_path / "part"), resume=True)
     np.testing.assert_array_equal(resumed, expected)
     with pytest.raises(RunFolderError, match=r"--resume: num-agents is 2, but the run .* has 3"):
-        trained(THREE.replace(**{"num_agents": 2}), folder=RunFolder(tmp_path / "part"), resume=True)
+        trained(THREE.replace(num_agents=2), folder=RunFolder(tmp_path / "part"), resume=True)
 
 
 def test_a_run_starts_from_the_weights_of_as_many_agents(tmp_path):
     folder = RunFolder(tmp_path)
     parameters = trained(THREE, folder=folder)
-    start = make_algorithm(THREE.replace(**{"seed": 0})).with_policy(folder.policy_path)
-    np.testing.assert_array_equal(start.parameters(), parameters.astype(np.float32))
+    start = make_algorithm(THREE.replace(seed=0)).with_policy(folder.policy_path)
+    np.testing.assert_array_equal(start.initial_parameters(), parameters.astype(np.float32))
     with pytest.raises(RunFolderError, match=r"is \(3, .*expected \(2, "):
-        make_algorithm(THREE.replace(**{"num_agents": 2})).with_policy(folder.policy_path)
+        make_algorithm(THREE.replace(num_agents=2)).with_policy(folder.policy_path)
     with pytest.raises(RunFolderError, match=r"is \(3, .*expected \("):
         make_algorithm(BASE).with_policy(folder.policy_path)
 
@@ -90,19 +89,19 @@ def test_a_run_starts_from_the_weights_of_as_many_agents(tmp_path):
 @pytest.mark.parametrize("env_name", ["DriftingBandit-v0", UNEVEN])
 def test_every_agent_is_evaluated_on_all_tasks_as_it_would_be_alone(env_name):
     changes = {"env_name": env_name, "env_kwargs": {"longest": 5}} if env_name == UNEVEN else {}
-    algorithm = make_algorithm(THREE.replace(**changes))
-    sizes = {"num_batches": 2, "meta_batch_size": 3, "num_steps": 0, "seed": 8}
-    whole = evaluate(algorithm, algorithm.initial_parameters(), num_workers=2, **sizes)
+    algorithm = make_algorithm(THREE.replace(**changes), dtype="float64")
+    sizes = {"num_batches": 2, "meta_batch_size": 3, "num_adaptation_steps": 0, "seed": 8}
+    whole = evaluate(algorithm, algorithm.initial_parameters(), num_workers=2, backend="multiprocess", **sizes)
     assert whole.returns.shape == (1, 6, 3)
     assert whole.meta_episodes is not None
     for agent in range(3):
-        single = make_algorithm(BASE.replace(**{**changes, "seed": BASE.seed + agent}))
-        alone = evaluate(single, single.parameters(), **sizes)
+        single = make_algorithm(BASE.replace(**{**changes, "seed": BASE.seed + agent}), dtype="float64")
+        alone = evaluate(single, single.initial_parameters(), **sizes)
         assert alone.meta_episodes is not None
         np.testing.assert_allclose(whole.returns[..., agent], alone.returns[..., 0], rtol=1e-6)
         for together, own in zip(whole.meta_episodes, alone.meta_episodes, strict=True):
-            length = own.shape[1]
-            np.testing.assert_allclose(together[agent, :, :length], own, rtol=1e-6)
+            length = own.shape[2]
+            np.testing.assert_allclose(together[agent, :, :length], own[0], rtol=1e-6)
             assert not together[agent, :, length:].any()
 
 
@@ -120,48 +119,55 @@ def test_the_commands_take_ensembles(tmp_path, capsys):
         total = results["rewards"].sum(axis=2)
     np.testing.assert_allclose(total.T, np.load(tmp_path / "results.npz")["returns"][0], rtol=1e-5)
     assert cli.test_command([*flags, "--render", str(tmp_path / "film.gif")]) == 2
-    assert "--render: got a policy of 3 agents, expected one; leave it out" in capsys.readouterr().err
+    assert "--render: a film shows one agent, and these are several; films show gradient steps" in capsys.readouterr().err
     assert load_config(folder / "config.json").num_agents == 3
     policy = torch.load(folder / "policy.th", weights_only=True)
     assert all(len(value) == 3 for value in policy.values())
 
 
 def test_an_agent_without_numbers_stays_where_it_is_and_the_others_go_on(tmp_path, monkeypatch):
-    alone = [trained(BASE.replace(**{"seed": BASE.seed + agent})) for agent in range(3)]
-    learn = RL2Worker.collect
+    alone = [trained(BASE.replace(seed=BASE.seed + agent)) for agent in range(3)]
+    learn = RL2Worker.learn_from
 
-    def spoilt(self, indices, tasks, vector, iteration, gae_lambda):
-        report = learn(self, indices, tasks, vector, iteration, gae_lambda)
-        ill = self.spec.seed == BASE.seed + 1 and iteration == 0
-        return replace(report, finite=False) if ill else report
+    ill_start = make_algorithm(BASE.replace(seed=BASE.seed + 1)).initial_parameters()[0]
 
-    monkeypatch.setattr(RL2Worker, "collect", spoilt)
-    whole = trained(THREE).reshape(3, -1)
+    def spoilt(self, batch, indices, vector, gae_lambda):
+        report = learn(self, batch, indices, vector, gae_lambda)
+        is_ill = np.array_equal(vector, ill_start)  # the second agent, where it started
+        seen.append(is_ill)
+        return replace(report, finite=False) if is_ill and seen.count(True) == 1 else report
+
+    monkeypatch.setattr(RL2Worker, "learn_from", spoilt)
+    seen: list[bool] = []
+    whole = trained(THREE)
+    assert seen.count(True) == 2  # it stayed there for one iteration
     for agent in (0, 2):
-        np.testing.assert_allclose(whole[agent], alone[agent], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(whole[agent], alone[agent][0], rtol=0, atol=1e-5)
     assert np.abs(whole[1] - alone[1]).max() > 1e-3
-    trained(THREE.replace(**{"num_batches": 1}), folder=RunFolder(tmp_path))
-    np.testing.assert_array_equal(trained(THREE, folder=RunFolder(tmp_path), resume=True).reshape(3, -1), whole)
+    seen.clear()
+    trained(THREE.replace(num_batches=1), folder=RunFolder(tmp_path))
+    np.testing.assert_array_equal(trained(THREE, folder=RunFolder(tmp_path), resume=True), whole)
 
 
 def test_agents_whose_rewards_are_no_numbers_stop_where_they_are(tmp_path):
     changes = {"env_name": NAN_REWARD, "env_kwargs": {"healthy_resets": 0}, "num_batches": 1}
     config = THREE.replace(**changes)
-    np.testing.assert_array_equal(trained(config, folder=RunFolder(tmp_path)), make_algorithm(config).initial_parameters())
-    assert RunFolder(tmp_path).resume(config, len(make_algorithm(config).initial_parameters())) is not None
+    algorithm = make_algorithm(config)
+    np.testing.assert_array_equal(trained(config, folder=RunFolder(tmp_path)), algorithm.initial_parameters())
+    assert RunFolder(tmp_path).resume(config, algorithm.run_format) is not None
 
 
 def test_maml_has_one_agent():
-    with pytest.raises(ConfigError, match="num-agents in here: got 2, expected 1 with algorithm maml"):
+    words = "num-agents in here: got 2, which algorithm 'maml' has no use for; leave it out or set algorithm: rl2"
+    with pytest.raises(ConfigError, match=words):
         Config.from_mapping({"env-name": "Bandit-K5-v0", "num-agents": 2}, source="here")
 
 
 def test_an_agent_that_is_lost_is_not_among_the_means():
-    values: dict[str, Any] = {field.name: 1.0 for field in fields(RL2IterationReport)}
-    well = RL2IterationReport(**{**values, "finite": True, "entropy": 1.5, "step_accepted": True})
-    lost = replace(well, finite=False, entropy=0.0, return_total=np.nan, step_accepted=False)
-    mean = _mean_report([well, lost, well], 5.0, 1)
-    assert (mean.return_total, mean.entropy, mean.env_steps) == (1.0, 1.5, 3)
+    well = Report(1, 1.0, 1.0, 1.0, 1.0, 1.0, step_accepted=True, finite=True, details={"entropy": 1.5})
+    lost = replace(well, finite=False, details={"entropy": 0.0}, return_total=np.nan, step_accepted=False)
+    mean = mean_report([well, lost, well], 5.0, 1)
+    assert (mean.return_total, mean.details["entropy"], mean.env_steps) == (1.0, 1.5, 3)
     assert mean.finite
     assert not mean.step_accepted
-    assert not _mean_report([lost, lost], 5.0, 1).finite
+    assert not mean_report([lost, lost], 5.0, 1).finite

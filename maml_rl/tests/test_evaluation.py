@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from maml_rl import cli
-from maml_rl.analysis import mean_interval
 from maml_rl.algorithms import make_algorithm
+from maml_rl.analysis import mean_interval
 from maml_rl.config import Config
 from maml_rl.evaluation import (
     Evaluation,
@@ -19,9 +19,9 @@ from maml_rl.evaluation import (
     summary_lines,
     task_table,
 )
-from maml_rl.metalearners.dealing import shards
 from maml_rl.run_folder import RunFolder, RunFolderError
 from maml_rl.samplers import MAMLWorker, SerialBackend
+from maml_rl.shard import Shard
 from maml_rl.tests.builders import UNEVEN
 from maml_rl.utils.errors import InputError
 
@@ -55,20 +55,18 @@ def command(run, output, *flags):
 
 
 def small(algorithm, **settings):
-    chosen = {"num_batches": 2, "meta_batch_size": 3, "num_steps": 2, **settings}
+    chosen = {"num_batches": 2, "meta_batch_size": 3, "num_adaptation_steps": 2, **settings}
     return evaluate(algorithm, algorithm.initial_parameters(), **chosen)
 
 
 def test_returns_do_not_depend_on_the_number_of_workers(algorithm):
     task_rng = np.random.default_rng(0)
-    tasks = algorithm.env.sample_tasks(5, task_rng)
+    shard = Shard(range(5), algorithm.env.sample_tasks(5, task_rng), 0, seed=1, evaluation=True)
+    (vector,) = algorithm.initial_parameters()
     results = []
     for num_workers in (1, 2, 3):
         with SerialBackend(algorithm.worker_spec, num_workers) as backend:
-            calls = [
-                (indices, [tasks[i] for i in indices], algorithm.initial_parameters(), 0, 2)
-                for indices in shards(5, num_workers)
-            ]
+            calls = [(part, vector, 2) for part in shard.split(num_workers)]
             results.append(np.concatenate(backend.map("evaluate", calls), axis=1))
     np.testing.assert_array_equal(results[1], results[0])
     np.testing.assert_array_equal(results[2], results[0])
@@ -101,20 +99,23 @@ def test_returns_are_a_function_of_the_seed(algorithm):
 
 
 def test_going_further_changes_nothing_of_the_steps_before(algorithm):
-    near, far = small(algorithm, num_steps=1), small(algorithm, num_steps=3)
+    near, far = small(algorithm, num_adaptation_steps=1), small(algorithm, num_adaptation_steps=3)
     assert near.returns.shape == (2, 6, 3)
     np.testing.assert_array_equal(far.returns[:2], near.returns)
 
 
 def test_without_an_inner_step_size_parameters_stay():
-    algorithm = make_algorithm(NAVIGATION.replace(**{"fast_lr": 0.0}))
+    algorithm = make_algorithm(NAVIGATION.replace(fast_lr=0.0))
     worker = algorithm.worker_spec.build(lambda: None)
     assert isinstance(worker, MAMLWorker)
-    vectors = worker.adapted_parameters(
-        [0, 1], algorithm.env.sample_tasks(2, np.random.default_rng(0)), algorithm.initial_parameters(), 0, 2
-    )
-    assert vectors.shape == (3, 2, len(algorithm.initial_parameters()))
-    np.testing.assert_allclose(vectors, np.broadcast_to(algorithm.initial_parameters(), vectors.shape), atol=1e-7)
+    (vector,) = algorithm.initial_parameters()
+    tasks = algorithm.env.sample_tasks(2, np.random.default_rng(0))
+    path = worker.adapted_parameters(Shard.whole(tasks, iteration=0, seed=1), vector, 2)
+    assert len(path) == 3
+    for adapted in path:
+        assert adapted.keys() == algorithm.policy.params().keys()
+        for name, value in algorithm.policy.params().items():
+            torch.testing.assert_close(adapted[name], value.expand(2, *value.shape), rtol=0, atol=1e-7)
 
 
 def test_a_memory_s_steps_of_adaptation_are_the_episodes_of_one_meta_episode(tmp_path):
@@ -127,8 +128,8 @@ def test_a_memory_s_steps_of_adaptation_are_the_episodes_of_one_meta_episode(tmp
         meta_batch_size=4,
     )
     algorithm = make_algorithm(config)
-    near, far = small(algorithm, num_steps=0), small(algorithm, num_steps=6)
-    assert near.trained_num_steps == 3
+    near, far = small(algorithm, num_adaptation_steps=0), small(algorithm, num_adaptation_steps=6)
+    assert near.trained == 3
     assert near.returns.shape == (4, 6, 1)
     np.testing.assert_array_equal(far.returns[:4], near.returns)
     total = near.returns.sum(axis=0).mean()
@@ -150,10 +151,10 @@ def test_a_memory_s_steps_of_adaptation_are_the_episodes_of_one_meta_episode(tmp
 
 
 def test_an_agent_that_sees_how_much_is_over_plays_no_longer_meta_episodes():
-    config = Config(algorithm="rl2", env_name="Bandit-K5-v0", policy="rnn", fast_batch_size=3, show_progress=True)
-    assert small(make_algorithm(config), num_steps=2).returns.shape == (3, 6, 1)
-    with pytest.raises(InputError, match="--num-steps: got 3, expected at most 2 with show-progress: true"):
-        small(make_algorithm(config), num_steps=3)
+    config = Config(algorithm="rl2", env_name="Bandit-K5-v0", policy="rnn", fast_batch_size=3, observe_episode_fraction=True)
+    assert small(make_algorithm(config), num_adaptation_steps=2).returns.shape == (3, 6, 1)
+    with pytest.raises(InputError, match="--num-steps: got 3, expected at most 2 with observe-episode-fraction: true"):
+        small(make_algorithm(config), num_adaptation_steps=3)
 
 
 def test_meta_episodes_of_different_lengths_are_joined_with_nothing_behind_their_end():
@@ -165,12 +166,13 @@ def test_meta_episodes_of_different_lengths_are_joined_with_nothing_behind_their
         hidden_sizes=(4,),
         fast_batch_size=2,
     )
-    evaluations = [small(make_algorithm(config), num_steps=1, meta_batch_size=5, num_workers=1) for _ in range(2)]
+    evaluations = [small(make_algorithm(config), num_adaptation_steps=1, meta_batch_size=5, num_workers=1) for _ in range(2)]
     found = evaluations[0].meta_episodes
     assert found is not None
-    assert len(set(found.mask.sum(axis=1))) > 1
+    assert found.rewards.shape[:2] == (1, 10)
+    assert len(set(found.mask[0].sum(axis=1))) > 1
     assert not found.rewards[~found.mask].any()
-    np.testing.assert_allclose(found.rewards.sum(axis=1), evaluations[0].returns.sum(axis=(0, 2)), rtol=1e-5)
+    np.testing.assert_allclose(found.rewards[0].sum(axis=1), evaluations[0].returns.sum(axis=(0, 2)), rtol=1e-5)
     for part, same in zip(found, evaluations[1].meta_episodes or (), strict=True):
         np.testing.assert_array_equal(part, same)
 
@@ -267,7 +269,7 @@ def test_a_damaged_policy_is_refused(run, algorithm):
 
 
 def test_another_configuration_s_policy_is_refused(run):
-    other = make_algorithm(NAVIGATION.replace(**{"hidden_sizes": (9,)}))
+    other = make_algorithm(NAVIGATION.replace(hidden_sizes=(9,)))
     with pytest.raises(RunFolderError, match=r"layer1.weight is \(8, 2\), expected \(9, 2\)"):
         other.with_policy(run.policy_path)
 

@@ -10,19 +10,18 @@ import torch
 from torch.testing import assert_close
 
 from maml_rl.adaptation import expand, policy_distribution
-from maml_rl.baseline import LinearFeatureBaseline
 from maml_rl.algorithms import make_algorithm
+from maml_rl.baseline import LinearFeatureBaseline
 from maml_rl.config import Config
 from maml_rl.envs import make_meta_env
 from maml_rl.episode import Episodes, subsample_steps
-from maml_rl.metalearners.dealing import shards
 from maml_rl.objectives import linearised_curvature
 from maml_rl.samplers import MAMLWorker, MAMLWorkerSpec
-from maml_rl.samplers.rollout import play_episodes
-from maml_rl.shard import Streams, with_advantages
+from maml_rl.samplers.rollout import play_episodes, with_advantages
+from maml_rl.settings import MAMLSettings, ReturnSettings
+from maml_rl.shard import Shard, Streams
 from maml_rl.tests.builders import pick, tiny_config
 from maml_rl.utils.random import Purpose, generator
-from maml_rl.utils.vectors import flatten, unflatten
 
 CONFIGS = [
     tiny_config("2DNavigation-v0"),
@@ -77,7 +76,8 @@ def test_episodes_repeat_and_differ_between_iterations(config):
 def test_episodes_are_the_same_for_any_split_into_shards(config, num_shards):
     algorithm, tasks = sampled(config)
     together = play(algorithm, tasks, list(range(len(tasks))))
-    for indices in shards(len(tasks), num_shards):
+    for shard in Shard.whole(tasks, iteration=0, seed=config.seed).split(num_shards):
+        indices = list(shard.indices)
         alone = play(algorithm, tasks, indices)
         length = alone.mask.shape[1]
         for name in COLUMNS:
@@ -153,6 +153,17 @@ def test_a_heartbeat_is_given_every_step():
     assert len(beats) == episodes.mask.shape[1] == 15
 
 
+def whole(config: Config, tasks, iteration=0):
+    """All tasks of a meta-batch of training."""
+    return Shard.whole(tasks, iteration=iteration, seed=config.seed)
+
+
+def vector_of(algorithm):
+    """Initial parameters (D,)."""
+    (theta,) = algorithm.initial_parameters()
+    return theta
+
+
 @pytest.fixture(scope="module")
 def collected():
     """Make workers of 2DNavigation that have collected; a function of their settings."""
@@ -160,9 +171,16 @@ def collected():
     def make(**changes):
         config = tiny_config("2DNavigation-v0", num_steps=2, env_kwargs={"max_episode_steps": 8})
         algorithm, tasks = sampled(config)
-        worker = MAMLWorker(replace(algorithm.worker_spec, **changes), lambda: None)
-        indices = list(range(len(tasks)))
-        report = worker.collect(indices, tasks, algorithm.initial_parameters(), 0)
+        spec = algorithm.worker_spec
+        assert isinstance(spec, MAMLWorkerSpec)
+        returns = {name: value for name, value in changes.items() if name in ReturnSettings.model_fields}
+        inner = {name: value for name, value in changes.items() if name not in returns}
+        assert inner.keys() <= MAMLSettings.model_fields.keys()
+        spec = replace(
+            spec, returns=spec.returns.model_copy(update=returns), maml=spec.maml.model_copy(update=inner)
+        )
+        worker = MAMLWorker(spec, lambda: None)
+        report = worker.collect(whole(config, tasks), vector_of(algorithm))
         return worker, algorithm, report
 
     return make
@@ -171,7 +189,7 @@ def collected():
 @pytest.mark.parametrize(("hessian_steps", "fisher_steps"), [(None, None), (12, None), (None, 12), (12, 20)])
 def test_a_workers_curvature_is_the_one_of_the_sampled_steps(collected, hessian_steps, fisher_steps):
     worker, algorithm, _ = collected(hessian_steps=hessian_steps, fisher_steps=fisher_steps)
-    theta = algorithm.initial_parameters()
+    theta = vector_of(algorithm)
     direction = np.random.default_rng(0).normal(size=theta.shape)
     *train, valid = [episodes.learning_data(slice(None)) for episodes in worker._episodes]
     product = linearised_curvature(
@@ -181,20 +199,13 @@ def test_a_workers_curvature_is_the_one_of_the_sampled_steps(collected, hessian_
         subsample_steps(valid, fisher_steps),
         path=worker._paths,
     )
-    like = {k: torch.from_numpy(v) for k, v in _unflat(direction, algorithm).items()}
-    expected = {k: v.double().sum(0) for k, v in product(like).items()}
+    expected = {k: v.double().sum(0) for k, v in product(algorithm.layout.learning(direction)).items()}
     np.testing.assert_allclose(
         worker.fisher_vector_product(direction, theta),
-        flatten(expected, algorithm.names),
+        algorithm.layout.vector(expected),
         rtol=1e-5,
         atol=1e-6,
     )
-
-
-def _unflat(vector, algorithm):
-    like = algorithm.policy.params()
-    parts = np.split(vector.astype(np.float32), np.cumsum([like[name].numel() for name in algorithm.names])[:-1])
-    return {name: part.reshape(tuple(like[name].shape)) for name, part in zip(algorithm.names, parts, strict=True)}
 
 
 def test_a_workers_sums_do_not_depend_on_the_size_of_its_chunks(collected, monkeypatch):
@@ -202,7 +213,7 @@ def test_a_workers_sums_do_not_depend_on_the_size_of_its_chunks(collected, monke
     for rows in (8192, 1, 70):
         monkeypatch.setattr("maml_rl.samplers.maml_worker._CHUNK_ROWS", {False: rows})
         worker, algorithm, _ = collected()
-        theta = algorithm.initial_parameters()
+        theta = vector_of(algorithm)
         loss, gradient = worker.surrogate_gradient(theta)
         product = worker.fisher_vector_product(gradient, theta)
         results.append((len(worker._chunks), loss, gradient, product, worker.surrogate(theta + 0.01 * gradient)))
@@ -225,23 +236,23 @@ def test_a_workers_report_is_about_its_episodes(collected):
 def test_evaluation_plays_other_episodes_than_training(collected):
     worker, algorithm, report = collected()
     _, tasks = sampled(algorithm.config)
-    returns = worker.evaluate(range(5), tasks, algorithm.initial_parameters(), 0, 2)
+    shard = replace(whole(algorithm.config, tasks), evaluation=True)
+    returns = worker.evaluate(shard, vector_of(algorithm), 2)
     assert returns.shape == (3, 5, 4)
     assert not np.array_equal(returns[0], report.returns[0])
 
 
 def test_cut_rewards_teach_and_whole_ones_are_told(collected):
-    whole, _, report = collected(fast_lr=0.0)
+    uncut, _, report = collected(fast_lr=0.0)
     cut, _, as_told = collected(fast_lr=0.0, reward_clip=0.3)
     np.testing.assert_array_equal(as_told.returns, report.returns)
-    for episodes, clipped in zip(whole._episodes, cut._episodes, strict=True):
+    for episodes, clipped in zip(uncut._episodes, cut._episodes, strict=True):
         assert_close(clipped.rewards, episodes.rewards)
         assert (episodes.rewards < -0.3).any()
         expected = with_advantages(
             replace(episodes, rewards=episodes.rewards.clamp(-0.3, 0.3)),
             LinearFeatureBaseline(),
-            gamma=whole.spec.gamma,
-            gae_lambda=whole.spec.gae_lambda,
+            uncut.spec.returns,
         )
         assert_close(clipped.advantages, expected.advantages)
         assert not torch.allclose(clipped.advantages, episodes.advantages)
@@ -249,14 +260,12 @@ def test_cut_rewards_teach_and_whole_ones_are_told(collected):
 
 def test_the_baseline_is_as_stiff_as_the_configuration_says(collected):
     worker, algorithm, _ = collected(baseline_regularisation=10.0)
-    drawn = make_algorithm(algorithm.config.replace(**{"baseline_regularisation": 10.0})).worker_spec
+    drawn = make_algorithm(algorithm.config.replace(baseline_regularisation=10.0)).worker_spec
     assert isinstance(drawn, MAMLWorkerSpec)
-    assert drawn.baseline_regularisation == worker.spec.baseline_regularisation
+    assert drawn.maml.baseline_regularisation == worker.spec.maml.baseline_regularisation == 10.0
     for episodes in worker._episodes:
         expected, loose = (
-            with_advantages(
-                episodes, LinearFeatureBaseline(ridge), gamma=worker.spec.gamma, gae_lambda=worker.spec.gae_lambda
-            ).advantages
+            with_advantages(episodes, LinearFeatureBaseline(ridge), worker.spec.returns).advantages
             for ridge in (10.0, 1e-5)
         )
         assert_close(episodes.advantages, expected)
@@ -266,13 +275,13 @@ def test_the_baseline_is_as_stiff_as_the_configuration_says(collected):
 def test_where_the_head_adapts_nothing_else_does(collected):
     _, algorithm, _ = collected()
     head = tuple(algorithm.policy.head_parameters())
-    worker, algorithm, _ = collected(adapted=head)
+    worker, algorithm, _ = collected(adapted_layers="head")
     assert set(head) == {"mu.weight", "mu.bias", "sigma"}
-    for name in algorithm.names:
+    for name in algorithm.layout.names:
         moved = [bool((path[name] != worker._paths[0][name]).any()) for path in worker._paths[1:]]
         assert moved == [name in head] * 2
-    gradient = worker.surrogate_gradient(algorithm.initial_parameters())[1]
-    parts = unflatten(gradient, algorithm.policy.params(), algorithm.names)
+    gradient = worker.surrogate_gradient(vector_of(algorithm))[1]
+    parts = algorithm.layout.learning(gradient)
     assert all(bool(part.any()) for part in parts.values())
 
 
@@ -287,11 +296,12 @@ def test_bytes_stay_bytes_in_memory_and_count_from_0_to_1():
     )
     algorithm, tasks = sampled(config)
     worker = MAMLWorker(algorithm.worker_spec, lambda: None)
-    worker.collect([0, 1], tasks, algorithm.initial_parameters(), 0)
+    theta = vector_of(algorithm)
+    worker.collect(whole(config, tasks), theta)
     episodes = worker._episodes[0]
     assert episodes.observations.dtype == torch.uint8
     distribution = worker.policy.unroll(algorithm.policy.params(), episodes.observations[0] / 255.0, episodes.mask[0])
     assert_close(distribution.log_prob(episodes.actions[0]) * episodes.mask[0], episodes.log_probs[0])
-    loss, gradient = worker.surrogate_gradient(algorithm.initial_parameters())
+    loss, gradient = worker.surrogate_gradient(theta)
     assert np.isfinite(loss)
-    assert np.isfinite(worker.fisher_vector_product(gradient, algorithm.initial_parameters())).all()
+    assert np.isfinite(worker.fisher_vector_product(gradient, theta)).all()

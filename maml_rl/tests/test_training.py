@@ -36,6 +36,14 @@ WITH_MEMORY = [
     tiny_config("DelayedRecall-v0", policy=name, env_kwargs={"delay": 4, "min_delay": 2}, gamma=0.0, fast_lr=1.0)
     for name in sorted(set(registered_policies()) - {"mlp"})
 ]
+
+
+def words_of(config):
+    """Name of a configuration in test ids."""
+    step = f"-{config.outer_step}" if config.algorithm == "rl2" else ""
+    return f"{config.env_name}-{config.policy}{step}"
+
+
 every_memory = pytest.mark.parametrize("config", WITH_MEMORY, ids=lambda c: c.policy)
 
 
@@ -46,8 +54,11 @@ def silent(line):
 def run(config, path, *, num_workers=1, resume=False, dtype="float32"):
     """Train and return metrics (without times) and parameters."""
     folder = RunFolder(path)
-    parameters = train(make_algorithm(config, dtype=dtype), num_workers=num_workers, folder=folder, resume=resume, show=silent)
-    np.testing.assert_array_equal(folder.load_checkpoint(len(parameters), config).parameters, parameters)
+    algorithm, backend = make_algorithm(config, dtype=dtype), "serial" if num_workers == 1 else "multiprocess"
+    parameters = train(
+        algorithm, num_workers=num_workers, backend=backend, folder=folder, resume=resume, show=silent
+    )
+    np.testing.assert_array_equal(folder.load_checkpoint(config, algorithm.run_format).parameters, parameters)
     return metrics(path), parameters
 
 
@@ -64,7 +75,7 @@ def assert_close_metrics(first, second, tolerance):
             assert row[name] == pytest.approx(other[name], rel=tolerance, abs=tolerance), name
 
 
-@pytest.mark.parametrize("config", [*SMALL, *RL2_STEPS], ids=lambda c: f"{c.env_name}-{c.outer_step}")
+@pytest.mark.parametrize("config", [*SMALL, *RL2_STEPS], ids=words_of)
 def test_the_curve_is_the_same_for_one_two_and_three_workers(config, tmp_path):
     expected, parameters = run(config, tmp_path / "1", dtype="float64")
     assert [row["iteration"] for row in expected] == [0, 1, 2]
@@ -78,8 +89,8 @@ def test_the_curve_is_the_same_for_one_two_and_three_workers(config, tmp_path):
 @pytest.mark.parametrize("train_recurrent", [True, False])
 @every_memory
 def test_recurrent_weights_learn_or_stay_as_they_are_for_ten_iterations(config, train_recurrent):
-    algorithm = make_algorithm(config.replace(**{"train_recurrent": train_recurrent}))
-    learner = MAMLTRPO(SerialBackend(algorithm.worker_spec, 1), algorithm.initial_parameters(), algorithm.trust_region())
+    algorithm = make_algorithm(config.replace(train_recurrent=train_recurrent))
+    learner = algorithm.learner(SerialBackend(algorithm.worker_spec, 1), algorithm.initial_parameters())
     accepted = 0
     for iteration in range(10):
         tasks = algorithm.env.sample_tasks(5, generator(config.seed, Purpose.TASKS, iteration=iteration))
@@ -97,13 +108,20 @@ def test_a_run_repeats_bit_for_bit_and_the_seed_matters(tmp_path):
     first, again = (run(SMALL[0], tmp_path / name) for name in ("first", "again"))
     assert first[0] == again[0]
     np.testing.assert_array_equal(first[1], again[1])
-    other = run(SMALL[0].replace(**{"seed": 4}), tmp_path / "other")
+    other = run(SMALL[0].replace(seed=4), tmp_path / "other")
     assert not np.array_equal(first[1], other[1])
+
+
+def maml_learner(algorithm, backend):
+    """The learner of an algorithm that is MAML-TRPO."""
+    learner = algorithm.learner(backend, algorithm.initial_parameters())
+    assert isinstance(learner, MAMLTRPO)
+    return learner
 
 
 def step_once(algorithm, backend):
     """One outer step: returns of every episode, parameters before and after."""
-    learner = MAMLTRPO(backend, algorithm.initial_parameters(), algorithm.trust_region())
+    learner = maml_learner(algorithm, backend)
     config = algorithm.config
     tasks = algorithm.env.sample_tasks(config.meta_batch_size, generator(config.seed, Purpose.TASKS))
     reports = learner.collect(tasks, 0)
@@ -136,12 +154,12 @@ def test_half_cheetah_has_the_same_episodes_and_update_for_any_number_of_shards(
 @every_memory
 def test_memories_have_the_same_episodes_gradient_and_curvature_for_any_number_of_shards(config):
     algorithm = make_algorithm(config, dtype="float64")
-    theta = algorithm.initial_parameters()
+    (theta,) = algorithm.initial_parameters()
     tasks = algorithm.env.sample_tasks(config.meta_batch_size, generator(config.seed, Purpose.TASKS))
 
     def summed(num_workers):
         backend = SerialBackend(algorithm.worker_spec, num_workers)
-        reports = MAMLTRPO(backend, theta, algorithm.trust_region()).collect(tasks, 0)
+        reports = maml_learner(algorithm, backend).collect(tasks, 0)
         returns = np.concatenate([report.returns for report in reports], axis=1)
         losses, gradients = zip(*backend.broadcast("surrogate_gradient", theta), strict=True)
         gradient = sum(gradients)
@@ -161,11 +179,11 @@ def test_sampled_curvature_does_not_depend_on_the_shard_when_episodes_end_early(
     config = tiny_config(UNEVEN, env_kwargs={"longest": 12}, hessian_steps=16, fisher_steps=12)
     algorithm = make_algorithm(config, dtype="float64")
     tasks = algorithm.env.sample_tasks(config.meta_batch_size, generator(config.seed, Purpose.TASKS))
-    theta = algorithm.initial_parameters()
+    (theta,) = algorithm.initial_parameters()
     products, lengths = [], set()
     for num_workers in (1, 5):
         backend = SerialBackend(algorithm.worker_spec, num_workers)
-        MAMLTRPO(backend, theta, algorithm.trust_region()).collect(tasks, 0)
+        maml_learner(algorithm, backend).collect(tasks, 0)
         lengths |= {worker._episodes[0].mask.shape[1] for worker in backend._workers}
         products.append(sum(backend.broadcast("fisher_vector_product", np.ones_like(theta), theta)))
     assert len(lengths) > 2
@@ -239,7 +257,7 @@ def test_metrics_with_other_columns_are_refused_before_anything_is_done(tmp_path
     (tmp_path / "metrics.csv").write_text(text.replace(",kl,", ",divergence,"), encoding="utf-8")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(RunFolderError, match="got columns of another version, which differ in divergence, kl; start"):
-        run(config.replace(**{"num_batches": 2}), tmp_path, resume=True)
+        run(config.replace(num_batches=2), tmp_path, resume=True)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -247,7 +265,7 @@ class Unlucky(SerialBackend):
     """Says that two workers were lost while the second iteration's episodes were collected."""
 
     def map(self, method, arguments):
-        if method == "collect" and arguments[0][3] == 1:
+        if method == "collect" and arguments[0][0].iteration == 1:
             self.num_restarts += 2
             self.warn("worker 0 is lost")
             self.warn("worker 0 is lost again")
@@ -267,7 +285,7 @@ def test_lost_workers_are_counted_and_shown(tmp_path, monkeypatch, capfd):
 def test_a_run_of_an_earlier_version_goes_on_with_the_columns_it_has(tmp_path):
     config = tiny_config("Bandit-K5-v0", num_batches=2)
     expected, _ = run(config, tmp_path / "whole")
-    run(config.replace(**{"num_batches": 1}), tmp_path / "part")
+    run(config.replace(num_batches=1), tmp_path / "part")
     path = tmp_path / "part" / "metrics.csv"
     lines = path.read_text(encoding="utf-8").splitlines()
     path.write_text("".join(line.rpartition(",")[0] + "\n" for line in lines), encoding="utf-8")
@@ -276,11 +294,11 @@ def test_a_run_of_an_earlier_version_goes_on_with_the_columns_it_has(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "config", [tiny_config("Bandit-K5-v0"), *WITH_MEMORY, *RL2_STEPS], ids=lambda c: f"{c.policy}-{c.outer_step}"
+    "config", [tiny_config("Bandit-K5-v0"), *WITH_MEMORY, *RL2_STEPS], ids=words_of
 )
 def test_more_iterations_continue_a_finished_run(config, tmp_path):
     expected = run(config, tmp_path / "whole")
-    run(config.replace(**{"num_batches": 1}), tmp_path / "part")
+    run(config.replace(num_batches=1), tmp_path / "part")
     rows, parameters = run(config, tmp_path / "part", resume=True)
     assert rows == expected[0]
     np.testing.assert_array_equal(parameters, expected[1])
@@ -293,13 +311,13 @@ def test_a_run_starts_from_the_weights_of_another(train_recurrent, tmp_path):
     config = WITH_MEMORY[0].replace(**{"train_recurrent": train_recurrent, "num_batches": 1})
     _, parameters = run(config, tmp_path / "first")
     policy = tmp_path / "first" / "policy.th"
-    start = make_algorithm(config.replace(**{"seed": 9})).with_policy(policy)
-    np.testing.assert_array_equal(start.parameters(), parameters.astype(np.float32))  # as in policy.th
+    start = make_algorithm(config.replace(seed=9)).with_policy(policy)
+    np.testing.assert_array_equal(start.initial_parameters(), parameters.astype(np.float32))  # as in policy.th
     second = config.replace(**{"seed": 9, "initial_policy": str(policy)})
     run(second, tmp_path / "second")
     old, new = (load_policy(tmp_path / name / "policy.th", start.policy.params()) for name in ("first", "second"))
-    assert {name for name in old if torch.equal(old[name], new[name])} == set(start.worker_spec.frozen)
-    assert bool(start.worker_spec.frozen) != train_recurrent
+    assert {name for name in old if torch.equal(old[name], new[name])} == set(start.layout.frozen())
+    assert bool(start.layout.frozen()) != train_recurrent
 
 
 def test_an_initial_policy_that_is_none_costs_nothing_but_a_line(tmp_path):
@@ -312,8 +330,8 @@ def test_an_initial_policy_that_is_none_costs_nothing_but_a_line(tmp_path):
 def test_a_run_with_a_schedule_is_not_resumed_with_another_end(tmp_path):
     config = RL2_STEPS[1].replace(**{"num_batches": 2, "learning_rate_end": 0.0})
     run(config, tmp_path / "short")
-    with pytest.raises(RunFolderError, match=r"--resume: num-batches is 3, but the run .* \(learning-rate-end and"):
-        run(config.replace(**{"num_batches": 3}), tmp_path / "short", resume=True)
+    with pytest.raises(RunFolderError, match=r"--resume: num-batches is 3, but the run .* \(schedules end in the last iteration\)"):
+        run(config.replace(num_batches=3), tmp_path / "short", resume=True)
     assert run(config, tmp_path / "short", resume=True)[0] == metrics(tmp_path / "short")
 
 
@@ -341,9 +359,9 @@ def test_rewards_that_are_no_numbers_move_nothing_and_three_in_a_row_stop_the_ru
     assert [row["finite"] for row in rows] == [1, 1, 0, 0, 0]
     assert [row["step_accepted"] for row in rows][2:] == [0, 0, 0]
     algorithm = make_algorithm(config)
-    healthy = run(config.replace(**{"num_batches": 2}), tmp_path / "healthy")[1]
+    healthy = run(config.replace(num_batches=2), tmp_path / "healthy")[1]
     assert any(row["step_accepted"] for row in rows)
-    checkpoint = RunFolder(tmp_path / "nan").load_checkpoint(len(healthy), config)
+    checkpoint = RunFolder(tmp_path / "nan").load_checkpoint(config, algorithm.run_format)
     np.testing.assert_array_equal(checkpoint.parameters, healthy)
     assert checkpoint.iteration == 5
     load_policy(tmp_path / "nan" / "policy.th", algorithm.policy.params())

@@ -56,7 +56,7 @@ def needs_mujoco_pictures(algorithm):
 
 
 def test_a_film_has_a_column_for_each_task_and_a_frame_for_each_state(tmp_path, navigation):
-    film(navigation, navigation.parameters(), tmp_path / "film.gif")
+    film(navigation, navigation.initial_parameters(), tmp_path / "film.gif")
     with opened(tmp_path / "film.gif") as gif:
         assert gif.size == (3 * 320, 2 * (240 + 44))
         assert gif.n_frames == NAVIGATION.env_kwargs["max_episode_steps"] + 1
@@ -66,7 +66,7 @@ def test_a_film_has_a_column_for_each_task_and_a_frame_for_each_state(tmp_path, 
 
 def test_a_film_is_a_function_of_the_seed(tmp_path, navigation):
     for name, seed in (("one.gif", 1), ("again.gif", 1), ("other.gif", 2)):
-        film(navigation, navigation.parameters(), tmp_path / name, seed=seed)
+        film(navigation, navigation.initial_parameters(), tmp_path / name, seed=seed)
     one, again, other = ((tmp_path / name).read_bytes() for name in ("one.gif", "again.gif", "other.gif"))
     assert one == again
     assert one != other
@@ -207,6 +207,6 @@ def test_the_demo_does_the_rest_where_nothing_can_be_drawn(tmp_path, capsys, mon
 def test_the_demo_refuses_another_run_s_folder_and_impossible_times(tmp_path, capfd):
     run_demo(NAVIGATION, tmp_path, max_seconds=60.0, num_workers=1)
     with pytest.raises(RunFolderError, match=r"fast-lr is 0\.2, but the run in"):
-        run_demo(NAVIGATION.replace(**{"fast_lr": 0.2}), tmp_path, max_seconds=60.0, num_workers=1)
+        run_demo(NAVIGATION.replace(fast_lr=0.2), tmp_path, max_seconds=60.0, num_workers=1)
     assert main(["--minutes", "0"]) == 2
     assert "--minutes: got 0, expected a number > 0" in capfd.readouterr().err
