@@ -119,6 +119,12 @@ class Config:
         config.sections = _sections(values, {"": source} if isinstance(source, str) else dict(source))
         return config
 
+    @classmethod
+    def from_saved(cls, values: Mapping[str, Any], source: str) -> tuple[Config, list[str]]:
+        """The configuration that `to_json_dict` of some version gave, and the keys left out: see `load_config`."""
+        kept, dropped = _split(_renamed(values))
+        return cls.from_mapping(kept, source), dropped
+
     def replace(self, **values: Any) -> Config:
         """The same with other values, named in snake_case; keys of another algorithm or policy that go are dropped."""
         changes = {to_kebab(name): value for name, value in values.items()}
