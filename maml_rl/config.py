@@ -174,15 +174,18 @@ def load_config(
         In one line, for whatever is wrong with the file, its values or an override.
     """
     path = Path(path)
-    values = _renamed(read_mapping(path))
+    values = read_mapping(path)
+    _check_renamed(values, str(path))
+    values = _renamed(values)
     sources = {"": str(path)}
-    _check_allowed(values.pop("allow-module", None) or (), allowed, path)
+    _check_allowed(values.pop("allow-module", None), allowed, str(path))
     changes: dict[str, Any] = {"env-kwargs": values.get("env-kwargs")}
     for override in overrides:
         key = apply_override(changes, override)
         changes = _renamed(changes)
         sources[_new_name(key)] = f"--set {override}"
     changes = {key: value for key, value in changes.items() if key in sources}
+    _check_allowed(changes.pop("allow-module", None), allowed, sources.get("allow-module", ""))
     if path.suffix.lower() == ".json":
         values, dropped = _split({**values, **changes}, keep=changes)
         if dropped and not quiet:
@@ -190,12 +193,14 @@ def load_config(
     return Config.from_mapping({**values, "allow-module": list(allowed), **changes}, sources)
 
 
-def _check_allowed(named: Sequence[str], allowed: Sequence[str], path: Path) -> None:
-    missing = [str(name) for name in named if name not in allowed]
+def _check_allowed(named: Any, allowed: Sequence[str], where: str) -> None:
+    """Refuse modules that only a file or an override names: nothing is imported that the command line does not allow."""
+    names = list(named) if isinstance(named, list | tuple) else [] if named is None else [named]
+    missing = [str(name) for name in names if name not in allowed]
     if missing:
         flags = " ".join(f"--allow-module {name}" for name in missing)
         raise ConfigError(
-            f"allow-module in {path}: got {', '.join(missing)}, expected the flag that allows to import it; add {flags}"
+            f"allow-module in {where}: got {', '.join(missing)}, expected the flag that allows to import it; add {flags}"
         )
 
 
@@ -220,6 +225,13 @@ def _new_name(key: str) -> str:
 
 def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
     return {_new_name(key): value for key, value in values.items()}
+
+
+def _check_renamed(values: Mapping[str, Any], where: str) -> None:
+    """Refuse a file in which a key stands under two of its names."""
+    for key in values:
+        if _new_name(key) != key and _new_name(key) in values:
+            raise ConfigError(f"{key} in {where}: stands beside {_new_name(key)}, its name today; keep one of the two")
 
 
 def _used_sections(values: Mapping[str, Any]) -> list[type[Settings]]:

@@ -17,7 +17,6 @@ from maml_rl.algorithms import make_algorithm
 from maml_rl.config import load_config
 from maml_rl.envs import EnvironmentArgumentError, atari, check_meta_env, make_meta_env
 from maml_rl.envs.atari import AtariModesVectorEnv
-from maml_rl.metalearners import MAMLTRPO
 from maml_rl.policies import registered_policies
 from maml_rl.samplers import SerialBackend
 from maml_rl.tests.sampling import started
@@ -274,7 +273,7 @@ def test_every_policy_learns_from_memory_and_pixels(path, policy, monkeypatch):
     small = ["env-kwargs.max_episode_steps=12", "meta-batch-size=2", "fast-batch-size=2", "num-batches=1"]
     config = load_config(
         ROOT / "configs/maml" / f"{path}.yaml", [*small, "hidden-sizes=[8]", "encoder-channels=[2, 3]", "cg-iters=2"]
-    ).replace(**{"policy": policy, "reward_clip": None})
+    ).replace(policy=policy, reward_clip=None)
     played = AtariModesVectorEnv._step
 
     def paying(env, actions, active):  # the games themselves pay nothing so soon, and nothing would be learnt
@@ -283,11 +282,11 @@ def test_every_policy_learns_from_memory_and_pixels(path, policy, monkeypatch):
 
     monkeypatch.setattr(AtariModesVectorEnv, "_step", paying)
     algorithm = make_algorithm(config)
-    learner = MAMLTRPO(SerialBackend(algorithm.worker_spec, 1), algorithm.initial_parameters(), algorithm.trust_region())
+    learner = algorithm.learner(SerialBackend(algorithm.worker_spec, 1), algorithm.initial_parameters())
     report = learner.step(algorithm.sample_tasks(0), 0)
     assert report.finite
     assert report.step_accepted
-    assert 0 < report.kl <= config.max_kl
+    assert 0 < report.details["kl"] <= config.max_kl
     assert report.env_steps == 2 * 2 * 2 * 12
 
 

@@ -174,7 +174,7 @@ def test_a_memory_is_bytes():
 def test_images_with_channels_last_or_too_small_get_no_convolutions(monkeypatch):
     for shape in ((30, 30, 3), (4, 4, 4)):
         monkeypatch.setattr(
-            "maml_rl.algorithm._own_observation_space",
+            "maml_rl.algorithms.building._own_observation_space",
             lambda env, shape=shape: gym.spaces.Box(0, 255, shape, np.uint8),
         )
         assert make_algorithm(Config(env_name="2DNavigation-v0")).policy.encoder is None

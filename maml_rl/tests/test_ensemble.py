@@ -108,8 +108,8 @@ def test_every_agent_is_evaluated_on_all_tasks_as_it_would_be_alone(env_name):
 def test_the_commands_take_ensembles(tmp_path, capsys):
     config = write_config(tmp_path / "three.json", THREE)
     folder = tmp_path / "run"
-    assert cli.train_command(["--config", str(config), "--output-folder", str(folder), "--num-workers", "1"]) == 0
-    flags = ["--config", str(folder / "config.json"), "--policy", str(folder / "policy.th"), "--num-workers", "1"]
+    assert cli.train_command(["--config", str(config), "--output-folder", str(folder), "--num-workers", "1", "--backend", "serial"]) == 0
+    flags = ["--config", str(folder / "config.json"), "--policy", str(folder / "policy.th"), "--num-workers", "1", "--backend", "serial"]
     flags += ["--num-batches", "2", "--meta-batch-size", "3", "--output", str(tmp_path / "results.npz")]
     assert cli.test_command(flags) == 0
     assert "6 tasks, 3 agents' meta-episodes of each" in capsys.readouterr().out

@@ -50,7 +50,7 @@ def run(tmp_path, algorithm):
 
 def command(run, output, *flags):
     files = ["--config", str(run.config_path), "--policy", str(run.policy_path), "--output", str(output)]
-    sizes = ["--num-batches", "2", "--meta-batch-size", "3", "--num-workers", "1"]
+    sizes = ["--num-batches", "2", "--meta-batch-size", "3", "--num-workers", "1", "--backend", "serial"]
     return cli.test_command([*files, *sizes, *flags])
 
 

@@ -372,7 +372,7 @@ def test_rewards_that_are_no_numbers_move_nothing_and_three_in_a_row_stop_the_ru
 def test_a_run_that_cannot_go_on_ends_with_one_line_and_exit_code_one(tmp_path, capfd):
     config = tiny_config(NAN_REWARD, env_kwargs={"healthy_resets": 0}, num_batches=9)
     path = write_config(tmp_path / "config.json", config)
-    assert train_command(["--config", str(path), "--num-workers", "1"]) == 1
+    assert train_command(["--config", str(path), "--num-workers", "1", "--backend", "serial"]) == 1
     *warnings, error = capfd.readouterr().err.splitlines()
     assert len(warnings) == 3
     assert error.startswith("error: 3 iterations in a row gave NaN or infinity")
