@@ -87,6 +87,9 @@ class Config:
             raise AttributeError(f"{name}: a configuration never changes; use replace({name}=...)")
         super().__setattr__(name, value)
 
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{name}: a configuration never changes")
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Config) and self.sections == other.sections
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from maml_rl.policies.distributions import Categorical
@@ -16,6 +17,7 @@ from maml_rl.policies.params import Params, affine
 from maml_rl.policies.policy import NONLINEARITIES, Policy
 from maml_rl.policies.recurrence import CellState
 from maml_rl.policies.recurrent_cells import RNNCell
+from maml_rl.settings import Settings
 
 _TURN = 2.0 * math.pi / 125
 """Radians in a turn of length one. Small, because a head adds up the turns of an episode: an inner step that changed
@@ -26,6 +28,13 @@ READ_GAIN = 30.0
 size it would drown in the controller's state, and adaptation could not find what it says about the task."""
 
 GeometricState = tuple[CellState, MemoryState]
+
+
+class GeometricOptions(Settings):
+    """Settings that only a policy with a geometric memory has."""
+
+    memory_slots: int = Field(default=16, ge=1, le=10_000, description="Slots of the geometric memory.")
+    memory_width: int = Field(default=16, ge=1, le=10_000, description="Values in each slot of the geometric memory.")
 
 
 class GeometricPolicy(Policy):

@@ -4,9 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pydantic import Field
+
 from maml_rl.policies.heads import Head
 from maml_rl.policies.recurrent_cells import LSTMCell
 from maml_rl.policies.rnn_policy import RecurrentPolicy
+from maml_rl.settings import Settings
+
+
+class LSTMOptions(Settings):
+    """Settings that only an LSTM has."""
+
+    memory_horizon: int | None = Field(
+        default=None,
+        ge=3,
+        description=(
+            "Steps over which the units of a fresh LSTM remember (chrono initialisation), evenly spread from 2 on; "
+            "null: about four steps. Something like the length of what is to be remembered."
+        ),
+    )
 
 
 class LSTMPolicy(RecurrentPolicy):

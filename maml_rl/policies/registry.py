@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,14 +12,13 @@ import torch
 
 from maml_rl.policies.categorical_mlp import CategoricalMLPPolicy
 from maml_rl.policies.encoders import ENCODERS, make_encoder
-from maml_rl.policies.geometric_policy import GeometricPolicy
+from maml_rl.policies.geometric_policy import GeometricOptions, GeometricPolicy
 from maml_rl.policies.heads import CategoricalHead, Head, NormalHead
-from maml_rl.policies.lstm_policy import LSTMPolicy
+from maml_rl.policies.lstm_policy import LSTMOptions, LSTMPolicy
 from maml_rl.policies.normal_mlp import NormalMLPPolicy
 from maml_rl.policies.policy import Policy
 from maml_rl.policies.rnn_policy import RNNPolicy
 from maml_rl.settings import Settings
-from pydantic import Field
 from maml_rl.utils.errors import InputError
 
 
@@ -123,44 +122,45 @@ def _make_geometric(spec: PolicySpec) -> Policy:
     )
 
 
-_FACTORIES: dict[str, Callable[[PolicySpec], Policy]] = {
-    "mlp": _make_mlp,
-    "rnn": _make_rnn,
-    "lstm": _make_lstm,
-    "geometric": _make_geometric,
-}
-
-
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 """Float types a policy may be computed in, by name."""
 
 
 @dataclass(frozen=True)
 class PolicyKind:
+    """One kind of policy.
+
+    Attributes
+    ----------
+    factory
+        Makes it from its specification.
+    has_memory
+        Whether it has a memory, and so hidden layers that hold it.
+    options
+        Section of settings that only this kind has; their names are fields of `PolicySpec`.
+    """
+
     factory: Callable[[PolicySpec], Policy]
     has_memory: bool
     options: type[Settings] | None = None
 
 
-class GeometricOptions(Settings):
-    memory_slots: int = Field(default=16, ge=1, le=10_000, description="Slots of the geometric memory.")
-    memory_width: int = Field(default=16, ge=1, le=10_000, description="Values in each slot of the geometric memory.")
+_KINDS = {
+    "mlp": PolicyKind(_make_mlp, has_memory=False),
+    "rnn": PolicyKind(_make_rnn, has_memory=True),
+    "lstm": PolicyKind(_make_lstm, has_memory=True, options=LSTMOptions),
+    "geometric": PolicyKind(_make_geometric, has_memory=True, options=GeometricOptions),
+}
 
 
-class LSTMOptions(Settings):
-    memory_horizon: int | None = Field(default=None, ge=3, description="Steps over which the units of a fresh LSTM remember.")
-
-
-def policy_kinds():
-    return {
-        "mlp": PolicyKind(_make_mlp, False), "rnn": PolicyKind(_make_rnn, True), "lstm": PolicyKind(_make_lstm, True, LSTMOptions),
-        "geometric": PolicyKind(_make_geometric, True, GeometricOptions),
-    }
+def policy_kinds() -> Mapping[str, PolicyKind]:
+    """Every registered kind of policy, by name."""
+    return _KINDS
 
 
 def registered_policies() -> list[str]:
     """Names a configuration's ``policy`` key may have."""
-    return sorted(_FACTORIES)
+    return sorted(_KINDS)
 
 
 def make_policy(spec: PolicySpec) -> Policy:
@@ -173,9 +173,9 @@ def make_policy(spec: PolicySpec) -> Policy:
     """
     if spec.dtype not in DTYPES:
         raise InputError(f"dtype: got {spec.dtype!r}, expected one of {list(DTYPES)}")
-    if spec.name not in _FACTORIES:
+    if spec.name not in _KINDS:
         raise ValueError(f"policy: got {spec.name!r}, expected one of {registered_policies()}")
-    if spec.name != "mlp" and not spec.hidden_sizes:
+    if _KINDS[spec.name].has_memory and not spec.hidden_sizes:
         raise InputError(
             f"hidden-sizes: got [], expected at least one layer for policy {spec.name!r}; give one, such as [64]"
         )
@@ -183,7 +183,7 @@ def make_policy(spec: PolicySpec) -> Policy:
         raise ValueError(f"encoder: got {spec.encoder!r}, expected one of {list(ENCODERS)}")
     shape = spec.observation_shape or (spec.input_size,)
     encoder = make_encoder(spec.encoder, shape, spec.input_size, spec.encoder_channels)
-    policy = _FACTORIES[spec.name](spec if encoder is None else replace(spec, input_size=encoder.output_size))
+    policy = _KINDS[spec.name].factory(spec if encoder is None else replace(spec, input_size=encoder.output_size))
     if encoder is not None:
         policy.add_encoder(encoder)
     if spec.with_value:
