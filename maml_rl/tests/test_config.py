@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from maml_rl.algorithms import make_algorithm
 from maml_rl.config import Config, ConfigError, _all_sections, _keys, load_config
 from maml_rl.experiment import train
 from maml_rl.settings import MAMLSettings, RL2Settings, TaskSettings
+from maml_rl.tests.builders import travelled
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG_FILES = sorted((ROOT / "configs" / "maml").rglob("*.yaml"))
@@ -238,7 +238,7 @@ def test_a_configuration_cannot_be_changed():
 
 def test_a_configuration_travels_and_is_a_key_of_dictionaries():
     config = Config(env_name="x", env_kwargs={"sizes": [1, 2]}, policy="geometric", memory_slots=4)
-    same = pickle.loads(pickle.dumps(config))
+    same = travelled(config)
     assert same == config
     assert {config: 1}[same] == 1
     assert same.policy_options == config.policy_options

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 
 from maml_rl.policies import make_policy
 from maml_rl.policies.layout import ParameterLayout, stack_params
-from maml_rl.tests.builders import POLICY_SPECS, spec_id
+from maml_rl.tests.builders import POLICY_SPECS, spec_id, travelled
 from maml_rl.utils.random import Purpose, generator
 
 every_policy = pytest.mark.parametrize("spec", POLICY_SPECS, ids=spec_id)
@@ -64,7 +63,7 @@ def test_a_layout_travels(spec, train_recurrent, dtype):
     _, layout = made(spec, train_recurrent, dtype)
     vector = np.random.default_rng(0).normal(size=layout.size)
     expected = layout.params(vector)  # what is kept for speed does not travel
-    same = pickle.loads(pickle.dumps(layout))
+    same = travelled(layout)
     assert (same.names, same.device, same.size) == (layout.names, layout.device, layout.size)
     for name, value in same.params(vector).items():
         assert value.dtype == getattr(torch, dtype)

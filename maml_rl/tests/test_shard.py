@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
-
 import numpy as np
 import pytest
 
 from maml_rl.shard import Shard
+from maml_rl.tests.builders import travelled
 from maml_rl.utils.random import Purpose, generator
 
 TASKS = [{"goal": np.full(2, float(i))} for i in range(7)]
@@ -50,6 +49,6 @@ def test_parts_together_are_the_whole_and_as_even_as_possible(num_parts, evaluat
 
 def test_a_shard_travels_and_says_what_it_is():
     shard = Shard.whole(TASKS, iteration=3, seed=5).split(3)[1]
-    same = pickle.loads(pickle.dumps(shard))
+    same = travelled(shard)
     assert str(same) == str(shard) == "seed 5, iteration 3, tasks [3, 4]"
     assert same.streams().environment[0].random() == shard.streams().environment[0].random()
