@@ -21,16 +21,16 @@ import torch
 
 from benchmarks.records import save_json
 from maml_rl.adaptation import InnerLoop, adapt_step, expand, inner_gradient
-from maml_rl.baseline import LinearFeatureBaseline
 from maml_rl.algorithms import make_algorithm
+from maml_rl.baseline import LinearFeatureBaseline
 from maml_rl.config import Config, load_config
 from maml_rl.envs import make_meta_env
 from maml_rl.episode import Episodes
-from maml_rl.policies import Params, Policy
+from maml_rl.policies import Normal, Params, Policy
 from maml_rl.run_folder import load_policy
-from maml_rl.samplers.rollout import play_episodes
-from maml_rl.shard import Streams, with_advantages
-from maml_rl.utils.random import Purpose, generator
+from maml_rl.samplers.rollout import play_episodes, with_advantages
+from maml_rl.settings import ReturnSettings
+from maml_rl.shard import Shard
 
 
 def main() -> None:
@@ -60,19 +60,11 @@ def measure(config: Config, arguments: argparse.Namespace) -> dict[str, float]:
     if arguments.policy:
         params = load_policy(arguments.policy, params)
     env = make_meta_env(config.env_name, count * config.fast_batch_size, config.env_kwargs)
-    rngs = [
-        [generator(config.seed, purpose, task=i) for i in range(count)]
-        for purpose in (Purpose.EVALUATION_ENVIRONMENT, Purpose.EVALUATION_ACTIONS)
-    ]
-    tasks = [env.default_task()] * count
-    episodes, _ = play_episodes(env, algorithm.policy, expand(params, count), tasks, Streams(*rngs))
-    episodes = with_advantages(
-        episodes,
-        LinearFeatureBaseline(config.baseline_regularisation),
-        gamma=config.gamma,
-        gae_lambda=config.gae_lambda,
-    )
-    inner = InnerLoop(algorithm.policy, config.fast_lr, algorithm.names)
+    shard = Shard(range(count), [env.default_task()] * count, 0, config.run.seed, evaluation=True)
+    episodes, _ = play_episodes(env, algorithm.policy, expand(params, count), shard.tasks, shard.streams())
+    baseline = LinearFeatureBaseline(config.baseline_regularisation)
+    episodes = with_advantages(episodes, baseline, config.section(ReturnSettings))
+    inner = InnerLoop(algorithm.policy, config.fast_lr, algorithm.layout.names)
     learning, frozen = inner.split(params)
     gradients = inner_gradient(inner, expand(learning, count), frozen, episodes.learning_data(slice(None)))
     flat = torch.cat([gradients[name].reshape(count, -1) for name in inner.names], 1).double()
@@ -80,7 +72,7 @@ def measure(config: Config, arguments: argparse.Namespace) -> dict[str, float]:
     cosines = (unit @ unit.T)[~torch.eye(count, dtype=torch.bool)]
     returns, lengths = episodes.returns(), episodes.mask.sum(1)
     changes = {}
-    if algorithm.worker_spec.policy.continuous:
+    if algorithm.policy.distribution is Normal:
         adapted = adapt_step(inner, expand(learning, count), gradients)
         changes = _changes(algorithm.policy, {**expand(frozen, count), **expand(learning, count)}, adapted, episodes)
     return {

@@ -88,7 +88,7 @@ def measure(cores: int, num_rounds: int) -> dict[str, Any]:
         learners, env = {}, make_algorithm(default).env
         for name, config in configs.items():
             algorithm = make_algorithm(config)
-            backend = stack.enter_context(workers(algorithm, cores, config.meta_batch_size))
+            backend = stack.enter_context(workers(algorithm, cores, "multiprocess"))
             learners[name] = algorithm.learner(backend, algorithm.initial_parameters())
         torch.set_num_threads(cores)
         for index in range(num_rounds + 1):
@@ -134,8 +134,8 @@ def _recurrent_ppo(config: Config, cores: int) -> Any:
         gamma=config.gamma,
         gae_lambda=config.gae_lambda,
         learning_rate=config.learning_rate,
-        ent_coef=config.entropy_weight,
-        vf_coef=config.value_weight,
+        ent_coef=config.entropy_coef,
+        vf_coef=config.value_coef,
         max_grad_norm=config.max_grad_norm,
         policy_kwargs={
             "lstm_hidden_size": config.hidden_sizes[0],

@@ -15,7 +15,7 @@ from maml_rl.algorithms.building import initial_policy, policy_spec
 from maml_rl.algorithms.rl2 import NO_FILMS, adaptation, evaluation, meta_episodes, outer_step, worker_spec
 from maml_rl.config import Config
 from maml_rl.envs import Task
-from maml_rl.metalearners import RL2, RL2Step, Report
+from maml_rl.metalearners import RL2, Report, RL2Step
 from maml_rl.metalearners.learner import StateTensor, Workers
 from maml_rl.samplers import Backend
 from maml_rl.samplers.ensemble_worker import AgentStep, EnsembleWorkerSpec, State

@@ -10,7 +10,7 @@ from maml_rl.config import Config
 from maml_rl.envs import MetaEpisodeVectorEnv
 from maml_rl.metalearners import RL2, RL2Step
 from maml_rl.metalearners.learner import Workers
-from maml_rl.policies import Policy, PolicySpec
+from maml_rl.policies import PolicySpec
 from maml_rl.policies.layout import ParameterLayout
 from maml_rl.samplers import Backend, RL2WorkerSpec
 from maml_rl.samplers.meta_episodes import MetaEpisodes

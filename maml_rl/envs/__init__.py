@@ -5,11 +5,11 @@ from maml_rl.envs.errors import EnvironmentArgumentError, MetaEnvError, UnknownE
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
 from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
 from maml_rl.envs.registration import (
+    dry_run,
     make_meta_env,
     register_families,
     register_meta_env,
     registered_meta_envs,
-    dry_run,
 )
 from maml_rl.envs.single import SingleMetaEnv
 
@@ -24,8 +24,8 @@ __all__ = [
     "Task",
     "UnknownEnvironmentError",
     "check_meta_env",
+    "dry_run",
     "make_meta_env",
     "register_meta_env",
     "registered_meta_envs",
-    "dry_run",
 ]

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from maml_rl.envs.meta_env import Task
 
-
 _NUMBERS = ("sampling_seconds", "learning_seconds", "return_before", "return_after", "return_total")
 _FLAGS = ("step_accepted", "finite")
 

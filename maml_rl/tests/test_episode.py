@@ -9,7 +9,14 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from maml_rl.episode import Episodes, LearningData, discounted_returns, generalised_advantages, normalise, subsample_steps
+from maml_rl.episode import (
+    Episodes,
+    LearningData,
+    discounted_returns,
+    generalised_advantages,
+    normalise,
+    subsample_steps,
+)
 
 M, T, B = 2, 5, 4
 SETTINGS = [(1.0, 1.0), (0.9, 1.0), (0.9, 0.0), (0.8, 0.7), (0.0, 0.5), (1.0, 0.0)]

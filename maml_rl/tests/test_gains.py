@@ -9,8 +9,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from maml_rl.analysis import mean_interval
 from maml_rl.algorithms import make_algorithm
+from maml_rl.analysis import mean_interval
 from maml_rl.config import Config
 from maml_rl.studies.__main__ import main
 from maml_rl.studies.areas import areas, table_of_areas

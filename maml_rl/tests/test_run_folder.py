@@ -263,7 +263,7 @@ RMSPROP = {"step": torch.tensor(4.0).double(), "square_avg": NUMBERS.double()}
 
 @pytest.mark.parametrize(("optimiser", "state"), [("adam", ADAM), ("rmsprop", RMSPROP)])
 def test_what_the_optimiser_remembers_comes_back(tmp_path, optimiser, state):
-    config = CONFIG.replace(**{"algorithm": "rl2", "policy": "rnn", "optimiser": optimiser})
+    config = CONFIG.replace(algorithm="rl2", policy="rnn", optimiser=optimiser)
     folder = RunFolder(tmp_path / "rl2")
     folder.create(config)
     folder.save(config, Checkpoint(1, np.zeros((1, 3)), state=state), LIKE, row_of(0))
@@ -291,7 +291,7 @@ def test_what_the_optimiser_remembers_comes_back(tmp_path, optimiser, state):
     ],
 )
 def test_what_an_optimiser_cannot_go_on_from_is_refused_and_changes_nothing(tmp_path, state, words):
-    config = CONFIG.replace(**{"algorithm": "rl2", "policy": "rnn", "learning_rate_end": None})
+    config = CONFIG.replace(algorithm="rl2", policy="rnn", learning_rate_end=None)
     folder = RunFolder(tmp_path / "rl2")
     folder.create(config)
     folder.save(config, Checkpoint(1, np.zeros((1, 3)), state=ADAM), LIKE, row_of(0))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from maml_rl.algorithms import make_algorithm
 from maml_rl.analysis import (
     TDModel,
     dependent_arms_optimum,
@@ -21,7 +22,6 @@ from maml_rl.analysis import (
     two_step_trials,
     value_iteration,
 )
-from maml_rl.algorithms import make_algorithm
 from maml_rl.config import load_config
 from maml_rl.evaluation import evaluate
 from maml_rl.experiment import train
@@ -122,7 +122,7 @@ def test_a_run_starts_from_the_final_weights_of_another(study):
     config = load_config(second / "config.json")
     assert config.initial_policy == str(first / "policy.th")
     assert load_config(first / "config.json").initial_policy is None
-    by_hand = make_algorithm(config.replace(**{"initial_policy": None})).with_policy(first / "policy.th")
+    by_hand = make_algorithm(config.replace(initial_policy=None)).with_policy(first / "policy.th")
     before, after = by_hand.parameters(), make_algorithm(config).with_policy(second / "policy.th").initial_parameters()
     expected = train(by_hand, num_workers=1, show=lambda line: None)
     np.testing.assert_array_equal(expected.astype(np.float32), after)  # as in policy.th
@@ -647,7 +647,7 @@ def _rewards_of(folder):
 def test_memory_is_read_where_the_agent_acted_on_it():
     """A memory replayed from results is the one of the episode: the LSTM's cell, its second state."""
     config = tiny_config("DriftingBandit-v0", algorithm="rl2", policy="lstm", env_kwargs={"num_trials": 5})
-    algorithm = make_algorithm(config.replace(**{"fast_batch_size": 1, "hidden_sizes": (4,)}))
+    algorithm = make_algorithm(config.replace(fast_batch_size=1, hidden_sizes=(4,)))
     evaluation = evaluate(algorithm, algorithm.initial_parameters(), num_batches=1, meta_batch_size=3, num_steps=0)
     assert evaluation.meta_episodes is not None
     whole = {key: getattr(evaluation.meta_episodes, key)[np.newaxis] for key in ("observations", "actions", "rewards")}

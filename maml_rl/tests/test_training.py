@@ -308,12 +308,12 @@ def test_more_iterations_continue_a_finished_run(config, tmp_path):
 
 @pytest.mark.parametrize("train_recurrent", [True, False])
 def test_a_run_starts_from_the_weights_of_another(train_recurrent, tmp_path):
-    config = WITH_MEMORY[0].replace(**{"train_recurrent": train_recurrent, "num_batches": 1})
+    config = WITH_MEMORY[0].replace(train_recurrent=train_recurrent, num_batches=1)
     _, parameters = run(config, tmp_path / "first")
     policy = tmp_path / "first" / "policy.th"
     start = make_algorithm(config.replace(seed=9)).with_policy(policy)
     np.testing.assert_array_equal(start.initial_parameters(), parameters.astype(np.float32))  # as in policy.th
-    second = config.replace(**{"seed": 9, "initial_policy": str(policy)})
+    second = config.replace(seed=9, initial_policy=str(policy))
     run(second, tmp_path / "second")
     old, new = (load_policy(tmp_path / name / "policy.th", start.policy.params()) for name in ("first", "second"))
     assert {name for name in old if torch.equal(old[name], new[name])} == set(start.layout.frozen())
@@ -328,7 +328,7 @@ def test_an_initial_policy_that_is_none_costs_nothing_but_a_line(tmp_path):
 
 
 def test_a_run_with_a_schedule_is_not_resumed_with_another_end(tmp_path):
-    config = RL2_STEPS[1].replace(**{"num_batches": 2, "learning_rate_end": 0.0})
+    config = RL2_STEPS[1].replace(num_batches=2, learning_rate_end=0.0)
     run(config, tmp_path / "short")
     with pytest.raises(RunFolderError, match=r"--resume: num-batches is 3, but the run .* \(schedules end in the last iteration\)"):
         run(config.replace(num_batches=3), tmp_path / "short", resume=True)
