@@ -28,8 +28,8 @@ class Config:
 
     Made of sections, one for each thing a run needs: run, task, policy, the options of that kind of policy, and what
     the algorithm takes. Files are flat, with kebab-case keys (``fast-lr``); every key is an attribute in Python
-    (``config.fast_lr``), and `section` gives what workers and learners hold. The number of workers, the device, the float type
-    and the output folder are not here: they change the speed of a run and the rounding of its result.
+    (``config.fast_lr``), and `section` gives what workers and learners hold. The number of workers, the device, the
+    float type and the output folder are not here: they change the speed of a run and the rounding of its result.
 
     Parameters
     ----------
@@ -197,13 +197,14 @@ def load_config(
 
 
 def _check_allowed(named: Any, allowed: Sequence[str], where: str) -> None:
-    """Refuse modules that only a file or an override names: nothing is imported that the command line does not allow."""
+    """Refuse modules that only a file or an override names: nothing is imported without its flag."""
     names = list(named) if isinstance(named, list | tuple) else [] if named is None else [named]
     missing = [str(name) for name in names if name not in allowed]
     if missing:
         flags = " ".join(f"--allow-module {name}" for name in missing)
         raise ConfigError(
-            f"allow-module in {where}: got {', '.join(missing)}, expected the flag that allows to import it; add {flags}"
+            f"allow-module in {where}: got {', '.join(missing)}, expected the flag that allows to import it; "
+            f"add {flags}"
         )
 
 

@@ -71,8 +71,8 @@ class Evaluation:
     tasks
         The N tasks.
     returns
-        Undiscounted returns (K + 1, N, B) of B episodes of each task after 0 ... K steps of adaptation; of meta-episodes
-        B counts the agents.
+        Undiscounted returns (K + 1, N, B) of B episodes of each task after 0 ... K steps of adaptation; of
+        meta-episodes B counts the agents.
     trained
         Steps the configuration asks for, <= K.
     measures
@@ -208,9 +208,7 @@ class Algorithm(abc.ABC):
         """The learner at meta-parameters (P, D)."""
 
     @abc.abstractmethod
-    def evaluate(
-        self, backend: Backend, shard: Shard, parameters: np.ndarray, num_adaptation_steps: int
-    ) -> Evaluation:
+    def evaluate(self, backend: Backend, shard: Shard, parameters: np.ndarray, num_adaptation_steps: int) -> Evaluation:
         """Returns on a shard of test tasks after 0 ... `num_adaptation_steps` steps from meta-parameters (P, D)."""
 
     def stages(self, shard: Shard, parameters: np.ndarray, heartbeat: Any = lambda: None) -> list[Stage]:

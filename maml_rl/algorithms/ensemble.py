@@ -14,7 +14,7 @@ from maml_rl.algorithms.algorithm import Adaptation, Algorithm, Evaluation
 from maml_rl.algorithms.building import initial_policy, policy_spec
 from maml_rl.algorithms.rl2 import NO_FILMS, adaptation, evaluation, meta_episodes, outer_step, worker_spec
 from maml_rl.config import Config
-from maml_rl.envs import Task
+from maml_rl.envs import MetaEpisodeVectorEnv, Task
 from maml_rl.metalearners import RL2, Report, RL2Step
 from maml_rl.metalearners.learner import StateTensor, Workers
 from maml_rl.samplers import Backend
@@ -37,6 +37,7 @@ class Ensemble(Algorithm):
     """
 
     remedy = "learning-rate or max-kl"
+    env: MetaEpisodeVectorEnv
     films = f"a film shows one agent, and these are several; {NO_FILMS}"
 
     def __init__(self, config: Config, device: str, dtype: str) -> None:
@@ -76,9 +77,7 @@ class Ensemble(Algorithm):
         """See `Algorithm.learner`."""
         return EnsembleLearner(backend, parameters, self._outers)
 
-    def evaluate(
-        self, backend: Backend, shard: Shard, parameters: np.ndarray, num_adaptation_steps: int
-    ) -> Evaluation:
+    def evaluate(self, backend: Backend, shard: Shard, parameters: np.ndarray, num_adaptation_steps: int) -> Evaluation:
         """See `Algorithm.evaluate`: every agent has all tasks, and the same noise."""
         calls = [
             ([shard] * len(agents), agents, parameters[agents], num_adaptation_steps + 1)
@@ -103,7 +102,7 @@ class EnsembleLearner:
         Settings of each agent's outer step.
     """
 
-    details = RL2.details
+    details: tuple[str, ...] = RL2.details
 
     def __init__(self, workers: Workers, parameters: np.ndarray, outers: Sequence[RL2Step]) -> None:
         self.workers = workers

@@ -59,9 +59,7 @@ class MAML(Algorithm):
         """See `Algorithm.learner`: parameters (1, D)."""
         return MAMLTRPO(backend, parameters, self.config.section(TrustRegion), seed=self.config.run.seed)
 
-    def evaluate(
-        self, backend: Backend, shard: Shard, parameters: np.ndarray, num_adaptation_steps: int
-    ) -> Evaluation:
+    def evaluate(self, backend: Backend, shard: Shard, parameters: np.ndarray, num_adaptation_steps: int) -> Evaluation:
         """See `Algorithm.evaluate`: parameters (1, D)."""
         calls = [(part, parameters[0], num_adaptation_steps) for part in shard.split(backend.num_workers)]
         returns = np.concatenate(backend.map("evaluate", calls), axis=1)
@@ -88,6 +86,4 @@ def adaptation(config: Config) -> Adaptation:
     num_steps = config.section(MAMLSettings).num_steps
     both = "before and after adaptation together"
     after = f"after {num_steps} gradient step{'' if num_steps == 1 else 's'}"
-    return Adaptation(
-        "gradient step", num_steps, "gradient steps on a new task", "before", after, both
-    )
+    return Adaptation("gradient step", num_steps, "gradient steps on a new task", "before", after, both)

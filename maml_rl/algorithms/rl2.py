@@ -32,6 +32,7 @@ class RL2Agent(Algorithm):
     """
 
     remedy = "learning-rate or max-kl"
+    env: MetaEpisodeVectorEnv
     films = NO_FILMS
 
     def __init__(self, config: Config, device: str, dtype: str) -> None:
@@ -53,9 +54,7 @@ class RL2Agent(Algorithm):
         """See `Algorithm.learner`: parameters (1, D)."""
         return RL2(backend, parameters, outer_step(self.config, self.config.run))
 
-    def evaluate(
-        self, backend: Backend, shard: Shard, parameters: np.ndarray, num_adaptation_steps: int
-    ) -> Evaluation:
+    def evaluate(self, backend: Backend, shard: Shard, parameters: np.ndarray, num_adaptation_steps: int) -> Evaluation:
         """See `Algorithm.evaluate`: parameters (1, D)."""
         calls = [(part, parameters[0], num_adaptation_steps + 1) for part in shard.split(backend.num_workers)]
         return evaluation(shard, MetaEpisodes.joined(backend.map("evaluate", calls)), self.adaptation)
@@ -100,7 +99,5 @@ def adaptation(config: Config) -> Adaptation:
         "last episode of a task",
         "meta-episode",
         limit=trained if bounded else None,
-        limit_reason=(
-            "with observe-episode-fraction: true, where the agent sees how much of the meta-episode is over"
-        ),
+        limit_reason=("with observe-episode-fraction: true, where the agent sees how much of the meta-episode is over"),
     )

@@ -116,9 +116,7 @@ class EnsembleWorker:
         num_inputs = self._env.of(self._num_tasks(shards), num_episodes).num_inputs
         return [batch.meta_episodes(num_inputs) for batch in batches]
 
-    def _learn(
-        self, agent: int, shard: Shard, vector: np.ndarray, state: State, batch: MetaEpisodeBatch
-    ) -> AgentStep:
+    def _learn(self, agent: int, shard: Shard, vector: np.ndarray, state: State, batch: MetaEpisodeBatch) -> AgentStep:
         start = time.perf_counter()
         worker = RL2Worker(self.spec.agents[agent], self.heartbeat)
         learner = RL2(InlineBackend(worker), vector[np.newaxis], self.spec.outers[agent])

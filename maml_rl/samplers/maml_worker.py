@@ -95,7 +95,7 @@ class MAMLWorker:
 
     @builds_state("restart")
     def collect(self, shard: Shard, vector: np.ndarray) -> CollectReport:
-        """Sample episodes before, between and after the inner steps of initial parameters (D,); keep them for learning."""
+        """Sample episodes before, between and after the inner steps from parameters (D,); keep them for learning."""
         self._old, self._products = [], []
         self._episodes, self._paths = self._roll_out_and_adapt(shard, vector, self.spec.maml.num_steps)
         self._chunks = self._cut(self._episodes[0], self._episodes[0].mask[0].numel())
@@ -180,7 +180,7 @@ class MAMLWorker:
         return total
 
     def surrogate(self, vector: np.ndarray) -> tuple[float, float]:
-        """Sums over the shard's tasks of surrogate losses at `vector` (D,) and of KL divergences from the old policies."""
+        """Sums over the shard's tasks of surrogate losses at `vector` (D,) and of divergences from the old policies."""
         params = self.spec.layout.params(vector)
         total_loss, total_kl = 0.0, 0.0
         for chunk, old in zip(self._chunks, self._old, strict=True):
@@ -227,6 +227,4 @@ class MAMLWorker:
 def make_inner_loop(policy: Policy, layout: ParameterLayout, settings: MAMLSettings) -> InnerLoop:
     """The inner loop that settings ask for; its objective is no longer ``"auto"``."""
     adapted = tuple(policy.head_parameters()) if settings.adapted_layers == "head" else None
-    return InnerLoop(
-        policy, settings.fast_lr, layout.names, settings.inner_objective, settings.first_order, adapted
-    )
+    return InnerLoop(policy, settings.fast_lr, layout.names, settings.inner_objective, settings.first_order, adapted)

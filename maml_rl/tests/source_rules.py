@@ -99,8 +99,8 @@ def _imported_members(tree: ast.AST) -> Iterator[tuple[int, str]]:
 def name_violations(source: str, names: Collection[str]) -> list[str]:
     """Return one line for each place where the program branches on the name of an algorithm, policy or environment.
 
-    That is a comparison (``==``, ``!=``, ``in``, ``not in``) with the name as text, alone or within a collection written
-    there, a method that asks how a text begins or ends, or a case of a match statement.
+    That is a comparison (``==``, ``!=``, ``in``, ``not in``) with the name as text, alone or within a collection
+    written there, a method that asks how a text begins or ends, or a case of a match statement.
 
     Parameters
     ----------

@@ -232,11 +232,10 @@ register_meta_env("Toy-v0", f"{__name__}:Toy")
 """
 
 
-def test_an_allowed_module_reaches_workers_and_is_imported_again_only_where_it_is_allowed(
-    tmp_path, monkeypatch, capfd
-):
+def test_an_allowed_module_reaches_workers_and_is_imported_again_only_where_it_is_allowed(tmp_path, monkeypatch, capfd):
     (tmp_path / "toy_of_tests.py").write_text(TOY, encoding="utf-8")
-    (tmp_path / "toy.yaml").write_text("env-name: Toy-v0\nenv-kwargs: {k: 3}\nnum-batches: 1\nmeta-batch-size: 2\nhidden-sizes: [4]\n")
+    lines = ["env-name: Toy-v0", "env-kwargs: {k: 3}", "meta-batch-size: 2", "hidden-sizes: [4]"]
+    (tmp_path / "toy.yaml").write_text("\n".join(lines), encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     folder = tmp_path / "run"
     flags = ["--num-batches", "1", "--backend", "multiprocess", "--allow-module", "toy_of_tests"]

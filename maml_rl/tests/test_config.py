@@ -180,7 +180,9 @@ def test_former_names_of_keys_are_read_silently_wherever_they_stand(write, capfd
 
 def test_a_key_that_stands_under_both_its_names_is_refused(write):
     text = "env-name: x\nalgorithm: rl2\npolicy: rnn\nvalue-coef: 0.3\nvalue-weight: 0.4\n"
-    assert refusal(write(text)) == "value-weight in bandit.yaml: stands beside value-coef, its name today; keep one of the two"
+    assert refusal(write(text)) == (
+        "value-weight in bandit.yaml: stands beside value-coef, its name today; keep one of the two"
+    )
 
 
 def test_words_of_a_choice_may_be_in_capitals(write):
@@ -231,7 +233,7 @@ def test_a_configuration_cannot_be_changed():
         lambda: delattr(config, "sections"),
         lambda: setattr(config.run, "seed", 1),
     ):
-        with pytest.raises((AttributeError, ValueError), match="never changes|frozen"):
+        with pytest.raises((AttributeError, ValueError), match=r"never changes|frozen"):
             change()
     assert config == Config(env_name="x")
 
@@ -262,7 +264,7 @@ def test_other_values_of_another_algorithm_keep_all_that_both_have():
     other = config.replace(algorithm="rl2", num_epochs=2)
     assert (other.gamma, other.memory_horizon, other.num_epochs) == (0.5, 9, 2)
     assert "fast-lr" not in other.to_json_dict()
-    with pytest.raises(ConfigError, match="fast-lr in Config: got 0.1, which algorithm 'rl2' has no use for"):
+    with pytest.raises(ConfigError, match=r"fast-lr in Config: got 0\.1, which algorithm 'rl2' has no use for"):
         other.replace(fast_lr=0.1)
     with pytest.raises(ConfigError, match=r"gamma in Config: got 2, expected a number in \[0, 1\]"):
         config.replace(gamma=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,7 +91,7 @@ def test_a_run_starts_from_the_weights_of_as_many_agents(tmp_path):
 def test_every_agent_is_evaluated_on_all_tasks_as_it_would_be_alone(env_name):
     changes = {"env_name": env_name, "env_kwargs": {"longest": 5}} if env_name == UNEVEN else {}
     algorithm = make_algorithm(THREE.replace(**changes), dtype="float64")
-    sizes = {"num_batches": 2, "meta_batch_size": 3, "num_adaptation_steps": 0, "seed": 8}
+    sizes: dict[str, Any] = {"num_batches": 2, "meta_batch_size": 3, "num_adaptation_steps": 0, "seed": 8}
     whole = evaluate(algorithm, algorithm.initial_parameters(), num_workers=2, backend="multiprocess", **sizes)
     assert whole.returns.shape == (1, 6, 3)
     assert whole.meta_episodes is not None
@@ -108,8 +109,22 @@ def test_every_agent_is_evaluated_on_all_tasks_as_it_would_be_alone(env_name):
 def test_the_commands_take_ensembles(tmp_path, capsys):
     config = write_config(tmp_path / "three.json", THREE)
     folder = tmp_path / "run"
-    assert cli.train_command(["--config", str(config), "--output-folder", str(folder), "--num-workers", "1", "--backend", "serial"]) == 0
-    flags = ["--config", str(folder / "config.json"), "--policy", str(folder / "policy.th"), "--num-workers", "1", "--backend", "serial"]
+    assert (
+        cli.train_command(
+            ["--config", str(config), "--output-folder", str(folder), "--num-workers", "1", "--backend", "serial"]
+        )
+        == 0
+    )
+    flags = [
+        "--config",
+        str(folder / "config.json"),
+        "--policy",
+        str(folder / "policy.th"),
+        "--num-workers",
+        "1",
+        "--backend",
+        "serial",
+    ]
     flags += ["--num-batches", "2", "--meta-batch-size", "3", "--output", str(tmp_path / "results.npz")]
     assert cli.test_command(flags) == 0
     assert "6 tasks, 3 agents' meta-episodes of each" in capsys.readouterr().out
@@ -119,7 +134,9 @@ def test_the_commands_take_ensembles(tmp_path, capsys):
         total = results["rewards"].sum(axis=2)
     np.testing.assert_allclose(total.T, np.load(tmp_path / "results.npz")["returns"][0], rtol=1e-5)
     assert cli.test_command([*flags, "--render", str(tmp_path / "film.gif")]) == 2
-    assert "--render: a film shows one agent, and these are several; films show gradient steps" in capsys.readouterr().err
+    assert (
+        "--render: a film shows one agent, and these are several; films show gradient steps" in capsys.readouterr().err
+    )
     assert load_config(folder / "config.json").num_agents == 3
     policy = torch.load(folder / "policy.th", weights_only=True)
     assert all(len(value) == 3 for value in policy.values())

@@ -165,7 +165,9 @@ def test_subsampling_keeps_a_step_of_every_stretch_of_every_episode():
 
 def test_subsampling_favours_no_step_and_has_no_period():
     num_episodes, num_steps, count = 400, 100, 35
-    kept = subsample_steps(numbered([num_steps] * num_episodes, num_steps), count * num_episodes).observations[0, ..., 0]
+    kept = subsample_steps(numbered([num_steps] * num_episodes, num_steps), count * num_episodes).observations[
+        0, ..., 0
+    ]
     share = torch.bincount(kept.flatten(), minlength=num_steps) / num_episodes
     assert share.min() > 0.8 * count / num_steps
     assert share.max() < 1.2 * count / num_steps
@@ -185,7 +187,9 @@ def test_subsampling_keeps_all_when_all_are_wanted(num_samples):
 def test_subsampling_is_a_function_of_the_task_and_not_of_longer_ones_beside_it(lengths, num_samples):
     alone = subsample_steps(numbered(lengths, max(lengths)), num_samples)
     tall = [numbered(lengths, 40), numbered([40, 20, 10], 40)]
-    together = subsample_steps(LearningData(*(torch.cat(parts) for parts in list(zip(*tall, strict=True))[:-1])), num_samples)
+    together = subsample_steps(
+        LearningData(*(torch.cat(parts) for parts in list(zip(*tall, strict=True))[:-1])), num_samples
+    )
     assert steps_of(together) == steps_of(alone)
     assert len(steps_of(alone)) >= 1
     if set(lengths) == {max(lengths)}:

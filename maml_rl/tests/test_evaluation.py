@@ -9,11 +9,10 @@ import pytest
 import torch
 
 from maml_rl import cli
-from maml_rl.algorithms import make_algorithm
+from maml_rl.algorithms import Evaluation, make_algorithm
 from maml_rl.analysis import mean_interval
 from maml_rl.config import Config
 from maml_rl.evaluation import (
-    Evaluation,
     evaluate,
     save_results,
     summary_lines,
@@ -151,7 +150,9 @@ def test_a_memory_s_steps_of_adaptation_are_the_episodes_of_one_meta_episode(tmp
 
 
 def test_an_agent_that_sees_how_much_is_over_plays_no_longer_meta_episodes():
-    config = Config(algorithm="rl2", env_name="Bandit-K5-v0", policy="rnn", fast_batch_size=3, observe_episode_fraction=True)
+    config = Config(
+        algorithm="rl2", env_name="Bandit-K5-v0", policy="rnn", fast_batch_size=3, observe_episode_fraction=True
+    )
     assert small(make_algorithm(config), num_adaptation_steps=2).returns.shape == (3, 6, 1)
     with pytest.raises(InputError, match="--num-steps: got 3, expected at most 2 with observe-episode-fraction: true"):
         small(make_algorithm(config), num_adaptation_steps=3)
@@ -166,7 +167,9 @@ def test_meta_episodes_of_different_lengths_are_joined_with_nothing_behind_their
         hidden_sizes=(4,),
         fast_batch_size=2,
     )
-    evaluations = [small(make_algorithm(config), num_adaptation_steps=1, meta_batch_size=5, num_workers=1) for _ in range(2)]
+    evaluations = [
+        small(make_algorithm(config), num_adaptation_steps=1, meta_batch_size=5, num_workers=1) for _ in range(2)
+    ]
     found = evaluations[0].meta_episodes
     assert found is not None
     assert found.rewards.shape[:2] == (1, 10)

@@ -176,9 +176,7 @@ def collected():
         returns = {name: value for name, value in changes.items() if name in ReturnSettings.model_fields}
         inner = {name: value for name, value in changes.items() if name not in returns}
         assert inner.keys() <= MAMLSettings.model_fields.keys()
-        spec = replace(
-            spec, returns=spec.returns.model_copy(update=returns), maml=spec.maml.model_copy(update=inner)
-        )
+        spec = replace(spec, returns=spec.returns.model_copy(update=returns), maml=spec.maml.model_copy(update=inner))
         worker = MAMLWorker(spec, lambda: None)
         report = worker.collect(whole(config, tasks), vector_of(algorithm))
         return worker, algorithm, report

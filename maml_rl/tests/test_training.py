@@ -55,9 +55,7 @@ def run(config, path, *, num_workers=1, resume=False, dtype="float32"):
     """Train and return metrics (without times) and parameters."""
     folder = RunFolder(path)
     algorithm, backend = make_algorithm(config, dtype=dtype), "serial" if num_workers == 1 else "multiprocess"
-    parameters = train(
-        algorithm, num_workers=num_workers, backend=backend, folder=folder, resume=resume, show=silent
-    )
+    parameters = train(algorithm, num_workers=num_workers, backend=backend, folder=folder, resume=resume, show=silent)
     np.testing.assert_array_equal(folder.load_checkpoint(config, algorithm.run_format).parameters, parameters)
     return metrics(path), parameters
 
@@ -293,9 +291,7 @@ def test_a_run_of_an_earlier_version_goes_on_with_the_columns_it_has(tmp_path):
     assert rows == [{k: v for k, v in row.items() if k != "workers_replaced"} for row in expected]
 
 
-@pytest.mark.parametrize(
-    "config", [tiny_config("Bandit-K5-v0"), *WITH_MEMORY, *RL2_STEPS], ids=words_of
-)
+@pytest.mark.parametrize("config", [tiny_config("Bandit-K5-v0"), *WITH_MEMORY, *RL2_STEPS], ids=words_of)
 def test_more_iterations_continue_a_finished_run(config, tmp_path):
     expected = run(config, tmp_path / "whole")
     run(config.replace(num_batches=1), tmp_path / "part")
@@ -330,7 +326,8 @@ def test_an_initial_policy_that_is_none_costs_nothing_but_a_line(tmp_path):
 def test_a_run_with_a_schedule_is_not_resumed_with_another_end(tmp_path):
     config = RL2_STEPS[1].replace(num_batches=2, learning_rate_end=0.0)
     run(config, tmp_path / "short")
-    with pytest.raises(RunFolderError, match=r"--resume: num-batches is 3, but the run .* \(schedules end in the last iteration\)"):
+    words = r"--resume: num-batches is 3, but the run .* \(schedules end in the last iteration\)"
+    with pytest.raises(RunFolderError, match=words):
         run(config.replace(num_batches=3), tmp_path / "short", resume=True)
     assert run(config, tmp_path / "short", resume=True)[0] == metrics(tmp_path / "short")
 
