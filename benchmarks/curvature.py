@@ -8,7 +8,6 @@ exact direction, and improvement and KL of the accepted step, both measured on a
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import time
 from pathlib import Path
@@ -22,9 +21,7 @@ from maml_rl.cli import available_cores
 from maml_rl.config import load_config
 from maml_rl.experiment import workers
 from maml_rl.metalearners import MAMLTRPO, conjugate_gradient
-from maml_rl.run_folder import load_policy
-from maml_rl.utils.random import Purpose, generator
-from maml_rl.utils.vectors import flatten
+from maml_rl.settings import TrustRegion
 
 SAMPLES = ((None, None), (1000, 250), (700, 250), (500, 160), (None, 160), (500, None), (300, 100))
 
@@ -48,20 +45,18 @@ def main() -> None:
 
 def compare(algorithm: Algorithm, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Return one row per sample size; the first is exact."""
-    parameters = algorithm.initial_parameters()
     if arguments.policy:
-        parameters = flatten(load_policy(arguments.policy, algorithm.policy.params()), algorithm.names)
-    num_tasks = algorithm.config.meta_batch_size
-    with workers(algorithm, arguments.num_workers, num_tasks) as backend:
-        learner = MAMLTRPO(backend, parameters, algorithm.trust_region())
+        algorithm = algorithm.with_policy(arguments.policy)
+    with workers(algorithm, arguments.num_workers, "multiprocess") as backend:
+        learner = algorithm.learner(backend, algorithm.initial_parameters())
         for iteration in range(arguments.iterations):
-            learner.step(_tasks(algorithm, iteration), iteration)
+            learner.step(algorithm.sample_tasks(iteration), iteration)
         parameters = learner.parameters
     rows: list[dict[str, Any]] = []
     exact = None
     for hessian_steps, fisher_steps in SAMPLES:
-        spec = dataclasses.replace(algorithm.worker_spec, hessian_steps=hessian_steps, fisher_steps=fisher_steps)
-        row, direction = _one_step(dataclasses.replace(algorithm, worker=spec), parameters, arguments)
+        config = algorithm.config.replace(hessian_steps=hessian_steps, fisher_steps=fisher_steps)
+        row, direction = _one_step(make_algorithm(config), parameters, arguments)
         exact = direction if exact is None else exact
         cosine = direction @ exact / (np.linalg.norm(direction) * np.linalg.norm(exact))
         sizes = {"hessian_steps": hessian_steps, "fisher_steps": fisher_steps}
@@ -72,15 +67,16 @@ def compare(algorithm: Algorithm, arguments: argparse.Namespace) -> list[dict[st
 def _one_step(
     algorithm: Algorithm, parameters: np.ndarray, arguments: argparse.Namespace
 ) -> tuple[dict[str, Any], np.ndarray]:
-    num_tasks, settings = algorithm.config.meta_batch_size, algorithm.trust_region()
-    with workers(algorithm, arguments.num_workers, num_tasks) as backend:
-        learner = MAMLTRPO(backend, parameters, settings)
-        learner.collect(_tasks(algorithm, arguments.iterations), arguments.iterations)
-        losses, gradients = zip(*backend.broadcast("surrogate_gradient", parameters), strict=True)
+    num_tasks, settings = algorithm.config.run.meta_batch_size, algorithm.config.section(TrustRegion)
+    (theta,) = parameters
+    with workers(algorithm, arguments.num_workers, "multiprocess") as backend:
+        learner = MAMLTRPO(backend, parameters, settings, seed=algorithm.config.run.seed)
+        learner.collect(algorithm.sample_tasks(arguments.iterations), arguments.iterations)
+        losses, gradients = zip(*backend.broadcast("surrogate_gradient", theta), strict=True)
         loss, gradient = sum(losses) / num_tasks, np.sum(gradients, axis=0) / num_tasks
 
         def curvature(vector: np.ndarray) -> np.ndarray:
-            products = backend.broadcast("fisher_vector_product", vector, parameters)
+            products = backend.broadcast("fisher_vector_product", vector, theta)
             return np.sum(products, axis=0) / num_tasks + settings.cg_damping * vector
 
         curvature(gradient)
@@ -95,11 +91,6 @@ def _one_step(
         "line_search_steps": outcome.line_search_steps,
     }
     return row, direction
-
-
-def _tasks(algorithm: Algorithm, iteration: int) -> list[dict[str, Any]]:
-    rng = generator(algorithm.config.seed, Purpose.TASKS, iteration=iteration)
-    return algorithm.env.sample_tasks(algorithm.config.meta_batch_size, rng)
 
 
 if __name__ == "__main__":

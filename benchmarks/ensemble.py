@@ -109,8 +109,8 @@ class Loop:
             advantages[step] = gain
         advantage = torch.tensor(advantages, dtype=torch.float32)
         targets = advantage + values.detach()
-        loss = -(log_probs * advantage).mean() + c.value_weight * (values - targets).square().mean()
-        loss = loss - c.entropy_weight * entropies.mean()
+        loss = -(log_probs * advantage).mean() + c.value_coef * (values - targets).square().mean()
+        loss = loss - c.entropy_coef * entropies.mean()
         self._optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._parameters, c.max_grad_norm)
@@ -138,7 +138,7 @@ def measure(cores: int, num_agents: int, num_rounds: int) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         learners, algorithms = {}, {name: make_algorithm(config) for name, config in configs.items()}
         for name, algorithm in algorithms.items():
-            backend = stack.enter_context(workers(algorithm, cores, num_agents))
+            backend = stack.enter_context(workers(algorithm, cores, "multiprocess"))
             learners[name] = algorithm.learner(backend, algorithm.initial_parameters())
         torch.set_num_threads(cores)
         for index in range(num_rounds + 1):

@@ -26,9 +26,8 @@ from maml_rl.cli import available_cores
 from maml_rl.config import load_config
 from maml_rl.envs.mujoco.mujoco_engine import gymnasium_model_path
 from maml_rl.experiment import workers
-from maml_rl.metalearners import MAMLTRPO
+from maml_rl.metalearners import Learner
 from maml_rl.samplers import Backend
-from maml_rl.utils.random import Purpose, generator
 
 ROBOTS = {
     "halfcheetah-dir": ("half_cheetah.xml", "HalfCheetah-v5", "HalfCheetah-v4"),
@@ -66,9 +65,8 @@ def measure(algorithm: Algorithm, arguments: argparse.Namespace) -> dict[str, An
         "gymnasium_async": lambda: gymnasium_vector(gymnasium_id, "async", cores, seconds),
     }
     rows: list[dict[str, float]] = []
-    num_tasks = algorithm.config.meta_batch_size
-    with workers(algorithm, cores, num_tasks) as backend:
-        learner = MAMLTRPO(backend, algorithm.initial_parameters(), algorithm.trust_region())
+    with workers(algorithm, cores, "multiprocess") as backend:
+        learner = algorithm.learner(backend, algorithm.initial_parameters())
         iterate(algorithm, learner, 0)
         for index in range(arguments.rounds):
             row = {name: run() for name, run in engines.items()}
@@ -93,11 +91,9 @@ def measure(algorithm: Algorithm, arguments: argparse.Namespace) -> dict[str, An
     }
 
 
-def iterate(algorithm: Algorithm, learner: MAMLTRPO, iteration: int) -> dict[str, float]:
+def iterate(algorithm: Algorithm, learner: Learner, iteration: int) -> dict[str, float]:
     """Take one outer step and return its times and the steps/s of its sampling."""
-    rng = generator(algorithm.config.seed, Purpose.TASKS, iteration=iteration)
-    tasks = algorithm.env.sample_tasks(algorithm.config.meta_batch_size, rng)
-    report = learner.step(tasks, iteration)
+    report = learner.step(algorithm.sample_tasks(iteration), iteration)
     return {
         "sampler": report.env_steps / report.sampling_seconds,
         "sampling_seconds": report.sampling_seconds,

@@ -26,6 +26,7 @@ from maml_rl.config import Config, load_config
 from maml_rl.episode import Episodes, clip_rewards, discounted_returns
 from maml_rl.metalearners.trpo import conjugate_gradient
 from maml_rl.samplers import MAMLWorker, MAMLWorkerSpec
+from maml_rl.shard import Shard
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.utils.vectors import dot
 
@@ -58,7 +59,7 @@ def measure(config: Config, dampings: list[float], pair: int) -> Iterator[dict[s
     """Two collections, and a row for each damping."""
     algorithm = make_algorithm(config)
     first, second = (_collected(algorithm, config, pair, iteration) for iteration in (2 * pair, 2 * pair + 1))
-    theta, num_tasks = algorithm.initial_parameters(), config.meta_batch_size
+    (theta,), num_tasks = algorithm.initial_parameters(), config.meta_batch_size
     gradients = [worker.surrogate_gradient(theta)[1] / num_tasks for worker in (first, second)]
     norms = [np.sqrt(dot(gradient, gradient)) for gradient in gradients]
 
@@ -87,7 +88,8 @@ def _collected(algorithm: Algorithm, config: Config, pair: int, iteration: int) 
     assert isinstance(algorithm.worker_spec, MAMLWorkerSpec)
     worker = MAMLWorker(algorithm.worker_spec, lambda: None)
     tasks = algorithm.env.sample_tasks(config.meta_batch_size, generator(config.seed, Purpose.TASKS, iteration=pair))
-    worker.collect(range(len(tasks)), tasks, algorithm.initial_parameters(), iteration)
+    (theta,) = algorithm.initial_parameters()
+    worker.collect(Shard.whole(tasks, iteration=iteration, seed=config.run.seed), theta)
     return worker
 
 

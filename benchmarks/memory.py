@@ -26,7 +26,6 @@ from maml_rl.cli import available_cores
 from maml_rl.config import load_config
 from maml_rl.envs.mujoco.mujoco_engine import gymnasium_model_path
 from maml_rl.experiment import workers
-from maml_rl.metalearners import MAMLTRPO
 
 CONFIG = "configs/maml/halfcheetah-dir.yaml"
 POLICIES = {
@@ -62,8 +61,8 @@ def measure(cores: int, num_rounds: int, seconds: float) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         learners = {}
         for name, algorithm in algorithms.items():
-            backend = stack.enter_context(workers(algorithm, cores, config.meta_batch_size))
-            learners[name] = MAMLTRPO(backend, algorithm.initial_parameters(), algorithm.trust_region())
+            backend = stack.enter_context(workers(algorithm, cores, "multiprocess"))
+            learners[name] = algorithm.learner(backend, algorithm.initial_parameters())
             iterate(algorithm, learners[name], 0)
         for index in range(num_rounds):
             row = {"bare_engine": {"sampler": bare_engine(model, cores, seconds, scale)}}

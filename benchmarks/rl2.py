@@ -173,8 +173,8 @@ def _recurrent_ppo(config: Config, cores: int, *, num_envs: int = NUM_ENVS, batc
         gamma=config.gamma,
         gae_lambda=config.gae_lambda,
         learning_rate=config.learning_rate,
-        ent_coef=config.entropy_weight,
-        vf_coef=config.value_weight,
+        ent_coef=config.entropy_coef,
+        vf_coef=config.value_coef,
         max_grad_norm=config.max_grad_norm,
         policy_kwargs={
             "lstm_hidden_size": config.hidden_sizes[0],

@@ -20,9 +20,11 @@ from maml_rl.policies import DTYPES
 from maml_rl.utils.config_files import ConfigError
 from maml_rl.utils.tensor_files import RunFolderError, check_tensor, in_words, load_tensors, save_tensors
 
-_FORMAT = 2
+_FORMAT = 3
 _WITHOUT_SEAL = 1
-"""Format of earlier versions, which had neither configuration nor checksum: still read."""
+"""Format of the first versions, which had neither configuration nor checksum: still read."""
+_FLAT = (_WITHOUT_SEAL, 2)
+"""Formats of versions that wrote a population's parameters as one vector: still read."""
 _WHOLE_NUMBERS = ("format", "iteration", "env_steps", "refused_in_row")
 _SEAL = ("config", "checksum")
 _START_ANEW = "start anew in another folder"
@@ -135,7 +137,7 @@ def _check_seal(content: Mapping[str, Any], config: Config, *, where: str) -> No
             f"as it was written; bring back a copy or {_START_ANEW}"
         )
     try:
-        theirs = Config.from_mapping(json.loads(content["config"]), source=where)
+        theirs, _ = Config.from_saved(json.loads(content["config"]), source=where)
     except (ConfigError, ValueError, AttributeError, TypeError) as error:
         raise RunFolderError(f"{where}: config: cannot be read ({error}); {_START_ANEW}") from error
     key = first_difference(config, theirs)
@@ -170,8 +172,8 @@ def _check_fields(content: Mapping[str, Any], expected: RunFormat, *, where: str
         if type(value) is not int or value < 0:
             raise RunFolderError(f"{where}: {name}: got {in_words(value)}, expected a whole number >= 0; {_START_ANEW}")
     version, seconds = content["format"], content.get("seconds")
-    if version not in (_WITHOUT_SEAL, _FORMAT):
-        raise RunFolderError(f"{where}: format: got {version}, expected 1 or {_FORMAT}; {_START_ANEW}")
+    if version not in (*_FLAT, _FORMAT):
+        raise RunFolderError(f"{where}: format: got {version}, expected one of 1, 2, {_FORMAT}; {_START_ANEW}")
     if type(seconds) is not float or not (math.isfinite(seconds) and seconds >= 0.0):
         raise RunFolderError(f"{where}: seconds: got {in_words(seconds)}, expected a finite number >= 0; {_START_ANEW}")
     seal = () if version == _WITHOUT_SEAL else _SEAL
@@ -191,7 +193,7 @@ def _check_fields(content: Mapping[str, Any], expected: RunFormat, *, where: str
 
 def _shape(shape: tuple[int, ...], version: int) -> tuple[int, ...]:
     """Shape in a file of this format: earlier ones had flat vectors."""
-    return (math.prod(shape),) if version == _WITHOUT_SEAL and shape else shape
+    return (math.prod(shape),) if version in _FLAT and shape else shape
 
 
 def _checked_state(content: Mapping[str, Any], expected: RunFormat, *, where: str) -> dict[str, Tensor]:

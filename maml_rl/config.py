@@ -86,6 +86,9 @@ class Config:
             raise AttributeError(f"{name}: a configuration never changes; use replace({name}=...)")
         super().__setattr__(name, value)
 
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{name}: a configuration never changes")
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Config) and self.sections == other.sections
 
@@ -117,6 +120,12 @@ class Config:
         config = cls.__new__(cls)
         config.sections = _sections(values, {"": source} if isinstance(source, str) else dict(source))
         return config
+
+    @classmethod
+    def from_saved(cls, values: Mapping[str, Any], source: str) -> tuple[Config, list[str]]:
+        """The configuration that `to_json_dict` of some version gave, and the keys left out: see `load_config`."""
+        kept, dropped = _split(_renamed(values))
+        return cls.from_mapping(kept, source), dropped
 
     def replace(self, **values: Any) -> Config:
         """The same with other values, named in snake_case; keys of another algorithm or policy that go are dropped."""
@@ -167,15 +176,18 @@ def load_config(
         In one line, for whatever is wrong with the file, its values or an override.
     """
     path = Path(path)
-    values = _renamed(read_mapping(path))
+    values = read_mapping(path)
+    _check_renamed(values, str(path))
+    values = _renamed(values)
     sources = {"": str(path)}
-    _check_allowed(values.pop("allow-module", None) or (), allowed, path)
+    _check_allowed(values.pop("allow-module", None), allowed, str(path))
     changes: dict[str, Any] = {"env-kwargs": values.get("env-kwargs")}
     for override in overrides:
         key = apply_override(changes, override)
         changes = _renamed(changes)
         sources[_new_name(key)] = f"--set {override}"
     changes = {key: value for key, value in changes.items() if key in sources}
+    _check_allowed(changes.pop("allow-module", None), allowed, sources.get("allow-module", ""))
     if path.suffix.lower() == ".json":
         values, dropped = _split({**values, **changes}, keep=changes)
         if dropped and not quiet:
@@ -183,12 +195,15 @@ def load_config(
     return Config.from_mapping({**values, "allow-module": list(allowed), **changes}, sources)
 
 
-def _check_allowed(named: Sequence[str], allowed: Sequence[str], path: Path) -> None:
-    missing = [str(name) for name in named if name not in allowed]
+def _check_allowed(named: Any, allowed: Sequence[str], where: str) -> None:
+    """Refuse modules that only a file or an override names: nothing is imported without its flag."""
+    names = list(named) if isinstance(named, list | tuple) else [] if named is None else [named]
+    missing = [str(name) for name in names if name not in allowed]
     if missing:
         flags = " ".join(f"--allow-module {name}" for name in missing)
         raise ConfigError(
-            f"allow-module in {path}: got {', '.join(missing)}, expected the flag that allows to import it; add {flags}"
+            f"allow-module in {where}: got {', '.join(missing)}, expected the flag that allows to import it; "
+            f"add {flags}"
         )
 
 
@@ -213,6 +228,13 @@ def _new_name(key: str) -> str:
 
 def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
     return {_new_name(key): value for key, value in values.items()}
+
+
+def _check_renamed(values: Mapping[str, Any], where: str) -> None:
+    """Refuse a file in which a key stands under two of its names."""
+    for key in values:
+        if _new_name(key) != key and _new_name(key) in values:
+            raise ConfigError(f"{key} in {where}: stands beside {_new_name(key)}, its name today; keep one of the two")
 
 
 def _used_sections(values: Mapping[str, Any]) -> list[type[Settings]]:

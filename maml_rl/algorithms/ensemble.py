@@ -37,6 +37,7 @@ class Ensemble(Algorithm):
     """
 
     remedy = "learning-rate or max-kl"
+    env: MetaEpisodeVectorEnv
     films = f"a film shows one agent, and these are several; {NO_FILMS}"
 
     def __init__(self, config: Config, device: str, dtype: str) -> None:
@@ -101,7 +102,7 @@ class EnsembleLearner:
         Settings of each agent's outer step.
     """
 
-    details = RL2.details
+    details: tuple[str, ...] = RL2.details
 
     def __init__(self, workers: Workers, parameters: np.ndarray, outers: Sequence[RL2Step]) -> None:
         self.workers = workers

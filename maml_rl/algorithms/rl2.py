@@ -32,6 +32,7 @@ class RL2Agent(Algorithm):
     """
 
     remedy = "learning-rate or max-kl"
+    env: MetaEpisodeVectorEnv
     films = NO_FILMS
 
     def __init__(self, config: Config, device: str, dtype: str) -> None:

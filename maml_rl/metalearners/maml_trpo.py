@@ -38,7 +38,7 @@ class MAMLTRPO:
         Seed of the run.
     """
 
-    details = ("loss", "kl", "gradient_norm", "line_search_steps")
+    details: tuple[str, ...] = ("loss", "kl", "gradient_norm", "line_search_steps")
 
     def __init__(self, workers: Workers, parameters: np.ndarray, trust_region: TrustRegion, *, seed: int) -> None:
         self.workers = workers

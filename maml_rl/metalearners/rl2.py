@@ -91,7 +91,7 @@ class RL2:
         Settings of the outer step.
     """
 
-    details = ("policy_loss", "value_loss", "entropy", "kl", "clipped", "gradient_norm")
+    details: tuple[str, ...] = ("policy_loss", "value_loss", "entropy", "kl", "clipped", "gradient_norm")
 
     def __init__(self, workers: Workers, parameters: np.ndarray, outer: RL2Step) -> None:
         self.workers = workers
@@ -134,7 +134,8 @@ class RL2:
         returns = np.concatenate([report.returns for report in reports])  # (M, E)
         parts = dict(_NOTHING)
         if all(report.finite for report in reports):
-            parts.update(self._learn(len(returns), iteration, np.sum([report.moments for report in reports], axis=0)))
+            moments = sum((report.moments for report in reports[1:]), reports[0].moments)
+            parts.update(self._learn(len(returns), iteration, moments))
         accepted, finite = bool(parts.pop("accepted")), bool(parts.pop("finite"))
         return Report(
             env_steps=sum(report.env_steps for report in reports),
@@ -237,8 +238,8 @@ class RL2:
 def minibatches(num_tasks: int, count: int, rng: np.random.Generator) -> list[list[int]]:
     """Divide tasks at random into `count` groups, each with one task of every `count` consecutive ones.
 
-    Tasks are alike, so this is as random as any division, and whoever has a stretch of the tasks has the same
-    fraction of every group, give or take one.
+    Tasks are alike, so this is as random as any division, and whoever has a stretch of the tasks has the same fraction
+    of every group, give or take one.
     """
     positions = np.arange(num_tasks)
     order = np.lexsort((rng.random(num_tasks), positions // count))  # at random within each stretch of `count`

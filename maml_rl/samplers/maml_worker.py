@@ -96,7 +96,7 @@ class MAMLWorker:
 
     @builds_state("restart")
     def collect(self, shard: Shard, vector: np.ndarray) -> CollectReport:
-        """Sample and keep episodes before, between and after the inner steps of initial parameters (D,)."""
+        """Sample episodes before, between and after the inner steps from parameters (D,); keep them for learning."""
         self._old, self._products = [], []
         self._episodes, self._paths = self._roll_out_and_adapt(shard, vector, self.spec.maml.num_steps)
         self._chunks = self._cut(self._episodes[0], self._episodes[0].mask[0].numel())
@@ -182,7 +182,7 @@ class MAMLWorker:
         return total
 
     def surrogate(self, vector: np.ndarray) -> tuple[float, float]:
-        """Sums over tasks of surrogate losses at `vector` (D,) and of KL divergences from the old policies."""
+        """Sums over the shard's tasks of surrogate losses at `vector` (D,) and of divergences from the old policies."""
         params = self.spec.layout.params(vector)
         total_loss, total_kl = 0.0, 0.0
         for chunk, old in zip(self._chunks, self._old, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -280,6 +281,14 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+def travelled(value: Any) -> Any:
+    """What arrives of a value that is sent to another process."""
+    here, there = multiprocessing.Pipe()
+    with here, there:
+        here.send(value)
+        return there.recv()
 
 
 def numbers(*indices: int) -> Shard:

@@ -148,7 +148,10 @@ def test_what_cannot_be_evaluated_is_not_trained(tmp_path, capfd, settings, fiel
             "[[]]", "[]"
         )
     )
-    assert main(["run", str(path), "--results", str(tmp_path / "results"), "--num-workers", "1", "--backend", "serial"]) == 2
+    assert (
+        main(["run", str(path), "--results", str(tmp_path / "results"), "--num-workers", "1", "--backend", "serial"])
+        == 2
+    )
     assert re.search(words, capfd.readouterr().err)
     assert not (tmp_path / "results").exists()
 
@@ -161,7 +164,10 @@ def test_curves_against_steps_are_reported_where_runs_differ_in_them(tmp_path):
         "name: uneven\nquestion: Who learns sooner?\ntest_tasks: 4\ntest_steps: 1\ncomparisons: [[a, b]]\nruns:\n"
         f"  a: {{config: {name}, seeds: [1, 2]}}\n  b: {{config: {name}, seeds: [3, 4]}}\n"
     )
-    assert main(["run", str(path), "--results", str(tmp_path / "results"), "--num-workers", "1", "--backend", "serial"]) == 0
+    assert (
+        main(["run", str(path), "--results", str(tmp_path / "results"), "--num-workers", "1", "--backend", "serial"])
+        == 0
+    )
     table = (tmp_path / "results/uneven/table.md").read_text().split("## Learning curves")[1]
     assert len(re.findall(r"^\| [ab] \| -?\d.* \[.*\] \| -?\d.*, -?\d.* \|$", table, re.M)) == 2
     assert re.search(r"^\| a - b \| -?\d.* \[.*\] \| \d.* \|$", table, re.M)
@@ -181,6 +187,9 @@ def test_runs_are_drawn_beside_those_of_the_same_family(tmp_path):
             f"  {name}: {{config: {config}, seeds: [1]}}\n" for name, config in {"a": ten, "b": five, "c": five}.items()
         )
     )
-    assert main(["run", str(path), "--results", str(tmp_path / "results"), "--num-workers", "1", "--backend", "serial"]) == 0
+    assert (
+        main(["run", str(path), "--results", str(tmp_path / "results"), "--num-workers", "1", "--backend", "serial"])
+        == 0
+    )
     table = (tmp_path / "results/families/table.md").read_text()
     assert re.findall(r"!\[every run beside (.)\]\(figures/(.*)\)", table) == [("b", "comparison-Bandit-K5-v0.png")]

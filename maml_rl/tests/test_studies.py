@@ -97,7 +97,10 @@ def test_a_run_starts_from_the_final_weights_of_another(study):
     assert config.initial_policy == str(first / "policy.th")
     assert load_config(first / "config.json").initial_policy is None
     by_hand = make_algorithm(config.replace(initial_policy=None)).with_policy(first / "policy.th")
-    before, after = by_hand.initial_parameters(), make_algorithm(config).with_policy(second / "policy.th").initial_parameters()
+    before, after = (
+        by_hand.initial_parameters(),
+        make_algorithm(config).with_policy(second / "policy.th").initial_parameters(),
+    )
     expected = train(by_hand, num_workers=1, show=lambda line: None)
     np.testing.assert_array_equal(expected.astype(np.float32), after)  # as in policy.th
     assert not np.array_equal(before, after)

@@ -14,8 +14,6 @@ from maml_rl.episode import CollectReport
 from maml_rl.metalearners import MAMLTRPO, conjugate_gradient, trust_region_step
 from maml_rl.settings import TrustRegion
 
-pytestmark = pytest.mark.numerical
-
 EXACT = TrustRegion(cg_iters=20, cg_damping=0.0)
 
 

@@ -15,13 +15,23 @@ import numpy as np
 import pytest
 
 from maml_rl.algorithms import make_algorithm
-from maml_rl.samplers import MultiprocessBackend, SerialBackend, WorkerError, start_workers
+from maml_rl.samplers import (
+    MultiprocessBackend,
+    SerialBackend,
+    WorkerError,
+    register_backend,
+    registered_backends,
+    start_workers,
+)
 from maml_rl.samplers.backend import Journal
+from maml_rl.samplers.registry import _FACTORIES
 from maml_rl.shard import Shard
 from maml_rl.tests.builders import FUSED, CounterSpec, is_running, numbers, tiny_config, wait_until
+from maml_rl.utils.errors import InputError
 from maml_rl.utils.random import Purpose, generator
 
 ROOT = Path(__file__).resolve().parents[2]
+RAISED = r"worker 0 raised in add \(seed 7, iteration 0, tasks \[1, 2\]\)"
 
 
 @pytest.fixture
@@ -105,9 +115,7 @@ def test_a_worker_that_always_dies_ends_the_run_with_tasks_and_seed(monkeypatch)
 def test_a_worker_that_raises_ends_the_run_with_traceback_tasks_and_seed(backend_class):
     with backend_class(CounterSpec("raise"), 1) as backend:
         backend.broadcast("begin", numbers(1, 2))
-        with pytest.raises(
-            WorkerError, match=r"worker 0 raised in add \(seed 7, iteration 0, tasks \[1, 2\]\)"
-        ) as caught:
+        with pytest.raises(WorkerError, match=RAISED) as caught:
             backend.broadcast("add", 1)
     assert "Traceback" in str(caught.value)
     assert "ArithmeticError: seven is no number here" in str(caught.value)
@@ -117,9 +125,7 @@ def test_a_worker_that_raises_ends_the_run_with_traceback_tasks_and_seed(backend
 def test_a_worker_whose_environment_exits_ends_the_run_as_one_that_raises(backend_class):
     with backend_class(CounterSpec("exit"), 1) as backend:
         backend.broadcast("begin", numbers(1, 2))
-        with pytest.raises(
-            WorkerError, match=r"worker 0 raised in add \(seed 7, iteration 0, tasks \[1, 2\]\)"
-        ) as caught:
+        with pytest.raises(WorkerError, match=RAISED) as caught:
             backend.broadcast("add", 1)
     assert "Traceback" in str(caught.value)
     assert "SystemExit: no licence for this simulator" in str(caught.value)
@@ -135,9 +141,8 @@ def test_a_journal_holds_what_a_successor_must_do_again():
     assert journal.before("begin") == []
     assert journal.describe("add", (1,)) == "seed 7, iteration 0, tasks [2]"
     assert journal.describe("begin", (third,)) == "seed 7, iteration 0, tasks [9]"
-    assert (
-        journal.describe("begin", ([first, third],)) == "seed 7, iteration 0, tasks [1]; seed 7, iteration 0, tasks [9]"
-    )
+    both = "seed 7, iteration 0, tasks [1]; seed 7, iteration 0, tasks [9]"
+    assert journal.describe("begin", ([first, third],)) == both
     assert Journal(CounterSpec()).describe("read", ()) == "read"
 
 
@@ -178,6 +183,23 @@ def test_errors_of_a_maml_worker_name_its_tasks_iteration_and_seed():
         backend.map("collect", [(shard, theta)])
     assert "seed 11, iteration 6, tasks [2, 3]" in str(caught.value)
     assert "task['goal']" in str(caught.value)
+
+
+def test_backends_are_found_by_name_and_get_what_they_need(monkeypatch):
+    monkeypatch.setattr("maml_rl.samplers.registry._FACTORIES", dict(_FACTORIES))
+    asked = []
+
+    def toy(spec, num_workers, seconds):
+        asked.append((num_workers, seconds))
+        return SerialBackend(spec, num_workers)
+
+    register_backend("toy", toy)
+    assert registered_backends() == ["multiprocess", "serial", "toy"]
+    with start_workers(CounterSpec(), 2, backend="toy", timeout_seconds=7.5) as backend:
+        assert backend.broadcast("begin", numbers(1, 2)) == [3, 3]
+    assert asked == [(2, 7.5)]
+    with pytest.raises(InputError, match="--backend: got 'toys', expected one of multiprocess, serial, toy; did you "):
+        start_workers(CounterSpec(), 2, backend="toys")
 
 
 def hears_interrupts(process_id):
