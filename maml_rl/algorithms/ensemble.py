@@ -14,7 +14,7 @@ from maml_rl.algorithms.algorithm import Adaptation, Algorithm, Evaluation
 from maml_rl.algorithms.building import initial_policy, policy_spec
 from maml_rl.algorithms.rl2 import NO_FILMS, adaptation, evaluation, meta_episodes, outer_step, worker_spec
 from maml_rl.config import Config
-from maml_rl.envs import Task
+from maml_rl.envs import MetaEpisodeVectorEnv, Task
 from maml_rl.metalearners import RL2, Report, RL2Step
 from maml_rl.metalearners.learner import StateTensor, Workers
 from maml_rl.samplers import Backend
@@ -41,7 +41,7 @@ class Ensemble(Algorithm):
     films = f"a film shows one agent, and these are several; {NO_FILMS}"
 
     def __init__(self, config: Config, device: str, dtype: str) -> None:
-        env = self._meta_episodes = meta_episodes(config)
+        env = meta_episodes(config)
         self.spec = policy_spec(config, env, dtype, with_value=True)
         self._seeds = [config.run.seed + i for i in range(config.section(RL2Settings).num_agents)]
         super().__init__(config, env, [initial_policy(self.spec, seed) for seed in self._seeds], device=device)
@@ -54,7 +54,7 @@ class Ensemble(Algorithm):
     @property
     def worker_spec(self) -> EnsembleWorkerSpec:
         """See `Algorithm.worker_spec`."""
-        agents = tuple(worker_spec(self.config, self._meta_episodes, self.spec, layout) for layout in self.layouts)
+        agents = tuple(worker_spec(self.config, self.env, self.spec, layout) for layout in self.layouts)
         return EnsembleWorkerSpec(agents, self._outers)
 
     @property

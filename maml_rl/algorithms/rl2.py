@@ -36,7 +36,7 @@ class RL2Agent(Algorithm):
     films = NO_FILMS
 
     def __init__(self, config: Config, device: str, dtype: str) -> None:
-        env = self._meta_episodes = meta_episodes(config)
+        env = meta_episodes(config)
         self.spec = policy_spec(config, env, dtype, with_value=True)
         super().__init__(config, env, [initial_policy(self.spec, config.run.seed)], device=device)
 
@@ -48,7 +48,7 @@ class RL2Agent(Algorithm):
     @property
     def worker_spec(self) -> RL2WorkerSpec:
         """See `Algorithm.worker_spec`."""
-        return worker_spec(self.config, self._meta_episodes, self.spec, self.layout)
+        return worker_spec(self.config, self.env, self.spec, self.layout)
 
     def learner(self, backend: Workers, parameters: np.ndarray) -> RL2:
         """See `Algorithm.learner`: parameters (1, D)."""

@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from maml_rl.algorithms import make_algorithm
 from maml_rl.cli import train_command
 from maml_rl.config import load_config
-from maml_rl.envs.bandit import BanditVectorEnv
+from maml_rl.envs.bandits.bandit import BanditVectorEnv
 from maml_rl.experiment import train
 from maml_rl.run_folder import RunFolder
 from maml_rl.tests.builders import children_of, is_running, tiny_config, wait_until, write_config
@@ -223,7 +223,7 @@ def test_the_command_writes_what_it_says(tmp_path, config):
 
 TOY = """
 from maml_rl.envs import register_meta_env
-from maml_rl.envs.bandit import BernoulliBanditVectorEnv
+from maml_rl.envs.bandits.bandit import BernoulliBanditVectorEnv
 
 class Toy(BernoulliBanditVectorEnv):
     pass

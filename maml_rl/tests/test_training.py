@@ -15,6 +15,7 @@ from maml_rl.algorithms import make_algorithm
 from maml_rl.cli import train_command
 from maml_rl.evaluation import evaluate
 from maml_rl.experiment import TrainingError, train
+from maml_rl.metalearners import MAMLTRPO
 from maml_rl.policies import registered_policies
 from maml_rl.run_folder import RunFolder, RunFolderError, load_policy
 from maml_rl.samplers import MultiprocessBackend, SerialBackend
