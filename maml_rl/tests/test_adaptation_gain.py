@@ -149,7 +149,7 @@ def test_what_cannot_be_evaluated_is_not_trained(tmp_path, capfd, settings, fiel
         )
     )
     assert (
-        main(["run", str(path), "--results", str(tmp_path / "results"), "--backend", "serial"])
+        main(["run", str(path), "--results", str(tmp_path / "results"), "--num-workers", "1", "--backend", "serial"])
         == 2
     )
     assert re.search(words, capfd.readouterr().err)
@@ -165,7 +165,7 @@ def test_curves_against_steps_are_reported_where_runs_differ_in_them(tmp_path):
         f"  a: {{config: {name}, seeds: [1, 2]}}\n  b: {{config: {name}, seeds: [3, 4]}}\n"
     )
     assert (
-        main(["run", str(path), "--results", str(tmp_path / "results"), "--backend", "serial"])
+        main(["run", str(path), "--results", str(tmp_path / "results"), "--num-workers", "1", "--backend", "serial"])
         == 0
     )
     table = (tmp_path / "results/uneven/table.md").read_text().split("## Learning curves")[1]
@@ -188,7 +188,7 @@ def test_runs_are_drawn_beside_those_of_the_same_family(tmp_path):
         )
     )
     assert (
-        main(["run", str(path), "--results", str(tmp_path / "results"), "--backend", "serial"])
+        main(["run", str(path), "--results", str(tmp_path / "results"), "--num-workers", "1", "--backend", "serial"])
         == 0
     )
     table = (tmp_path / "results/families/table.md").read_text()

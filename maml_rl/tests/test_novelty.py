@@ -31,7 +31,7 @@ def _study(tmp_path, env_name, others=None, **changes):
 
 def _table(tmp_path, path):
     assert (
-        main(["run", str(path), "--results", str(tmp_path / "results"), "--backend", "serial"])
+        main(["run", str(path), "--results", str(tmp_path / "results"), "--num-workers", "1", "--backend", "serial"])
         == 0
     )
     return (tmp_path / "results" / "tiny" / "table.md").read_text()
