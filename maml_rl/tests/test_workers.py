@@ -95,15 +95,15 @@ def test_a_worker_that_hangs_is_replaced_after_the_timeout(fuse, capfd):
 
 
 def test_a_worker_is_not_lost_while_it_is_built_though_it_has_shown_a_sign_of_life(monkeypatch):
-    monkeypatch.setattr("maml_rl.samplers.multiprocess._POLL_SECONDS", 0.05)
+    monkeypatch.setattr("maml_rl.samplers.supervised._POLL_SECONDS", 0.05)
     with MultiprocessBackend(CounterSpec(build_seconds=0.5), 1, timeout_seconds=0.2) as backend:
         assert backend.broadcast("begin", numbers(1, 2)) == [3]
         assert backend.num_restarts == 0
 
 
 def test_a_worker_that_always_dies_ends_the_run_with_tasks_and_seed(monkeypatch):
-    monkeypatch.setattr("maml_rl.samplers.multiprocess._MAX_LOSSES", 1)
-    words = r"worker 0 died or hung 2 times in add \(seed 7, iteration 0, tasks \[1, 2\]\); last exit code -9"
+    monkeypatch.setattr("maml_rl.samplers.supervised._MAX_LOSSES", 1)
+    words = r"worker 0 died or hung 2 times in add \(seed 7, iteration 0, tasks \[1, 2\]\); the last one was killed by SIGKILL"
     with MultiprocessBackend(CounterSpec("die"), 1) as backend:
         backend.broadcast("begin", numbers(1, 2))
         with pytest.raises(WorkerError, match=words) as caught:
