@@ -93,7 +93,8 @@ class Config:
         return isinstance(other, Config) and self.sections == other.sections
 
     def __hash__(self) -> int:
-        return hash(str(self.to_json_dict()))
+        values = self.to_json_dict().items()  # equal mappings may be written in another order, or 1 as 1.0
+        return hash(str([(key, value) for key, value in values if not isinstance(value, dict)]))
 
     def __repr__(self) -> str:
         return f"Config({', '.join(f'{key}={value!r}' for key, value in self.to_json_dict().items())})"
@@ -188,11 +189,13 @@ def load_config(
         sources[_new_name(key)] = f"--set {override}"
     changes = {key: value for key, value in changes.items() if key in sources}
     _check_allowed(changes.pop("allow-module", None), allowed, sources.get("allow-module", ""))
+    dropped: list[str] = []
     if path.suffix.lower() == ".json":
         values, dropped = _split({**values, **changes}, keep=changes)
-        if dropped and not quiet:
-            print(f"{path}: dropped {len(dropped)} keys of another use ({', '.join(dropped)})", file=sys.stderr)
-    return Config.from_mapping({**values, "allow-module": list(allowed), **changes}, sources)
+    config = Config.from_mapping({**values, "allow-module": list(allowed), **changes}, sources)
+    if dropped and not quiet:
+        print(f"{path}: dropped {len(dropped)} keys of another use ({', '.join(dropped)})", file=sys.stderr)
+    return config
 
 
 def _check_allowed(named: Any, allowed: Sequence[str], where: str) -> None:

@@ -241,10 +241,31 @@ def test_an_allowed_module_reaches_workers_and_is_imported_again_only_where_it_i
     flags = ["--num-batches", "1", "--backend", "multiprocess", "--allow-module", "toy_of_tests"]
     assert run(tmp_path / "toy.yaml", folder, *flags) == 0
     assert load_config(folder / "config.json", allowed=["toy_of_tests"]).allow_module == ("toy_of_tests",)
+    resumed = ["--num-batches", "2", "--resume", "--allow-module", "toy_of_tests"]
+    assert run(tmp_path / "toy.yaml", folder, *resumed) == 0
+    assert num_iterations(folder) == 2
     capfd.readouterr()
     error = refused(capfd, "--config", folder / "config.json")
     assert error.startswith(f"error: allow-module in {folder / 'config.json'}: got toy_of_tests, expected the flag")
     assert error.endswith("add --allow-module toy_of_tests\n")
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("raise RuntimeError('first\\nsecond')", "RuntimeError: first second"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+    ],
+)
+def test_an_allowed_module_that_raises_when_it_is_imported_costs_one_line(
+    tmp_path, config, monkeypatch, capfd, body, words
+):
+    (tmp_path / "broken_of_tests.py").write_text(body + "\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    error = refused(capfd, "--config", config, "--allow-module", "broken_of_tests")
+    assert error.startswith(f"error: --allow-module: cannot import 'broken_of_tests' ({words}); ")
+    assert "broken_of_tests" not in sys.modules
 
 
 def test_one_line_for_each_iteration_where_there_is_no_terminal(tmp_path, config, capfd):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from maml_rl.algorithms import make_algorithm
 from maml_rl.config import Config, ConfigError, _all_sections, _keys, load_config
 from maml_rl.experiment import train
-from maml_rl.settings import MAMLSettings, RL2Settings, TaskSettings
+from maml_rl.settings import MAMLSettings, RL2Settings, Settings, TaskSettings
 from maml_rl.tests.builders import travelled
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,6 +129,14 @@ def test_a_key_without_use_is_dropped_from_config_json_with_one_line(
     assert load_config(path, quiet=True) == expected
     assert capfd.readouterr().err == ""
     assert "has no use for" in refusal(path, line.replace(": ", "="))
+
+
+def test_a_config_json_that_is_refused_costs_no_second_line(write, capfd):
+    values = {**Config(env_name="x").to_json_dict(), "num-epochs": 2, "gamma": 7}
+    assert refusal(write(json.dumps(values), "config.json")) == (
+        "gamma in config.json: got 7, expected a number in [0, 1]"
+    )
+    assert capfd.readouterr().err == ""
 
 
 def test_an_unknown_key_of_config_json_is_refused(write):
@@ -249,6 +257,13 @@ def test_a_configuration_travels_and_is_a_key_of_dictionaries():
     assert (other.memory_slots, config.memory_slots) == (5, 4)
 
 
+@pytest.mark.parametrize("other", [{"b": {"c": 2}, "a": 1}, {"a": 1.0, "b": {"c": 2.0}}], ids=["order", "numbers"])
+def test_equal_configurations_are_the_same_key_of_a_dictionary(other):
+    config, same = (Config(env_name="x", env_kwargs=kwargs) for kwargs in ({"a": 1, "b": {"c": 2}}, other))
+    assert config == same
+    assert hash(config) == hash(same)
+
+
 def test_an_attribute_that_the_chosen_algorithm_lacks_is_an_error_in_words():
     config = Config(env_name="x")
     with pytest.raises(AttributeError, match="configuration has no key 'num-epochs'"):
@@ -256,7 +271,7 @@ def test_an_attribute_that_the_chosen_algorithm_lacks_is_an_error_in_words():
     with pytest.raises(KeyError, match="no section RL2Settings with algorithm 'maml'"):
         config.section(RL2Settings)
     assert config.section(TaskSettings).env_name == config.env_name == "x"
-    assert config.policy_options is None
+    assert config.policy_options == Settings()
 
 
 def test_other_values_of_another_algorithm_keep_all_that_both_have():

@@ -18,6 +18,7 @@ from maml_rl.algorithms import make_algorithm
 from maml_rl.checkpoint import RunFormat, _checksum
 from maml_rl.config import load_config
 from maml_rl.experiment import train
+from maml_rl.metalearners.learner import StateTensor
 from maml_rl.metalearners.optimiser import VectorOptimiser
 from maml_rl.run_folder import Checkpoint, RunFolder, RunFolderError, load_policy, metrics_columns
 from maml_rl.tests.builders import tiny_config
@@ -209,6 +210,24 @@ def test_a_checkpoint_of_a_former_format_is_resumed(folder, written_before, capf
     checkpoint = folder.resume(CONFIG, FORMAT)
     np.testing.assert_equal(vars(checkpoint), vars(expected))
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("written_before", [former_format, former_format_with_seal])
+def test_the_flat_checkpoint_of_a_population_is_resumed_with_an_agent_s_numbers_together(tmp_path, written_before):
+    moments = {"step": torch.tensor([4.0, 5.0]).double(), "exp_avg": torch.arange(6.0).double().reshape(2, 3)}
+    expected = RunFormat((2, 3), {"step": StateTensor((2,), 0.0), "exp_avg": StateTensor((2, 3))}, ("loss",), "float32")
+    folder = RunFolder(tmp_path / "population")
+    folder.create(CONFIG)
+    folder.save(CONFIG, Checkpoint(1, np.arange(6.0).reshape(2, 3), state=moments), LIKE, row_of(0))
+    content = written_before(folder)
+    content["optimiser"] = {name: value.flatten() for name, value in moments.items()}
+    if "checksum" in content:
+        content["checksum"] = _checksum({name: value for name, value in content.items() if name != "checksum"})
+    torch.save(content, folder.checkpoint_path)
+    checkpoint = folder.resume(CONFIG, expected)
+    np.testing.assert_array_equal(checkpoint.parameters, [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]], strict=True)
+    for name, value in moments.items():
+        torch.testing.assert_close(checkpoint.state[name], value, rtol=0, atol=0)
 
 
 def test_a_flipped_bit_of_a_checkpoint_is_noticed_or_changes_nothing(folder):

@@ -23,7 +23,7 @@ def import_allowed(names: Sequence[str]) -> None:
     for name in names:
         try:
             importlib.import_module(name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise InputError(
                 f"--allow-module: cannot import {name!r} ({reason}); install it, put its folder into PYTHONPATH, or "
