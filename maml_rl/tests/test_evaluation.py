@@ -59,6 +59,7 @@ def small(blueprint, **settings):
     return evaluate(blueprint, blueprint.parameters(), **chosen)
 
 
+@pytest.mark.numerical
 def test_returns_do_not_depend_on_the_number_of_workers():
     blueprint = draw_up(NAVIGATION, dtype="float64")
     task_rng = np.random.default_rng(0)
@@ -75,6 +76,7 @@ def test_returns_do_not_depend_on_the_number_of_workers():
     np.testing.assert_allclose(results[2], results[0], rtol=0, atol=1e-9)
 
 
+@pytest.mark.numerical
 @pytest.mark.parametrize(
     "changes",
     [
