@@ -142,7 +142,6 @@ def step_once(blueprint, backend):
     return returns, learner.parameters
 
 
-@pytest.mark.numerical
 def test_processes_give_bit_for_bit_what_as_many_shards_in_this_process_give():
     blueprint = draw_up(SMALL[0])
     with MultiprocessBackend(blueprint.worker, 2) as backend:
