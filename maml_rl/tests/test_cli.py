@@ -198,6 +198,12 @@ def test_a_reader_that_goes_away_ends_the_run_without_a_word(tmp_path):
     assert done.stderr == ""
 
 
+def test_a_run_in_float64_leaves_weights_in_float64(tmp_path, config):
+    assert run(config, tmp_path / "run", "--num-batches", 1, "--dtype", "float64") == 0
+    weights = torch.load(tmp_path / "run" / "policy.th", weights_only=True).values()
+    assert {value.dtype for value in weights} == {torch.float64}
+
+
 def test_the_command_writes_what_it_says(tmp_path, config):
     assert run(config, tmp_path / "run", "--num-batches", 3, "--seed", 8, "--set", "fast-lr=0.3") == 0
     folder = RunFolder(tmp_path / "run")

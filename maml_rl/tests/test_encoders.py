@@ -18,8 +18,6 @@ from maml_rl.policies.encoders import ConvEncoder, RAMEncoder, as_numbers
 from maml_rl.tests.builders import ENCODED_SPECS, spec_id, tiny_data, tiny_policy
 from maml_rl.utils.errors import InputError
 
-pytestmark = pytest.mark.numerical
-
 encoded = pytest.mark.parametrize("spec", ENCODED_SPECS, ids=spec_id)
 PIXELS = PolicySpec("mlp", 2 * 42 * 42, 6, False, (8,), "tanh", encoder="conv", observation_shape=(2, 42, 42))
 
@@ -28,6 +26,7 @@ def some_bytes(*shape, seed=0):
     return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
 
 
+@pytest.mark.numerical
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("channels", [(3,), (3, 5), (3, 5, 4)])
 def test_convolutions_are_torchs_sequential(channels):
@@ -64,6 +63,7 @@ def test_bytes_are_numbers_from_0_to_1_and_numbers_stay():
     assert as_numbers(numbers) is numbers
 
 
+@pytest.mark.numerical
 @pytest.mark.usefixtures("float64")
 @encoded
 def test_unrolling_behind_an_encoder_is_stepping_again_and_again(spec):
@@ -77,6 +77,7 @@ def test_unrolling_behind_an_encoder_is_stepping_again_and_again(spec):
     assert_close(unrolled[0], torch.stack(steps))
 
 
+@pytest.mark.numerical
 @pytest.mark.usefixtures("float64")
 @encoded
 def test_steps_of_many_tasks_behind_encoders_are_steps_of_every_task_by_itself(spec):
@@ -90,6 +91,7 @@ def test_steps_of_many_tasks_behind_encoders_are_steps_of_every_task_by_itself(s
         assert_close(together[0][task], alone[0])
 
 
+@pytest.mark.numerical
 @pytest.mark.usefixtures("float64")
 @encoded
 def test_tasks_that_share_weights_step_as_with_copies_of_them(spec):

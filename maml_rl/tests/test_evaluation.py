@@ -58,6 +58,7 @@ def small(algorithm, **settings):
     return evaluate(algorithm, algorithm.initial_parameters(), **chosen)
 
 
+@pytest.mark.numerical
 def test_returns_do_not_depend_on_the_number_of_workers():
     algorithm = make_algorithm(NAVIGATION, dtype="float64")
     task_rng = np.random.default_rng(0)
@@ -72,6 +73,7 @@ def test_returns_do_not_depend_on_the_number_of_workers():
     np.testing.assert_allclose(results[2], results[0], rtol=0, atol=1e-9)
 
 
+@pytest.mark.numerical
 @pytest.mark.parametrize(
     "changes",
     [

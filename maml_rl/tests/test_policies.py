@@ -285,6 +285,19 @@ def test_an_unknown_policy_is_refused_with_the_known_ones():
         make_policy(replace(POLICY_SPECS[0], name="mpl"))
 
 
+def test_an_unknown_float_type_is_refused_with_the_known_ones():
+    with pytest.raises(InputError, match=r"dtype: got 'float16', expected one of \['float32', 'float64'\]"):
+        make_policy(replace(POLICY_SPECS[0], dtype="float16"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@every_policy
+def test_initial_parameters_have_the_float_type_of_the_specification(spec, dtype):
+    policy = make_policy(replace(spec, dtype=dtype))
+    policy.initialise(np.random.default_rng(0))
+    assert {str(value.dtype) for value in policy.params().values()} == {f"torch.{dtype}"}
+
+
 class OldNormalPolicy(nn.Module):
     """The shape of a network that pytorch-maml-rl saved."""
 

@@ -551,4 +551,4 @@ def test_an_agent_learns_to_learn_which_arm_pays():
         tasks = env.sample_tasks(200, generator(1, Purpose.TASKS, iteration=iteration))
         totals.append(learner.step(tasks, iteration).return_total)
     assert np.mean(totals[:5]) == pytest.approx(10.0, abs=0.4)
-    assert np.mean(totals[-5:]) > 12.5  # 13.6 with several seeds; the standard error is 0.15
+    assert np.mean(totals[-5:]) > 12.5  # 13.2 to 13.8 with three seeds and instruction sets; SE 0.15

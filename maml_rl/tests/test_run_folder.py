@@ -113,6 +113,11 @@ def test_a_checkpoint_s_seconds_are_a_finite_number(folder, value):
     assert "seconds: got " in refused_checkpoint(folder, "seconds", value)
 
 
+@pytest.mark.parametrize("value", ["float16", 32, None], ids=repr)
+def test_a_checkpoint_s_float_type_is_a_known_one(folder, value):
+    assert "dtype: got " in refused_checkpoint(folder, "dtype", value)
+
+
 def refused_checkpoint(folder, name, value):
     """The line that refuses a checkpoint with this value; nothing else has changed."""
     content = torch.load(folder.checkpoint_path, weights_only=True)
