@@ -230,6 +230,7 @@ def test_the_flat_checkpoint_of_a_population_is_resumed_with_an_agent_s_numbers_
         content["checksum"] = _checksum({name: value for name, value in content.items() if name != "checksum"})
     torch.save(content, folder.checkpoint_path)
     checkpoint = folder.resume(CONFIG, expected)
+    assert checkpoint is not None
     np.testing.assert_array_equal(checkpoint.parameters, [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]], strict=True)
     for name, value in moments.items():
         torch.testing.assert_close(checkpoint.state[name], value, rtol=0, atol=0)
