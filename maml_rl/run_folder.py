@@ -133,7 +133,7 @@ class RunFolder:
             raise RunFolderError(
                 f"--resume: found no config.json in {str(self.path)!r}; leave --resume out to start a run there"
             )
-        before = load_config(self.config_path, quiet=True)
+        before = load_config(self.config_path, allowed=config.run.allow_module, quiet=True)
         mine, theirs = config.to_json_dict(), before.to_json_dict()
         key = first_difference(config, before)
         if key is not None:
