@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from maml_rl.policies import Distribution, Params, Policy
+from maml_rl.policies.policy import is_initial
 from maml_rl.policies.recurrence import Order
 
 
@@ -70,7 +71,9 @@ def distribution_and_values(
     With `backprop_steps` gradients do not pass from one stretch of that many steps into the one before (Williams & Peng
     1990); the values are the same. With `order` 1 they are to be differentiated at most once.
     """
-    state = data.state or policy.initial_state(params, tuple(data.mask.shape[1:]))
+    state = data.state
+    if is_initial(state):
+        state = policy.initial_state(params, tuple(data.mask.shape[1:]))
     distributions, values = [], []
     for start in range(0, len(data.mask), backprop_steps or len(data.mask)):
         stretch = slice(start, start + (backprop_steps or len(data.mask)))

@@ -15,6 +15,7 @@ from maml_rl.policies.registry import policy_kinds
 from maml_rl.settings import PolicySettings, RunSettings, Settings, TaskSettings, algorithm_settings
 from maml_rl.utils.config_files import ConfigError, apply_override, read_mapping, to_kebab
 from maml_rl.utils.field_words import cure, did_you_mean, expected, shown
+from maml_rl.utils.modules import import_allowed
 
 __all__ = ["Config", "ConfigError", "load_config"]
 
@@ -100,7 +101,7 @@ class Config:
         return f"Config({', '.join(f'{key}={value!r}' for key, value in self.to_json_dict().items())})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Config.from_mapping, (self.to_json_dict(), "Config")
+        return _arrived, (self.to_json_dict(),)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], source: str | Mapping[str, str]) -> Config:
@@ -148,6 +149,12 @@ class Config:
         for section in self.sections:
             values |= section.model_dump(mode="json", by_alias=True)
         return values
+
+
+def _arrived(values: Mapping[str, Any]) -> Config:
+    """A configuration that another process of the run sent, after importing the modules it was allowed to import."""
+    import_allowed(values["allow-module"])
+    return Config.from_mapping(values, "Config")
 
 
 def load_config(

@@ -83,8 +83,12 @@ def outer_step(config: Config, run: RunSettings) -> RL2Step:
 
 def evaluation(shard: Shard, episodes: MetaEpisodes, adaptation: Adaptation) -> Evaluation:
     """Evaluation by meta-episodes (P, N, ...) of a shard's N tasks."""
-    returns = np.ascontiguousarray(episodes.returns.transpose(2, 1, 0))  # (P, N, E) -> (E, N, P)
-    return Evaluation(list(shard.tasks), returns, adaptation.trained, meta_episodes=episodes)
+    returns, *measures = (
+        np.ascontiguousarray(values.transpose(2, 1, 0))  # (P, N, E) -> (E, N, P)
+        for values in (episodes.returns, *episodes.measures.values())
+    )
+    named = dict(zip(episodes.measures, measures, strict=True))
+    return Evaluation(list(shard.tasks), returns, adaptation.trained, named, episodes)
 
 
 def adaptation(config: Config) -> Adaptation:

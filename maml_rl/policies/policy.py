@@ -56,6 +56,11 @@ class Interface:
         return self.input_size if self.encoder is None else self.encoder.output_size
 
 
+def is_initial(state: Any) -> bool:
+    """True of ``()``, which stands for a policy's initial state; a state itself may be a lone tensor."""
+    return isinstance(state, tuple) and not state
+
+
 class Policy(nn.Module, abc.ABC):
     """Maps observations (and a hidden state) to a distribution over actions.
 

@@ -106,10 +106,14 @@ class MAMLWorker:
             all(bool(episodes.is_finite().all()) for episodes in self._episodes),
         )
 
-    def evaluate(self, shard: Shard, vector: np.ndarray, num_steps: int) -> np.ndarray:
-        """Returns (K + 1, M, B) after 0 ... K = `num_steps` inner steps from initial parameters (D,)."""
+    def evaluate(self, shard: Shard, vector: np.ndarray, num_steps: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Returns (K + 1, M, B) after 0 ... K = `num_steps` inner steps from initial parameters (D,), and measures.
+
+        The environment's measures are arrays of the same shape by name.
+        """
         episodes, _ = self._roll_out_and_adapt(shard, vector, num_steps)
-        return np.stack([e.returns().numpy() for e in episodes])
+        measures = {name: np.stack([e.measures[name].numpy() for e in episodes]) for name in episodes[0].measures}
+        return np.stack([e.returns().numpy() for e in episodes]), measures
 
     def adapted_parameters(self, shard: Shard, vector: np.ndarray, num_steps: int) -> list[Params]:
         """All parameters (M, ...) after 0 ... K = `num_steps` inner steps from (D,), those that `evaluate` makes."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch.utils._pytree import tree_map
 
 from maml_rl.actor_critic import ActorCriticData
-from maml_rl.envs import MetaEpisodeVectorEnv, Task
+from maml_rl.envs import MetaEpisodeVectorEnv, MetaVectorEnv, Task
 from maml_rl.policies import Params, Policy
-from maml_rl.samplers.recorders import EpisodeRecorder
+from maml_rl.samplers.recorders import EpisodeRecorder, Step
 from maml_rl.samplers.rollout import rollout
 from maml_rl.shard import Streams
 
@@ -32,6 +32,8 @@ class MetaEpisodes(NamedTuple):
         (P, M, T).
     mask
         (P, M, T), False behind the end.
+    measures
+        Values (P, M, E) of the environment's measures at the last step of each episode, by name.
     """
 
     returns: np.ndarray
@@ -39,6 +41,7 @@ class MetaEpisodes(NamedTuple):
     actions: np.ndarray
     rewards: np.ndarray
     mask: np.ndarray
+    measures: Mapping[str, np.ndarray]
 
     @staticmethod
     def joined(parts: Sequence[MetaEpisodes], axis: int = 1) -> MetaEpisodes:
@@ -49,30 +52,54 @@ class MetaEpisodes(NamedTuple):
             widths = [(0, 0), (0, 0), (0, longest - array.shape[2]), *[(0, 0)] * (array.ndim - 3)]
             return np.pad(array, widths)
 
-        returns, *traces = zip(*parts, strict=True)
-        return MetaEpisodes(
-            np.concatenate(returns, axis), *(np.concatenate([padded(x) for x in trace], axis) for trace in traces)
-        )
+        returns, *traces, measures = zip(*parts, strict=True)
+        observations, actions, rewards, mask = (np.concatenate([padded(x) for x in trace], axis) for trace in traces)
+        joined = {name: np.concatenate([part[name] for part in measures], axis) for name in measures[0]}
+        return MetaEpisodes(np.concatenate(returns, axis), observations, actions, rewards, mask, joined)
 
 
 class MetaEpisodeBatch(NamedTuple):
-    """Meta-episodes (T, M, ...) of a shard, their rewards (T, M) and the return (M, E) of each episode in them."""
+    """Meta-episodes (T, M, ...) of a shard, their rewards (T, M), and return and measures (M, E) of their episodes."""
 
     data: ActorCriticData
     rewards: torch.Tensor
     returns: np.ndarray
+    measures: Mapping[str, np.ndarray]
 
     def part(self, tasks: slice) -> MetaEpisodeBatch:
         """Some of the tasks."""
         data = tree_map(lambda part: part.contiguous(), self.data.of(tasks))
-        return MetaEpisodeBatch(data, self.rewards[:, tasks].contiguous(), self.returns[tasks])
+        measures = {name: values[tasks] for name, values in self.measures.items()}
+        return MetaEpisodeBatch(data, self.rewards[:, tasks].contiguous(), self.returns[tasks], measures)
 
     def meta_episodes(self, num_inputs: int) -> MetaEpisodes:
         """The same from outside, of one agent, in an environment that shows `num_inputs` numbers."""
         data = self.data
         parts = (data.observations[..., :num_inputs], data.actions, self.rewards, data.mask.bool())
-        traces = (np.ascontiguousarray(part.transpose(0, 1).numpy())[np.newaxis] for part in parts)
-        return MetaEpisodes(self.returns[np.newaxis], *traces)
+        observations, actions, rewards, mask = (
+            np.ascontiguousarray(part.transpose(0, 1).numpy())[np.newaxis] for part in parts
+        )
+        measures = {name: values[np.newaxis] for name, values in self.measures.items()}
+        return MetaEpisodes(self.returns[np.newaxis], observations, actions, rewards, mask, measures)
+
+
+class _MeasuredRecorder(EpisodeRecorder):
+    """Keeps measures (N, E) at the last step of each episode beside all steps."""
+
+    def begin(self, env: MetaVectorEnv, shape: tuple[int, int], state: Any) -> None:
+        """See `Recorder.begin`."""
+        super().begin(env, shape, state)
+        assert isinstance(env, MetaEpisodeVectorEnv)
+        self.each = {name: np.zeros((env.num_envs, env.num_episodes)) for name in env.measures}
+        self._episode = np.zeros(env.num_envs, dtype=np.int64)
+
+    def step(self, step: Step) -> None:
+        """See `Recorder.step`."""
+        super().step(step)
+        self._episode += step.started
+        rows = np.flatnonzero(step.active) if self.each else ()
+        for name, values in self.each.items():
+            values[rows, self._episode[rows]] = step.info[name][rows]
 
 
 def roll_out_meta_episodes(
@@ -85,7 +112,8 @@ def roll_out_meta_episodes(
     heartbeat: Callable[[], None],
 ) -> MetaEpisodeBatch:
     """Roll out a meta-episode of every task; parameters as in `rollout`, advantages and targets are left 0."""
-    episodes, _ = rollout(env, policy, params, tasks, streams, recorder=EpisodeRecorder(), heartbeat=heartbeat)
+    recorder = _MeasuredRecorder()
+    episodes, _ = rollout(env, policy, params, tasks, streams, recorder=recorder, heartbeat=heartbeat)
 
     def in_time(part: torch.Tensor) -> torch.Tensor:
         part = part.transpose(1, 2).flatten(0, 1)  # (P, T, B, ...) -> (M, T, ...)
@@ -107,4 +135,4 @@ def roll_out_meta_episodes(
     returns = np.zeros((len(tasks), env.num_episodes))
     columns = np.broadcast_to(np.arange(len(tasks)), rewards.shape)
     np.add.at(returns, (columns, data.started.numpy().cumsum(0)), rewards.double().numpy())
-    return MetaEpisodeBatch(data, rewards, returns)
+    return MetaEpisodeBatch(data, rewards, returns, recorder.each)

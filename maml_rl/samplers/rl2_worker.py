@@ -128,7 +128,7 @@ class RL2Worker:
             Of the advantages, in [0, 1].
         """
         self._old = []
-        params, (data, rewards, returns) = self.spec.layout.params(vector), batch
+        params, (data, rewards, returns, _) = self.spec.layout.params(vector), batch
         with torch.no_grad():
             values = torch.cat([self._outputs(params, part)[1].cpu() for part in self._chunks(data)], dim=1)
         unit = self._unit(returns.shape[1])

@@ -16,6 +16,7 @@ from maml_rl.envs.meta_env import MetaVectorEnv, StepResult, Task
 from maml_rl.episode import Episodes, clip_rewards, discounted_returns, generalised_advantages, normalise
 from maml_rl.policies import Params, Policy
 from maml_rl.policies.params import dtype_of
+from maml_rl.policies.policy import is_initial
 from maml_rl.samplers.recorders import Recorder, Result, Step
 from maml_rl.settings import ReturnSettings
 from maml_rl.shard import Streams
@@ -126,7 +127,7 @@ def _begin(
     A learner computes an initial state without noise itself, and differentiates it. Noise comes from a child of the
     generator of action noise, which stays as it is.
     """
-    if state or not policy.has_memory:
+    if not is_initial(state) or not policy.has_memory:
         return state, state
     drawn = [policy.draw_initial_noise(rng.spawn(1)[0], (shape[0] * shape[1] // len(rngs),)) for rng in rngs]
     noise = [part for part in drawn if part is not None]

@@ -21,7 +21,6 @@ from maml_rl.studies.checks import check_runs
 from maml_rl.studies.displays.registry import displays_of
 from maml_rl.studies.study_run import StudyRun
 from maml_rl.utils.errors import InputError
-from maml_rl.utils.modules import import_allowed
 
 _START_METHOD = "spawn"
 """Of the processes of runs side by side: they inherit nothing, on any system."""
@@ -80,7 +79,6 @@ def _job(run: StudyRun, workforce: Workforce, sender: Connection) -> None:
     """Do one run in a process of its own, and say to `sender` how it ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this one decides what Ctrl-C means
     signal.signal(signal.SIGTERM, _terminate)
-    import_allowed(run.config.run.allow_module)
     prefix = f"{run.title}: "
 
     def show(line: str) -> None:

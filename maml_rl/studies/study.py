@@ -168,6 +168,7 @@ def _study_run(study: Study, name: str, seed: int, folder: Path, start: StudyRun
     _check_seeds_apart(name, entry, getattr(config, "num_agents", 1))
     overrides = "".join(f" --set {setting}" for setting in entry.set)
     overrides += "" if initial is None else f" --set initial-policy={initial}"
+    overrides += "".join(f" --allow-module {module}" for module in study._allowed)
     adaptation = adaptation_of(config)
     as_trained = adaptation.as_trained or study.score == "return_total"
     return StudyRun(

@@ -12,6 +12,8 @@ from maml_rl.video import choose_gl
 
 choose_gl()  # before any test imports mujoco
 
+collect_ignore = ["outside"]  # modules that register themselves when they are imported
+
 
 @pytest.fixture(scope="session", autouse=True)
 def hear_interrupts() -> None:

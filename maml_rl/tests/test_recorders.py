@@ -153,6 +153,19 @@ def test_a_measure_is_the_value_at_an_episode_s_last_step():
     np.testing.assert_array_equal(outcome.measures["steps"], episodes.measures["steps"])
 
 
+def test_in_a_meta_episode_a_measure_is_the_value_at_each_episode_s_last_step():
+    env = MetaEpisodeVectorEnv(MeasuredEnv(TASKS, longest=5), EPISODES)
+    tasks = env.sample_tasks(TASKS, np.random.default_rng(5))
+    policy, params = policy_for(env, "lstm")
+    batch = roll_out_meta_episodes(env, policy, params, tasks, streams(TASKS), heartbeat=lambda: None)
+    active, episode = batch.data.mask.T.bool(), batch.data.started.T.cumsum(1)  # (M, T)
+    lengths = np.stack([(active & (episode == i)).sum(1) for i in range(EPISODES)], 1)
+    assert len(np.unique(lengths)) > 1
+    np.testing.assert_array_equal(batch.measures["steps"], 100.0 + lengths)
+    part = batch.part(slice(1, 3)).meta_episodes(env.num_inputs)
+    np.testing.assert_array_equal(part.measures["steps"], 100.0 + lengths[np.newaxis, 1:3])
+
+
 def test_where_an_episode_is_over_the_observation_says_so():
     env, tasks = meta_episodes()
     env.set_tasks(tasks)

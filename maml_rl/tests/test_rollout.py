@@ -271,7 +271,7 @@ def test_evaluation_plays_other_episodes_than_training(collected):
     worker, algorithm, report = collected()
     _, tasks = sampled(algorithm.config)
     shard = replace(whole(tasks), evaluation=True)
-    returns = worker.evaluate(shard, *algorithm.initial_parameters(), 2)
+    returns, _ = worker.evaluate(shard, *algorithm.initial_parameters(), 2)
     assert returns.shape == (3, 5, 4)
     assert not np.array_equal(returns[0], report.returns[0])
 
