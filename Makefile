@@ -13,12 +13,13 @@ DRAW_OFF_SCREEN = gl="$${MUJOCO_GL:-$$($(BIN)/python -c '$(FIND_GL)')}"; \
 	if [ -n "$$gl" ]; then export MUJOCO_GL="$$gl"; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types tests slow format bench clean
+.PHONY: help install demo test lint types tests instruction-sets slow format bench clean
 
 help:
 	@echo "make install  create $(VENV) with everything needed"
 	@echo "make demo     train a small agent for about three minutes, evaluate it, plot it, film it: runs/demo"
 	@echo "make test     lint, types, tests"
+	@echo "make instruction-sets  the numerical tests as on CPUs with other vector units"
 	@echo "make slow     the tests that take longer"
 	@echo "make format   put the code into the house layout"
 	@echo "make bench    measure the speed"
@@ -55,6 +56,13 @@ types: $(STAMP)
 
 tests: $(STAMP)
 	@$(DRAW_OFF_SCREEN); $(BIN)/python -m pytest -q --numprocesses auto --dist worksteal
+
+# Library calls round otherwise on other vector units; where a variable has no effect the tests run as usual.
+NUMERICAL := $(BIN)/python -m pytest -q -m 'numerical and not slow and not gpu' --numprocesses auto --dist worksteal
+
+instruction-sets: $(STAMP)
+	ATEN_CPU_CAPABILITY=avx2 DNNL_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(NUMERICAL)
+	ATEN_CPU_CAPABILITY=default $(NUMERICAL)
 
 slow: $(STAMP)
 	@$(DRAW_OFF_SCREEN); $(BIN)/python -m pytest -q -m slow

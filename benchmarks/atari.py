@@ -19,7 +19,6 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,12 +26,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.records import save_json
-from maml_rl.blueprint import Blueprint, draw_up
+from maml_rl.algorithms import Algorithm, make_algorithm
 from maml_rl.cli import available_cores
 from maml_rl.config import load_config
 from maml_rl.envs import make_meta_env
-from maml_rl.metalearners.dealing import shards
 from maml_rl.samplers import Backend, start_workers
+from maml_rl.shard import Shard
 
 GAME = "space_invaders"
 FRAME_SKIP, STICKY, EPISODE_STEPS = 4, 0.25, 500
@@ -69,7 +68,8 @@ def main() -> None:
 
 def measure(cores: int, num_rounds: int, seconds: float) -> dict[str, Any]:
     """Steps per second of all, per round, after one that does not count."""
-    blueprints = {name: draw_up(load_config(path, SAME_GAME)) for name, path in OURS.items()}
+    only_roll_out = [*SAME_GAME, "num-steps=0"]
+    algorithms = {name: make_algorithm(load_config(path, only_roll_out)) for name, path in OURS.items()}
     rates: dict[str, list[float]] = {}
     with contextlib.ExitStack() as stack:
         ways: dict[str, Callable[[], float]] = {
@@ -77,9 +77,10 @@ def measure(cores: int, num_rounds: int, seconds: float) -> dict[str, Any]:
             "ale-py vector": lambda: ale_vector(cores, seconds),
             "gymnasium": lambda: in_processes(_gymnasium_loop, cores, seconds),
         }
-        for name, blueprint in blueprints.items():
-            backend = stack.enter_context(contextlib.closing(start_workers(_spec(blueprint), cores)))
-            ways[name] = lambda blueprint=blueprint, backend=backend: our_sampler(blueprint, backend)
+        for name, algorithm in algorithms.items():
+            started = start_workers(algorithm.worker_spec, cores, backend="multiprocess")
+            backend = stack.enter_context(contextlib.closing(started))
+            ways[name] = lambda algorithm=algorithm, backend=backend: our_sampler(algorithm, backend)
         for index in range(num_rounds + 1):
             for name, way in ways.items():
                 rate = way()
@@ -110,10 +111,10 @@ def measure_learning(num_rounds: int) -> dict[str, dict[str, dict[str, float]]]:
         for kind, settings in INNER_LOOPS.items():
             overriding = [*SAME_GAME, *overrides, *settings, f"meta-batch-size={_TASKS_OF_A_LEARNER}"]
             config = load_config(path, overriding)
-            blueprint = draw_up(config)
-            with contextlib.closing(start_workers(blueprint.worker_spec, 1)) as backend:
-                learner = blueprint.learner(backend, blueprint.parameters())
-                reports = [learner.step(blueprint.sample_tasks(i), i) for i in range(num_rounds + 1)][1:]
+            algorithm = make_algorithm(config)
+            with contextlib.closing(start_workers(algorithm.worker_spec, 1, backend="serial")) as backend:
+                learner = algorithm.learner(backend, algorithm.initial_parameters())
+                reports = [learner.step(algorithm.sample_tasks(i), i) for i in range(num_rounds + 1)][1:]
             found.setdefault(name, {})[kind] = {
                 part: round(statistics.median(1e6 * getattr(r, f"{part}_seconds") / r.env_steps for r in reports), 1)
                 for part in ("sampling", "learning")
@@ -121,15 +122,11 @@ def measure_learning(num_rounds: int) -> dict[str, dict[str, dict[str, float]]]:
     return found
 
 
-def _spec(blueprint: Blueprint) -> Any:
-    """Workers that only play: no inner step."""
-    return replace(blueprint.worker, num_steps=0)
-
-
-def our_sampler(blueprint: Blueprint, backend: Backend) -> float:
+def our_sampler(algorithm: Algorithm, backend: Backend) -> float:
     """Episodes of all tasks of one iteration's meta-batch."""
-    tasks, vector = blueprint.sample_tasks(0), blueprint.parameters()
-    calls = [(indices, [tasks[i] for i in indices], vector, 0) for indices in shards(len(tasks), backend.num_workers)]
+    (theta,) = algorithm.initial_parameters()
+    whole = Shard.whole(algorithm.sample_tasks(0), iteration=0, seed=algorithm.config.run.seed)
+    calls = [(part, theta) for part in whole.split(backend.num_workers)]
     start = time.perf_counter()
     reports = backend.map("collect", calls)
     return sum(report.env_steps for report in reports) / (time.perf_counter() - start)

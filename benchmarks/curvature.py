@@ -8,7 +8,6 @@ exact direction, and improvement and KL of the accepted step, both measured on a
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import time
 from pathlib import Path
@@ -17,14 +16,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.records import save_json
-from maml_rl.blueprint import Blueprint, draw_up
+from maml_rl.algorithms import Algorithm, make_algorithm
 from maml_rl.cli import available_cores
 from maml_rl.config import load_config
 from maml_rl.experiment import workers
 from maml_rl.metalearners import MAMLTRPO, conjugate_gradient
-from maml_rl.run_folder import load_policy
-from maml_rl.utils.random import Purpose, generator
-from maml_rl.utils.vectors import flatten
+from maml_rl.settings import TrustRegion
 
 SAMPLES = ((None, None), (1000, 250), (700, 250), (500, 160), (None, 160), (500, None), (300, 100))
 
@@ -39,29 +36,27 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    blueprint = draw_up(load_config(arguments.config, arguments.set))
-    rows = compare(blueprint, arguments)
+    algorithm = make_algorithm(load_config(arguments.config, arguments.set))
+    rows = compare(algorithm, arguments)
     for row in rows:
         print(json.dumps(row))
     save_json(rows, arguments.output)
 
 
-def compare(blueprint: Blueprint, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def compare(algorithm: Algorithm, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Return one row per sample size; the first is exact."""
-    parameters = blueprint.parameters()
     if arguments.policy:
-        parameters = flatten(load_policy(arguments.policy, blueprint.policy.params()), blueprint.names)
-    num_tasks = blueprint.config.meta_batch_size
-    with workers(blueprint, arguments.num_workers, num_tasks) as backend:
-        learner = MAMLTRPO(backend, parameters, blueprint.trust_region())
+        algorithm = algorithm.with_policy(arguments.policy)
+    with workers(algorithm, arguments.num_workers, "multiprocess") as backend:
+        learner = algorithm.learner(backend, algorithm.initial_parameters())
         for iteration in range(arguments.iterations):
-            learner.step(_tasks(blueprint, iteration), iteration)
+            learner.step(algorithm.sample_tasks(iteration), iteration)
         parameters = learner.parameters
     rows: list[dict[str, Any]] = []
     exact = None
     for hessian_steps, fisher_steps in SAMPLES:
-        spec = dataclasses.replace(blueprint.worker, hessian_steps=hessian_steps, fisher_steps=fisher_steps)
-        row, direction = _one_step(dataclasses.replace(blueprint, worker=spec), parameters, arguments)
+        config = algorithm.config.replace(hessian_steps=hessian_steps, fisher_steps=fisher_steps)
+        row, direction = _one_step(make_algorithm(config), parameters, arguments)
         exact = direction if exact is None else exact
         cosine = direction @ exact / (np.linalg.norm(direction) * np.linalg.norm(exact))
         sizes = {"hessian_steps": hessian_steps, "fisher_steps": fisher_steps}
@@ -70,17 +65,18 @@ def compare(blueprint: Blueprint, arguments: argparse.Namespace) -> list[dict[st
 
 
 def _one_step(
-    blueprint: Blueprint, parameters: np.ndarray, arguments: argparse.Namespace
+    algorithm: Algorithm, parameters: np.ndarray, arguments: argparse.Namespace
 ) -> tuple[dict[str, Any], np.ndarray]:
-    num_tasks, settings = blueprint.config.meta_batch_size, blueprint.trust_region()
-    with workers(blueprint, arguments.num_workers, num_tasks) as backend:
-        learner = MAMLTRPO(backend, parameters, settings)
-        learner.collect(_tasks(blueprint, arguments.iterations), arguments.iterations)
-        losses, gradients = zip(*backend.broadcast("surrogate_gradient", parameters), strict=True)
+    num_tasks, settings = algorithm.config.run.meta_batch_size, algorithm.config.section(TrustRegion)
+    (theta,) = parameters
+    with workers(algorithm, arguments.num_workers, "multiprocess") as backend:
+        learner = MAMLTRPO(backend, parameters, settings, seed=algorithm.config.run.seed)
+        learner.collect(algorithm.sample_tasks(arguments.iterations), arguments.iterations)
+        losses, gradients = zip(*backend.broadcast("surrogate_gradient", theta), strict=True)
         loss, gradient = sum(losses) / num_tasks, np.sum(gradients, axis=0) / num_tasks
 
         def curvature(vector: np.ndarray) -> np.ndarray:
-            products = backend.broadcast("fisher_vector_product", vector, parameters)
+            products = backend.broadcast("fisher_vector_product", vector, theta)
             return np.sum(products, axis=0) / num_tasks + settings.cg_damping * vector
 
         curvature(gradient)
@@ -95,11 +91,6 @@ def _one_step(
         "line_search_steps": outcome.line_search_steps,
     }
     return row, direction
-
-
-def _tasks(blueprint: Blueprint, iteration: int) -> list[dict[str, Any]]:
-    rng = generator(blueprint.config.seed, Purpose.TASKS, iteration=iteration)
-    return blueprint.env.sample_tasks(blueprint.config.meta_batch_size, rng)
 
 
 if __name__ == "__main__":

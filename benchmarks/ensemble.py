@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks.records import save_json
-from maml_rl.blueprint import draw_up
+from maml_rl.algorithms import make_algorithm
 from maml_rl.cli import available_cores
 from maml_rl.config import Config, load_config
 from maml_rl.experiment import workers
@@ -109,8 +109,8 @@ class Loop:
             advantages[step] = gain
         advantage = torch.tensor(advantages, dtype=torch.float32)
         targets = advantage + values.detach()
-        loss = -(log_probs * advantage).mean() + c.value_weight * (values - targets).square().mean()
-        loss = loss - c.entropy_weight * entropies.mean()
+        loss = -(log_probs * advantage).mean() + c.value_coef * (values - targets).square().mean()
+        loss = loss - c.entropy_coef * entropies.mean()
         self._optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._parameters, c.max_grad_norm)
@@ -133,20 +133,20 @@ def main() -> None:
 def measure(cores: int, num_agents: int, num_rounds: int) -> dict[str, Any]:
     """Training steps per second of all, per round, after one that does not count."""
     default = load_config(CONFIG, [f"num-agents={num_agents}"])
-    configs = {"a2c": default.model_copy(update={"outer_step": "a2c"}), "default": default}
+    configs = {"a2c": default.replace(outer_step="a2c"), "default": default}
     loop, rows = Loop(default), []
     with contextlib.ExitStack() as stack:
-        learners, blueprints = {}, {name: draw_up(config) for name, config in configs.items()}
-        for name, blueprint in blueprints.items():
-            backend = stack.enter_context(workers(blueprint, cores, num_agents))
-            learners[name] = blueprint.learner(backend, blueprint.parameters())
+        learners, algorithms = {}, {name: make_algorithm(config) for name, config in configs.items()}
+        for name, algorithm in algorithms.items():
+            backend = stack.enter_context(workers(algorithm, cores, "multiprocess"))
+            learners[name] = algorithm.learner(backend, algorithm.initial_parameters())
         torch.set_num_threads(cores)
         for index in range(num_rounds + 1):
             start = time.perf_counter()
             steps = sum(loop.train_episode() for _ in range(EPISODES_PER_ROUND))
             row = {"loop": steps / (time.perf_counter() - start)}
             for name, learner in learners.items():
-                tasks = blueprints[name].sample_tasks(index)
+                tasks = algorithms[name].sample_tasks(index)
                 start = time.perf_counter()
                 report = learner.step(tasks, index)
                 row[name] = report.env_steps / (time.perf_counter() - start)

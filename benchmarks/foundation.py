@@ -21,14 +21,13 @@ import torch
 
 from benchmarks.engines import bare_engine, envpool_vector, gymnasium_vector
 from benchmarks.records import save_json
-from maml_rl.blueprint import Blueprint, draw_up
+from maml_rl.algorithms import Algorithm, make_algorithm
 from maml_rl.cli import available_cores
 from maml_rl.config import load_config
-from maml_rl.envs.mujoco_engine import gymnasium_model_path
+from maml_rl.envs.mujoco.mujoco_engine import gymnasium_model_path
 from maml_rl.experiment import workers
-from maml_rl.metalearners import MAMLTRPO
+from maml_rl.metalearners import Learner
 from maml_rl.samplers import Backend
-from maml_rl.utils.random import Purpose, generator
 
 ROBOTS = {
     "halfcheetah-dir": ("half_cheetah.xml", "HalfCheetah-v5", "HalfCheetah-v4"),
@@ -46,18 +45,18 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    blueprint = draw_up(load_config(f"configs/maml/{arguments.config}.yaml", arguments.set))
-    result = measure(blueprint, arguments)
+    algorithm = make_algorithm(load_config(f"configs/maml/{arguments.config}.yaml", arguments.set))
+    result = measure(algorithm, arguments)
     print(json.dumps(result, indent=2))
     save_json(result, arguments.output)
 
 
-def measure(blueprint: Blueprint, arguments: argparse.Namespace) -> dict[str, Any]:
+def measure(algorithm: Algorithm, arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure every engine and one meta-iteration per round, interleaved."""
     model, gymnasium_id, envpool_id = ROBOTS[arguments.config]
     cores, seconds = arguments.num_workers, arguments.seconds
     num_envs = 100 * cores
-    scale = float(blueprint.config.env_kwargs.get("normalization_scale", 1.0))
+    scale = float(algorithm.config.env_kwargs.get("normalization_scale", 1.0))
     engines: dict[str, Callable[[], float]] = {
         "bare_engine": lambda: bare_engine(gymnasium_model_path(model), cores, seconds, scale),
         "bare_engine_full_controls": lambda: bare_engine(gymnasium_model_path(model), cores, seconds, 0.0),
@@ -66,13 +65,12 @@ def measure(blueprint: Blueprint, arguments: argparse.Namespace) -> dict[str, An
         "gymnasium_async": lambda: gymnasium_vector(gymnasium_id, "async", cores, seconds),
     }
     rows: list[dict[str, float]] = []
-    num_tasks = blueprint.config.meta_batch_size
-    with workers(blueprint, cores, num_tasks) as backend:
-        learner = MAMLTRPO(backend, blueprint.parameters(), blueprint.trust_region())
-        iterate(blueprint, learner, 0)
+    with workers(algorithm, cores, "multiprocess") as backend:
+        learner = algorithm.learner(backend, algorithm.initial_parameters())
+        iterate(algorithm, learner, 0)
         for index in range(arguments.rounds):
             row = {name: run() for name, run in engines.items()}
-            row |= iterate(blueprint, learner, index + 1)
+            row |= iterate(algorithm, learner, index + 1)
             rows.append(row)
         memory = _peak_memory(backend)
     medians = {name: statistics.median(row[name] for row in rows) for name in rows[0]}
@@ -82,7 +80,7 @@ def measure(blueprint: Blueprint, arguments: argparse.Namespace) -> dict[str, An
     )
     versions = {"torch": torch.__version__, "mujoco": mujoco.__version__, "numpy": np.__version__}
     return {
-        "config": blueprint.config.to_json_dict(),
+        "config": algorithm.config.to_json_dict(),
         "cores": cores,
         "rounds": rows,
         "medians": medians,
@@ -93,11 +91,9 @@ def measure(blueprint: Blueprint, arguments: argparse.Namespace) -> dict[str, An
     }
 
 
-def iterate(blueprint: Blueprint, learner: MAMLTRPO, iteration: int) -> dict[str, float]:
+def iterate(algorithm: Algorithm, learner: Learner, iteration: int) -> dict[str, float]:
     """Take one outer step and return its times and the steps/s of its sampling."""
-    rng = generator(blueprint.config.seed, Purpose.TASKS, iteration=iteration)
-    tasks = blueprint.env.sample_tasks(blueprint.config.meta_batch_size, rng)
-    report = learner.step(tasks, iteration)
+    report = learner.step(algorithm.sample_tasks(iteration), iteration)
     return {
         "sampler": report.env_steps / report.sampling_seconds,
         "sampling_seconds": report.sampling_seconds,

@@ -21,14 +21,16 @@ import torch
 
 from benchmarks.records import save_json
 from maml_rl.adaptation import InnerLoop, adapt_step, expand, inner_gradient
+from maml_rl.algorithms import make_algorithm
 from maml_rl.baseline import LinearFeatureBaseline
-from maml_rl.blueprint import draw_up
 from maml_rl.config import Config, load_config
 from maml_rl.envs import make_meta_env
 from maml_rl.episode import Episodes
 from maml_rl.policies import Params, Policy
 from maml_rl.run_folder import load_policy
-from maml_rl.samplers.rollout import Streams, play_episodes, with_advantages
+from maml_rl.samplers.recorders import EpisodeRecorder
+from maml_rl.samplers.rollout import rollout, with_advantages
+from maml_rl.shard import Streams
 from maml_rl.utils.random import Purpose, generator
 
 
@@ -54,8 +56,8 @@ def main() -> None:
 
 def measure(config: Config, arguments: argparse.Namespace) -> dict[str, float]:
     """Return the mean pairwise cosine and what the episodes looked like."""
-    blueprint, count = draw_up(config), arguments.batches
-    params = blueprint.policy.params()
+    algorithm, count = make_algorithm(config), arguments.batches
+    params = algorithm.policy.params()
     if arguments.policy:
         params = load_policy(arguments.policy, params)
     env = make_meta_env(config.env_name, count * config.fast_batch_size, config.env_kwargs)
@@ -64,14 +66,16 @@ def measure(config: Config, arguments: argparse.Namespace) -> dict[str, float]:
         for purpose in (Purpose.EVALUATION_ENVIRONMENT, Purpose.EVALUATION_ACTIONS)
     ]
     tasks = [env.default_task()] * count
-    episodes, _ = play_episodes(env, blueprint.policy, expand(params, count), tasks, Streams(*rngs))
+    episodes, _ = rollout(
+        env, algorithm.policy, expand(params, count), tasks, Streams(*rngs), recorder=EpisodeRecorder()
+    )
     episodes = with_advantages(
         episodes,
         LinearFeatureBaseline(config.baseline_regularisation),
         gamma=config.gamma,
         gae_lambda=config.gae_lambda,
     )
-    inner = InnerLoop(blueprint.policy, config.fast_lr, blueprint.names)
+    inner = InnerLoop(algorithm.policy, config.fast_lr, algorithm.names)
     learning, frozen = inner.split(params)
     gradients = inner_gradient(inner, expand(learning, count), frozen, episodes.learning_data(slice(None)))
     flat = torch.cat([gradients[name].reshape(count, -1) for name in inner.names], 1).double()
@@ -79,9 +83,9 @@ def measure(config: Config, arguments: argparse.Namespace) -> dict[str, float]:
     cosines = (unit @ unit.T)[~torch.eye(count, dtype=torch.bool)]
     returns, lengths = episodes.returns(), episodes.mask.sum(1)
     changes = {}
-    if blueprint.worker.policy.continuous:
+    if algorithm.worker_spec.policy.continuous:
         adapted = adapt_step(inner, expand(learning, count), gradients)
-        changes = _changes(blueprint.policy, {**expand(frozen, count), **expand(learning, count)}, adapted, episodes)
+        changes = _changes(algorithm.policy, {**expand(frozen, count), **expand(learning, count)}, adapted, episodes)
     return {
         **changes,
         "mean_cosine": float(cosines.mean()),

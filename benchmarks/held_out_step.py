@@ -20,12 +20,13 @@ import numpy as np
 import torch
 
 from benchmarks.records import save_json
+from maml_rl.algorithms import Algorithm, make_algorithm
 from maml_rl.baseline import LinearFeatureBaseline
-from maml_rl.blueprint import Blueprint, draw_up
 from maml_rl.config import Config, load_config
 from maml_rl.episode import Episodes, clip_rewards, discounted_returns
 from maml_rl.metalearners.trpo import conjugate_gradient
 from maml_rl.samplers import MAMLWorker, MAMLWorkerSpec
+from maml_rl.shard import Shard
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.utils.vectors import dot
 
@@ -56,9 +57,9 @@ def main() -> None:
 
 def measure(config: Config, dampings: list[float], pair: int) -> Iterator[dict[str, float]]:
     """Two collections, and a row for each damping."""
-    blueprint = draw_up(config)
-    first, second = (_collected(blueprint, config, pair, iteration) for iteration in (2 * pair, 2 * pair + 1))
-    theta, num_tasks = blueprint.parameters(), config.meta_batch_size
+    algorithm = make_algorithm(config)
+    first, second = (_collected(algorithm, config, pair, iteration) for iteration in (2 * pair, 2 * pair + 1))
+    (theta,), num_tasks = algorithm.initial_parameters(), config.meta_batch_size
     gradients = [worker.surrogate_gradient(theta)[1] / num_tasks for worker in (first, second)]
     norms = [np.sqrt(dot(gradient, gradient)) for gradient in gradients]
 
@@ -82,12 +83,13 @@ def measure(config: Config, dampings: list[float], pair: int) -> Iterator[dict[s
         yield {**common, "damping": damping, "promised": dot(step, gradients[0]), "kept": dot(step, gradients[1])}
 
 
-def _collected(blueprint: Blueprint, config: Config, pair: int, iteration: int) -> MAMLWorker:
+def _collected(algorithm: Algorithm, config: Config, pair: int, iteration: int) -> MAMLWorker:
     """A worker with a meta-batch; both of a pair have the same tasks."""
-    assert isinstance(blueprint.worker, MAMLWorkerSpec)
-    worker = MAMLWorker(blueprint.worker, lambda: None)
-    tasks = blueprint.env.sample_tasks(config.meta_batch_size, generator(config.seed, Purpose.TASKS, iteration=pair))
-    worker.collect(range(len(tasks)), tasks, blueprint.parameters(), iteration)
+    assert isinstance(algorithm.worker_spec, MAMLWorkerSpec)
+    worker = MAMLWorker(algorithm.worker_spec, lambda: None)
+    tasks = algorithm.env.sample_tasks(config.meta_batch_size, generator(config.seed, Purpose.TASKS, iteration=pair))
+    (theta,) = algorithm.initial_parameters()
+    worker.collect(Shard.whole(tasks, iteration=iteration, seed=config.run.seed), theta)
     return worker
 
 

@@ -21,12 +21,11 @@ import torch
 from benchmarks.engines import bare_engine
 from benchmarks.foundation import iterate
 from benchmarks.records import save_json
-from maml_rl.blueprint import draw_up
+from maml_rl.algorithms import make_algorithm
 from maml_rl.cli import available_cores
 from maml_rl.config import load_config
-from maml_rl.envs.mujoco_engine import gymnasium_model_path
+from maml_rl.envs.mujoco.mujoco_engine import gymnasium_model_path
 from maml_rl.experiment import workers
-from maml_rl.metalearners import MAMLTRPO
 
 CONFIG = "configs/maml/halfcheetah-dir.yaml"
 POLICIES = {
@@ -55,19 +54,19 @@ def main() -> None:
 
 def measure(cores: int, num_rounds: int, seconds: float) -> dict[str, Any]:
     """One meta-iteration of every policy per round, after one that does not count."""
-    blueprints = {name: draw_up(load_config(CONFIG, overrides)) for name, overrides in POLICIES.items()}
-    config = blueprints["mlp"].config
+    algorithms = {name: make_algorithm(load_config(CONFIG, overrides)) for name, overrides in POLICIES.items()}
+    config = algorithms["mlp"].config
     model, scale = gymnasium_model_path("half_cheetah.xml"), float(config.env_kwargs["normalization_scale"])
     rounds: list[dict[str, dict[str, float]]] = []
     with contextlib.ExitStack() as stack:
         learners = {}
-        for name, blueprint in blueprints.items():
-            backend = stack.enter_context(workers(blueprint, cores, config.meta_batch_size))
-            learners[name] = MAMLTRPO(backend, blueprint.parameters(), blueprint.trust_region())
-            iterate(blueprint, learners[name], 0)
+        for name, algorithm in algorithms.items():
+            backend = stack.enter_context(workers(algorithm, cores, "multiprocess"))
+            learners[name] = algorithm.learner(backend, algorithm.initial_parameters())
+            iterate(algorithm, learners[name], 0)
         for index in range(num_rounds):
             row = {"bare_engine": {"sampler": bare_engine(model, cores, seconds, scale)}}
-            row |= {name: iterate(blueprints[name], learner, index + 1) for name, learner in learners.items()}
+            row |= {name: iterate(algorithms[name], learner, index + 1) for name, learner in learners.items()}
             rounds.append(row)
             print(json.dumps(row), flush=True)
 

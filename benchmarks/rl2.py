@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from benchmarks.records import save_json
-from maml_rl.blueprint import draw_up
+from maml_rl.algorithms import make_algorithm
 from maml_rl.cli import available_cores
 from maml_rl.config import Config, load_config
 from maml_rl.experiment import workers
@@ -90,18 +90,18 @@ def measure(cores: int, num_rounds: int, *, with_best_batch: bool = False) -> di
     """Training steps per second of all, per round, after one that does not count."""
     default = load_config(CONFIG)
     epochs = {"num_epochs": NUM_EPOCHS, "num_minibatches": NUM_MINIBATCHES, "outer_step": "ppo"}
-    configs = {"equal_epochs": default.model_copy(update=epochs), "default": default}
+    configs = {"equal_epochs": default.replace(**epochs), "default": default}
     theirs = {"recurrent_ppo": _recurrent_ppo(default, cores)}
     grid: list[dict[str, float]] = []
     if with_best_batch:
         theirs["recurrent_ppo_best_batch"], grid = fastest_batch(default, cores)
     rows: list[dict[str, float]] = []
     with contextlib.ExitStack() as stack:
-        learners, env = {}, draw_up(default).env
+        learners, env = {}, make_algorithm(default).env
         for name, config in configs.items():
-            blueprint = draw_up(config)
-            backend = stack.enter_context(workers(blueprint, cores, config.meta_batch_size))
-            learners[name] = blueprint.learner(backend, blueprint.parameters())
+            algorithm = make_algorithm(config)
+            backend = stack.enter_context(workers(algorithm, cores, "multiprocess"))
+            learners[name] = algorithm.learner(backend, algorithm.initial_parameters())
         torch.set_num_threads(cores)
         for index in range(num_rounds + 1):
             row = {name: _speed(learner) for name, learner in theirs.items()}
@@ -173,8 +173,8 @@ def _recurrent_ppo(config: Config, cores: int, *, num_envs: int = NUM_ENVS, batc
         gamma=config.gamma,
         gae_lambda=config.gae_lambda,
         learning_rate=config.learning_rate,
-        ent_coef=config.entropy_weight,
-        vf_coef=config.value_weight,
+        ent_coef=config.entropy_coef,
+        vf_coef=config.value_coef,
         max_grad_norm=config.max_grad_norm,
         policy_kwargs={
             "lstm_hidden_size": config.hidden_sizes[0],

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from maml_rl.policies import Distribution, Params, Policy
+from maml_rl.policies.policy import is_initial
+from maml_rl.policies.recurrence import Order
 
 
 class ActorCriticData(NamedTuple):
@@ -32,6 +34,10 @@ class ActorCriticData(NamedTuple):
         (T, B), normalised.
     targets
         (T, B), what the values ought to have been.
+    started
+        (T, B) bool, where an episode of a meta-episode begins after another; ``()``: nowhere.
+    state
+        State of the policy at the start, tensors (B, ...); ``()``: its initial state.
     """
 
     observations: Tensor
@@ -40,30 +46,39 @@ class ActorCriticData(NamedTuple):
     log_probs: Tensor
     advantages: Tensor
     targets: Tensor
+    started: Any = ()
+    state: Any = ()
+
+    def of(self, tasks: slice | list[int]) -> ActorCriticData:
+        """The part of some tasks."""
+        steps: ActorCriticData = tree_map(lambda part: part[:, tasks], self._replace(state=()))
+        return steps._replace(state=tree_map(lambda part: part[tasks], self.state))
 
 
 class Weights(NamedTuple):
     """How the parts of the loss are weighed, documented on `maml_rl.config.Config`."""
 
-    value_weight: float
-    entropy_weight: float
+    value_coef: float
+    entropy_coef: float
     clip_range: float | None
 
 
 def distribution_and_values(
-    policy: Policy, params: Params, data: ActorCriticData, backprop_steps: int | None = None, *, once: bool = False
+    policy: Policy, params: Params, data: ActorCriticData, backprop_steps: int | None = None, *, order: Order = 2
 ) -> tuple[Distribution, Tensor]:
     """Distributions and values (T, B) along the episodes, from a memory as it is at the start of a task.
 
     With `backprop_steps` gradients do not pass from one stretch of that many steps into the one before (Williams & Peng
-    1990); the values are the same. With `once` they are to be differentiated at most once.
+    1990); the values are the same. With `order` 1 they are to be differentiated at most once.
     """
-    state = policy.initial_state(params, tuple(data.mask.shape[1:]))
+    state = data.state
+    if is_initial(state):
+        state = policy.initial_state(params, tuple(data.mask.shape[1:]))
     distributions, values = [], []
     for start in range(0, len(data.mask), backprop_steps or len(data.mask)):
         stretch = slice(start, start + (backprop_steps or len(data.mask)))
-        observations, mask = data.observations[stretch], data.mask[stretch]
-        part, value, state = policy.unroll_with_values(params, observations, mask, state, once=once)
+        started = data.started[stretch] if isinstance(data.started, Tensor) else None
+        part, value, state = policy.unroll_with_values(params, data.observations[stretch], started, state, order=order)
         state = tree_map(lambda x: x.detach(), state)
         distributions.append(part)
         values.append(value)
@@ -76,7 +91,7 @@ def distribution_and_values(
 def actor_critic_loss(
     distribution: Distribution, values: Tensor, data: ActorCriticData, weights: Weights
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Sum over steps of ``-min(r A, clip(r) A) + value_weight (V - target)^2 / 2 - entropy_weight H``.
+    """Sum over steps of ``-min(r A, clip(r) A) + value_coef (V - target)^2 / 2 - entropy_coef H``.
 
     ``r = pi(a) / pi_old(a)``. With a clip range this is PPO's (Schulman et al. 2017, equations 7 and 9); without one
     and with the policy that played, its gradient is that of ``-log pi(a) A``: advantage actor-critic
@@ -108,7 +123,7 @@ def actor_critic_loss(
     policy_loss = -(gains * data.mask).sum()
     value_loss = 0.5 * ((values - data.targets).square() * data.mask).sum()
     entropy = (distribution.entropy() * data.mask).sum()
-    loss = policy_loss + weights.value_weight * value_loss - weights.entropy_weight * entropy
+    loss = policy_loss + weights.value_coef * value_loss - weights.entropy_coef * entropy
     parts = {
         "policy_loss": policy_loss,
         "value_loss": value_loss,
@@ -120,12 +135,12 @@ def actor_critic_loss(
 
 
 def divergence(
-    distribution: Distribution, values: Tensor, data: ActorCriticData, old: tuple[Any, Tensor], *, value_weight: float
+    distribution: Distribution, values: Tensor, data: ActorCriticData, old: tuple[Any, Tensor], *, value_coef: float
 ) -> tuple[Tensor, Tensor]:
     """Sums over steps of how far policies and values have moved from `old`, what `distribution_and_values` gave then.
 
-    The second is ``KL(old || new) + value_weight (V_old - V)^2 / 2``: values count as means of a normal distribution,
+    The second is ``KL(old || new) + value_coef (V_old - V)^2 / 2``: values count as means of a normal distribution,
     which gives a natural gradient step a scale for them too. The first is the policies' part alone.
     """
     kl = (old[0].kl(distribution) * data.mask).sum()
-    return kl, kl + value_weight * 0.5 * ((values - old[1]).square() * data.mask).sum()
+    return kl, kl + value_coef * 0.5 * ((values - old[1]).square() * data.mask).sum()

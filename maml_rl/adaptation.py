@@ -14,6 +14,7 @@ from torch import Tensor
 
 from maml_rl.episode import LearningData
 from maml_rl.policies import Distribution, Params, Policy
+from maml_rl.policies.policy import is_initial
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,11 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 def policy_distribution(policy: Policy, params: Params, data: LearningData) -> Distribution:
     """Action distributions along the episodes of one task: data (T, B, ...), result (T, B, ...)."""
-    state = data.state or policy.initial_state(params, tuple(data.mask.shape[1:]))
-    return policy.unroll(params, data.observations, data.mask, state)
+    state = data.state
+    if is_initial(state):
+        state = policy.initial_state(params, tuple(data.mask.shape[1:]))
+    started = data.started if isinstance(data.started, Tensor) else None
+    return policy.unroll(params, data.observations, started, state)
 
 
 def inner_loss(inner: InnerLoop, params: Params, data: LearningData) -> Tensor:

@@ -15,20 +15,41 @@ import torch
 from torch import Tensor
 
 from maml_rl.config import Config
+from maml_rl.metalearners.learner import StateTensor
+from maml_rl.policies import DTYPES
 from maml_rl.utils.config_files import ConfigError
 from maml_rl.utils.tensor_files import RunFolderError, check_tensor, in_words, load_tensors, save_tensors
 
-_FORMAT = 2
+_FORMAT = 3
 _WITHOUT_SEAL = 1
-"""Format of earlier versions, which had neither configuration nor checksum: still read."""
+"""Format of the first versions, which had neither configuration nor checksum: still read."""
+_FLAT = (_WITHOUT_SEAL, 2)
+"""Formats of versions that wrote a population's parameters as one vector: still read."""
 _WHOLE_NUMBERS = ("format", "iteration", "env_steps", "refused_in_row")
 _SEAL = ("config", "checksum")
 _START_ANEW = "start anew in another folder"
-# What torch's optimisers remember, and whether it is one number; the rest has the shape of the parameters.
-_OPTIMISER_STATE = {
-    "adam": {"step": True, "exp_avg": False, "exp_avg_sq": False},
-    "rmsprop": {"step": True, "square_avg": False},
-}
+
+
+@dataclass(frozen=True)
+class RunFormat:
+    """Contents of a run's files, which depend on its algorithm.
+
+    Attributes
+    ----------
+    shape
+        Of the meta-parameters, (P, D).
+    state
+        Tensors of the learner's state.
+    details
+        Columns of ``metrics.csv`` that are the learner's own.
+    dtype
+        Float type the run is computed in, one of `maml_rl.policies.DTYPES`.
+    """
+
+    shape: tuple[int, ...]
+    state: Mapping[str, StateTensor]
+    details: tuple[str, ...]
+    dtype: str
 
 
 @dataclass(frozen=True)
@@ -40,13 +61,15 @@ class Checkpoint:
     iteration
         Iterations done.
     parameters
-        Meta-parameters (P,) float64.
+        Meta-parameters (P, D) float64.
     env_steps, seconds
         Environment steps and wall-clock seconds so far.
     refused_in_row
         Latest iterations in a row whose step was refused because of NaN or infinity.
-    optimiser
-        What the outer step's optimiser remembers, numbers or vectors (P,) by name.
+    state
+        State of the learner, tensors by name.
+    dtype
+        Float type the run is computed in.
     """
 
     iteration: int
@@ -54,7 +77,8 @@ class Checkpoint:
     env_steps: int = 0
     seconds: float = 0.0
     refused_in_row: int = 0
-    optimiser: Mapping[str, Tensor] = field(default_factory=dict)
+    state: Mapping[str, Tensor] = field(default_factory=dict)
+    dtype: str = "float32"
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, config: Config) -> None:
@@ -66,13 +90,14 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, config: Config) -> None:
         "env_steps": checkpoint.env_steps,
         "seconds": checkpoint.seconds,
         "refused_in_row": checkpoint.refused_in_row,
-        "optimiser": dict(checkpoint.optimiser),
+        "optimiser": dict(checkpoint.state),
+        "dtype": checkpoint.dtype,
         "config": json.dumps(config.to_json_dict()),
     }
     save_tensors(path, {**content, "checksum": _checksum(content)})
 
 
-def load_checkpoint(path: Path, num_parameters: int, config: Config) -> Checkpoint:
+def load_checkpoint(path: Path, config: Config, expected: RunFormat) -> Checkpoint:
     """Read the ``checkpoint.pt`` of a run of `config`; nothing in it is ever executed.
 
     Raises
@@ -82,17 +107,18 @@ def load_checkpoint(path: Path, num_parameters: int, config: Config) -> Checkpoi
     """
     content = load_tensors(path)
     where = f"checkpoint {str(path)!r}"
-    _check_fields(content, num_parameters, where=where)
-    _check_optimiser(content, num_parameters, config, where=where)
+    _check_fields(content, expected, where=where)
+    state = _checked_state(content, expected, where=where)
     if content["format"] != _WITHOUT_SEAL:
         _check_seal(content, config, where=where)
     return Checkpoint(
         content["iteration"],
-        content["parameters"].to(torch.float64).numpy(),
+        content["parameters"].to(torch.float64).numpy().reshape(expected.shape),
         content["env_steps"],
         content["seconds"],
         content["refused_in_row"],
-        content.get("optimiser", {}),
+        state,
+        content.get("dtype", "float32"),
     )
 
 
@@ -100,7 +126,7 @@ def first_difference(mine: Config, theirs: Config) -> str | None:
     """First key, in the order of the alphabet, that makes `theirs` the configuration of another run."""
     ours, others = mine.to_json_dict(), theirs.to_json_dict()
     fixed = sorted(ours.keys() - mine.changeable_keys())
-    return next((key for key in fixed if ours[key] != others[key]), None)
+    return next((key for key in fixed if ours[key] != others.get(key)), None)
 
 
 def _check_seal(content: Mapping[str, Any], config: Config, *, where: str) -> None:
@@ -111,7 +137,7 @@ def _check_seal(content: Mapping[str, Any], config: Config, *, where: str) -> No
             f"as it was written; bring back a copy or {_START_ANEW}"
         )
     try:
-        theirs = Config.from_mapping(json.loads(content["config"]), source=where)
+        theirs, _ = Config.from_saved(json.loads(content["config"]), source=where)
     except (ConfigError, ValueError, AttributeError, TypeError) as error:
         raise RunFolderError(f"{where}: config: cannot be read ({error}); {_START_ANEW}") from error
     key = first_difference(config, theirs)
@@ -139,15 +165,15 @@ def _checksum(content: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _check_fields(content: Mapping[str, Any], num_parameters: int, *, where: str) -> None:
+def _check_fields(content: Mapping[str, Any], expected: RunFormat, *, where: str) -> None:
     """Refuse a checkpoint whose fields are not exactly those that `save_checkpoint` writes."""
     for name in _WHOLE_NUMBERS:
         value = content.get(name)
         if type(value) is not int or value < 0:
             raise RunFolderError(f"{where}: {name}: got {in_words(value)}, expected a whole number >= 0; {_START_ANEW}")
     version, seconds = content["format"], content.get("seconds")
-    if version not in (_WITHOUT_SEAL, _FORMAT):
-        raise RunFolderError(f"{where}: format: got {version}, expected 1 or {_FORMAT}; {_START_ANEW}")
+    if version not in (*_FLAT, _FORMAT):
+        raise RunFolderError(f"{where}: format: got {version}, expected one of 1, 2, {_FORMAT}; {_START_ANEW}")
     if type(seconds) is not float or not (math.isfinite(seconds) and seconds >= 0.0):
         raise RunFolderError(f"{where}: seconds: got {in_words(seconds)}, expected a finite number >= 0; {_START_ANEW}")
     seal = () if version == _WITHOUT_SEAL else _SEAL
@@ -155,28 +181,35 @@ def _check_fields(content: Mapping[str, Any], num_parameters: int, *, where: str
         if not isinstance(content.get(name), str):
             raise RunFolderError(f"{where}: {name}: got {in_words(content.get(name))}, expected text; {_START_ANEW}")
     for name in content:
-        if name not in {*_WHOLE_NUMBERS, "seconds", "parameters", "optimiser", *seal}:
+        if name not in {*_WHOLE_NUMBERS, "seconds", "parameters", "optimiser", "dtype", *seal}:
             raise RunFolderError(f"{where}: unexpected field {in_words(name)}; {_START_ANEW}")
-    # Policies are made in the default type: the parameters must be finite there too.
-    shape, dtype = (num_parameters,), torch.get_default_dtype()
-    check_tensor(content.get("parameters"), shape, dtype, field=f"{where}: parameters", cure=_START_ANEW)
+    dtype = content.get("dtype", "float32")  # earlier versions knew no other
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise RunFolderError(f"{where}: dtype: got {in_words(dtype)}, expected one of {list(DTYPES)}; {_START_ANEW}")
+    # Policies are made in this type: the parameters must be finite there too.
+    shape = _shape(expected.shape, version)
+    check_tensor(content.get("parameters"), shape, DTYPES[dtype], field=f"{where}: parameters", cure=_START_ANEW)
 
 
-def _check_optimiser(content: Mapping[str, Any], num_parameters: int, config: Config, *, where: str) -> None:
-    """Refuse what the configuration's optimiser cannot go on from."""
-    optimiser = content.get("optimiser", {})  # runs of earlier versions have none and need none
-    if not isinstance(optimiser, dict):
-        raise RunFolderError(f"{where}: optimiser: got {in_words(optimiser)}, expected named tensors; {_START_ANEW}")
-    uses_one = config.algorithm == "rl2" and config.outer_step != "trpo"
-    never_moved = not optimiser and content["refused_in_row"] == content["iteration"]
-    expected = _OPTIMISER_STATE[config.optimiser] if uses_one and not never_moved else {}
-    for name in (*expected, *optimiser):
+def _shape(shape: tuple[int, ...], version: int) -> tuple[int, ...]:
+    """Shape in a file of this format: earlier ones had flat vectors."""
+    return (math.prod(shape),) if version in _FLAT and shape else shape
+
+
+def _checked_state(content: Mapping[str, Any], expected: RunFormat, *, where: str) -> dict[str, Tensor]:
+    """State of the learner; refuses what it cannot go on from."""
+    found = content.get("optimiser", {})  # runs of earlier versions may have none and need none
+    if not isinstance(found, dict):
+        raise RunFolderError(f"{where}: optimiser: got {in_words(found)}, expected named tensors; {_START_ANEW}")
+    if not found and content["refused_in_row"] == content["iteration"]:  # never moved
+        return {}
+    for name in (*expected.state, *found):
         field = f"{where}: optimiser: {in_words(name)}"
-        if name not in expected:
+        if name not in expected.state:
             raise RunFolderError(f"{field}: unexpected; {_START_ANEW}")
-        one_number = () if config.num_agents == 1 else (config.num_agents,)
-        shape = one_number if expected[name] else (num_parameters,)
-        check_tensor(optimiser.get(name), shape, torch.float64, field=field, cure=_START_ANEW)
-        least = 1.0 if expected[name] and config.num_agents == 1 else 0.0
-        if name != "exp_avg" and not bool((optimiser[name] >= least).all()):
-            raise RunFolderError(f"{field} holds numbers < {least:g}; {_START_ANEW}")
+        one = expected.state[name]
+        shape = _shape(one.shape, content["format"])
+        check_tensor(found.get(name), shape, torch.float64, field=field, cure=_START_ANEW)
+        if not bool((found[name] >= one.least).all()):
+            raise RunFolderError(f"{field} holds numbers < {one.least:g}; {_START_ANEW}")
+    return {name: found[name].reshape(one.shape) for name, one in expected.state.items()}

@@ -10,20 +10,16 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from maml_rl.blueprint import draw_up
-from maml_rl.config import load_config
-from maml_rl.evaluation import (
-    check_num_steps,
-    evaluate,
-    save_results,
-    summary_lines,
-    trained_num_steps,
-)
+from maml_rl.algorithms import adaptation_of, make_algorithm
+from maml_rl.config import Config, load_config
+from maml_rl.evaluation import check_num_steps, evaluate, save_results, summary_lines
 from maml_rl.experiment import TrainingError, train
+from maml_rl.policies import DTYPES
 from maml_rl.run_folder import RunFolder
-from maml_rl.samplers import WorkerError
+from maml_rl.samplers import WorkerError, check_backend
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import check_writable
+from maml_rl.utils.modules import import_allowed
 from maml_rl.video import ENDINGS, check_can_film, choose_gl, film
 
 
@@ -37,12 +33,46 @@ def available_cores() -> int:
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags that `train.py` and `test.py` share."""
     parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a key of the configuration, such as env-kwargs.split=held-out",
+    )
+    add_worker_arguments(parser)
+    parser.add_argument(
         "--num-workers",
         type=int,
         default=available_cores(),
         help="worker processes (default: one per core, %(default)s)",
     )
     parser.add_argument("--use-cuda", action="store_true", help="learn on the GPU; sampling stays on the CPU")
+
+
+def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say where workers run, and with which modules from outside."""
+    parser.add_argument(
+        "--backend",
+        default="multiprocess",
+        metavar="NAME",
+        help="where workers run: multiprocess, each in a process of its own; serial, all in this one; or one that an "
+        "allowed module registers (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--allow-module",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="import this module, which registers algorithms, policies, task families, displays or backends; may be "
+        "repeated",
+    )
+
+
+def config_from(arguments: argparse.Namespace, overrides: Sequence[str]) -> Config:
+    """Import the allowed modules, then read the configuration that the command line names."""
+    import_allowed(arguments.allow_module)
+    check_backend(arguments.backend)
+    return load_config(arguments.config, overrides, allowed=arguments.allow_module)
 
 
 def _path(text: str) -> str:
@@ -102,11 +132,14 @@ def train_command(argv: Sequence[str] | None = None) -> int:
         "--output-folder", type=_path, help="folder for config.json, metrics.csv, policy.th, checkpoint.pt"
     )
     parser.add_argument("--seed", type=int, help="random seed (default: the configuration's, else 0)")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the configuration"
-    )
     parser.add_argument("--num-batches", type=int, help="outer iterations, in place of the configuration's")
     parser.add_argument("--resume", action="store_true", help="continue the run in --output-folder")
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default="float32",
+        help="float type of policies and learning: in float64 rounding hardly ever shows (default: %(default)s)",
+    )
     add_run_arguments(parser)
     arguments = parser.parse_args(argv)
 
@@ -120,11 +153,12 @@ def train_command(argv: Sequence[str] | None = None) -> int:
         if arguments.resume and arguments.output_folder is None:
             raise InputError("--resume: got no --output-folder, expected the folder of the run to continue")
         device = device_from(arguments)
-        blueprint = draw_up(load_config(arguments.config, overrides), device=device)
+        algorithm = make_algorithm(config_from(arguments, overrides), device=device, dtype=arguments.dtype)
         folder = RunFolder(arguments.output_folder) if arguments.output_folder else None
         train(
-            blueprint,
+            algorithm,
             num_workers=arguments.num_workers,
+            backend=arguments.backend,
             folder=folder,
             resume=arguments.resume,
             show=lambda line: print(line, flush=True),
@@ -165,13 +199,6 @@ def _test_parser() -> argparse.ArgumentParser:
         "the number trained on (default: 0 and that number)",
     )
     parser.add_argument("--seed", type=int, default=1, help="seed of tasks and episodes (default: %(default)s)")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override a key, such as env-kwargs.split=held-out",
-    )
     parser.add_argument("--render", metavar="FILE", help="film the agent before and after adaptation (.gif or .mp4)")
     add_run_arguments(parser)
     return parser
@@ -180,27 +207,26 @@ def _test_parser() -> argparse.ArgumentParser:
 def _test(arguments: argparse.Namespace) -> None:
     device = device_from(arguments)
     output = check_writable(arguments.output, flag="--output", endings=(".npz",))
-    config = load_config(arguments.config, arguments.set)
-    trained = trained_num_steps(config)
+    config = config_from(arguments, arguments.set)
+    trained = adaptation_of(config).trained
     num_steps = check_num_steps([0, trained] if arguments.num_steps is None else arguments.num_steps)
     if arguments.render is not None:
         check_writable(arguments.render, flag="--render", endings=ENDINGS)
         choose_gl()
-    blueprint = draw_up(config, device=device)
+    algorithm = make_algorithm(config, device=device)
     if arguments.policy != "random":
-        blueprint = blueprint.with_policy(arguments.policy)
-    parameters = blueprint.parameters()
-    if arguments.render is not None and blueprint.num_agents > 1:
-        raise InputError(f"--render: got a policy of {blueprint.num_agents} agents, expected one; leave it out")
+        algorithm = algorithm.with_policy(arguments.policy)
+    parameters = algorithm.initial_parameters()
     if arguments.render is not None:
-        check_can_film(blueprint, arguments.render)
+        check_can_film(algorithm, arguments.render)
     evaluation = evaluate(
-        blueprint,
+        algorithm,
         parameters,
         num_batches=arguments.num_batches,
         meta_batch_size=arguments.meta_batch_size,
-        num_steps=max(num_steps),
+        num_adaptation_steps=max(num_steps),
         num_workers=arguments.num_workers,
+        backend=arguments.backend,
         seed=arguments.seed,
     )
     every = evaluation.meta_episodes is not None
@@ -208,5 +234,5 @@ def _test(arguments: argparse.Namespace) -> None:
     print("\n".join(summary_lines(evaluation, num_steps)))
     print(f"wrote {output}")
     if arguments.render is not None:
-        film(blueprint, parameters, arguments.render, seed=arguments.seed)
+        film(algorithm, parameters, arguments.render, seed=arguments.seed)
         print(f"wrote {arguments.render}")

@@ -1,310 +1,110 @@
-"""Typed, validated configuration of a run."""
+"""Configuration of a run: sections of settings behind one flat, validated list of keys."""
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticCustomError
 
+from maml_rl.policies.registry import policy_kinds
+from maml_rl.settings import PolicySettings, RunSettings, Settings, TaskSettings, algorithm_settings
 from maml_rl.utils.config_files import ConfigError, apply_override, read_mapping, to_kebab
 from maml_rl.utils.field_words import cure, did_you_mean, expected, shown
+from maml_rl.utils.modules import import_allowed
 
 __all__ = ["Config", "ConfigError", "load_config"]
 
 _MAX_DEPTH = 20
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
-Width = Annotated[int, Field(ge=1, le=10_000)]
+_ALWAYS_CHANGEABLE = ("allow-module", "initial-policy", "worker-timeout")
+S = TypeVar("S", bound=Settings)
 
 
-class Config(BaseModel):
+class Config:
     """Everything that decides the result of a run; immutable.
 
-    Files use kebab-case keys (``fast-lr``), Python snake_case attributes (``config.fast_lr``). The
-    number of workers, the device and the output folder are not here: they change the speed of a run,
-    not its result.
+    Made of sections, one for each thing a run needs: run, task, policy, the options of that kind of policy, and what
+    the algorithm takes. Files are flat, with kebab-case keys (``fast-lr``); every key is an attribute in Python
+    (``config.fast_lr``), and `section` gives what workers and learners hold. The number of workers, the device, the
+    float type and the output folder are not here: they change the speed of a run and the rounding of its result.
+
+    Parameters
+    ----------
+    values
+        One per key, in snake_case; keys left out take their default.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown key, one that algorithm or policy has no use for, a wrong type or an impossible value.
 
     Examples
     --------
     >>> config = Config(env_name="2DNavigation-v0", fast_lr=0.2)
     >>> config.to_json_dict()["fast-lr"]
     0.2
+    >>> config.section(TaskSettings).fast_batch_size
+    20
     """
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        alias_generator=to_kebab,
-        validate_by_alias=True,
-        validate_by_name=True,
-    )
+    def __init__(self, **values: Any) -> None:
+        self.sections = _sections({to_kebab(name): value for name, value in values.items()}, {"": "Config"})
 
-    algorithm: Literal["maml", "rl2"] = Field(
-        default="maml",
-        description=(
-            "Family of the learner: 'maml' meta-learns initial weights that gradient steps adapt; 'rl2' meta-learns "
-            "all weights of an agent whose memory adapts. Keys of the other family may stay and have no effect."
-        ),
-    )
-    seed: int = Field(default=0, ge=0, description="Seed from which every random number of the run derives.")
-    num_agents: Count = Field(
-        default=1,
-        description=(
-            "Independent agents trained side by side (rl2): agent i is what seed + i makes alone. Meta-batch and "
-            "everything else are each agent's own."
-        ),
-    )
+    @property
+    def run(self) -> RunSettings:
+        """Sizes and beginning of the run."""
+        return self.section(RunSettings)
 
-    env_name: str = Field(
-        min_length=1, examples=["HalfCheetahDir-v2"], description="Id of the task family, as registered."
-    )
-    env_kwargs: dict[str, Any] = Field(
-        default_factory=dict,
-        examples=["{low: 0.0, high: 2.0}"],
-        description="Arguments of the environment's constructor, such as the range tasks are drawn from.",
-    )
-    gamma: float = Field(default=0.99, ge=0, le=1, description="Discount of the rewards, per environment step.")
-    gae_lambda: float = Field(
-        default=1.0,
-        ge=0,
-        le=1,
-        description="Generalised advantage estimation: 1 is return minus baseline, 0 the one-step error.",
-    )
-    gae_lambda_end: float | None = Field(
-        default=None,
-        ge=0,
-        le=1,
-        description=(
-            "The same after the last iteration, approached evenly (rl2); null: the same. Small at first and large in "
-            "the end learns fast, and then without the bias of wrong values."
-        ),
-    )
+    @property
+    def task(self) -> TaskSettings:
+        """Tasks, and how much of each is rolled out."""
+        return self.section(TaskSettings)
 
-    baseline_regularisation: float = Field(
-        default=1e-5,
-        gt=0,
-        description=(
-            "Ridge of the linear baseline that is fitted to a task's episodes (maml). Large where observations are "
-            "long and episodes few: a baseline that knows the returns by heart leaves advantages of noise."
-        ),
-    )
-    reward_clip: float | None = Field(
-        default=None,
-        gt=0,
-        le=1e30,
-        description=(
-            "Size to which larger rewards, of either sign, are cut for what learns from them and for what an agent "
-            "sees of them (rl2); returns in metrics and scores stay whole. 1 leaves points their sign; null: no limit."
-        ),
-    )
+    def section(self, kind: type[S]) -> S:
+        """The section of this class; KeyError if algorithm and policy have none such."""
+        for section in self.sections:
+            if isinstance(section, kind):
+                return section
+        raise KeyError(f"no section {kind.__name__} with algorithm {self.run.algorithm!r}")
 
-    policy: Literal["mlp", "rnn", "lstm", "geometric"] = Field(
-        default="mlp",
-        validate_default=True,
-        description=(
-            "Kind of network: 'mlp' has no memory, and so cannot learn by it (rl2); 'rnn' and 'lstm' have recurrent "
-            "hidden layers; 'geometric' has a "
-            "recurrent controller with a memory of slots on a sphere. The output fits the action space."
-        ),
-    )
-    hidden_sizes: tuple[Width, ...] = Field(
-        default=(64, 64), description="Units of each hidden layer; an empty list gives a linear policy."
-    )
-    nonlinearity: Literal["elu", "gelu", "relu", "sigmoid", "silu", "tanh"] = Field(
-        default="tanh", description="Activation after each hidden layer."
-    )
-    encoder: Literal["auto", "none", "ram", "conv"] = Field(
-        default="auto",
-        description=(
-            "What stands before the first layer: 'conv' convolutions over an image (channels, height, width), 'ram' "
-            "bits of a console's memory beside its bytes, 'none' nothing; 'auto' is conv for images of 20 x 20 or more."
-        ),
-    )
-    encoder_channels: tuple[Width, ...] = Field(
-        default=(16, 32), description="Output channels of each convolution of the encoder (conv)."
-    )
-    train_recurrent: bool = Field(
-        default=True,
-        description=(
-            "Whether hidden-to-hidden weights and biases are adapted and meta-learned; if not, they keep their random "
-            "initial values. Nothing to choose without memory."
-        ),
-    )
-    initial_policy: str | None = Field(
-        default=None,
-        min_length=1,
-        examples=["results/foundation/ant-vel/seed-1/policy.th"],
-        description=(
-            "File policy.th whose weights the run starts from, those that are not trained among them; null: random "
-            "weights."
-        ),
-    )
-    memory_scope: Literal["episode", "task"] = Field(
-        default="episode",
-        description=(
-            "What ends the memory (maml): 'episode', or 'task', where it lasts from the episodes before an inner step "
-            "into those after it. Nothing to choose without memory; with rl2 the memory always lasts for the task."
-        ),
-    )
-    memory_horizon: int | None = Field(
-        default=None,
-        ge=3,
-        description=(
-            "Steps over which the units of a fresh LSTM remember, evenly spread from 2 on; null: about four steps. "
-            "Something like the length of what is to be remembered."
-        ),
-    )
-    memory_slots: Width = Field(default=16, description="Slots of the geometric memory.")
-    memory_width: Width = Field(default=16, description="Values in each slot of the geometric memory.")
+    @property
+    def policy_options(self) -> Settings:
+        """Options that the kind of policy has for itself."""
+        return next(section for section in self.sections if type(section) is policy_kinds()[self.policy].options)
 
-    fast_batch_size: Count = Field(
-        default=20,
-        description=(
-            "Episodes of each task: per inner step, and again after adaptation (maml); in a meta-episode (rl2)."
-        ),
-    )
-    show_progress: bool = Field(
-        default=False,
-        description="Whether an agent sees the share of the meta-episode's episodes that are over (rl2).",
-    )
-    num_steps: int = Field(
-        default=1,
-        ge=0,
-        le=1_000_000,
-        description="Policy-gradient steps in the inner loop; 0: none, which is learning all tasks without adaptation.",
-    )
-    fast_lr: float = Field(default=0.1, ge=0, description="Step size of the inner loop.")
-    inner_objective: Literal["auto", "lvc", "reinforce"] = Field(
-        default="auto",
-        description=(
-            "What adaptation descends: the same gradient either way, but only with 'lvc' does the meta-gradient know "
-            "that other weights would have played other episodes, at the price of noise; 'reinforce' is "
-            "pytorch-maml-rl's; 'auto' is lvc for discrete actions and reinforce for continuous ones."
-        ),
-    )
-    first_order: bool = Field(
-        default=False,
-        description="Whether the meta-gradient leaves out the second derivatives of the inner loop.",
-    )
-    adapted_layers: Literal["all", "head"] = Field(
-        default="all",
-        description=(
-            "What the inner loop changes: 'all' meta-parameters, or only the 'head', the last layer over actions, "
-            "while the outer loop learns all (maml)."
-        ),
-    )
+    def __getattr__(self, name: str) -> Any:
+        for section in self.__dict__.get("sections", ()):
+            if name in type(section).model_fields:
+                return getattr(section, name)
+        raise AttributeError(f"configuration has no key {to_kebab(name)!r} (algorithm and policy decide which it has)")
 
-    num_batches: Count = Field(default=500, description="Iterations of the outer loop.")
-    meta_batch_size: Count = Field(default=40, description="Tasks per outer iteration.")
-    outer_step: Literal["auto", "trpo", "ppo", "a2c"] = Field(
-        default="auto",
-        description="How the learner improves the weights; 'auto': trpo for maml, which has no other, ppo for rl2.",
-    )
-    learning_rate: float = Field(default=1e-3, gt=0, description="Step size of the optimiser (ppo, a2c).")
-    learning_rate_end: float | None = Field(
-        default=None, ge=0, description="Step size after the last iteration, approached evenly; null: the same."
-    )
-    optimiser: Literal["adam", "rmsprop"] = Field(default="adam", description="Optimiser of the weights (ppo, a2c).")
-    max_grad_norm: float = Field(
-        default=1.0, gt=0, description="Length to which longer gradients are shortened (ppo, a2c)."
-    )
-    num_epochs: Count = Field(default=4, description="Passes over the meta-batch in an iteration (ppo).")
-    num_minibatches: Count = Field(default=4, description="Parts the meta-batch's tasks are divided into (ppo).")
-    clip_range: float = Field(
-        default=0.2, gt=0, lt=1, description="How far a probability ratio may leave 1 before its gain ends (ppo)."
-    )
-    value_weight: float = Field(
-        default=0.5, ge=0, description="Weight of the values' loss, in units of their targets' variance (rl2)."
-    )
-    entropy_weight: float = Field(default=0.01, ge=0, description="Weight of the policy's entropy, in nats (rl2).")
-    entropy_weight_end: float | None = Field(
-        default=None, ge=0, description="That weight after the last iteration, approached evenly; null: the same."
-    )
-    backprop_steps: Count | None = Field(
-        default=None,
-        description=(
-            "Environment steps after which back-propagation through time is cut (rl2; trpo's curvature is never cut); "
-            "null: nowhere."
-        ),
-    )
-    max_kl: float = Field(
-        default=1e-2,
-        gt=0,
-        description="Trust region: largest mean KL divergence, in nats, of the adapted policies per step.",
-    )
-    cg_iters: Count = Field(default=10, description="Conjugate-gradient iterations for the outer direction.")
-    cg_damping: float = Field(default=1e-5, ge=0, description="Multiple of the identity added to the curvature matrix.")
-    ls_max_steps: Count = Field(default=15, description="Step sizes the line search tries before it gives up.")
-    ls_backtrack_ratio: float = Field(
-        default=0.8, gt=0, lt=1, description="Factor between one step size of the line search and the next."
-    )
-    hessian_steps: Count | None = Field(
-        default=500,
-        description=(
-            "Environment steps of each task from which curvature products estimate the Hessians of the inner loop; "
-            "null uses all. The meta-gradient always uses all."
-        ),
-    )
-    fisher_steps: Count | None = Field(
-        default=160,
-        description=(
-            "Environment steps of each task from which curvature products estimate the Fisher information of the "
-            "adapted policy; null uses all. Loss and KL of the line search always use all."
-        ),
-    )
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "sections" in self.__dict__:
+            raise AttributeError(f"{name}: a configuration never changes; use replace({name}=...)")
+        super().__setattr__(name, value)
 
-    worker_timeout: float = Field(
-        default=30.0, gt=0, description="Seconds without a sign of life after which a worker counts as lost."
-    )
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{name}: a configuration never changes")
 
-    @field_validator("policy")
-    @classmethod
-    def _check_policy(cls, value: str, info: ValidationInfo) -> str:
-        if info.data.get("algorithm") == "rl2" and value == "mlp":
-            raise _refusal("policy", repr(value), "one with memory for algorithm rl2: rnn, lstm or geometric")
-        return value
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Config) and self.sections == other.sections
 
-    @field_validator("num_agents")
-    @classmethod
-    def _check_num_agents(cls, value: int, info: ValidationInfo) -> int:
-        if info.data.get("algorithm") == "maml" and value != 1:
-            raise _refusal("num-agents", repr(value), "1 with algorithm maml; set algorithm: rl2 or leave it out")
-        return value
+    def __hash__(self) -> int:
+        values = self.to_json_dict().items()  # equal mappings may be written in another order, or 1 as 1.0
+        return hash(str([(key, value) for key, value in values if not isinstance(value, dict)]))
 
-    @field_validator("outer_step")
-    @classmethod
-    def _check_outer_step(cls, value: str, info: ValidationInfo) -> str:
-        if info.data.get("algorithm") == "maml" and value not in ("auto", "trpo"):
-            raise _refusal("outer-step", repr(value), "'trpo' with algorithm maml; set algorithm: rl2 or leave it out")
-        return value
+    def __repr__(self) -> str:
+        return f"Config({', '.join(f'{key}={value!r}' for key, value in self.to_json_dict().items())})"
 
-    @field_validator("hidden_sizes", "encoder_channels", mode="before")
-    @classmethod
-    def _freeze_sizes(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
-
-    @field_validator("algorithm", "policy", "encoder", "nonlinearity", "outer_step", "optimiser", mode="before")
-    @classmethod
-    def _lower(cls, value: Any) -> Any:
-        return value.lower() if isinstance(value, str) else value
-
-    @field_validator("env_kwargs", mode="before")
-    @classmethod
-    def _check_env_kwargs(cls, value: Any) -> Any:
-        if value is None:  # `env-kwargs:` with nothing behind it
-            return {}
-        if isinstance(value, dict):
-            _check_plain(value, "env-kwargs")
-        return value
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrived, (self.to_json_dict(),)
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any], *, source: str | Mapping[str, str]) -> Config:
+    def from_mapping(cls, values: Mapping[str, Any], source: str | Mapping[str, str]) -> Config:
         """Return the configuration that kebab-case `values` describe.
 
         Parameters
@@ -312,49 +112,58 @@ class Config(BaseModel):
         values
             One entry per key; keys left out take their default.
         source
-            Where the values come from, for the error line; a mapping gives a source for each key, with
-            ``""`` for the rest.
+            Origin of the values, for the error line; a mapping gives a source for each key, with ``""`` for the rest.
 
         Raises
         ------
         ConfigError
-            For an unknown key, a wrong type or an impossible value.
+            See `Config`.
         """
-        sources = {"": source} if isinstance(source, str) else dict(source)
-        fields = {to_kebab(name): field for name, field in cls.model_fields.items()}
-        for key in values:
-            if key not in fields:
-                where = sources.get(key, sources[""])
-                raise ConfigError(f"unknown key {key!r} in {where}{did_you_mean(key, fields)}")
-        try:
-            return cls.model_validate(dict(values))
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = str(first["loc"][0])
-            where = sources.get(key, sources[""])
-            raise ConfigError(_error_line(key, where, fields[key], values, first)) from error
+        config = cls.__new__(cls)
+        config.sections = _sections(values, {"": source} if isinstance(source, str) else dict(source))
+        return config
+
+    @classmethod
+    def from_saved(cls, values: Mapping[str, Any], source: str) -> tuple[Config, list[str]]:
+        """The configuration that `to_json_dict` of some version gave, and the keys left out: see `load_config`."""
+        kept, dropped = _split(_renamed(values))
+        return cls.from_mapping(kept, source), dropped
+
+    def replace(self, **values: Any) -> Config:
+        """The same with other values, named in snake_case; keys of another algorithm or policy that go are dropped."""
+        changes = {to_kebab(name): value for name, value in values.items()}
+        kept, _ = _split({**self.to_json_dict(), **changes})
+        return Config.from_mapping({**kept, **changes}, "Config")
 
     def changeable_keys(self) -> frozenset[str]:
         """Keys that may differ between a run and its resumption: they do not change the curve so far.
 
-        The number of iterations is one of them unless something changes evenly until the last.
+        The number of iterations is one of them unless something follows a schedule until the last.
         """
-        ends = {
-            self.gae_lambda_end,
-            self.entropy_weight_end,
-            None if self.outer_step == "trpo" else self.learning_rate_end,
-        }
-        scheduled = self.algorithm == "rl2" and ends != {None}
-        always = {"initial-policy", "worker-timeout"}  # a file may be moved once its weights have been taken
-        return frozenset(always if scheduled else {"num-batches", *always})
+        scheduled = any(section.follows_num_batches for section in self.sections)
+        return frozenset(_ALWAYS_CHANGEABLE if scheduled else ("num-batches", *_ALWAYS_CHANGEABLE))
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return a copy with kebab-case keys, made of what JSON can hold; `load_config` reads it back."""
-        return self.model_dump(mode="json", by_alias=True)
+        values: dict[str, Any] = {}
+        for section in self.sections:
+            values |= section.model_dump(mode="json", by_alias=True)
+        return values
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+def _arrived(values: Mapping[str, Any]) -> Config:
+    """A configuration that another process of the run sent, after importing the modules it was allowed to import."""
+    import_allowed(values["allow-module"])
+    return Config.from_mapping(values, "Config")
+
+
+def load_config(
+    path: str | Path, overrides: Sequence[str] = (), *, allowed: Sequence[str] = (), quiet: bool = False
+) -> Config:
     """Read a configuration file.
+
+    Of a ``config.json``, which some version wrote, keys that the algorithm or the policy has no use for are dropped,
+    with one line on standard error unless `quiet`; elsewhere they are refused.
 
     Parameters
     ----------
@@ -364,6 +173,10 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     overrides
         ``"key=value"`` strings that replace what the file says, the last one winning. The value is
         read as YAML; ``env-kwargs.low=-1`` replaces one entry of ``env-kwargs``.
+    allowed
+        Modules that the command line allows, and that have been imported; what the file names must be among them.
+    quiet
+        Whether nothing is said of dropped keys.
 
     Raises
     ------
@@ -372,40 +185,187 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """
     path = Path(path)
     values = read_mapping(path)
+    _check_renamed(values, str(path))
+    values = _renamed(values)
     sources = {"": str(path)}
+    _check_allowed(values.pop("allow-module", None), allowed, str(path))
+    changes: dict[str, Any] = {"env-kwargs": values.get("env-kwargs")}
     for override in overrides:
-        key = apply_override(values, override)
-        sources[key] = f"--set {override}"
-    return Config.from_mapping(values, source=sources)
+        key = apply_override(changes, override)
+        changes = _renamed(changes)
+        sources[_new_name(key)] = f"--set {override}"
+    changes = {key: value for key, value in changes.items() if key in sources}
+    _check_allowed(changes.pop("allow-module", None), allowed, sources.get("allow-module", ""))
+    dropped: list[str] = []
+    if path.suffix.lower() == ".json":
+        values, dropped = _split({**values, **changes}, keep=changes)
+    config = Config.from_mapping({**values, "allow-module": list(allowed), **changes}, sources)
+    if dropped and not quiet:
+        print(f"{path}: dropped {len(dropped)} keys of another use ({', '.join(dropped)})", file=sys.stderr)
+    return config
 
 
-def _check_plain(value: Any, path: str, depth: int = 0) -> None:
+def _check_allowed(named: Any, allowed: Sequence[str], where: str) -> None:
+    """Refuse modules that only a file or an override names: nothing is imported without its flag."""
+    names = list(named) if isinstance(named, list | tuple) else [] if named is None else [named]
+    missing = [str(name) for name in names if name not in allowed]
+    if missing:
+        flags = " ".join(f"--allow-module {name}" for name in missing)
+        raise ConfigError(
+            f"allow-module in {where}: got {', '.join(missing)}, expected the flag that allows to import it; "
+            f"add {flags}"
+        )
+
+
+def _all_sections() -> list[type[Settings]]:
+    """Every registered section, each once."""
+    kinds = [section for known in algorithm_settings().values() for section in known.sections]
+    options = [kind.options for kind in policy_kinds().values()]
+    return list(dict.fromkeys([RunSettings, TaskSettings, PolicySettings, *options, *kinds]))
+
+
+def _keys(section: type[Settings]) -> list[str]:
+    return [to_kebab(name) for name in section.model_fields]
+
+
+def _new_name(key: str) -> str:
+    """Name of a key today, if it had another one in an earlier version."""
+    for section in _all_sections():
+        if key in section.former_names:
+            return section.former_names[key]
+    return key
+
+
+def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {_new_name(key): value for key, value in values.items()}
+
+
+def _check_renamed(values: Mapping[str, Any], where: str) -> None:
+    """Refuse a file in which a key stands under two of its names."""
+    for key in values:
+        if _new_name(key) != key and _new_name(key) in values:
+            raise ConfigError(f"{key} in {where}: stands beside {_new_name(key)}, its name today; keep one of the two")
+
+
+def _used_sections(values: Mapping[str, Any]) -> list[type[Settings]]:
+    """Sections of the algorithm and policy that `values` name; those of wrong names are left out."""
+    algorithm = str(values.get("algorithm", RunSettings.model_fields["algorithm"].default)).lower()
+    policy = str(values.get("policy", PolicySettings.model_fields["policy"].default)).lower()
+    kind, known = policy_kinds().get(policy), algorithm_settings().get(algorithm)
+    options = [] if kind is None else [kind.options]
+    return [RunSettings, TaskSettings, PolicySettings, *options, *(known.sections if known else ())]
+
+
+def _split(values: Mapping[str, Any], keep: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], list[str]]:
+    """Values without keys of other algorithms and policies, unless they are among `keep`; and the keys left out."""
+    used = {key for section in _used_sections(values) for key in _keys(section)}
+    foreign = {key for section in _all_sections() for key in _keys(section)} - used - set(keep or ())
+    return {k: v for k, v in values.items() if k not in foreign}, [key for key in values if key in foreign]
+
+
+def _sections(values: Mapping[str, Any], sources: Mapping[str, str]) -> tuple[Settings, ...]:
+    """Sections of flat `values`, checked."""
+    values = _renamed(values)
+    _check_choice("algorithm", values, algorithm_settings(), sources)
+    _check_choice("policy", values, policy_kinds(), sources)
+    used = _used_sections(values)
+    _check_keys(values, used, sources)
+    found: list[Settings] = []
+    for section in used:
+        own = {key: values[key] for key in _keys(section) if key in values}
+        if "env-kwargs" in own and isinstance(own["env-kwargs"], dict):
+            _check_plain(own["env-kwargs"], sources)
+        try:
+            found.append(section.model_validate(own))
+        except ValidationError as error:
+            raise ConfigError(_error_line(section, own, sources, error)) from error
+    _check_memory(found, sources)
+    return tuple(found)
+
+
+def _check_choice(key: str, values: Mapping[str, Any], known: Mapping[str, Any], sources: Mapping[str, str]) -> None:
+    if key not in values:
+        return
+    value = values[key]
+    if not isinstance(value, str) or value.lower() not in known:
+        names = ", ".join(repr(name) for name in sorted(known))
+        where = sources.get(key, sources[""])
+        raise ConfigError(f"{key} in {where}: got {shown(value)}, expected one of {names}{did_you_mean(value, known)}")
+
+
+def _check_keys(values: Mapping[str, Any], used: Sequence[type[Settings]], sources: Mapping[str, str]) -> None:
+    """Refuse keys that are unknown, and those that the chosen algorithm and policy have no use for."""
+    mine = {key for section in used for key in _keys(section)}
+    everyones = {key: section for section in _all_sections() for key in _keys(section)}
+    for key, value in values.items():
+        where = sources.get(key, sources[""])
+        if key not in everyones:
+            raise ConfigError(f"unknown key {key!r} in {where}{did_you_mean(key, mine)}")
+        if key not in mine:
+            owner, users = _users(everyones[key])
+            chosen = str(values.get(owner, _default(owner)))
+            raise ConfigError(
+                f"{key} in {where}: got {shown(value)}, which {owner} {chosen!r} has no use for; leave it out "
+                f"or set {owner}: {' or '.join(users)}"
+            )
+
+
+def _users(section: type[Settings]) -> tuple[str, list[str]]:
+    """The key that decides whether a section is used, and the values with which it is."""
+    policies = [name for name, kind in policy_kinds().items() if kind.options is section]
+    if policies:
+        return "policy", policies
+    return "algorithm", [name for name, known in algorithm_settings().items() if section in known.sections]
+
+
+def _default(key: str) -> str:
+    return str((RunSettings if key == "algorithm" else PolicySettings).model_fields[key].default)
+
+
+def _check_memory(sections: Sequence[Settings], sources: Mapping[str, str]) -> None:
+    run, policy = (next(s for s in sections if isinstance(s, kind)) for kind in (RunSettings, PolicySettings))
+    assert isinstance(run, RunSettings)
+    assert isinstance(policy, PolicySettings)
+    if algorithm_settings()[run.algorithm].needs_memory and not policy_kinds()[policy.policy].has_memory:
+        with_memory = [name for name, kind in policy_kinds().items() if kind.has_memory]
+        where = sources.get("policy", sources[""])
+        raise ConfigError(
+            f"policy in {where}: got {policy.policy!r}, expected one with memory for algorithm {run.algorithm}: "
+            f"{', '.join(with_memory[:-1])} or {with_memory[-1]}"
+        )
+
+
+def _error_line(
+    section: type[Settings], values: Mapping[str, Any], sources: Mapping[str, str], error: ValidationError
+) -> str:
+    """The first thing wrong with a section, in one line."""
+    key = to_kebab(str(error.errors()[0]["loc"][0]))
+    field: FieldInfo = {to_kebab(name): field for name, field in section.model_fields.items()}[key]
+    where, value = sources.get(key, sources[""]), values.get(key)
+    return f"{key} in {where}: got {shown(value)}, expected {expected(field)}{cure(field, value)}"
+
+
+def _check_plain(env_kwargs: Mapping[str, Any], sources: Mapping[str, str]) -> None:
     """Refuse what JSON cannot hold, so that config.json says exactly what ran."""
-    if depth > _MAX_DEPTH:  # a YAML alias can make a mapping hold itself
-        raise _refusal("env-kwargs", "a value inside itself or too deep", f"at most {_MAX_DEPTH} levels")
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise _refusal(path, f"the key {shown(key)}", "names as keys")
-            _check_plain(item, f"{path}.{key}", depth + 1)
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            _check_plain(item, f"{path}[{index}]", depth + 1)
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise _refusal(path, str(value), "a finite number")
-    elif value is not None and not isinstance(value, bool | int | float | str):
-        raise _refusal(path, shown(value), "text, a number, true, false, a list or a mapping")
+    where = sources.get("env-kwargs", sources[""])
 
+    def refuse(path: str, got: str, wanted: str) -> ConfigError:
+        return ConfigError(f"{path} in {where}: got {got}, expected {wanted}")
 
-def _refusal(path: str, got: str, expected: str) -> PydanticCustomError:
-    return PydanticCustomError(
-        "refused", "{path}: got {got}, expected {expected}", {"path": path, "got": got, "expected": expected}
-    )
+    def check(value: Any, path: str, depth: int) -> None:
+        if depth > _MAX_DEPTH:  # a YAML alias can make a mapping hold itself
+            raise refuse("env-kwargs", "a value inside itself or too deep", f"at most {_MAX_DEPTH} levels")
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                if not isinstance(key, str):
+                    raise refuse(path, f"the key {shown(key)}", "names as keys")
+                check(item, f"{path}.{key}", depth + 1)
+        elif isinstance(value, list | tuple):
+            for index, item in enumerate(value):
+                check(item, f"{path}[{index}]", depth + 1)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise refuse(path, str(value), "a finite number")
+        elif value is not None and not isinstance(value, bool | int | float | str):
+            raise refuse(path, shown(value), "text, a number, true, false, a list or a mapping")
 
-
-def _error_line(key: str, source: str, field: FieldInfo, values: Mapping[str, Any], error: Mapping[str, Any]) -> str:
-    if error["type"] == "refused":
-        context = error["ctx"]
-        return f"{context['path']} in {source}: got {context['got']}, expected {context['expected']}"
-    value = values.get(key)
-    return f"{key} in {source}: got {shown(value)}, expected {expected(field)}{cure(field, value)}"
+    check(env_kwargs, "env-kwargs", 0)

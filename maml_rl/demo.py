@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from maml_rl.algorithms import Algorithm, Evaluation, make_algorithm
 from maml_rl.analysis import plot_adaptation, plot_training_curve
 from maml_rl.analysis.plots import labels_of_steps
-from maml_rl.blueprint import Blueprint, draw_up
 from maml_rl.cli import available_cores, run_command
 from maml_rl.config import Config
-from maml_rl.evaluation import Evaluation, evaluate, save_results, summary_lines
+from maml_rl.evaluation import evaluate, interval_over_tasks, save_results, summary_lines
 from maml_rl.experiment import train
 from maml_rl.run_folder import Checkpoint, RunFolder
 from maml_rl.utils.errors import InputError
@@ -87,24 +87,25 @@ def run_demo(config: Config, path: Path, *, max_seconds: float, num_workers: int
         If the folder holds another run.
     """
     choose_gl()
-    blueprint = draw_up(config)
-    state, is_new = _train(blueprint, RunFolder(path), max_seconds, num_workers)
+    algorithm = make_algorithm(config)
+    state, is_new = _train(algorithm, RunFolder(path), max_seconds, num_workers)
     results, plot, gif = path / "results.npz", path / "plot.png", path / "cheetah.gif"
     if is_new or not (results.exists() and plot.exists()):
         print("evaluating in new episodes", flush=True)
         evaluation = evaluate(
-            blueprint,
+            algorithm,
             state.parameters,
             num_batches=1,
             meta_batch_size=40,
-            num_steps=max(NUM_STEPS),
+            num_adaptation_steps=max(NUM_STEPS),
             num_workers=num_workers,
+            backend="multiprocess",
         )
         save_results(results, evaluation, NUM_STEPS)
         print("\n".join([*summary_lines(evaluation, NUM_STEPS), *_lines_by_task(evaluation)]))
         _plot(plot, path / "metrics.csv", evaluation)
     if is_new or not gif.exists():
-        _film(blueprint, state.parameters, gif)
+        _film(algorithm, state.parameters, gif)
     print(f"in {path}:")
     for name, meaning in _CONTENTS.items():
         if (path / name).exists():
@@ -121,25 +122,26 @@ _CONTENTS = {
 }
 
 
-def _train(blueprint: Blueprint, folder: RunFolder, max_seconds: float, num_workers: int) -> tuple[Checkpoint, bool]:
+def _train(algorithm: Algorithm, folder: RunFolder, max_seconds: float, num_workers: int) -> tuple[Checkpoint, bool]:
     """Train until done; return where the run stands and whether it moved."""
-    config, num_parameters = blueprint.config, len(blueprint.parameters())
+    config, expected = algorithm.config, algorithm.run_format
     exists = folder.config_path.exists()
-    state = folder.resume(config, num_parameters) if exists else None
+    state = folder.resume(config, expected) if exists else None
     if state is not None and (state.iteration >= config.num_batches or state.seconds >= max_seconds):
         print(f"{folder.path} holds a finished demo ({state.iteration} iterations); delete it to train anew")
         return state, False
     longest = f"{max_seconds / 60:g} minutes"
     print(f"meta-training on {config.env_name}: {config.num_batches} iterations or {longest}", flush=True)
     train(
-        blueprint,
+        algorithm,
         num_workers=num_workers,
+        backend="multiprocess",
         folder=folder,
         resume=exists,
         show=lambda line: print(line, flush=True),
         max_seconds=max_seconds,
     )
-    return folder.load_checkpoint(num_parameters, config), True
+    return folder.load_checkpoint(config, expected), True
 
 
 def _plot(path: Path, metrics_path: Path, evaluation: Evaluation) -> None:
@@ -152,9 +154,9 @@ def _plot(path: Path, metrics_path: Path, evaluation: Evaluation) -> None:
     )
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    plot_training_curve(left, env_steps, before, after, labels=labels_of_steps(evaluation.trained_num_steps))
+    plot_training_curve(left, env_steps, before, after, labels=labels_of_steps(evaluation.trained))
     left.set_title("meta-training")
-    interval = evaluation.interval(NUM_STEPS)
+    interval = interval_over_tasks(evaluation, NUM_STEPS)
     band = "95% interval over draws of the tasks, of this agent"
     plot_adaptation(right, np.array(NUM_STEPS), interval.mean, interval.low, interval.high, band=band)
     right.set_title(f"{len(evaluation.tasks)} draws of the tasks, new episodes")
@@ -167,19 +169,19 @@ def _lines_by_task(evaluation: Evaluation) -> list[str]:
     distinct = sorted(set(words.tolist()))
     if len(distinct) > 3:
         return []
-    before, after = (evaluation.returns[k].mean(axis=-1) for k in (0, evaluation.trained_num_steps))  # (N,) each
+    before, after = (evaluation.returns[k].mean(axis=-1) for k in (0, evaluation.trained))  # (N,) each
     return [f"{name}: {before[words == name].mean():.1f} -> {after[words == name].mean():.1f}" for name in distinct]
 
 
-def _film(blueprint: Blueprint, parameters: np.ndarray, path: Path) -> None:
+def _film(algorithm: Algorithm, parameters: np.ndarray, path: Path) -> None:
     """Film the agent; where this machine cannot draw, say in one line how it could."""
     try:
-        check_can_film(blueprint, path)
+        check_can_film(algorithm, path)
     except VideoError:
         print(f"no {path.name}: {NO_SCREEN_CURE}; then run the same command again", flush=True)
         return
     print("filming", flush=True)
-    film(blueprint, parameters, path)
+    film(algorithm, parameters, path)
 
 
 if __name__ == "__main__":

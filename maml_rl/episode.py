@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -30,8 +31,12 @@ class Episodes:
         (M, T, B), logarithm of the probability (density) with which each action was taken; 0 on padding.
     advantages
         (M, T, B), normalised per task; 0 on padding.
+    started
+        (M, T, B) bool, where an episode of a meta-episode begins after another; ``()``: nowhere.
     state
-        What the policy remembered at the start, tensors (M, B, ...); ``()``: its initial state.
+        State of the policy at the start, tensors (M, B, ...); ``()``: its initial state.
+    measures
+        Values (M, B) of the environment's measures at the last step of every episode, by name.
     """
 
     observations: Tensor
@@ -40,7 +45,9 @@ class Episodes:
     mask: Tensor
     log_probs: Tensor
     advantages: Tensor
+    started: Any = ()
     state: Any = ()
+    measures: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def num_tasks(self) -> int:
@@ -65,8 +72,8 @@ class Episodes:
 
     def learning_data(self, tasks: slice) -> LearningData:
         """The part of some tasks that a loss needs."""
-        parts = (self.observations, self.actions, self.mask, self.log_probs, self.advantages, self.state)
-        return LearningData(*tree_map(lambda part: part[tasks], parts))
+        parts = LearningData(*(getattr(self, name) for name in LearningData._fields))
+        return cast(LearningData, tree_map(lambda part: part[tasks], parts))
 
 
 @dataclass(frozen=True)
@@ -99,10 +106,11 @@ class LearningData(NamedTuple):
     mask: Tensor
     log_probs: Tensor
     advantages: Tensor
+    started: Any = ()
     state: Any = ()
 
 
-def thin(data: LearningData, num_samples: int | None, *, whole_episodes: bool = False) -> LearningData:
+def subsample_steps(data: LearningData, num_samples: int | None, *, whole_episodes: bool = False) -> LearningData:
     """Keep one time step of each of several equal stretches of every episode, `num_samples` per task or more.
 
     Time steps instead of episodes, because neighbouring steps tell nearly the same, episodes do not. Where in its
@@ -134,16 +142,16 @@ def thin(data: LearningData, num_samples: int | None, *, whole_episodes: bool = 
     spread = ((stretches + offsets) * lengths / count).long()  # (M, count, B)
     kept = torch.where(lengths > count, torch.minimum(spread, lengths - 1), stretches)
     tasks = torch.arange(len(lengths), device=device)[:, None, None]
-    return LearningData(*(part[tasks, kept, episodes] for part in data[:-1]))._replace(state=data.state)
+    steps: LearningData = tree_map(lambda part: part[tasks, kept, episodes], data._replace(state=()))
+    return steps._replace(state=data.state)
 
 
 def _first_episodes(data: LearningData, counts: Tensor) -> LearningData:
     """Mask all but the first counts (M, 1) episodes of each task out; drop those that no task keeps."""
     width = min(int(counts.max()), data.mask.shape[2])
-    part = LearningData(*(part[:, :, :width] for part in data[:-1]))
-    part = part._replace(state=tree_map(lambda x: x[:, :width], data.state))
+    steps: LearningData = tree_map(lambda part: part[:, :, :width], data._replace(state=()))
     kept = torch.arange(width, device=counts.device) < counts  # (M, B)
-    return part._replace(mask=part.mask * kept.unsqueeze(1))
+    return steps._replace(mask=steps.mask * kept.unsqueeze(1), state=tree_map(lambda part: part[:, :width], data.state))
 
 
 def clip_rewards(rewards: Tensor, limit: float | None) -> Tensor:

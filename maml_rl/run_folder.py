@@ -12,8 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
-from maml_rl.checkpoint import Checkpoint, first_difference, load_checkpoint, save_checkpoint
+from maml_rl.checkpoint import Checkpoint, RunFormat, first_difference, load_checkpoint, save_checkpoint
 from maml_rl.config import Config, load_config
+from maml_rl.metalearners import Report
 from maml_rl.utils.field_words import shown
 from maml_rl.utils.files import check_name, naming, write_atomically
 from maml_rl.utils.tensor_files import RunFolderError, load_policy, load_tensors, save_tensors
@@ -28,7 +29,13 @@ except ImportError:  # Windows
 _START_ANEW = "start anew in another folder"
 _LATER_COLUMNS = frozenset({"workers_replaced"})
 """Columns that runs of earlier versions lack; resumed, these go on without them."""
-_UNTIL_THE_LAST = "learning-rate-end and entropy-weight-end are reached in the last iteration"
+_UNTIL_THE_LAST = "schedules end in the last iteration"
+_FIRST_COLUMNS = ("iteration", "env_steps", "seconds")
+
+
+def metrics_columns(details: Sequence[str]) -> list[str]:
+    """Columns of ``metrics.csv`` of a learner whose reports have these details, in order."""
+    return [*_FIRST_COLUMNS, *Report.names(details), *sorted(_LATER_COLUMNS)]
 
 
 class RunFolder:
@@ -103,7 +110,7 @@ class RunFolder:
         finally:
             os.close(handle)
 
-    def resume(self, config: Config, num_parameters: int, columns: Sequence[str] | None = None) -> Checkpoint | None:
+    def resume(self, config: Config, expected: RunFormat) -> Checkpoint | None:
         """Check that the folder's run is the one `config` describes and return where it stands.
 
         Metrics of iterations after the checkpoint are dropped, and ``config.json`` becomes `config`. ``None``
@@ -113,10 +120,8 @@ class RunFolder:
         ----------
         config
             Of the run.
-        num_parameters
-            P.
-        columns
-            Of the rows of metrics to come; ``None`` if there will be none.
+        expected
+            What its files hold.
 
         Raises
         ------
@@ -128,26 +133,31 @@ class RunFolder:
             raise RunFolderError(
                 f"--resume: found no config.json in {str(self.path)!r}; leave --resume out to start a run there"
             )
-        before = load_config(self.config_path)
+        before = load_config(self.config_path, allowed=config.run.allow_module, quiet=True)
         mine, theirs = config.to_json_dict(), before.to_json_dict()
         key = first_difference(config, before)
         if key is not None:
             why = f" ({_UNTIL_THE_LAST})" if key == "num-batches" else ""
             raise RunFolderError(
-                f"--resume: {key} is {mine[key]!r}, but the run in {str(self.path)!r} has {theirs[key]!r}{why}; "
+                f"--resume: {key} is {mine[key]!r}, but the run in {str(self.path)!r} has {theirs.get(key)!r}{why}; "
                 "use the same configuration and seed or another folder"
             )
-        checkpoint = self.load_checkpoint(num_parameters, config) if self.checkpoint_path in found else None
-        rows = self._rows_of(checkpoint.iteration if checkpoint else 0, columns)
+        checkpoint = self.load_checkpoint(config, expected) if self.checkpoint_path in found else None
+        if checkpoint is not None and checkpoint.dtype != expected.dtype:
+            raise RunFolderError(
+                f"--resume: dtype is {expected.dtype!r}, but the run in {str(self.path)!r} has {checkpoint.dtype!r}; "
+                f"give --dtype {checkpoint.dtype}, or use another folder"
+            )
+        rows = self._rows_of(checkpoint.iteration if checkpoint else 0, metrics_columns(expected.details))
         # All is checked; only now may anything change.
         write_atomically(self.metrics_path, lambda file: file.write_bytes(rows))
         if mine != theirs:
             self._write_config(config)
         return checkpoint
 
-    def load_checkpoint(self, num_parameters: int, config: Config) -> Checkpoint:
+    def load_checkpoint(self, config: Config, expected: RunFormat) -> Checkpoint:
         """See `maml_rl.checkpoint.load_checkpoint`."""
-        return load_checkpoint(self.checkpoint_path, num_parameters, config)
+        return load_checkpoint(self.checkpoint_path, config, expected)
 
     def save(
         self, config: Config, checkpoint: Checkpoint, state_dict: Mapping[str, Tensor], row: Mapping[str, Any]
@@ -208,7 +218,7 @@ class RunFolder:
                 f"{', '.join(other)}; {_START_ANEW}"
             )
 
-    def _rows_of(self, num_iterations: int, columns: Sequence[str] | None) -> bytes:
+    def _rows_of(self, num_iterations: int, columns: Sequence[str]) -> bytes:
         """Header and first rows of the metrics, each checked; what follows may be torn, and so may a lone header."""
         if num_iterations == 0:
             return b""
@@ -222,8 +232,7 @@ class RunFolder:
             raise RunFolderError(f"{where}: got {found} complete rows, expected {num_iterations}; {_START_ANEW}")
         lines = lines[: num_iterations + 1]
         header = _entries(lines[0], where=f"{where}: header")
-        if columns is not None:
-            self._check_columns(header, columns)
+        self._check_columns(header, columns)
         for number, line in enumerate(lines[1:], start=1):
             _check_row(line, header, number - 1, where=f"{where}: row {number}")
         return b"\n".join([*lines, b""])

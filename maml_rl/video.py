@@ -1,4 +1,4 @@
-"""Film an agent before and after it adapts to each of a few tasks."""
+"""Film an agent at the stages of its adaptation to each of a few tasks."""
 
 from __future__ import annotations
 
@@ -8,24 +8,20 @@ import os
 import platform
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from maml_rl.adaptation import InnerLoop, expand
-from maml_rl.blueprint import Blueprint
+from maml_rl.algorithms import Algorithm, Stage
 from maml_rl.envs import MetaVectorEnv, Task, make_meta_env
-from maml_rl.policies import Params
-from maml_rl.samplers.maml_worker import MAMLWorkerSpec
-from maml_rl.samplers.rollout import Streams, play_episodes
+from maml_rl.samplers.recorders import FrameRecorder
+from maml_rl.samplers.rollout import rollout
+from maml_rl.shard import Shard
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import write_atomically
 from maml_rl.utils.random import Purpose, generator
-from maml_rl.utils.vectors import unflatten
 
 ENDINGS = (".gif", ".mp4")
 NO_SCREEN_CURE = (
@@ -35,7 +31,7 @@ NO_SCREEN_CURE = (
 _GL_LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}
 _PANEL_WIDTH = 320
 _CAPTION_HEIGHT = 44
-_MAX_FRAMES = 300
+_MAX_STEPS = 300
 _LAST_FRAME_SECONDS = 1.5
 _NUM_CANDIDATES, _MAX_TASKS = 64, 3
 # What is filmed is no episode that the agent adapts to: those have iteration 0.
@@ -66,7 +62,7 @@ def choose_gl() -> None:
             return
 
 
-def check_can_film(blueprint: Blueprint, path: str | Path) -> None:
+def check_can_film(algorithm: Algorithm, path: str | Path) -> None:
     """Draw one picture, to fail before the work and not after it.
 
     Raises
@@ -76,9 +72,9 @@ def check_can_film(blueprint: Blueprint, path: str | Path) -> None:
     """
     if Path(path).suffix.lower() == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
         raise VideoError("--render: .mp4 needs imageio-ffmpeg: pip install 'maml_rl[video]'; or choose a .gif")
-    if blueprint.config.algorithm != "maml":
-        raise VideoError("--render: films show gradient steps, which algorithm rl2 has none of; leave --render out")
-    env = _make_env(blueprint, 1)
+    if algorithm.films is not None:
+        raise VideoError(f"--render: {algorithm.films}; leave --render out")
+    env = _make_env(algorithm, 1)
     try:
         env.reset(seed=0)
         _draw(env)
@@ -87,25 +83,25 @@ def check_can_film(blueprint: Blueprint, path: str | Path) -> None:
 
 
 def film(
-    blueprint: Blueprint,
+    algorithm: Algorithm,
     parameters: np.ndarray,
     path: str | Path,
     *,
     seed: int = 1,
     tasks: Sequence[Task] | None = None,
 ) -> None:
-    """Write a film: a column for each task, above the agent before adapting to it, below after.
+    """Write a film: a column for each task, a row for each stage of adaptation to it.
 
-    Both episodes of a task start in the same state and draw the same noise; they are none of those the
+    All episodes of a task start in the same state and draw the same noise; they are none of those the
     agent adapts to. A memory that lasts for the task is carried over from the first to the second. At most the first
     300 steps are shown.
 
     Parameters
     ----------
-    blueprint
-        From `maml_rl.blueprint.draw_up`.
+    algorithm
+        From `maml_rl.algorithms.make_algorithm`.
     parameters
-        Meta-parameters (P,).
+        Meta-parameters (P, D).
     path
         A ``.gif`` or ``.mp4`` file, written in one motion.
     seed
@@ -118,33 +114,26 @@ def film(
     VideoError
         See `check_can_film`.
     """
-    tasks = choose_tasks(blueprint, seed) if tasks is None else list(tasks)
-    num_steps = max(1, blueprint.config.num_steps)  # what multi-task learning has made adapts too
-    assert isinstance(blueprint.worker, MAMLWorkerSpec)
-    worker = replace(blueprint.worker, seed=seed, device="cpu").build(lambda: None)
-    try:
-        stages = worker.adapted_parameters(range(len(tasks)), tasks, parameters, _ADAPT_ITERATION, num_steps)
-    finally:
-        worker.close()
-    labels = ("before", f"after {num_steps} gradient step{'s' if num_steps > 1 else ''}")
-    env = _make_env(blueprint, len(tasks))
+    tasks = choose_tasks(algorithm, seed) if tasks is None else list(tasks)
+    adapting = Shard(range(len(tasks)), tasks, _ADAPT_ITERATION, seed, evaluation=True)
+    stages = algorithm.stages(adapting, parameters)
+    filming = Shard(range(len(tasks)), tasks, _FILM_ITERATION, seed, evaluation=True)
+    env = _make_env(algorithm, len(tasks))
     try:
         rows, state = [], ()
-        for vectors, label in zip((stages[0], stages[-1]), labels, strict=True):
-            row, state = _film_row(blueprint, env, tasks, vectors, label, seed, state)
+        for stage in stages:
+            row, state = _film_row(algorithm, env, filming, stage, state if stage.keeps_state else ())
             rows.append(row)
-            if blueprint.config.memory_scope == "episode":
-                state = ()
     finally:
         env.close()
     frames = [_grid([_at(panels, t) for row in rows for panels in row], len(tasks)) for t in range(_length(rows))]
     save_film(Path(path), frames, frames_per_second=float(env.metadata.get("render_fps", 20)))
 
 
-def choose_tasks(blueprint: Blueprint, seed: int) -> list[Task]:
+def choose_tasks(algorithm: Algorithm, seed: int) -> list[Task]:
     """All tasks of a family that has at most three, in order; else the first three that `seed` gives."""
     rng = generator(seed, Purpose.EVALUATION_TASKS)
-    distinct = {task_words(task): task for task in blueprint.env.sample_tasks(_NUM_CANDIDATES, rng)}
+    distinct = {task_words(task): task for task in algorithm.env.sample_tasks(_NUM_CANDIDATES, rng)}
     if len(distinct) <= _MAX_TASKS:
         return [distinct[words] for words in sorted(distinct)]
     return list(distinct.values())[:_MAX_TASKS]
@@ -171,9 +160,9 @@ def save_film(path: Path, frames: Sequence[Image.Image], *, frames_per_second: f
         write_atomically(path, lambda file: _write_gif(file, frames, frames_per_second))
 
 
-def _make_env(blueprint: Blueprint, num_envs: int) -> MetaVectorEnv:
-    name, env_kwargs = blueprint.config.env_name, blueprint.config.env_kwargs
-    if "rgb_array" not in blueprint.env.metadata.get("render_modes", []):
+def _make_env(algorithm: Algorithm, num_envs: int) -> MetaVectorEnv:
+    name, env_kwargs = algorithm.config.env_name, algorithm.config.env_kwargs
+    if "rgb_array" not in algorithm.env.metadata.get("render_modes", []):
         raise VideoError(f"--render: {name} cannot be rendered; leave --render out")
     return make_meta_env(name, num_envs, {**env_kwargs, "render_mode": "rgb_array"})
 
@@ -196,43 +185,21 @@ def _shrink(picture: Image.Image) -> Image.Image:
 
 
 def _film_row(
-    blueprint: Blueprint,
-    env: MetaVectorEnv,
-    tasks: Sequence[Task],
-    vectors: np.ndarray,
-    label: str,
-    seed: int,
-    state: Any,
+    algorithm: Algorithm, env: MetaVectorEnv, shard: Shard, stage: Stage, state: Any
 ) -> tuple[list[list[Image.Image]], Any]:
-    """Play one episode of each of M tasks with parameters (M, P); M lists of captioned pictures, state at the end."""
-    purposes = (Purpose.EVALUATION_ENVIRONMENT, Purpose.EVALUATION_ACTIONS)
-    rngs = [[generator(seed, p, iteration=_FILM_ITERATION, task=m) for m in range(len(tasks))] for p in purposes]
-    pictures: list[list[Image.Image]] = []
-
-    def take_picture() -> None:
-        if len(pictures) < _MAX_FRAMES:
-            pictures.append(_draw(env))
-
-    params = _stack_params(blueprint, vectors)
-    episodes, state = play_episodes(
-        env, blueprint.policy, params, tasks, Streams(*rngs), state=state, heartbeat=take_picture
+    """Roll out one episode of each of M tasks; M lists of captioned pictures, state at the end."""
+    recorder = FrameRecorder(_draw, _MAX_STEPS)
+    shown, state = rollout(
+        env, algorithm.policy, stage.params, shard.tasks, shard.streams(), recorder=recorder, state=state
     )
-    take_picture()  # the heartbeat comes before each step, so the last state is still missing
-    returns = np.cumsum(episodes.rewards[:, :, 0].double().numpy(), axis=1)  # (M, T, 1) -> (M, T)
-    returns = np.pad(returns, ((0, 0), (1, 0)))
     panels = [
-        [_panel(row[m], f"{task_words(task)}: {label}", returns[m, t]) for t, row in enumerate(pictures)]
-        for m, task in enumerate(tasks)
+        [
+            _panel(row[m], f"{task_words(task)}: {stage.label}", shown.returns[m, t])
+            for t, row in enumerate(shown.pictures)
+        ]
+        for m, task in enumerate(shard.tasks)
     ]
     return panels, state
-
-
-def _stack_params(blueprint: Blueprint, vectors: np.ndarray) -> Params:
-    """M parameter vectors (M, P) as parameters (M, ...), with the frozen ones among them."""
-    like, names = blueprint.policy.params(), blueprint.names
-    each = [unflatten(vector, like, names) for vector in vectors]
-    _, frozen = InnerLoop(blueprint.policy, 0.0, names).split(like)
-    return {**expand(frozen, len(each)), **{name: torch.stack([p[name] for p in each]) for name in names}}
 
 
 def _panel(picture: Image.Image, caption: str, total: float) -> Image.Image:

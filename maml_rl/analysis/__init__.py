@@ -1,158 +1,28 @@
-"""From arrays to intervals and figures; knows nothing of training."""
+"""From arrays to intervals, models of choices and figures; knows nothing of training.
 
-from maml_rl.analysis.bandit_oracles import (
-    BanditPlay,
-    BanditPolicy,
-    bandit_regret,
-    epsilon_greedy,
-    gittins,
-    greedy,
-    most_likely_thompson,
-    optimistic_thompson,
-    play_bandit,
-    random_arm,
-    thompson,
-    ucb1,
-)
-from maml_rl.analysis.behaviour import (
-    choice_autocorrelation,
-    cumulative_regret,
-    model_based_index,
-    model_free_index,
-    stay_frequencies,
-    stay_probabilities,
-    two_step_trials,
-)
+Baseline agents, optima and measures of behaviour are imported from the modules that hold them.
+"""
+
 from maml_rl.analysis.choices import Choices, read_choices
-from maml_rl.analysis.cognitive_models import ChoiceModel, SamplingModel, TDModel
-from maml_rl.analysis.delta_rule import DeltaRuleFit, fit_learning_rate
-from maml_rl.analysis.drifting_bandits import (
-    DriftingArms,
-    DriftingBanditPlay,
-    KalmanRule,
-    kalman_greedy,
-    kalman_thompson,
-    kalman_ucb,
-    play_drifting_bandit,
-)
-from maml_rl.analysis.few_pulls import few_pulls_optimum
-from maml_rl.analysis.gittins_table import gittins_indices
-from maml_rl.analysis.mdp_oracles import (
-    MDPExperience,
-    MDPOptimum,
-    MDPPolicy,
-    opsrl,
-    play_mdp,
-    psrl,
-    random_plan,
-    sample_mdp,
-    value_iteration,
-)
-from maml_rl.analysis.memory_states import commonest_choice, decode_choices, state_similarity
-from maml_rl.analysis.model_fits import ModelFit, cross_validated, fit_model, log_bayes_factor
-from maml_rl.analysis.plots import (
-    plot_adaptation,
-    plot_adaptation_of_runs,
-    plot_areas,
-    plot_regret,
-    plot_seeds_and_line,
-    plot_stay_probabilities,
-    plot_training_curve,
-)
-from maml_rl.analysis.statistics import (
-    Comparison,
-    Correlation,
-    Interval,
-    Line,
-    compare,
-    correlate,
-    fit_line,
-    holm,
-    interquartile_mean_interval,
-    mean_interval,
-    share_interval,
-    smallest_permutation_p,
-)
-from maml_rl.analysis.two_armed_bandits import (
-    BayesOptimum,
-    dependent_arms_optimum,
-    independent_arms_optimum,
-    independent_arms_regret,
-)
+from maml_rl.analysis.cognitive_models import SamplingModel, TDModel
+from maml_rl.analysis.intervals import Interval, mean_interval
+from maml_rl.analysis.learning_curve_plots import plot_learning_curve_areas, plot_seeds_and_line
+from maml_rl.analysis.model_fits import ModelFit, fit_model, log_bayes_factor
+from maml_rl.analysis.plots import plot_adaptation, plot_adaptation_of_runs, plot_training_curve
 
 __all__ = [
-    "BanditPlay",
-    "BanditPolicy",
-    "BayesOptimum",
-    "ChoiceModel",
     "Choices",
-    "Comparison",
-    "Correlation",
-    "DeltaRuleFit",
-    "DriftingArms",
-    "DriftingBanditPlay",
     "Interval",
-    "KalmanRule",
-    "Line",
-    "MDPExperience",
-    "MDPOptimum",
-    "MDPPolicy",
     "ModelFit",
     "SamplingModel",
     "TDModel",
-    "bandit_regret",
-    "choice_autocorrelation",
-    "commonest_choice",
-    "compare",
-    "correlate",
-    "cross_validated",
-    "cumulative_regret",
-    "decode_choices",
-    "dependent_arms_optimum",
-    "epsilon_greedy",
-    "few_pulls_optimum",
-    "fit_learning_rate",
-    "fit_line",
     "fit_model",
-    "gittins",
-    "gittins_indices",
-    "greedy",
-    "holm",
-    "independent_arms_optimum",
-    "independent_arms_regret",
-    "interquartile_mean_interval",
-    "kalman_greedy",
-    "kalman_thompson",
-    "kalman_ucb",
     "log_bayes_factor",
     "mean_interval",
-    "model_based_index",
-    "model_free_index",
-    "most_likely_thompson",
-    "opsrl",
-    "optimistic_thompson",
-    "play_bandit",
-    "play_drifting_bandit",
-    "play_mdp",
     "plot_adaptation",
     "plot_adaptation_of_runs",
-    "plot_areas",
-    "plot_regret",
+    "plot_learning_curve_areas",
     "plot_seeds_and_line",
-    "plot_stay_probabilities",
     "plot_training_curve",
-    "psrl",
-    "random_arm",
-    "random_plan",
     "read_choices",
-    "sample_mdp",
-    "share_interval",
-    "smallest_permutation_p",
-    "state_similarity",
-    "stay_frequencies",
-    "stay_probabilities",
-    "thompson",
-    "two_step_trials",
-    "ucb1",
-    "value_iteration",
 ]

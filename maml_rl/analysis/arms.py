@@ -1,4 +1,4 @@
-"""Arms that were chosen, and the mark of a trial without a choice."""
+"""Chosen arms, and the mark of a trial without a choice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MISSED = -1
 
 
 def check_choices(choices: np.ndarray, num_arms: int) -> np.ndarray:
-    """Return `choices` as an array; raise `ValueError` unless they are arms from 0 to `num_arms` - 1."""
+    """Return `choices` (..., T) as an array; raise `ValueError` unless they are arms from 0 to `num_arms` - 1."""
     choices = np.asarray(choices)
     if choices.ndim == 0 or choices.size == 0 or not np.issubdtype(choices.dtype, np.integer):
         raise ValueError(f"choices: got {choices.dtype} of shape {choices.shape}, expected whole numbers (..., T)")
@@ -21,7 +21,7 @@ def check_choices(choices: np.ndarray, num_arms: int) -> np.ndarray:
 
 
 def check_arms_or_missed(choices: np.ndarray) -> np.ndarray:
-    """Return `choices` as int64; raise `ValueError` unless they are arms from 0 on or `MISSED`."""
+    """Return `choices` (..., T) as int64; raise `ValueError` unless they are arms from 0 on or `MISSED`."""
     choices = np.asarray(choices)
     cure = f"expected arms from 0 on; write {MISSED} for a missed trial"
     if choices.dtype.kind not in "biuf":

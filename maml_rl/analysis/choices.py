@@ -1,4 +1,4 @@
-"""Choices and rewards of a player of bandits, from arrays or from a table in a file."""
+"""Choices and rewards of an agent or a subject on bandits, from arrays or from a table in a file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLUMNS = ("subject", "episode", "trial", "choice", "reward")
 
 @dataclass(frozen=True)
 class Choices:
-    """What a player chose and was paid in E episodes of T trials.
+    """Choices and rewards of one agent or subject in E episodes of T trials.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Choices:
 
     @property
     def num_choices(self) -> int:
-        """How many trials had a choice."""
+        """Number of trials with a choice."""
         return int((self.choices != MISSED).sum())
 
     def __len__(self) -> int:
@@ -65,7 +65,7 @@ class Choices:
 
 
 def read_choices(path: str | Path, *, num_arms: int, reward_scale: float = 1.0) -> dict[str, Choices]:
-    """Read a CSV file of one row per trial: by subject, what it chose and was paid.
+    """Read a CSV file of one row per trial: choices and rewards by subject.
 
     Columns, in any order, separated by commas: ``subject`` and ``episode`` (any names), ``trial`` (whole numbers, each
     one more than the one before it in the episode), ``choice`` (0 to `num_arms` - 1; empty, NA, NaN or -1 in a missed

@@ -1,10 +1,10 @@
-"""Two models of how a player of a bandit comes to its choices: a running average per arm, or a sample of its past.
+"""Two models of choices on a bandit: by a running average per arm, or by a sample of the past.
 
 Both choose arm a with ``p(a) ~ exp(beta * v_a + kappa * [a was chosen last])``, inverse temperature beta, perseveration
 kappa. They differ in the value v_a (Bornstein, Khaw, Shohamy & Daw 2017, *Nature Communications* 8:15958, methods):
 
-- `TDModel`: ``Q_a``, which moves by ``alpha * (r - Q_a)`` whenever arm a pays r;
-- `SamplingModel`: one of the rewards the arm has paid, drawn anew for every choice, with probability
+- `TDModel`: ``Q_a``, which moves by ``alpha * (r - Q_a)`` whenever arm a gives reward r;
+- `SamplingModel`: one of the rewards the arm has given, drawn anew for every choice, with probability
   ``alpha * (1 - alpha)^age``; what the weights lack to 1 falls on the value before the first choice. With ``age``
   counted in later choices of the same arm (the default) the draw's mean is the TD model's value, so that the models
   differ by the averaging alone. With ``age="trials"`` every trial that passes counts, and the weights are divided
@@ -41,15 +41,15 @@ class ChoiceModel(Protocol):
     """A model with parameters (alpha, beta, kappa)."""
 
     def trial_log_likelihoods(self, data: Choices, parameters: np.ndarray) -> np.ndarray:
-        """Log probability (E, T), in nats, of each choice given what came before it."""
+        """Log probability (E, T), in nats, of each choice given what came before it, with parameters (3,)."""
 
     def simulate(self, means: np.ndarray, parameters: np.ndarray, noise: float, rng: np.random.Generator) -> Choices:
-        """Let the model play arms with these mean rewards (E, T, K) and normal noise."""
+        """Choices of the model with parameters (3,) on arms with mean rewards `means` (E, T, K) and normal noise."""
 
 
 @dataclass(frozen=True)
 class TDModel:
-    """Incremental learning: the value of an arm is a running average of what it has paid.
+    """Incremental learning: the value of an arm is a running average of its rewards.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class TDModel:
         _check_initial_value(self.initial_value)
 
     def trial_log_likelihoods(self, data: Choices, parameters: np.ndarray) -> np.ndarray:
-        """Log probability (E, T) of each choice given what came before it; parameters (alpha, beta, kappa)."""
+        """Log probability (E, T) of each choice given what came before it; parameters (3,) are alpha, beta, kappa."""
         _, beta, kappa = _checked(parameters)
         chosen, learns = np.maximum(data.choices, 0), data.choices != MISSED
         rows, last = np.arange(len(data)), np.zeros((len(data), data.num_arms))
@@ -76,7 +76,7 @@ class TDModel:
         return np.take_along_axis(logs, chosen[..., None], axis=-1)[..., 0] * learns
 
     def values(self, data: Choices, parameters: np.ndarray) -> np.ndarray:
-        """Value (E, T, K) of every arm when each choice is due."""
+        """Value (E, T, K) of every arm when each choice is due, with parameters (3,)."""
         alpha, _, _ = _checked(parameters)
         rows, current = np.arange(len(data)), np.full((len(data), data.num_arms), float(self.initial_value))
         chosen, learns = np.maximum(data.choices, 0), data.choices != MISSED
@@ -87,7 +87,7 @@ class TDModel:
         return values
 
     def simulate(self, means: np.ndarray, parameters: np.ndarray, noise: float, rng: np.random.Generator) -> Choices:
-        """Let the model play arms with mean rewards (E, T, K) and normal noise of this standard deviation."""
+        """See `ChoiceModel.simulate`; `noise` is a standard deviation."""
         alpha, beta, kappa = _checked(parameters)
         rows, current = np.arange(len(means)), np.full((len(means), means.shape[2]), float(self.initial_value))
 
@@ -102,7 +102,7 @@ class TDModel:
 
 @dataclass(frozen=True)
 class SamplingModel:
-    """Memory sampling: the value of an arm is one of the rewards it has paid, drawn anew for every choice.
+    """Memory sampling: the value of an arm is one of the rewards it has given, drawn anew for every choice.
 
     Attributes
     ----------
@@ -126,7 +126,7 @@ class SamplingModel:
             raise ValueError(f"spacing: got {self.spacing}, expected 0.05 to 1")
 
     def trial_log_likelihoods(self, data: Choices, parameters: np.ndarray) -> np.ndarray:
-        """Log probability (E, T) of each choice given what came before it; parameters (alpha, beta, kappa)."""
+        """Log probability (E, T) of each choice given what came before it; parameters (3,) are alpha, beta, kappa."""
         alpha, beta, kappa = _checked(parameters)
         num_episodes, num_trials = data.choices.shape
         choices, learns = np.maximum(data.choices, 0), data.choices != MISSED
@@ -165,7 +165,7 @@ class SamplingModel:
         return np.log(np.maximum(self.spacing * probabilities, np.finfo(np.float64).tiny)) * learns
 
     def simulate(self, means: np.ndarray, parameters: np.ndarray, noise: float, rng: np.random.Generator) -> Choices:
-        """Let the model play arms with mean rewards (E, T, K) and normal noise of this standard deviation."""
+        """See `ChoiceModel.simulate`; `noise` is a standard deviation."""
         alpha, beta, kappa = _checked(parameters)
 
         def values(choices: np.ndarray, rewards: np.ndarray) -> np.ndarray:
@@ -221,7 +221,7 @@ def _simulate(
     noise: float,
     rng: np.random.Generator,
 ) -> Choices:
-    """Play arms with mean rewards (E, T, K) by `values` (E, K), given choices and rewards (E, t) so far."""
+    """Choices on arms with mean rewards (E, T, K) by `values` (E, K), given choices and rewards (E, t) so far."""
     num_episodes, num_trials, num_arms = means.shape
     rows, bonus = np.arange(num_episodes), np.zeros((num_episodes, num_arms))
     choices = np.empty((num_episodes, num_trials), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Players who know how a bandit's arms drift: the beliefs of a Kalman filter, and rules that choose by them.
+"""Baseline agents that know how a bandit's arms drift: the beliefs of a Kalman filter, and rules that choose by them.
 
 The filter is exact for Gaussian payoffs of means that drift linearly (Kalman 1960; Daw et al. 2006, supplement), but
 for the first trial's uniform means, which it takes for normal with the same mean and variance.
@@ -13,17 +13,20 @@ from dataclasses import dataclass
 import numpy as np
 
 KalmanRule = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
-"""``(means, deviations, rng) -> scores``: beliefs (M, K) about the arms; the arm with the highest score is chosen."""
+"""``(means, deviations, rng) -> scores``: beliefs (M, K) about the arms, and standard deviations; the arm with the
+highest score is chosen."""
 
 
 @dataclass(frozen=True)
 class DriftingArms:
-    """How arms drift and pay, in points: see `maml_rl.envs.drifting_bandit.DriftingBanditVectorEnv`.
+    """Parameters of the arms' drift and payoffs, in points.
+
+    See `maml_rl.envs.bandits.drifting_bandit.DriftingBanditVectorEnv`.
 
     Attributes
     ----------
     decay
-        Share of its distance from the centre that a mean keeps, in [0, 1].
+        Fraction of its distance from the centre that a mean keeps, in [0, 1].
     centre
         Where arms return to; first means are uniform on [0, 2 * centre].
     drift_deviation, payoff_deviation
@@ -37,8 +40,8 @@ class DriftingArms:
 
 
 @dataclass(frozen=True)
-class DriftingBanditPlay:
-    """What happened to M tasks in T trials.
+class DriftingBanditRollout:
+    """Choices and payoffs of M tasks in T trials.
 
     Attributes
     ----------
@@ -52,10 +55,10 @@ class DriftingBanditPlay:
     payoffs: np.ndarray
 
 
-def play_drifting_bandit(
+def roll_out_drifting_bandit(
     rule: KalmanRule, means: np.ndarray, rng: np.random.Generator, *, arms: DriftingArms | None = None
-) -> DriftingBanditPlay:
-    """Play every task with the beliefs of a Kalman filter, all tasks side by side.
+) -> DriftingBanditRollout:
+    """Roll out every task with the beliefs of a Kalman filter, all tasks side by side.
 
     Parameters
     ----------
@@ -76,8 +79,8 @@ def play_drifting_bandit(
     Examples
     --------
     >>> means = np.tile([10.0, 90.0], (1, 30, 1))
-    >>> play = play_drifting_bandit(kalman_greedy, means, np.random.default_rng(0))
-    >>> play.choices[0, -5:].tolist()
+    >>> found = roll_out_drifting_bandit(kalman_greedy, means, np.random.default_rng(0))
+    >>> found.choices[0, -5:].tolist()
     [1, 1, 1, 1, 1]
     """
     arms, means = arms or DriftingArms(), np.asarray(means, dtype=np.float64)
@@ -93,23 +96,23 @@ def play_drifting_bandit(
     payoffs = np.empty((num_tasks, num_trials))
     for trial in range(num_trials):
         chosen = rule(believed, np.sqrt(variance), rng).argmax(axis=1)
-        paid = means[rows, trial, chosen] + arms.payoff_deviation * rng.standard_normal(num_tasks)
+        payoff = means[rows, trial, chosen] + arms.payoff_deviation * rng.standard_normal(num_tasks)
         gain = variance[rows, chosen] / (variance[rows, chosen] + arms.payoff_deviation**2)
-        believed[rows, chosen] += gain * (paid - believed[rows, chosen])
+        believed[rows, chosen] += gain * (payoff - believed[rows, chosen])
         variance[rows, chosen] *= 1.0 - gain
         believed = arms.centre + arms.decay * (believed - arms.centre)
         variance = arms.decay**2 * variance + arms.drift_deviation**2
-        choices[:, trial], payoffs[:, trial] = chosen, paid
-    return DriftingBanditPlay(choices, payoffs)
+        choices[:, trial], payoffs[:, trial] = chosen, payoff
+    return DriftingBanditRollout(choices, payoffs)
 
 
 def kalman_greedy(means: np.ndarray, deviations: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The arm believed to be best; any of them at first."""
+    """The arm believed to be best, any of them at first, by means and standard `deviations` (M, K) of beliefs."""
     return means + 1e-9 * rng.random(means.shape)
 
 
 def kalman_thompson(means: np.ndarray, deviations: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The best arm of one draw from the beliefs (Thompson 1933)."""
+    """The best arm of one draw from beliefs, means and standard `deviations` (M, K) (Thompson 1933)."""
     return means + deviations * rng.standard_normal(means.shape)
 
 

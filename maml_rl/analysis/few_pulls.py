@@ -1,4 +1,4 @@
-"""Exact Bayes-optimal play of many Bernoulli arms, for so few pulls that all that can happen can be counted."""
+"""Exact Bayes-optimal behaviour on many Bernoulli arms, for so few pulls that all that can happen can be counted."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Records = tuple[tuple[int, int], ...]
 
 
 def few_pulls_optimum(num_arms: int, num_pulls: int) -> float:
-    """Expected total reward of Bayes-optimal play of arms whose means are independent and uniform on [0, 1].
+    """Expected total reward of Bayes-optimal behaviour on arms whose means are independent and uniform on [0, 1].
 
     Backward induction over what is known of the arms, which is a multiset of records: with 10 pulls there are 4,435
-    of them, however many arms there are. No player earns more on average; what a mean over 1000 tasks shows above
+    of them, however many arms there are. No agent obtains more on average; what a mean over 1000 tasks shows above
     it is luck (its standard error is about 0.07 at 10 pulls).
 
     Parameters
@@ -65,7 +65,7 @@ def _arms(records: Records, num_arms: int) -> set[tuple[int, int]]:
 
 
 def _pull(records: Records, arm: tuple[int, int]) -> tuple[Records, Records]:
-    """What is known after a win and after a loss of an arm."""
+    """Records after a win and after a loss of an arm."""
     others = Counter(records)
     if arm != (0, 0):
         others[arm] -= 1

@@ -1,4 +1,4 @@
-"""What an agent's memory holds of its past choices: decoding, and similarity of states. Decoding needs scikit-learn."""
+"""Contents of an agent's memory: decoding of past choices, and similarity of states. Decoding needs scikit-learn."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from maml_rl.utils.errors import InputError
 def decode_choices(
     states: np.ndarray, choices: np.ndarray, max_lag: int, *, num_components: int = 10, num_folds: int = 5
 ) -> np.ndarray:
-    """How well the choice l trials ago can be read from a memory, for l = 1 ... `max_lag`.
+    """Accuracy of reading the choice l trials ago from a memory, for l = 1 ... `max_lag`.
 
     The memory's principal components and a multinomial logistic regression, fitted to the episodes of all folds but one
     and asked about the episodes of that one (episode e belongs to fold ``e % num_folds``).
@@ -33,7 +33,7 @@ def decode_choices(
 
     Returns
     -------
-    Share of choices decoded, (max_lag,); to be seen beside the share of the commonest choice, `commonest_choice`.
+    Fraction of choices decoded, (max_lag,); to be seen beside the fraction of the commonest choice, `commonest_choice`.
     NaN at a lag without a choice.
 
     Raises
@@ -51,7 +51,7 @@ def decode_choices(
     if num_components < 1:
         raise ValueError(f"num_components: got {num_components}, expected at least 1")
     folds = np.arange(num_episodes) % num_folds
-    shares = np.empty(max_lag)
+    fractions = np.empty(max_lag)
     for lag in range(1, max_lag + 1):
         made, recalled, before = choices[:, :-lag] != MISSED, states[:, lag:], choices[:, :-lag]  # (E, T - lag, ...)
         hits = []
@@ -64,12 +64,12 @@ def decode_choices(
             decoder = make_decoder(min(num_components, width, len(targets)))
             decoder.fit(recalled[train], targets)
             hits.append(decoder.predict(recalled[test]) == answers)
-        shares[lag - 1] = np.concatenate(hits).mean() if made.any() else np.nan
-    return shares
+        fractions[lag - 1] = np.concatenate(hits).mean() if made.any() else np.nan
+    return fractions
 
 
 def commonest_choice(choices: np.ndarray) -> float:
-    """Share of the most frequent choice among all (E, T) that were made: what can be decoded from nothing.
+    """Fraction of the most frequent choice among all `choices` (E, T) made: what can be decoded from nothing.
 
     Raises `ValueError` if none was made, or one is neither an arm nor -1, a missed trial.
     """

@@ -1,4 +1,4 @@
-"""Fits of cognitive models to choices by maximum likelihood, and which of two models the choices speak for."""
+"""Fits of cognitive models to choices by maximum likelihood, and comparison of two models by them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LARGEST_REWARD = 25.0
 
 @dataclass(frozen=True)
 class ModelFit:
-    """The parameters that make a player's choices most probable.
+    """Parameters that make an agent's choices most probable.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class ModelFit:
     log_likelihood
         Of all choices, in nats.
     num_choices
-        How many these are.
+        Number of choices.
     """
 
     parameters: np.ndarray
@@ -43,7 +43,7 @@ class ModelFit:
 
     @property
     def at_bound(self) -> bool:
-        """Whether a parameter lies at the end of its range, where more would have been better or nothing matters."""
+        """True if a parameter lies at the end of its range, where more would have been better or nothing matters."""
         return bool(((self.parameters <= _LEAST + 1e-6) | (self.parameters >= _MOST - 1e-6)).any())
 
     @property
@@ -60,7 +60,7 @@ def fit_model(
     num_starts: int = 2,
     start: np.ndarray | None = None,
 ) -> ModelFit:
-    """Fit a model's parameters to all episodes of a player.
+    """Fit a model's parameters to all episodes of an agent or a subject.
 
     The best of some random parameters start a quasi-Newton search each (L-BFGS-B), and the best end counts.
 
@@ -69,7 +69,7 @@ def fit_model(
     model
         From `maml_rl.analysis.cognitive_models`.
     data
-        Choices and rewards of one player.
+        Of one agent or subject.
     rng
         Draws the starting points.
     num_starts
@@ -126,7 +126,7 @@ def cross_validated(
 ) -> float:
     """Log likelihood, in nats, of every episode under parameters fitted to episodes of other folds, summed.
 
-    Episode e belongs to fold ``e % num_folds``. Searches begin at `start`, as in `fit_model`.
+    Episode e belongs to fold ``e % num_folds``. Searches begin at `start` (3,), as in `fit_model`.
 
     Raises
     ------

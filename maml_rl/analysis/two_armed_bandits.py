@@ -1,4 +1,4 @@
-"""Exact Bayes-optimal play of two Bernoulli arms, independent or dependent (Wang et al. 2016, section 3.1)."""
+"""Exact Bayes-optimal behaviour on two Bernoulli arms, independent or dependent (Wang et al. 2016, section 3.1)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maml_rl.analysis.bandit_oracles import BanditPolicy
+from maml_rl.analysis.bandit_baselines import BanditPolicy
 
 # Scores closer than this are equal: what is left of a difference of equal sums of 100 rewards.
 TIE = 1e-10
@@ -15,7 +15,7 @@ TIE = 1e-10
 
 @dataclass(frozen=True)
 class BayesOptimum:
-    """The best that any player can do on average over the prior.
+    """The best that any agent can do on average over the prior.
 
     Attributes
     ----------
@@ -24,8 +24,8 @@ class BayesOptimum:
     regret
         Expected sum over pulls of the better arm's mean minus the chosen arm's mean.
     policy
-        Reaches both, for instance in `maml_rl.analysis.play_bandit`; raises a ValueError after more pulls than it was
-        computed for.
+        Reaches both, for instance in `maml_rl.analysis.bandit_baselines.roll_out_bandit`; raises a ValueError after
+        more pulls than it was computed for.
     """
 
     reward: float
@@ -34,7 +34,7 @@ class BayesOptimum:
 
 
 def independent_arms_optimum(num_pulls: int) -> BayesOptimum:
-    """Bayes-optimal play of two arms whose means are independent and uniform on [0, 1].
+    """Bayes-optimal behaviour on two arms whose means are independent and uniform on [0, 1].
 
     Backward induction over everything that can have happened in t pulls, with p_i = (w_i + 1) / (w_i + l_i + 2)::
 
@@ -49,7 +49,7 @@ def independent_arms_optimum(num_pulls: int) -> BayesOptimum:
     Raises
     ------
     ValueError
-        If `num_pulls` is no positive number.
+        If `num_pulls` is below 1.
 
     Examples
     --------
@@ -80,7 +80,7 @@ def independent_arms_optimum(num_pulls: int) -> BayesOptimum:
 def independent_arms_regret(policy: BanditPolicy, num_pulls: int, rng: np.random.Generator) -> float:
     """Expected regret of a policy on two arms whose means are independent and uniform on [0, 1].
 
-    As `independent_arms_optimum`, but the policy chooses; equal scores share the pull. Exact for a policy that
+    As `independent_arms_optimum`, but the policy chooses; equal scores divide the pull. Exact for a policy that
     draws nothing. For one that does, its scores are drawn once in every state, which is unbiased, because the value is
     linear in each state's choice.
 
@@ -96,11 +96,11 @@ def independent_arms_regret(policy: BanditPolicy, num_pulls: int, rng: np.random
     Raises
     ------
     ValueError
-        If `num_pulls` is no positive number.
+        If `num_pulls` is below 1.
 
     Examples
     --------
-    >>> from maml_rl.analysis import greedy
+    >>> from maml_rl.analysis.bandit_baselines import greedy
     >>> round(independent_arms_regret(greedy, 10, np.random.default_rng(0)), 3)
     0.661
     """
@@ -111,15 +111,15 @@ def independent_arms_regret(policy: BanditPolicy, num_pulls: int, rng: np.random
         wins = np.stack(possible[1:], axis=1)  # (S, 2)
         spent = np.stack([possible[0], pulls - possible[0]], axis=1)  # (S, 2)
         scores = policy(wins, spent - wins, rng)  # (S, 2)
-        share = np.zeros(first.shape)
-        share[possible] = (scores[:, 0] > scores[:, 1]) + 0.5 * (scores[:, 0] == scores[:, 1])
-        return share * first + (1.0 - share) * second
+        fraction = np.zeros(first.shape)
+        fraction[possible] = (scores[:, 0] > scores[:, 1]) + 0.5 * (scores[:, 0] == scores[:, 1])
+        return fraction * first + (1.0 - fraction) * second
 
     return num_pulls * 2.0 / 3.0 - _backward(num_pulls, choose)
 
 
 def dependent_arms_optimum(num_pulls: int, *, better: float | None = None) -> BayesOptimum:
-    """Bayes-optimal play of two arms with means p and 1 - p.
+    """Bayes-optimal behaviour on two arms with means p and 1 - p.
 
     A win of arm 0 and a loss of arm 1 say the same about p, so that both arms always teach equally much: to look ahead
     gains nothing, and the optimum is to pull the arm with the higher posterior mean. Its value is the sum over pulls
@@ -149,7 +149,7 @@ def dependent_arms_optimum(num_pulls: int, *, better: float | None = None) -> Ba
         raise ValueError(f"better: got {better}, expected a number between 0.5 and 1")
 
     def mean(seen: np.ndarray, pulls: np.ndarray) -> np.ndarray:
-        """Posterior mean of p after `seen` signs of a large p in so many pulls."""
+        """Posterior mean of p after `seen` signs of a large p in that many pulls."""
         if better is None:
             return (seen + 1) / (pulls + 2)
         odds = (1.0 / better - 1.0) ** np.abs(2 * seen - pulls)  # of the less likely of two worlds

@@ -2,15 +2,10 @@
 
 from maml_rl.envs.checker import check_meta_env
 from maml_rl.envs.errors import EnvironmentArgumentError, MetaEnvError, UnknownEnvironmentError
+from maml_rl.envs.making import dry_run, make_meta_env, make_tensor_env
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
 from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
-from maml_rl.envs.registration import (
-    make_meta_env,
-    register_families,
-    register_meta_env,
-    registered_meta_envs,
-    rehearse,
-)
+from maml_rl.envs.registration import register_families, register_meta_env, registered_meta_envs
 from maml_rl.envs.single import SingleMetaEnv
 
 register_families()
@@ -24,8 +19,9 @@ __all__ = [
     "Task",
     "UnknownEnvironmentError",
     "check_meta_env",
+    "dry_run",
     "make_meta_env",
+    "make_tensor_env",
     "register_meta_env",
     "registered_meta_envs",
-    "rehearse",
 ]

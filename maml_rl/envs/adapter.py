@@ -96,7 +96,7 @@ class AttributeSweepVectorEnv(MetaVectorEnv):
         """The environment's own attributes; of an argument the middle of its range or its first value."""
         return dict(self._default_task)
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw every swept parameter independently, uniformly from its range or list."""
         sweeps = {**self._attributes, **self._arguments}
         return [{name: sweep.sample(rng) for name, sweep in sweeps.items()} for _ in range(num_tasks)]

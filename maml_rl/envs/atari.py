@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
-import functools
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import gymnasium as gym
 import numpy as np
-from ale_py import Action, ALEInterface, LoggerMode, roms
+from ale_py import Action
 
-from maml_rl.envs.errors import EnvironmentArgumentError
+from maml_rl.envs.atari_emulator import beginning_of, make_emulator
+from maml_rl.envs.atari_tasks import SPLITS, pairs_of_splits, refuse_tasks_over_at_once
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
 
 _HEIGHT, _WIDTH = 210, 160
 _RAM_SIZE = 128
 _MAX_STACK = 16
-_FOR_TWO = frozenset({"combat", "joust", "maze_craze", "warlords"})
-"""Cartridges that ale-py knows but a single player cannot play: loading one ends the process."""
-_MODE_BYTES = {"demon_attack": 0x6A}
-"""Where in its memory a game keeps its mode. Selected by ale-py 0.12.1, modes of these games are over at once."""
 
 
 class AtariModesVectorEnv(MetaVectorEnv):
@@ -42,10 +37,9 @@ class AtariModesVectorEnv(MetaVectorEnv):
     modes, difficulties
         Which of the game's there are tasks of; ``None``: all.
     held_out_modes
-        Modes that are never sampled with ``split="train"`` and only with ``split="held-out"``; with ``"all"`` they
-        make no difference.
+        Modes that are never sampled from the split ``"train"`` and alone from ``"held-out"``; ``"all"`` has both.
     split
-        Which tasks are sampled.
+        The one that tasks are sampled from when none is named.
     observation
         ``"ram"``: the 128 bytes of the console's memory. ``"pixels"``: grey images, also in bytes, each the maximum of
         a step's last two frames (objects flicker) if it has two, averaged down to `size`.
@@ -93,16 +87,13 @@ class AtariModesVectorEnv(MetaVectorEnv):
             raise ValueError(f"size: got {size}, expected 1 to {_WIDTH}")
         if not 0 <= sticky_actions <= 1:
             raise ValueError(f"sticky_actions: got {sticky_actions}, expected a probability")
-        for name, value, choices in (
-            ("split", split, ("train", "held-out", "all")),
-            ("observation", observation, ("ram", "pixels")),
-        ):
+        for name, value, choices in (("split", split, SPLITS), ("observation", observation, ("ram", "pixels"))):
             if value not in choices:
                 raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(map(repr, choices))}")
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode: got {render_mode!r}, expected 'rgb_array' or None")
         self.metadata = {**self.metadata, "render_fps": 60 / frame_skip}
-        self._emulators = [_emulator(game) for _ in range(num_envs)]
+        self._emulators = [make_emulator(game) for _ in range(num_envs)]
         self._actions = self._emulators[0].getMinimalActionSet()
         self._frame = (_RAM_SIZE,) if observation == "ram" else (size, size)
         self.num_stack = num_stack or (1 if observation == "ram" else 4)
@@ -115,56 +106,23 @@ class AtariModesVectorEnv(MetaVectorEnv):
         )
         self.game, self.observation, self.frame_skip = game, observation, frame_skip
         self.sticky_actions, self.life_loss, self.render_mode = float(sticky_actions), life_loss, render_mode
-        self.task_pairs = self._choose_tasks(modes, difficulties, held_out_modes or [], split)
+        self._pairs_of = pairs_of_splits(game, self._emulators[0], modes, difficulties, held_out_modes or [])
+        if split not in self._pairs_of:
+            chosen = list(dict.fromkeys(mode for mode, _ in self._pairs_of["all"]))
+            raise ValueError(
+                f"split: got {split!r} with held_out_modes {list(held_out_modes or [])} of modes {chosen}, "
+                "which leaves no task; choose others"
+            )
+        self.splits, self.split = tuple(self._pairs_of), split
+        self.task_pairs = self._pairs_of[split]
+        refuse_tasks_over_at_once(game, self.task_pairs)
         self._rows, self._columns = _averaging(_HEIGHT, size), _averaging(_WIDTH, size).T
         self._screens = np.zeros((2, _HEIGHT, _WIDTH), np.uint8)
         self._memory = np.zeros((num_envs, self.num_stack, *self._frame), np.uint8)
         self._previous = [Action.NOOP] * num_envs
-        self._begun = np.ones(num_envs, dtype=bool)  # whose emulator still has the screen of another episode
+        self._begun = np.ones(num_envs, dtype=bool)  # episodes whose emulator still has another one's screen
         self._lives = np.zeros(num_envs, dtype=np.int64)
         self._pairs: list[tuple[int, int]] = []
-
-    def _choose_tasks(
-        self, modes: Sequence[int] | None, difficulties: Sequence[int] | None, held_out: Sequence[int], split: str
-    ) -> list[tuple[int, int]]:
-        """(mode, difficulty) of every task that is sampled."""
-        emulator = self._emulators[0]
-        legal_modes, legal_difficulties = emulator.getAvailableModes(), emulator.getAvailableDifficulties()
-        for name, chosen, legal in (
-            ("modes", modes or [], legal_modes),
-            ("held_out_modes", held_out, legal_modes),
-            ("difficulties", difficulties or [], legal_difficulties),
-        ):
-            wrong = [value for value in chosen if value not in legal or isinstance(value, bool)]
-            if wrong:
-                raise ValueError(
-                    f"{name}: got {wrong[0]}, expected some of {self.game}'s own: {list(legal)}; give {name}"
-                )
-        for name, some in (("modes", modes), ("difficulties", difficulties)):
-            if some == []:
-                raise ValueError(f"{name}: got [], expected at least one; leave it out for all")
-        kept = {
-            mode: split == "all" or (mode in held_out) == (split == "held-out")
-            for mode in (legal_modes if modes is None else modes)
-        }
-        pairs = [
-            (mode, difficulty)
-            for mode, keep in kept.items()
-            if keep
-            for difficulty in (legal_difficulties if difficulties is None else difficulties)
-        ]
-        if not pairs:
-            raise ValueError(
-                f"split: got {split!r} with held_out_modes {list(held_out)} of modes {list(kept)}, which leaves no "
-                "task; choose others"
-            )
-        over = [pair for pair in pairs if _is_over_at_once(self.game, *pair)]
-        if over:
-            good = sorted({mode for mode, _ in pairs} - {mode for mode, _ in over})
-            raise ValueError(
-                f"modes: got {over[0][0]}, which ale-py ends at once in {self.game}; give modes, some of {good}"
-            )
-        return pairs
 
     def default_task(self) -> Task:
         """The first task of the split."""
@@ -175,15 +133,16 @@ class AtariModesVectorEnv(MetaVectorEnv):
         """Pairs of mode and difficulty of the split."""
         return len(self.task_pairs)
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw tasks of the split, each alike; none comes again before all have come.
 
-        Modes pay very differently: a batch of tasks that were drawn independently would say more of them than of the
-        player.
+        Modes differ much in their points: a batch of tasks that were drawn independently would say more of them than of
+        the agent.
         """
-        num_pairs = len(self.task_pairs)
-        order = np.concatenate([rng.permutation(num_pairs) for _ in range(-(-num_tasks // num_pairs))])[:num_tasks]
-        return [dict(zip(("mode", "difficulty"), self.task_pairs[index], strict=True)) for index in order.tolist()]
+        pairs = self._pairs_of[split]
+        refuse_tasks_over_at_once(self.game, pairs)
+        order = np.concatenate([rng.permutation(len(pairs)) for _ in range(-(-num_tasks // len(pairs)))])[:num_tasks]
+        return [dict(zip(("mode", "difficulty"), pairs[index], strict=True)) for index in order.tolist()]
 
     def _apply_tasks(self, tasks: Sequence[Task]) -> None:
         emulator = self._emulators[0]
@@ -198,7 +157,7 @@ class AtariModesVectorEnv(MetaVectorEnv):
 
     def _reset(self, mask: np.ndarray) -> np.ndarray:
         for index in np.flatnonzero(mask).tolist():
-            emulator, beginning = self._emulators[index], _beginning(self.game, *self._pairs[index])
+            emulator, beginning = self._emulators[index], beginning_of(self.game, *self._pairs[index])
             emulator.restoreState(beginning.state)
             self._previous[index], self._lives[index], self._begun[index] = Action.NOOP, emulator.lives(), True
             self._memory[index] = emulator.getRAM() if self.observation == "ram" else self._shrink(beginning.grey)
@@ -214,17 +173,17 @@ class AtariModesVectorEnv(MetaVectorEnv):
             emulator = self._emulators[index]
             act, game_over = emulator.act, emulator.game_over
             chosen, playing = self._actions[actions[index]], self._previous[index]
-            paid, has_two = 0, False
+            points, has_two = 0, False
             for frame, stick in enumerate(sticks[index].tolist()):
                 if not stick:
                     playing = chosen
-                paid += act(playing)
+                points += act(playing)
                 if game_over():
                     break
                 if frame == before_last:
                     emulator.getScreenGrayscale(self._screens[1])
                     has_two = True
-            rewards[index], self._previous[index] = paid, playing
+            rewards[index], self._previous[index] = points, playing
             lives = emulator.lives()
             terminated[index] = game_over() or (self.life_loss and lives < self._lives[index])
             self._lives[index] = lives
@@ -257,67 +216,11 @@ class AtariModesVectorEnv(MetaVectorEnv):
         if not self._pairs:
             raise ValueError("render: got no episode, expected one; call reset first")
         return tuple(
-            _beginning(self.game, *self._pairs[index]).colours.copy()
+            beginning_of(self.game, *self._pairs[index]).colours.copy()
             if begun
             else self._emulators[index].getScreenRGB()
             for index, begun in enumerate(self._begun.tolist())
         )
-
-
-def _emulator(game: str) -> ALEInterface:
-    """A console with the game's cartridge, in its default mode; nothing in it is random."""
-    known = sorted(set(roms.get_all_rom_ids()) - _FOR_TWO)
-    if game not in known:
-        near = difflib.get_close_matches(game.lower(), known, n=3, cutoff=0.5)
-        kind = "a game for one player" if game in _FOR_TWO else "a game of ale-py"
-        raise EnvironmentArgumentError(
-            f"env-kwargs.game: got {game!r}, expected {kind} such as {', '.join(near or known[:5])}"
-        )
-    ALEInterface.setLoggerMode(LoggerMode.Error)
-    emulator = ALEInterface()
-    emulator.setFloat("repeat_action_probability", 0.0)
-    emulator.setInt("frame_skip", 1)
-    emulator.setInt("random_seed", 0)
-    path = roms.get_rom_path(game)
-    assert path is not None
-    emulator.loadROM(path)
-    return emulator
-
-
-class _Beginning(NamedTuple):
-    """A task's first frame: an emulator's state, which restoring does not change, and the screen, no part of it."""
-
-    state: Any
-    grey: np.ndarray
-    colours: np.ndarray
-
-
-class _OverAtOnceError(ValueError):
-    """A mode cannot be played."""
-
-
-def _is_over_at_once(game: str, mode: int, difficulty: int) -> bool:
-    try:
-        _beginning(game, mode, difficulty)
-    except _OverAtOnceError:
-        return True
-    return False
-
-
-@functools.cache
-def _beginning(game: str, mode: int, difficulty: int) -> _Beginning:
-    emulator = _emulator(game)
-    emulator.setDifficulty(difficulty)
-    emulator.setMode(mode)
-    emulator.reset_game()
-    if emulator.game_over():  # as ale-py begins it; so begin the default mode, and make it this one
-        if game not in _MODE_BYTES:
-            raise _OverAtOnceError(f"task['mode']: got {mode}, which ale-py ends at once in {game}; choose another")
-        emulator = _emulator(game)
-        emulator.setDifficulty(difficulty)
-        emulator.reset_game()
-        emulator.setRAM(_MODE_BYTES[game], mode)
-    return _Beginning(emulator.cloneState(include_rng=True), emulator.getScreenGrayscale(), emulator.getScreenRGB())
 
 
 def _averaging(length: int, size: int) -> np.ndarray:

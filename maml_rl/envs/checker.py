@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from typing import Any
 
 import numpy as np
@@ -11,18 +10,17 @@ from gymnasium.vector import AutoresetMode
 from maml_rl.envs.checker_rollout import (
     NoGlobalRandomness,
     Rollout,
-    equal,
-    must_raise,
-    play,
     random_actions,
     rng_of,
+    roll_out,
 )
+from maml_rl.envs.checker_tasks import check_sample_tasks, check_set_tasks, check_task_features
 from maml_rl.envs.errors import MetaEnvError
 from maml_rl.envs.meta_env import MetaVectorEnv
 
 # A family without a limit must end its episodes by itself within this many steps.
 _LONGEST_EPISODE = 10_000
-# Steps compared by the checks that play several batches.
+# Steps compared by the checks that roll out several batches.
 _SHORT = 30
 # Attempts to find two tasks that differ.
 _TASK_PAIRS = 20
@@ -31,7 +29,7 @@ _TASK_PAIRS = 20
 def check_meta_env(env: MetaVectorEnv) -> None:
     """Check that a task family keeps the contract of `MetaVectorEnv`.
 
-    Plays some batches of episodes with random actions. It does not check that the family can be
+    Rolls out some batches of episodes with random actions. It does not check that the family can be
     learned, nor `render`.
 
     Parameters
@@ -46,13 +44,14 @@ def check_meta_env(env: MetaVectorEnv) -> None:
 
     Examples
     --------
-    >>> from maml_rl.envs.navigation import NavigationVectorEnv
+    >>> from maml_rl.envs.control.navigation import NavigationVectorEnv
     >>> check_meta_env(NavigationVectorEnv(4))
     """
     _check_batch(env)
     with NoGlobalRandomness("sample_tasks"):
-        _check_sample_tasks(env)
-    _check_set_tasks(env)
+        check_sample_tasks(env)
+    check_task_features(env)
+    check_set_tasks(env)
     with NoGlobalRandomness("reset or step"):
         _check_results(env)
         _check_endings(env)
@@ -74,48 +73,23 @@ def _check_batch(env: MetaVectorEnv) -> None:
         )
 
 
-def _check_sample_tasks(env: MetaVectorEnv) -> None:
-    tasks = env.sample_tasks(4, rng_of(0))
-    if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
-        raise MetaEnvError("sample_tasks: got something else than a list of dicts; return one dict per task")
-    if len(tasks) != 4:
-        raise MetaEnvError(f"sample_tasks: got {len(tasks)} tasks, expected num_tasks = 4; return one dict per task")
-    if not equal(tasks, env.sample_tasks(4, rng_of(0))):
-        raise MetaEnvError(
-            "sample_tasks: two generators in the same state gave different tasks; draw only from the `rng` argument"
-        )
-    if not equal(pickle.loads(pickle.dumps(tasks)), tasks):
-        raise MetaEnvError("sample_tasks: a task changes when pickled; use numbers, strings and arrays")
-
-
-def _check_set_tasks(env: MetaVectorEnv) -> None:
-    env.set_tasks([env.default_task()])
-    task = env.default_task()
-    for number in (0, env.num_envs + 1):
-        must_raise(
-            lambda number=number: env.set_tasks([task] * number),  # type: ignore[misc]
-            (ValueError,),
-            f"set_tasks: accepted {number} tasks for num_envs = {env.num_envs}; raise ValueError, "
-            "or leave set_tasks alone and override _apply_tasks",
-        )
-    must_raise(
-        lambda: env.set_tasks([{"no such parameter": 0}]),
-        (KeyError, ValueError),
-        "_apply_tasks: accepted a task without the family's keys; raise KeyError or ValueError",
-    )
-
-
 def _check_results(env: MetaVectorEnv) -> None:
     env.set_tasks(env.sample_tasks(2, rng_of(1)))
     observations, info = env.reset(seed=1)
     _check_observations(env, "reset", observations)
     _check_info("reset", info)
     snapshot = observations.copy()
+    reports, env.reports_expected_rewards = env.reports_expected_rewards, True
     following, rewards, terminated, truncated, info = env.step(random_actions(env, rng_of(2)))
+    env.reports_expected_rewards = reports
     if not np.array_equal(observations, snapshot, equal_nan=True):
         raise MetaEnvError("step: changed the observations reset had returned; return a copy of the buffer")
     _check_observations(env, "step", following)
     _check_info("step", info)
+    for name in env.measures:
+        _check_measure(env, name, info)
+    if "expected_rewards" in info:
+        _check_measure(env, "expected_rewards", info)
     for name, array, kind in (
         ("rewards", rewards, np.floating),
         ("terminated", terminated, np.bool_),
@@ -150,10 +124,25 @@ def _check_info(where: str, info: Any) -> None:
         raise MetaEnvError(f"{where}: info is a {type(info).__name__}, expected a dict")
 
 
+def _check_measure(env: MetaVectorEnv, name: str, info: dict[str, Any]) -> None:
+    values = info.get(name)
+    if not (
+        isinstance(values, np.ndarray)
+        and values.shape == (env.num_envs,)
+        and np.issubdtype(values.dtype, np.floating)
+        and np.isfinite(values).all()
+    ):
+        found = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
+        raise MetaEnvError(
+            f"step: info[{name!r}] is {found}, expected finite floats ({env.num_envs},); "
+            "leave step alone and override _measure and _expected_rewards"
+        )
+
+
 def _check_endings(env: MetaVectorEnv) -> None:
     limit = env.max_episode_steps or _LONGEST_EPISODE
     tasks = env.sample_tasks(2, rng_of(3))
-    rollout = play(env, tasks, seeds=(3, 4), steps=limit + 1)
+    rollout = roll_out(env, tasks, seeds=(3, 4), steps=limit + 1)
     finished = np.zeros(env.num_envs, dtype=bool)
     for step, (terminated, truncated) in enumerate(zip(rollout.terminated, rollout.truncated, strict=True), start=1):
         if (terminated & truncated).any():
@@ -174,7 +163,7 @@ def _check_masked(rollout: Rollout, step: int, finished: np.ndarray, ended: np.n
     if (ended & finished).any():
         raise MetaEnvError("step: a finished episode was reported as ended again; report each ending once")
     if rollout.rewards[step - 1, finished].any():
-        raise MetaEnvError("step: a finished episode was paid again; its reward is 0")
+        raise MetaEnvError("step: a finished episode obtained a reward again; its reward is 0")
     before, after = rollout.observations[step - 1, finished], rollout.observations[step, finished]
     if not np.array_equal(before, after):
         raise MetaEnvError("step: the observation of a finished episode changed; repeat the last one")
@@ -182,9 +171,9 @@ def _check_masked(rollout: Rollout, step: int, finished: np.ndarray, ended: np.n
 
 def _check_determinism(env: MetaVectorEnv) -> None:
     tasks = env.sample_tasks(2, rng_of(5))
-    first = play(env, tasks, seeds=(5, 6), steps=_SHORT)
-    play(env, env.sample_tasks(2, rng_of(6)), seeds=(7, 8), steps=_SHORT)
-    again = play(env, tasks, seeds=(5, 6), steps=_SHORT)
+    first = roll_out(env, tasks, seeds=(5, 6), steps=_SHORT)
+    roll_out(env, env.sample_tasks(2, rng_of(6)), seeds=(7, 8), steps=_SHORT)
+    again = roll_out(env, tasks, seeds=(5, 6), steps=_SHORT)
     if not first.same_as(again):
         raise MetaEnvError(
             "reset, step: equal tasks, generators and actions gave different episodes; draw only by "
@@ -196,14 +185,14 @@ def _check_independence(env: MetaVectorEnv) -> None:
     task, *others = env.sample_tasks(3, rng_of(9))
     half = env.num_envs // 2
     first, second = slice(0, half), slice(half, None)
-    reference = play(env, [task, others[0]], seeds=(9, 10), steps=_SHORT).rows(first)
+    reference = roll_out(env, [task, others[0]], seeds=(9, 10), steps=_SHORT).rows(first)
     alone = np.arange(env.num_envs) < half
     for what, episodes in (
-        ("the other task", play(env, [task, others[1]], seeds=(9, 11), steps=_SHORT).rows(first)),
-        ("its place in the batch", play(env, [others[0], task], seeds=(10, 9), steps=_SHORT).rows(second)),
+        ("the other task", roll_out(env, [task, others[1]], seeds=(9, 11), steps=_SHORT).rows(first)),
+        ("its place in the batch", roll_out(env, [others[0], task], seeds=(10, 9), steps=_SHORT).rows(second)),
         (
-            "whether others are played beside it",
-            play(env, [task, others[0]], seeds=(9, 10), steps=_SHORT, mask=alone).rows(first),
+            "whether others are rolled out beside it",
+            roll_out(env, [task, others[0]], seeds=(9, 10), steps=_SHORT, mask=alone).rows(first),
         ),
     ):
         if not reference.same_as(episodes):
@@ -218,7 +207,7 @@ def _check_tasks_matter(env: MetaVectorEnv) -> None:
     rng = rng_of(12)
     for seed in range(_TASK_PAIRS):
         tasks = env.sample_tasks(2, rng)
-        rollout = play(env, tasks, seeds=(seed, seed), steps=_SHORT)
+        rollout = roll_out(env, tasks, seeds=(seed, seed), steps=_SHORT)
         if not rollout.rows(slice(0, half)).same_as(rollout.rows(slice(half, None))):
             return
     raise MetaEnvError(

@@ -15,7 +15,7 @@ from maml_rl.envs.meta_env import MetaVectorEnv, Task
 
 @dataclass(frozen=True)
 class Rollout:
-    """What a batch of episodes returned: observations (T + 1, N, O*), the others (T, N)."""
+    """A batch of episodes: observations (T + 1, N, O*), the others (T, N)."""
 
     observations: np.ndarray
     rewards: np.ndarray
@@ -27,7 +27,7 @@ class Rollout:
         return Rollout(*(array[:, rows] for array in self._arrays()))
 
     def same_as(self, other: Rollout) -> bool:
-        """Whether the two are equal number for number, over the steps both have."""
+        """True if the two are equal number for number, over the steps both have."""
         pairs = zip(self._arrays(), other._arrays(), strict=True)
         return all(np.array_equal(a[: len(b)], b[: len(a)], equal_nan=True) for a, b in pairs)
 
@@ -57,7 +57,7 @@ class NoGlobalRandomness:
         return np.random.get_state(), random.getstate()  # noqa: NPY002
 
 
-def play(
+def roll_out(
     env: MetaVectorEnv,
     tasks: Sequence[Task],
     *,
@@ -65,7 +65,7 @@ def play(
     steps: int,
     mask: np.ndarray | None = None,
 ) -> Rollout:
-    """Play two tasks until one step after the last episode has ended, at most `steps` steps.
+    """Roll out two tasks until one step after the last episode has ended, at most `steps` steps.
 
     A seed decides its task's random numbers and actions. With `mask` (N,), only those episodes.
     """
@@ -73,13 +73,13 @@ def play(
     options: dict[str, Any] = {"rngs": [rng_of(seed) for seed in seeds]}
     if mask is not None:
         options["reset_mask"] = mask
-    players = [rng_of(100 + seed) for seed in seeds]
+    actors = [rng_of(100 + seed) for seed in seeds]
     observations = [env.reset(options=options)[0]]
     results = []
     half = env.num_envs // 2
     for _ in range(steps):
         all_finished = env.finished.all()
-        actions = np.concatenate([random_actions(env, player)[:half] for player in players])
+        actions = np.concatenate([random_actions(env, actor)[:half] for actor in actors])
         following, rewards, terminated, truncated, _ = env.step(actions)
         observations.append(following)
         results.append((rewards, terminated, truncated))
@@ -112,7 +112,7 @@ def must_raise(call: Callable[[], object], errors: tuple[type[Exception], ...], 
 
 
 def equal(left: Any, right: Any) -> bool:
-    """Whether two nested structures of dicts, sequences, arrays and scalars are equal."""
+    """True if two nested structures of dicts, sequences, arrays and scalars are equal."""
     if type(left) is not type(right):
         return False
     if isinstance(left, dict):

@@ -1,4 +1,4 @@
-"""What can go wrong at the door of an environment, said in one line."""
+"""Errors at the door of an environment, said in one line."""
 
 from __future__ import annotations
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 from maml_rl.envs.errors import MissingPackageError, UnknownEnvironmentError
-from maml_rl.envs.meta_env import MetaVectorEnv
+from maml_rl.envs.task_family import TaskFamily
 
 # Importable name of a package -> what to install for it.
 _CURES = {"mujoco": "mujoco", "ale_py": "'maml_rl[atari]'", "metaworld": "'maml_rl[metaworld]'"}
@@ -32,8 +33,10 @@ def import_module_of(env_name: str, module: str) -> None:
         ) from error
 
 
-def load_family(family: str, package: str | None) -> type[MetaVectorEnv]:
+def load_family(family: str, package: str | None) -> type[Any]:
     """Return the class named by `family`, ``"module:class"``, whose module may need an optional `package`.
+
+    It is a `MetaVectorEnv` or a `TensorMetaVectorEnv`; for the latter alone torch is imported.
 
     Raises
     ------
@@ -45,8 +48,8 @@ def load_family(family: str, package: str | None) -> type[MetaVectorEnv]:
     module_name, _, class_name = family.partition(":")
     try:
         family_class = getattr(importlib.import_module(module_name), class_name)
-        if not issubclass(family_class, MetaVectorEnv):
-            raise TypeError(f"got {class_name}, expected a subclass of MetaVectorEnv")
+        if not issubclass(family_class, TaskFamily):
+            raise TypeError(f"got {class_name}, expected a subclass of MetaVectorEnv or TensorMetaVectorEnv")
     except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and package and (error.name or "").partition(".")[0] == package:
             cure = _CURES.get(package, package)

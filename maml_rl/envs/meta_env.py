@@ -12,21 +12,25 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from maml_rl.envs.errors import check_shape
+from maml_rl.envs.task_family import TaskFamily
+from maml_rl.envs.task_table import Task
 
-Task = dict[str, Any]
+__all__ = ["MetaVectorEnv", "StepResult", "Task"]
+
 StepResult = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 
 _ONE_ROW_EACH = "return one row per sub-environment"
 
 
-class MetaVectorEnv(VectorEnv[Any, Any, Any], abc.ABC):
+class MetaVectorEnv(TaskFamily, VectorEnv[Any, Any, Any]):
     """A batch of sub-environments that differ only in their task.
 
     Sub-environments are ordered task by task: with M tasks and B episodes per task, sub-environment
-    ``m * B + b`` plays episode b of task m. A finished sub-environment is not reset; stepping it
-    again changes nothing and pays 0, so that a shard steps on until its last episode ends.
+    ``m * B + b`` rolls out episode b of task m. A finished sub-environment is not reset; stepping it
+    again changes nothing and its reward is 0, so that a shard steps on until its last episode ends.
 
-    Subclasses implement `sample_tasks`, `_apply_tasks`, `_reset` and `_step`, all on whole arrays.
+    Subclasses implement `default_task`, `_sample_tasks`, `_apply_tasks`, `_reset` and `_step`, all on whole arrays;
+    `_measure` if they name `measures`; and `_expected_rewards` where the mean reward is known.
 
     Parameters
     ----------
@@ -37,8 +41,15 @@ class MetaVectorEnv(VectorEnv[Any, Any, Any], abc.ABC):
     max_episode_steps
         Steps after which an episode is truncated, >= 1; ``None`` for families that always end by
         themselves.
+
+    Attributes
+    ----------
+    reports_expected_rewards
+        False unless the caller sets it: then `info` of every step has ``"expected_rewards"`` (N,), the mean of the
+        reward just drawn given state and action, if the family knows it. An agent never observes it.
     """
 
+    reports_expected_rewards: bool = False
     metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}  # noqa: RUF012
 
     def __init__(
@@ -65,6 +76,7 @@ class MetaVectorEnv(VectorEnv[Any, Any, Any], abc.ABC):
         self._finished = np.ones(num_envs, dtype=bool)
         self._drawing = np.ones(num_envs, dtype=bool)
         self._observations = np.zeros((num_envs, *self._observation_shape), self._observation_dtype)
+        self._measured: dict[str, np.ndarray] = {}
 
     @property
     def _observation_shape(self) -> tuple[int, ...]:
@@ -73,18 +85,6 @@ class MetaVectorEnv(VectorEnv[Any, Any, Any], abc.ABC):
     @property
     def _observation_dtype(self) -> Any:
         return self.single_observation_space.dtype
-
-    @abc.abstractmethod
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
-        """Draw `num_tasks` tasks from the family's distribution, using only `rng`."""
-
-    @property
-    def num_distinct_tasks(self) -> int | None:
-        """Number of different tasks that `sample_tasks` draws from; ``None`` if no two draws are alike.
-
-        Of a family with a number, every evaluation plays the tasks of training again.
-        """
-        return None
 
     @abc.abstractmethod
     def _apply_tasks(self, tasks: Sequence[Task]) -> None:
@@ -108,6 +108,14 @@ class MetaVectorEnv(VectorEnv[Any, Any, Any], abc.ABC):
         ignored by the caller.
         """
 
+    def _measure(self) -> dict[str, np.ndarray]:
+        """Values (N,) of every one of `measures` after the step just made."""
+        return {}
+
+    def _expected_rewards(self) -> np.ndarray | None:
+        """Mean (N,) of the rewards just drawn, given states and actions; ``None``: the family does not know it."""
+        return None
+
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Give every sub-environment its task; N must be a multiple of ``len(tasks)``.
 
@@ -124,7 +132,7 @@ class MetaVectorEnv(VectorEnv[Any, Any, Any], abc.ABC):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start new episodes.
+        """Start new episodes, and return observations (N, O*) and an empty dict.
 
         Parameters
         ----------
@@ -136,25 +144,10 @@ class MetaVectorEnv(VectorEnv[Any, Any, Any], abc.ABC):
             It takes the place of `seed` and makes the episodes a function of the generators alone.
             ``{"reset_mask": mask}``: boolean (N,), start only these sub-environments.
 
-        Returns
-        -------
-        observations (N, O*) and an empty dict.
         """
         options = options or {}
-        if "rngs" in options:
-            self._rngs = list(options["rngs"])
-            if not self._rngs or self.num_envs % len(self._rngs):
-                raise ValueError(
-                    f"options['rngs']: got {len(self._rngs)}, expected a number that divides num_envs = {self.num_envs}"
-                )
-        elif seed is not None or not self._rngs:
-            if seed is None or isinstance(seed, int | np.integer):
-                sequences = np.random.SeedSequence(seed).spawn(self.num_envs)
-            else:
-                if len(seed) != self.num_envs:
-                    raise ValueError(f"seed: got {len(seed)} seeds, expected num_envs = {self.num_envs}")
-                sequences = [np.random.SeedSequence(s) for s in seed]
-            self._rngs = [np.random.Generator(np.random.PCG64(s)) for s in sequences]
+        if "rngs" in options or seed is not None or not self._rngs:
+            self._rngs = self._generators(seed, options.get("rngs"))
         if not self.tasks:
             self.set_tasks([self.default_task()])
         mask = np.asarray(options.get("reset_mask", np.ones(self.num_envs, dtype=bool)), dtype=bool)
@@ -166,14 +159,42 @@ class MetaVectorEnv(VectorEnv[Any, Any, Any], abc.ABC):
         observations = self._reset(mask)
         check_shape("_reset: observations", observations, self._observations.shape, _ONE_ROW_EACH)
         self._observations[mask] = observations[mask]
+        self._measured = {name: np.where(mask, 0.0, values) for name, values in self._measured.items()}
         return self._observations.copy(), {}
+
+    def _generators(
+        self, seed: int | Sequence[int | None] | None, given: Sequence[np.random.Generator] | None
+    ) -> list[np.random.Generator]:
+        """One generator per task: those given, or one per sub-environment made of seeds."""
+        if given is not None:
+            if not given or self.num_envs % len(given):
+                raise ValueError(
+                    f"options['rngs']: got {len(given)}, expected a number that divides num_envs = {self.num_envs}"
+                )
+            return list(given)
+        if seed is None or isinstance(seed, int | np.integer):
+            sequences = np.random.SeedSequence(seed).spawn(self.num_envs)
+        else:
+            if len(seed) != self.num_envs:
+                raise ValueError(f"seed: got {len(seed)} seeds, expected num_envs = {self.num_envs}")
+            sequences = [np.random.SeedSequence(s) for s in seed]
+        return [np.random.Generator(np.random.PCG64(s)) for s in sequences]
 
     def step(self, actions: np.ndarray) -> StepResult:
         """Advance every unfinished sub-environment by one step.
 
-        Returns observations (N, O*), rewards (N,) float64, terminations (N,), truncations (N,) and
-        an empty dict. Rows already finished repeat their last observation, pay 0 and report
-        neither termination nor truncation again.
+        Rows already finished repeat their last observation and measures, obtain 0 and report neither termination nor
+        truncation again.
+
+        Parameters
+        ----------
+        actions
+            (N, A*).
+
+        Returns
+        -------
+        observations (N, O*), rewards (N,), terminated (N,), truncated (N,) and a dict: each of `measures` (N,) and, if
+        asked for and known, ``"expected_rewards"`` (N,). Numbers beside observations are float64.
         """
         active = self._drawing = ~self._finished
         observations, rewards, terminated = self._step(np.asarray(actions), active)
@@ -191,22 +212,31 @@ class MetaVectorEnv(VectorEnv[Any, Any, Any], abc.ABC):
         else:
             self._observations[active] = observations[active]
         self._finished |= terminated | truncated
-        return self._observations.copy(), rewards, terminated, truncated, {}
+        return self._observations.copy(), rewards, terminated, truncated, self._step_info(active)
+
+    def _step_info(self, active: np.ndarray) -> dict[str, np.ndarray]:
+        """Measures and expected rewards (N,) of the step just made; finished rows keep the former and expect 0."""
+        if self.measures:
+            values, before = self._measure(), self._measured
+            self._measured = {
+                name: np.where(active, np.asarray(values[name], dtype=np.float64), before.get(name, 0.0))
+                for name in self.measures
+            }
+        info = dict(self._measured)
+        if self.reports_expected_rewards and (expected := self._expected_rewards()) is not None:
+            info["expected_rewards"] = np.where(active, expected, 0.0)
+        return info
 
     def _out_of_time(self) -> np.ndarray:
-        """(N,) bool: which episodes this step cuts short; families with a clock of their own override it."""
+        """(N,) bool: the episodes that this step cuts short; families with a clock of their own override it."""
         if self.max_episode_steps is None:
             return np.zeros(self.num_envs, dtype=bool)
         return self._elapsed >= self.max_episode_steps
 
     @property
     def finished(self) -> np.ndarray:
-        """(N,) bool: which episodes have ended."""
+        """(N,) bool: the episodes that have ended."""
         return self._finished
-
-    @abc.abstractmethod
-    def default_task(self) -> Task:
-        """The task a sub-environment has before `set_tasks` is called; needs no random draw."""
 
     def _uniform(self, *shape: int) -> np.ndarray:
         """Uniform numbers on [0, 1) of shape (N, *shape), each task's from its own generator.

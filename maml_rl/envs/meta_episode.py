@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
 
-from maml_rl.envs.meta_env import MetaVectorEnv, Task
-from maml_rl.envs.registration import make_meta_env
+from maml_rl.envs.making import make_meta_env
+from maml_rl.envs.meta_env import MetaVectorEnv, StepResult, Task
 
 
 class MetaEpisodeVectorEnv(MetaVectorEnv):
-    """Plays `num_episodes` episodes of the same task one after another and calls them one meta-episode.
+    """Rolls out `num_episodes` episodes of the same task one after another and calls them one meta-episode.
 
     The observation is (Duan et al. 2016, section 2.2; Wang et al. 2016, section 2)
 
-        [observation, previous action, previous reward, previous done, share of the meta-episode that is over]
+        [observation, previous action, previous reward, previous done, fraction of the meta-episode that is over]
 
     with bytes counted from 0 to 1, a one-hot vector for a discrete action, zeros before the first action, and the last
     entry only with `show_progress`. When an episode ends, the next observation is the first one of the next episode,
@@ -33,9 +33,9 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
     num_episodes
         Episodes of a meta-episode, >= 1.
     show_progress
-        Whether the share of episodes that are over is observed: the trial number of Wang et al. 2016, from 0 to 1.
+        True: the fraction of episodes that are over is observed: the trial number of Wang et al. 2016, from 0 to 1.
     reward_clip
-        Size to which larger rewards are cut in the observation, > 0; what is paid stays whole. ``None``: no limit.
+        Size to which larger rewards are cut in the observation, > 0; the reward itself stays whole. ``None``: no limit.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         if not isinstance(space, gym.spaces.Discrete | gym.spaces.Box):
             raise ValueError(f"action space: got {space}, expected Box or Discrete")
         self.env = env
+        self.splits, self.split, self.measures = env.splits, env.split, env.measures
         self.num_episodes = num_episodes
         self.show_progress = show_progress
         self.reward_clip = math.inf if reward_clip is None else reward_clip
@@ -63,6 +64,8 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         super().__init__(env.num_envs, box, space, max_episode_steps=None)
         self._rows = np.arange(env.num_envs)
         self._episodes_over = np.zeros(env.num_envs, dtype=np.int64)
+        self._episode_over = np.zeros(env.num_envs, dtype=bool)
+        self._episodes_info: dict[str, Any] = {}
 
     @property
     def episodes_over(self) -> np.ndarray:
@@ -76,16 +79,20 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
 
     @property
     def done_index(self) -> int:
-        """Where in the observation *previous done* stands."""
+        """Index of *previous done* in the observation."""
         return self._num_inputs + self._action_size + 1
 
     def default_task(self) -> Task:
         """The episodes' default task."""
         return self.env.default_task()
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
         """Draw tasks of the episodes' family."""
-        return self.env.sample_tasks(num_tasks, rng)
+        return self.env.sample_tasks(num_tasks, rng, split=split)
+
+    def task_features(self, tasks: Sequence[Task]) -> np.ndarray:
+        """Those (M, K) of the episodes' family."""
+        return self.env.task_features(tasks)
 
     @property
     def num_distinct_tasks(self) -> int | None:
@@ -102,9 +109,18 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         observations[:, : self._num_inputs] = _numbers(begun).reshape(self.num_envs, -1)
         return observations
 
+    def step(self, actions: np.ndarray) -> StepResult:
+        """See `MetaVectorEnv.step`; in info, ``episode_over`` (N,) bool, where the actions (N, A*) ended an episode.
+
+        The observation returned there closes that episode, and is the first one of the next.
+        """
+        *result, info = super().step(actions)
+        return cast(StepResult, (*result, {**info, "episode_over": self._episode_over}))
+
     def _step(self, actions: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        following, rewards, terminated, truncated, _ = self.env.step(actions)
-        ended = terminated | truncated
+        self.env.reports_expected_rewards = self.reports_expected_rewards
+        following, rewards, terminated, truncated, self._episodes_info = self.env.step(actions)
+        self._episode_over = ended = terminated | truncated
         self._episodes_over += ended
         over = self._episodes_over >= self.num_episodes
         again = ended & ~over
@@ -123,6 +139,12 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
             observations[:, stop + 2] = self._episodes_over / self.num_episodes
         return observations, rewards, over
 
+    def _measure(self) -> dict[str, np.ndarray]:
+        return self._episodes_info
+
+    def _expected_rewards(self) -> np.ndarray | None:
+        return self._episodes_info.get("expected_rewards")
+
     def close_extras(self, **kwargs: Any) -> None:
         """Close the episodes' environment."""
         self.env.close(**kwargs)
@@ -136,7 +158,7 @@ def _numbers(observations: np.ndarray) -> np.ndarray:
 def observed_in_one_episode(
     shown: np.ndarray, actions: np.ndarray, rewards: np.ndarray, num_actions: int
 ) -> np.ndarray:
-    """What `MetaEpisodeVectorEnv` has shown, replayed from what happened in meta-episodes of one episode.
+    """Observations that `MetaEpisodeVectorEnv` has shown, replayed from what happened in meta-episodes of one episode.
 
     Parameters
     ----------

@@ -33,15 +33,17 @@ class SingleMetaEnv(gym.Env[Any, Any]):
 
     @property
     def task(self) -> Task:
-        """The task being played."""
+        """The task of the present episode."""
         return self.vector_env.tasks[0] if self.vector_env.tasks else self.vector_env.default_task()
 
-    def sample_tasks(self, num_tasks: int, rng: np.random.Generator | None = None) -> list[Task]:
+    def sample_tasks(
+        self, num_tasks: int, rng: np.random.Generator | None = None, *, split: str | None = None
+    ) -> list[Task]:
         """Draw tasks from the family; without `rng`, from this environment's own generator."""
-        return self.vector_env.sample_tasks(num_tasks, self.np_random if rng is None else rng)
+        return self.vector_env.sample_tasks(num_tasks, self.np_random if rng is None else rng, split=split)
 
     def set_task(self, task: Task) -> None:
-        """Play `task` from the next `reset` on."""
+        """Use `task` from the next `reset` on."""
         self.vector_env.set_tasks([task])
 
     def reset_task(self, task: Task) -> None:
@@ -61,7 +63,8 @@ class SingleMetaEnv(gym.Env[Any, Any]):
         if self.vector_env.finished[0]:
             raise ResetNeeded("step: the episode has ended or none was started; call reset() first")
         observations, rewards, terminated, truncated, info = self.vector_env.step(np.asarray(action)[None])
-        return observations[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
+        own_info = {name: values[0] for name, values in info.items()}
+        return observations[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), own_info
 
     def render(self) -> Any:
         """Return the picture of the sub-environment."""

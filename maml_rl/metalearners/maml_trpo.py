@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,115 +12,94 @@ from torch import Tensor
 
 from maml_rl.envs.meta_env import Task
 from maml_rl.episode import CollectReport
-from maml_rl.metalearners.dealing import Workers, shards
-from maml_rl.metalearners.trpo import StepResult, TrustRegion, trust_region_step
+from maml_rl.metalearners.learner import Report, StateTensor, Workers
+from maml_rl.metalearners.trpo import StepResult, trust_region_step
+from maml_rl.settings import TrustRegion
+from maml_rl.shard import Shard
 from maml_rl.utils.vectors import dot
-
-
-@dataclass(frozen=True)
-class IterationReport:
-    """One outer iteration in numbers; the columns of ``metrics.csv`` with these names.
-
-    Attributes
-    ----------
-    env_steps
-        Environment steps of this iteration.
-    sampling_seconds, learning_seconds
-        Wall-clock time of the two halves.
-    return_before, return_after
-        Mean undiscounted return of an episode before and after adaptation.
-    return_total
-        Sum of the mean returns after each number of inner steps: what a task has paid, per episode of a batch.
-    loss, kl
-        Surrogate loss and KL divergence at the new parameters.
-    gradient_norm
-        Euclidean norm of the meta-gradient.
-    line_search_steps
-        Candidates the line search evaluated.
-    step_accepted
-        Whether the parameters moved.
-    finite
-        False when an environment, a gradient, the curvature or the line search gave NaN or infinity; the step
-        was refused.
-    """
-
-    env_steps: int
-    sampling_seconds: float
-    learning_seconds: float
-    return_before: float
-    return_after: float
-    return_total: float
-    loss: float
-    kl: float
-    gradient_norm: float
-    line_search_steps: int
-    step_accepted: bool
-    finite: bool
 
 
 class MAMLTRPO:
     """Model-agnostic meta-learning with a trust-region outer step (Finn et al. 2017, section 5.3).
+
+    Its report has as details ``loss`` and ``kl``, surrogate loss and KL divergence at the new parameters,
+    ``gradient_norm``, the Euclidean norm of the meta-gradient, and ``line_search_steps``, the candidates that the line
+    search evaluated.
 
     Parameters
     ----------
     workers
         A backend of workers made of `maml_rl.samplers.MAMLWorkerSpec`.
     parameters
-        Initial parameters (P,) float64; `step` replaces them by the accepted ones.
+        Initial parameters (1, D) float64.
     trust_region
         Settings of the outer step.
+    seed
+        Seed of the run.
     """
 
-    def __init__(self, workers: Workers, parameters: np.ndarray, trust_region: TrustRegion) -> None:
-        self.workers = workers
-        self.parameters = parameters
-        self.trust_region = trust_region
+    details: tuple[str, ...] = ("loss", "kl", "gradient_norm", "line_search_steps")
 
-    def step(self, tasks: Sequence[Task], iteration: int) -> IterationReport:
+    def __init__(self, workers: Workers, parameters: np.ndarray, trust_region: TrustRegion, *, seed: int) -> None:
+        self.workers = workers
+        self.trust_region = trust_region
+        self.seed = seed
+        (self._vector,) = parameters.copy()
+
+    @property
+    def parameters(self) -> np.ndarray:
+        """See `Learner.parameters`: (1, D)."""
+        return self._vector[np.newaxis].copy()
+
+    def step(self, tasks: Sequence[Task], iteration: int) -> Report:
         """Collect episodes of the meta-batch, adapt, and take one outer step."""
         start = time.perf_counter()
         reports = self.collect(tasks, iteration)
         sampled = time.perf_counter()
         returns = np.concatenate([report.returns for report in reports], axis=1).mean(axis=(1, 2), dtype=np.float64)
-        loss, gradient = self._mean("surrogate_gradient", len(tasks), self.parameters)
+        loss, gradient = self._mean("surrogate_gradient", len(tasks), self._vector)
         finite = all(r.finite for r in reports) and bool(np.isfinite(loss) and np.isfinite(gradient).all())
-        outcome = StepResult(self.parameters, loss, 0.0, 0, False)
+        outcome = StepResult(self._vector, loss, 0.0, 0, False)
         if finite:
             outcome = self.outer_step(loss, gradient, len(tasks))
-            self.parameters = outcome.parameters
-        return IterationReport(
+            self._vector = outcome.parameters
+        return Report(
             env_steps=sum(r.env_steps for r in reports),
             sampling_seconds=sampled - start,
             learning_seconds=time.perf_counter() - sampled,
             return_before=float(returns[0]),
             return_after=float(returns[-1]),
             return_total=float(returns.sum()),
-            loss=outcome.loss,
-            kl=outcome.kl,
-            gradient_norm=math.sqrt(dot(gradient, gradient)),
-            line_search_steps=outcome.line_search_steps,
             step_accepted=outcome.accepted,
             finite=finite and outcome.finite,
+            details={
+                "loss": outcome.loss,
+                "kl": outcome.kl,
+                "gradient_norm": math.sqrt(dot(gradient, gradient)),
+                "line_search_steps": outcome.line_search_steps,
+            },
+            headline=("kl",),
         )
 
-    def optimiser_state(self) -> dict[str, Tensor]:
-        """What the outer step remembers beside the parameters: nothing."""
+    def state_dict(self) -> dict[str, Tensor]:
+        """See `Learner.state_dict`: nothing beside the parameters."""
         return {}
 
-    def load_optimiser_state(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from what `optimiser_state` gave."""
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """See `Learner.load_state_dict`."""
+
+    def state_layout(self) -> dict[str, StateTensor]:
+        """See `Learner.state_layout`."""
+        return {}
 
     def collect(self, tasks: Sequence[Task], iteration: int) -> list[CollectReport]:
-        """Deal the tasks to the workers and let them sample, adapt and sample again."""
-        arguments = [
-            (indices, [tasks[i] for i in indices], self.parameters, iteration)
-            for indices in shards(len(tasks), self.workers.num_workers)
-        ]
-        return self.workers.map("collect", arguments)
+        """Give every worker its tasks and let it sample, adapt and sample again."""
+        whole = Shard.whole(tasks, iteration=iteration, seed=self.seed)
+        return self.workers.map("collect", [(part, self._vector) for part in whole.split(self.workers.num_workers)])
 
     def outer_step(self, loss: float, gradient: np.ndarray, num_tasks: int) -> StepResult:
-        """Take one trust-region step on the episodes last collected; `self.parameters` stay as they are."""
-        old = self.parameters
+        """Trust-region step on the episodes last collected, from their loss and gradient (D,); nothing is moved yet."""
+        old = self._vector
 
         def curvature(vector: np.ndarray) -> np.ndarray:
             products = self.workers.broadcast("fisher_vector_product", vector, old)

@@ -8,160 +8,146 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from maml_rl.actor_critic import Weights
 from maml_rl.envs.meta_env import Task
-from maml_rl.metalearners.dealing import Workers, shards
-from maml_rl.metalearners.trpo import StepResult, TrustRegion, trust_region_step
+from maml_rl.metalearners.learner import Report, StateTensor, Workers
+from maml_rl.metalearners.optimiser import VectorOptimiser
+from maml_rl.metalearners.trpo import StepResult, trust_region_step
+from maml_rl.settings import ReturnSettings, RL2Settings, RunSettings, TrustRegion
+from maml_rl.shard import Shard
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.utils.vectors import dot
 
-OPTIMISERS = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
-
 
 @dataclass(frozen=True)
-class RL2Settings:
-    """Hyper-parameters of the outer step, documented on `maml_rl.config.Config`."""
-
-    outer_step: str
-    num_batches: int
-    num_epochs: int
-    num_minibatches: int
-    clip_range: float
-    learning_rate: float
-    learning_rate_end: float
-    entropy_weight: float
-    entropy_weight_end: float
-    value_weight: float
-    max_grad_norm: float
-    optimiser: str
-    gae_lambda: float
-    gae_lambda_end: float
-    seed: int
-
-    def at(self, iteration: int, begin: float, end: float) -> float:
-        """A value that goes evenly from `begin` to `end` over the run."""
-        return begin + (end - begin) * min(1.0, iteration / max(1, self.num_batches - 1))
-
-
-@dataclass(frozen=True)
-class RL2IterationReport:
-    """One outer iteration in numbers; the columns of ``metrics.csv`` with these names.
+class RL2Report:
+    """Statistics of a shard's meta-episodes.
 
     Attributes
     ----------
+    returns
+        Undiscounted return (M, E) of each of the E episodes of each meta-episode.
     env_steps
-        Environment steps of this iteration.
-    sampling_seconds, learning_seconds
-        Wall-clock time of the two halves.
-    return_before, return_after
-        Mean undiscounted return of the first and of the last episode of the meta-episodes.
-    return_total
-        Mean undiscounted return of whole meta-episodes.
-    policy_loss, value_loss, entropy
-        Means over environment steps, before the step with TRPO, else of all minibatches.
-    kl
-        Divergence of the policies from those that played: after a TRPO step exact, else an estimate on the last
-        minibatch before its step, and so 0 with A2C.
-    clipped
-        Share of steps whose probability ratio was outside the clip range.
-    gradient_norm
-        Euclidean norm of the gradient, mean over minibatches.
-    step_accepted
-        Whether the parameters moved.
+        Environment steps of all.
+    moments
+        Number of steps, sums of their advantages, squared advantages, targets of the values and squared targets, (5,):
+        what all shards together need to normalise.
     finite
-        False when an environment, a loss or a gradient gave NaN or infinity; all of the iteration was undone.
+        Whether all numbers are finite.
     """
 
+    returns: np.ndarray
     env_steps: int
-    sampling_seconds: float
-    learning_seconds: float
-    return_before: float
-    return_after: float
-    return_total: float
-    policy_loss: float
-    value_loss: float
-    entropy: float
-    kl: float
-    clipped: float
-    gradient_norm: float
-    step_accepted: bool
+    moments: np.ndarray
     finite: bool
+
+
+@dataclass(frozen=True)
+class RL2Step:
+    """Settings of an outer step of RL², schedules resolved by `at`.
+
+    Attributes
+    ----------
+    run, returns, settings, trust_region
+        The sections of a configuration that it needs.
+    """
+
+    run: RunSettings
+    returns: ReturnSettings
+    settings: RL2Settings
+    trust_region: TrustRegion
+
+    @property
+    def outer_step(self) -> str:
+        """``"ppo"``, ``"a2c"`` or ``"trpo"``."""
+        return "ppo" if self.settings.outer_step == "auto" else self.settings.outer_step
+
+    def at(self, iteration: int, begin: float, end: float | None) -> float:
+        """Value of a linear schedule from `begin` to `end` over the run; ``None``: constant."""
+        last = begin if end is None else end
+        return begin + (last - begin) * min(1.0, iteration / max(1, self.run.num_batches - 1))
 
 
 class RL2:
     """Reinforcement learning of reinforcement learners (Duan et al. 2016; Wang et al. 2016).
 
     The outer step is A2C, PPO or TRPO on meta-episodes: what happens between the episodes of a task is left to the
-    policy's memory. Which weights a minibatch moves does not depend on how tasks are dealt to workers.
+    policy's memory. Which weights a minibatch moves does not depend on how tasks are divided among workers.
+
+    Its report has as details ``policy_loss``, ``value_loss`` and ``entropy``, means over environment steps, before the
+    step with TRPO, else of all minibatches; ``kl``, the divergence of the policies from those that rolled out: after a
+    TRPO step exact, else an estimate on the last minibatch before its step, and so 0 with A2C; ``clipped``, the
+    fraction of steps whose probability ratio was outside the clip range; ``gradient_norm``, mean over minibatches.
 
     Parameters
     ----------
     workers
         A backend of workers made of `maml_rl.samplers.RL2WorkerSpec`.
     parameters
-        Initial parameters (P,) float64.
-    settings
-        Of the outer step.
-    trust_region
-        Settings of a TRPO step.
+        Initial parameters (1, D) float64.
+    outer
+        Settings of the outer step.
     """
 
-    def __init__(
-        self, workers: Workers, parameters: np.ndarray, settings: RL2Settings, trust_region: TrustRegion
-    ) -> None:
+    details: tuple[str, ...] = ("policy_loss", "value_loss", "entropy", "kl", "clipped", "gradient_norm")
+
+    def __init__(self, workers: Workers, parameters: np.ndarray, outer: RL2Step) -> None:
         self.workers = workers
-        self.settings = settings
-        self.trust_region = trust_region
-        self._vector = torch.nn.Parameter(torch.from_numpy(parameters.copy()))
-        self._optimiser = OPTIMISERS[settings.optimiser]([self._vector], lr=settings.learning_rate)
+        self.outer = outer
+        (vector,) = parameters
+        self._optimiser = VectorOptimiser(outer.settings.optimiser, vector)
 
     @property
     def parameters(self) -> np.ndarray:
-        """Parameters (P,) float64."""
-        return self._vector.detach().numpy().copy()
+        """See `Learner.parameters`: (1, D)."""
+        return self._optimiser.vector[np.newaxis]
 
-    def optimiser_state(self) -> dict[str, torch.Tensor]:
-        """What the optimiser remembers, as tensors by name; empty before the first step."""
-        state = self._optimiser.state_dict()["state"].get(0, {})
-        return {name: torch.as_tensor(value).clone() for name, value in state.items() if value is not None}
+    def state_layout(self) -> dict[str, StateTensor]:
+        """See `Learner.state_layout`: nothing with TRPO."""
+        return {} if self.outer.outer_step == "trpo" else self._optimiser.state_layout()
 
-    def load_optimiser_state(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Go on from what `optimiser_state` gave."""
-        whole = self._optimiser.state_dict()
-        whole["state"] = {0: {name: value.clone() for name, value in state.items()}} if state else {}
-        self._optimiser.load_state_dict(whole)
+    def state_dict(self) -> dict[str, Tensor]:
+        """See `Learner.state_dict`."""
+        return {} if self.outer.outer_step == "trpo" else self._optimiser.state_dict()
 
-    def step(self, tasks: Sequence[Task], iteration: int) -> RL2IterationReport:
-        """Play a meta-episode of every task and take one outer step."""
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """See `Learner.load_state_dict`."""
+        self._optimiser.load_state_dict(state)
+
+    def step(self, tasks: Sequence[Task], iteration: int) -> Report:
+        """Roll out a meta-episode of every task and take one outer step."""
         start = time.perf_counter()
-        gae_lambda = self.settings.at(iteration, self.settings.gae_lambda, self.settings.gae_lambda_end)
-        arguments = [
-            (indices, [tasks[i] for i in indices], self.parameters, iteration, gae_lambda)
-            for indices in shards(len(tasks), self.workers.num_workers)
-        ]
-        reports = self.workers.map("collect", arguments)
-        sampled = time.perf_counter()
+        whole = Shard.whole(tasks, iteration=iteration, seed=self.outer.run.seed)
+        gae_lambda, vector = self.gae_lambda(iteration), self._optimiser.vector
+        calls = [(part, vector, gae_lambda) for part in whole.split(self.workers.num_workers)]
+        return self.learn(self.workers.map("collect", calls), iteration, time.perf_counter() - start)
+
+    def gae_lambda(self, iteration: int) -> float:
+        """Lambda of the advantages in an iteration."""
+        return self.outer.at(iteration, self.outer.returns.gae_lambda, self.outer.settings.gae_lambda_end)
+
+    def learn(self, reports: Sequence[RL2Report], iteration: int, sampling_seconds: float) -> Report:
+        """Outer step on the meta-episodes that the workers hold and have told of."""
+        start = time.perf_counter()
         returns = np.concatenate([report.returns for report in reports])  # (M, E)
-        parts = _NOTHING
+        parts = dict(_NOTHING)
         if all(report.finite for report in reports):
-            parts = self._learn(len(tasks), iteration, sum(report.moments for report in reports))
-        return RL2IterationReport(
+            moments = sum((report.moments for report in reports[1:]), reports[0].moments)
+            parts.update(self._learn(len(returns), iteration, moments))
+        accepted, finite = bool(parts.pop("accepted")), bool(parts.pop("finite"))
+        return Report(
             env_steps=sum(report.env_steps for report in reports),
-            sampling_seconds=sampled - start,
-            learning_seconds=time.perf_counter() - sampled,
+            sampling_seconds=sampling_seconds,
+            learning_seconds=time.perf_counter() - start,
             return_before=float(returns[:, 0].mean()),
             return_after=float(returns[:, -1].mean()),
             return_total=float(returns.sum(axis=1).mean()),
-            policy_loss=parts["policy_loss"],
-            value_loss=parts["value_loss"],
-            entropy=parts["entropy"],
-            kl=parts["kl"],
-            clipped=parts["clipped"],
-            gradient_norm=parts["gradient_norm"],
-            step_accepted=bool(parts["accepted"]),
-            finite=bool(parts["finite"]),
+            step_accepted=accepted,
+            finite=finite,
+            details={name: float(parts[name]) for name in self.details},
+            headline=("return_total", "kl"),
         )
 
     def _learn(self, num_tasks: int, iteration: int, moments: np.ndarray) -> Mapping[str, float]:
@@ -169,79 +155,77 @@ class RL2:
         mean, variance = _mean_and_variance(count, *moments[1:3])
         weights = self._weights(iteration, _mean_and_variance(count, *moments[3:])[1])
         deviation = float(np.sqrt(variance)) + 1e-8
-        trust_region = self.settings.outer_step == "trpo"
-        self.workers.broadcast("remember", mean, deviation, self.parameters if trust_region else None)
+        trust_region = self.outer.outer_step == "trpo"
+        self.workers.broadcast("remember", mean, deviation, self._optimiser.vector if trust_region else None)
         if trust_region:
             return self._trust_region_step(count, weights)
         return self._descend(num_tasks, iteration, weights)
 
     def _weights(self, iteration: int, variance: float) -> Weights:
         """Weights of the loss where the targets of the values have this variance: errors count in units of it."""
-        s = self.settings
-        clip_range = s.clip_range if s.outer_step == "ppo" else None
-        value_weight = s.value_weight / max(variance, 1e-6)
-        return Weights(value_weight, s.at(iteration, s.entropy_weight, s.entropy_weight_end), clip_range)
+        s = self.outer.settings
+        clip_range = s.clip_range if self.outer.outer_step == "ppo" else None
+        entropy_coef = self.outer.at(iteration, s.entropy_coef, s.entropy_coef_end)
+        return Weights(s.value_coef / max(variance, 1e-6), entropy_coef, clip_range)
 
     def _descend(self, num_tasks: int, iteration: int, weights: Weights) -> Mapping[str, float]:
         """Epochs of minibatches of tasks; one whole one for A2C."""
-        s = self.settings
-        epochs, count = (s.num_epochs, min(s.num_minibatches, num_tasks)) if s.outer_step == "ppo" else (1, 1)
-        for group in self._optimiser.param_groups:
-            group["lr"] = s.at(iteration, s.learning_rate, s.learning_rate_end)
-        begin = self.parameters, self.optimiser_state()
+        s, several = self.outer.settings, self.outer.outer_step == "ppo"
+        epochs, count = (s.num_epochs, min(s.num_minibatches, num_tasks)) if several else (1, 1)
+        learning_rate = self.outer.at(iteration, s.learning_rate, s.learning_rate_end)
+        begin = self._optimiser.vector, self._optimiser.state_dict()
         seen: list[dict[str, float]] = []
         for epoch in range(epochs):
-            rng = generator(s.seed, Purpose.MINIBATCHES, iteration=iteration, inner_step=epoch)
+            rng = generator(self.outer.run.seed, Purpose.MINIBATCHES, iteration=iteration, inner_step=epoch)
             for chosen in minibatches(num_tasks, count, rng):
                 gradient, parts = self._gradient(chosen, weights)
                 if not (np.isfinite(gradient).all() and np.isfinite(list(parts.values())).all()):
                     return self._back_to(*begin)
                 norm = math.sqrt(dot(gradient, gradient))
-                self._vector.grad = torch.from_numpy(gradient * min(1.0, s.max_grad_norm / (norm + 1e-12)))
-                self._optimiser.step()
+                self._optimiser.step(gradient * min(1.0, s.max_grad_norm / (norm + 1e-12)), learning_rate)
                 seen.append({**parts, "gradient_norm": norm})
-        if not self._vector.detach().float().isfinite().all():  # policies are of that type
+        with np.errstate(over="ignore"):
+            finite = bool(np.isfinite(self._optimiser.vector.astype(np.float32)).all())  # policies are of that type
+        if not finite:
             return self._back_to(*begin)
         means = {name: float(np.mean([parts[name] for parts in seen])) for name in seen[0]}
         return {**means, "kl": seen[-1]["kl"], "accepted": 1.0, "finite": 1.0}
 
-    def _back_to(self, parameters: np.ndarray, optimiser: Mapping[str, torch.Tensor]) -> Mapping[str, float]:
+    def _back_to(self, vector: np.ndarray, optimiser: Mapping[str, Tensor]) -> Mapping[str, float]:
         """Undo what minibatches of this iteration have moved."""
-        with torch.no_grad():
-            self._vector.copy_(torch.from_numpy(parameters))
-        self.load_optimiser_state(optimiser)
+        self._optimiser.vector = vector
+        self._optimiser.load_state_dict(optimiser)
         return _NOTHING
 
     def _gradient(self, chosen: Sequence[int] | None, weights: Weights) -> tuple[np.ndarray, dict[str, float]]:
         """Gradient of the mean loss over the steps of these tasks, and the parts of the loss."""
-        results = self.workers.broadcast("gradient", self.parameters, chosen, weights)
+        results = self.workers.broadcast("gradient", self._optimiser.vector, chosen, weights)
         sums = {name: sum(parts.get(name, 0.0) for _, parts in results) for name in (*_PARTS, "steps")}
         steps = max(sums.pop("steps"), 1.0)
         gradient = np.sum([gradient for gradient, _ in results], axis=0) / steps
         return gradient, {name: value / steps for name, value in sums.items()}
 
     def _trust_region_step(self, count: float, weights: Weights) -> Mapping[str, float]:
-        old = self.parameters
+        old = self._optimiser.vector
         gradient, parts = self._gradient(None, weights)
 
         def curvature(vector: np.ndarray) -> np.ndarray:
-            products = self.workers.broadcast("fisher_vector_product", vector, old, weights.value_weight)
+            products = self.workers.broadcast("fisher_vector_product", vector, old, weights.value_coef)
             return np.sum(products, axis=0) / count
 
         def evaluate(vector: np.ndarray) -> tuple[float, float]:
             losses, moved = zip(*self.workers.broadcast("losses", vector, weights), strict=True)
             return sum(losses) / count, sum(moved) / count
 
-        loss = parts["policy_loss"] + weights.value_weight * parts["value_loss"]
-        loss -= weights.entropy_weight * parts["entropy"]
+        loss = parts["policy_loss"] + weights.value_coef * parts["value_loss"]
+        loss -= weights.entropy_coef * parts["entropy"]
         finite = bool(np.isfinite(gradient).all() and np.isfinite(loss))
         result = StepResult(old, loss, 0.0, 0, False, False)
         if finite:
             result = trust_region_step(
-                old, loss, gradient, curvature=curvature, evaluate=evaluate, settings=self.trust_region
+                old, loss, gradient, curvature=curvature, evaluate=evaluate, settings=self.outer.trust_region
             )
-        with torch.no_grad():
-            self._vector.copy_(torch.from_numpy(result.parameters))
+        self._optimiser.vector = result.parameters
         return {
             **parts,
             "kl": result.kl,
@@ -254,8 +238,8 @@ class RL2:
 def minibatches(num_tasks: int, count: int, rng: np.random.Generator) -> list[list[int]]:
     """Divide tasks at random into `count` groups, each with one task of every `count` consecutive ones.
 
-    Tasks are alike, so this is as random as any division, and whoever has a stretch of the tasks has the same share of
-    every group, give or take one.
+    Tasks are alike, so this is as random as any division, and whoever has a stretch of the tasks has the same fraction
+    of every group, give or take one.
     """
     positions = np.arange(num_tasks)
     order = np.lexsort((rng.random(num_tasks), positions // count))  # at random within each stretch of `count`

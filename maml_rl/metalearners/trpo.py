@@ -7,20 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from maml_rl.settings import TrustRegion
 from maml_rl.utils.vectors import dot
 
 Vector = np.ndarray
-
-
-@dataclass(frozen=True)
-class TrustRegion:
-    """Hyper-parameters of the step, documented on `maml_rl.config.Config`."""
-
-    max_kl: float = 1e-2
-    cg_iters: int = 10
-    cg_damping: float = 1e-5
-    ls_max_steps: int = 15
-    ls_backtrack_ratio: float = 0.8
 
 
 @dataclass(frozen=True)
@@ -110,7 +100,7 @@ def trust_region_step(
     evaluate
         Objective and divergence at given parameters.
     settings
-        See `TrustRegion`.
+        See `maml_rl.settings.TrustRegion`.
     """
     unchanged = StepResult(parameters, loss, 0.0, 0, False)
 

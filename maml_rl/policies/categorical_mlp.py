@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from maml_rl.policies.heads import CategoricalHead
 from maml_rl.policies.mlp_policy import MLPPolicy
+from maml_rl.policies.policy import Interface
 
 
 class CategoricalMLPPolicy(MLPPolicy):
@@ -30,4 +31,4 @@ class CategoricalMLPPolicy(MLPPolicy):
         nonlinearity: str = "relu",
     ) -> None:
         head = CategoricalHead(output_size, layer=f"layer{len(hidden_sizes) + 1}")
-        super().__init__(input_size, head, hidden_sizes, nonlinearity=nonlinearity)
+        super().__init__(Interface(input_size, head), hidden_sizes, nonlinearity=nonlinearity)

@@ -74,7 +74,7 @@ class Categorical(NamedTuple):
         return rng.random(shape, dtype=np.float32)
 
     def sample(self, noise: Tensor) -> Tensor:
-        """Action indices (...) int64, by inversion of the cumulative distribution at `noise` (...)."""
+        """Action indices (..., B) int64, by inversion of the cumulative distribution at `noise` (..., B)."""
         cumulative = torch.softmax(self.logits, -1).cumsum(-1)
         indices = (cumulative < noise.unsqueeze(-1)).sum(-1)
         return indices.clamp(max=self.logits.shape[-1] - 1)
@@ -84,7 +84,7 @@ class Categorical(NamedTuple):
         return self.logits.argmax(-1)
 
     def log_prob(self, actions: Tensor) -> Tensor:
-        """Log probability (...) of action indices (...)."""
+        """Log probability (..., B) of actions (..., B), indices."""
         log_probabilities = torch.log_softmax(self.logits, -1)
         return log_probabilities.gather(-1, actions.long().unsqueeze(-1))[..., 0]
 

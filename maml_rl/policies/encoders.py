@@ -1,4 +1,4 @@
-"""What stands before a policy's first layer: observations in, features out."""
+"""Encoders, which stand before a policy's first layer: observations in, features out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LAYERS = ((8, 4), (4, 2), (3, 1))
 
 
 def as_numbers(observations: Tensor) -> Tensor:
-    """Bytes as numbers from 0 to 1; numbers as they are."""
+    """Numbers for observations (..., B, O): bytes count from 0 to 1, numbers stay as they are."""
     return observations / 255.0 if observations.dtype == torch.uint8 else observations
 
 
@@ -73,7 +73,7 @@ class RAMEncoder:
 
 @functools.cache
 def _codes() -> Tensor:
-    """What `RAMEncoder` makes of each byte, (256, 9)."""
+    """Codes (256, 9) that `RAMEncoder` gives the bytes."""
     numbers = torch.arange(256)
     bits = (numbers.unsqueeze(-1) >> torch.arange(8)) & 1
     return (2.0 * torch.cat([numbers.unsqueeze(-1) / 255.0, bits], -1) - 1.0) / 3.0

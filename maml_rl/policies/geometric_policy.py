@@ -7,15 +7,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from maml_rl.policies.distributions import Categorical
-from maml_rl.policies.heads import Head
 from maml_rl.policies.memory.geometric_memory import NUM_AXES, GeometricMemory, MemoryCommand, MemoryState
+from maml_rl.policies.mlp_policy import linear_layers
 from maml_rl.policies.params import Params, affine
-from maml_rl.policies.policy import NONLINEARITIES, Policy
-from maml_rl.policies.recurrence import CellState
+from maml_rl.policies.policy import NONLINEARITIES, Interface, Policy
+from maml_rl.policies.recurrence import CellState, Order
 from maml_rl.policies.recurrent_cells import RNNCell
+from maml_rl.settings import Settings, Width
 
 _TURN = 2.0 * math.pi / 125
 """Radians in a turn of length one. Small, because a head adds up the turns of an episode: an inner step that changed
@@ -28,6 +30,13 @@ size it would drown in the controller's state, and adaptation could not find wha
 GeometricState = tuple[CellState, MemoryState]
 
 
+class GeometricOptions(Settings):
+    """Options of policy ``geometric``."""
+
+    memory_slots: Width = Field(default=16, description="Slots of the geometric memory.")
+    memory_width: Width = Field(default=16, description="Values in each slot of the geometric memory.")
+
+
 class GeometricPolicy(Policy):
     """An Elman controller that turns the heads of a `GeometricMemory`, writes to it and reads from it.
 
@@ -38,44 +47,39 @@ class GeometricPolicy(Policy):
 
     Parameters
     ----------
-    input_size
-        Length O of an observation.
-    head
-        Head over the actions.
+    interface
+        See `Policy`.
     hidden_sizes
         Units of the controller, then of the layers between it and the head.
     nonlinearity
         A key of `NONLINEARITIES`.
-    num_slots, width
+    options
         Slots S of the memory and values V of a slot.
     """
 
     has_memory = True
+    command: nn.Linear
 
     def __init__(
-        self,
-        input_size: int,
-        head: Head,
-        hidden_sizes: Sequence[int] = (64, 64),
-        *,
-        nonlinearity: str = "tanh",
-        num_slots: int = 16,
-        width: int = 16,
+        self, interface: Interface, hidden_sizes: Sequence[int], *, nonlinearity: str, options: GeometricOptions
     ) -> None:
-        super().__init__(input_size, head)
-        self.nonlinearity = NONLINEARITIES[nonlinearity]
-        self.controller = RNNCell("layer1", hidden_sizes[0], self.nonlinearity)
-        self.controller.add_to(self, input_size)
-        self.slots = GeometricMemory("memory", num_slots, width)
-        self.slots.add_to(self)
-        self.command = nn.Linear(hidden_sizes[0], 2 * NUM_AXES + 1 + width)
+        width, function = options.memory_width, NONLINEARITIES[nonlinearity]
+        controller = RNNCell("layer1", hidden_sizes[0], function)
+        slots = GeometricMemory("memory", options.memory_slots, width)
         sizes = (hidden_sizes[0] + width, *hidden_sizes[1:])
-        self.layers = tuple(f"layer{i}" for i in range(2, len(sizes) + 1))
-        for name, inputs, outputs in zip(self.layers, sizes[:-1], sizes[1:], strict=True):
-            self.add_module(name, nn.Linear(inputs, outputs))
-        self.add_head(sizes[-1])
+        behind = linear_layers(sizes, first=2)
+        layers = {
+            controller.name: controller.make_layers(interface.num_inputs),
+            slots.name: slots.make_layers(),
+            "command": nn.Linear(hidden_sizes[0], 2 * NUM_AXES + 1 + width),
+            **behind,
+        }
+        super().__init__(interface, layers, sizes[-1])
+        self.nonlinearity, self.controller, self.slots, self.layers = function, controller, slots, tuple(behind)
 
-    def initial_state(self, params: Params, batch_shape: tuple[int, ...]) -> GeometricState:
+    def initial_state(
+        self, params: Params, batch_shape: tuple[int, ...], noise: Tensor | None = None
+    ) -> GeometricState:
         """See `Policy.initial_state`: contents and heads of the memory are meta-learned."""
         return self.controller.initial_state(params, batch_shape), self.slots.initial_state(params, batch_shape)
 
@@ -83,18 +87,17 @@ class GeometricPolicy(Policy):
         """See `Policy.remembered`: the contents of all slots."""
         return state[1].contents.flatten(-2)
 
-    def advance(self, params: Params, observation: Tensor, state: GeometricState) -> tuple[Tensor, GeometricState]:
+    def advance(self, params: Params, inputs: Tensor, state: GeometricState) -> tuple[Tensor, GeometricState]:
         """See `Policy.advance`."""
-        controller, memory = state
-        controller = self.controller.advance(params, self.controller.project(params, observation), controller)
-        read, memory = self.slots.advance(params, self._command(params, controller[0]), memory)
+        controller = self.controller.advance(params, inputs, state[0])
+        read, memory = self.slots.advance(params, self._command(params, controller[0]), state[1])
         return self._combine(params, controller[0], read), (controller, memory)
 
     def features(
-        self, params: Params, observations: Tensor, masks: Tensor, state: GeometricState, *, once: bool = False
+        self, params: Params, observations: Tensor, started: Tensor | None, state: GeometricState, *, order: Order = 2
     ) -> tuple[Tensor, GeometricState]:
         """See `Policy.features`."""
-        hidden, controller = self.controller.unroll(params, observations, state[0], once=once)
+        hidden, controller = self.controller.unroll(params, self.encode(params, observations), state[0], order=order)
         read, memory = self.slots.unroll(params, self._command(params, hidden), state[1])
         return self._combine(params, hidden, read), (controller, memory)
 
@@ -110,7 +113,7 @@ class GeometricPolicy(Policy):
         self.controller.initialise(self, rng)
         self.slots.initialise(self)
         start = self.get_parameter("memory.write_head").detach()
-        axis = torch.linalg.cross(start, torch.tensor([0.0, 0.0, 1.0]))
+        axis = torch.linalg.cross(start, start.new_tensor([0.0, 0.0, 1.0]))
         with torch.no_grad():
             self.command.weight[: 2 * NUM_AXES] *= 0.4
             self.command.bias[NUM_AXES : 2 * NUM_AXES] = axis / axis.norm()
@@ -122,7 +125,7 @@ class GeometricPolicy(Policy):
                 self.get_parameter(f"{self.head.layer}.weight").zero_()
 
     def _command(self, params: Params, hidden: Tensor) -> MemoryCommand:
-        """What the controller's hidden state (..., H) asks of the memory."""
+        """Command to the memory of the controller's hidden state (..., H)."""
         wish = affine(params, "command", hidden)
         turns, rest = _TURN * wish[..., : 2 * NUM_AXES], wish[..., 2 * NUM_AXES :]
         return MemoryCommand(
@@ -130,7 +133,7 @@ class GeometricPolicy(Policy):
         )
 
     def _combine(self, params: Params, hidden: Tensor, read: Tensor) -> Tensor:
-        """What heads see of the controller's state (..., H) and of what was read (..., V)."""
+        """Features that heads see: of the controller's state (..., H) and of what was read (..., V)."""
         features = torch.cat([hidden, READ_GAIN * read], -1)
         for name in self.layers:
             features = self.nonlinearity(affine(params, name, features))

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, nn
 
-from maml_rl.policies.heads import Head
 from maml_rl.policies.params import Params, affine
-from maml_rl.policies.policy import NONLINEARITIES, Policy
+from maml_rl.policies.policy import NONLINEARITIES, Interface, Policy
+from maml_rl.policies.recurrence import Order
+
+
+def linear_layers(sizes: Sequence[int], first: int = 1) -> dict[str, nn.Module]:
+    """Linear layers ``layer{first}``, ... between these sizes."""
+    pairs = enumerate(pairwise(sizes), first)
+    return {f"layer{index}": nn.Linear(inputs, outputs) for index, (inputs, outputs) in pairs}
 
 
 class MLPPolicy(Policy):
@@ -17,34 +24,29 @@ class MLPPolicy(Policy):
 
     Parameters
     ----------
-    input_size
-        Length O of an observation.
-    head
-        Head over the actions.
+    interface
+        See `Policy`.
     hidden_sizes
         Units of each hidden layer.
     nonlinearity
         A key of `NONLINEARITIES`, applied after each hidden layer.
     """
 
-    def __init__(self, input_size: int, head: Head, hidden_sizes: Sequence[int], *, nonlinearity: str) -> None:
-        super().__init__(input_size, head)
+    def __init__(self, interface: Interface, hidden_sizes: Sequence[int], *, nonlinearity: str) -> None:
+        sizes = (interface.num_inputs, *hidden_sizes)
+        layers = linear_layers(sizes)
+        super().__init__(interface, layers, sizes[-1])
         self.nonlinearity = NONLINEARITIES[nonlinearity]
-        self.layers = tuple(f"layer{index}" for index in range(1, len(hidden_sizes) + 1))
-        sizes = (input_size, *hidden_sizes)
-        for name, inputs, outputs in zip(self.layers, sizes[:-1], sizes[1:], strict=True):
-            self.add_module(name, nn.Linear(inputs, outputs))
-        self.add_head(sizes[-1])
+        self.layers = tuple(layers)
 
-    def advance(self, params: Params, observation: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def advance(self, params: Params, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
         """See `Policy.advance`."""
-        hidden = observation
         for name in self.layers:
-            hidden = self.nonlinearity(affine(params, name, hidden))
-        return hidden, state
+            inputs = self.nonlinearity(affine(params, name, inputs))
+        return inputs, state
 
     def features(
-        self, params: Params, observations: Tensor, masks: Tensor, state: Any, *, once: bool = False
+        self, params: Params, observations: Tensor, started: Tensor | None, state: Any, *, order: Order = 2
     ) -> tuple[Tensor, Any]:
         """See `Policy.features`."""
-        return self.advance(params, observations, state)
+        return self.advance(params, self.encode(params, observations), state)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from maml_rl.policies.heads import NormalHead
 from maml_rl.policies.mlp_policy import MLPPolicy
+from maml_rl.policies.policy import Interface
 
 
 class NormalMLPPolicy(MLPPolicy):
@@ -35,4 +36,4 @@ class NormalMLPPolicy(MLPPolicy):
         min_std: float = 1e-6,
     ) -> None:
         head = NormalHead(output_size, initial_std=initial_std, min_std=min_std)
-        super().__init__(input_size, head, hidden_sizes, nonlinearity=nonlinearity)
+        super().__init__(Interface(input_size, head), hidden_sizes, nonlinearity=nonlinearity)

@@ -8,6 +8,11 @@ from torch import Tensor
 Params = dict[str, Tensor]
 
 
+def dtype_of(params: Params) -> torch.dtype:
+    """The float type of the parameters, in which all that depends on them is computed."""
+    return next(iter(params.values())).dtype
+
+
 def affine(params: Params, layer: str, inputs: Tensor) -> Tensor:
     """``inputs @ weight^T + bias`` of a named layer, inputs (..., B, I) or, with one layer per task, (M, B, I).
 

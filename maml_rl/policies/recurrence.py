@@ -8,8 +8,7 @@ other way. Products with weights accumulate in one matrix product over all steps
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -17,15 +16,22 @@ from torch.autograd import Function
 
 CellState = tuple[Tensor, ...]
 
+Order = Literal[1, 2]
+"""Derivatives that are wanted of a sequence: 1, first ones only and outside of `vmap`, which may be faster; 2, as many
+as wanted."""
+
 
 class Layer(Protocol):
     """The function f of a recurrent layer with G gates and S further states."""
 
     def pointwise(self, gates: Tensor, *contents: Tensor) -> CellState:
-        """Gates (..., G * H), states (..., H) before -> output (..., H) and states (..., H) after; units do not mix."""
+        """Output (..., H) and states (..., H) after gates (..., G * H) and contents (..., H), the states before.
+
+        Units do not mix.
+        """
 
     def jacobian(self, gates: Tensor, *contents: Tensor) -> Tensor:
-        """Derivatives (..., 1 + S, G + S, H) of what `pointwise` returns in its gates and states before."""
+        """Derivatives (..., 1 + S, G + S, H) of `pointwise` in its gates (..., G * H) and contents (..., H)."""
 
 
 def unroll(layer: Layer, inputs: Tensor, weight: Tensor, state: CellState) -> tuple[Tensor, CellState]:
@@ -44,22 +50,6 @@ def unroll(layer: Layer, inputs: Tensor, weight: Tensor, state: CellState) -> tu
     """
     _, outputs, *others = _Recurrence.apply(layer, inputs, weight, *state)
     return outputs, (outputs[-1], *(other[-1] for other in others))
-
-
-def leaky_sum(keep: Tensor, enter: Tensor, begin: Tensor) -> Tensor:
-    """``y_t = keep_t * y_{t-1} + enter_t`` from ``y_{-1} = begin``: (T, ..., N), as often differentiable as wanted.
-
-    Parameters
-    ----------
-    keep
-        Factors (T, ..., N), or (T, ..., 1) for all of the last dimension.
-    enter
-        Terms (T, ..., N).
-    begin
-        (..., N).
-    """
-    first = keep[:1] * begin + enter[:1]
-    return _LeakySum.apply(False, keep, torch.cat([first, enter[1:]]))
 
 
 class _Recurrence(Function):
@@ -87,15 +77,15 @@ class _Recurrence(Function):
         size = weight.shape[-1]
         jacobian = ctx.layer.jacobian(gates, *before[1:])
         wide = torch.nn.functional.pad(_split(for_gates, size), (0, 0, 0, len(for_states) - 1))
-        causes, _ = _LinearRecurrence.apply(True, jacobian, weight, wide, torch.stack(for_states, -2))
+        cotangents, _ = _Linearised.apply(True, jacobian, weight, wide, torch.stack(for_states, -2))
         num_gates = gates.shape[-1] // size
-        for_inputs = causes[..., :num_gates, :].flatten(-2)
+        for_inputs = cotangents[..., :num_gates, :].flatten(-2)
         return (
             None,
             for_inputs,
             _outer(for_inputs, before[0], weight),
             for_inputs[0] @ weight,
-            *causes[0][..., num_gates:, :].unbind(-2),
+            *cotangents[0][..., num_gates:, :].unbind(-2),
         )
 
     @staticmethod
@@ -105,36 +95,36 @@ class _Recurrence(Function):
         return outputs, (_place(weight, in_dims[2]) + 1,) * len(outputs)
 
 
-class _LinearRecurrence(Function):
+class _Linearised(Function):
     """The recurrence around its states, first one way and then the other.
 
     With J_t the Jacobian of (h_t, c_t) in (z_t, c_{t-1}) and M that of (z_t, c_{t-1}) in (h_{t-1}, c_{t-1}), forwards
-    ``l_t = p_t + M m_{t-1};  m_t = q_t + J_t l_t``, how a perturbation (p, q) travels; reversed
-    ``m_t = q_t + M^T l_{t+1};  l_t = p_t + J_t^T m_t``, how a gradient does. Each is the transpose of the other.
+    ``l_t = p_t + M m_{t-1};  m_t = q_t + J_t l_t``, how tangents (p, q) travel; reversed
+    ``m_t = q_t + M^T l_{t+1};  l_t = p_t + J_t^T m_t``, how cotangents do. Each is the transpose of the other.
 
     J (T, ..., 1 + S, G + S, H), W (G * H, H), p and l (T, ..., G + S, H), q and m (T, ..., 1 + S, H), S further states.
     """
 
     @staticmethod
     def forward(reverse: bool, jacobian: Tensor, weight: Tensor, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-        causes, effects = p.clone(), q.clone()
+        of_gates, of_states = p.clone(), q.clone()
         num_gates = weight.shape[-2] // weight.shape[-1]
-        rows = list(zip(causes.unbind(0), effects.unbind(0), jacobian.unbind(0), strict=True))
+        rows = list(zip(of_gates.unbind(0), of_states.unbind(0), jacobian.unbind(0), strict=True))
         last: tuple[Tensor, Tensor] | None = None
-        for cause, effect, local in reversed(rows) if reverse else rows:
+        for gate, state, local in reversed(rows) if reverse else rows:
             if reverse:
                 if last is not None:
-                    effect[..., 0, :] += last[0][..., :num_gates, :].flatten(-2) @ weight
-                    effect[..., 1:, :] += last[0][..., num_gates:, :]
-                for index in range(effect.shape[-2]):
-                    cause.addcmul_(local[..., index, :, :], effect[..., index, None, :])
+                    state[..., 0, :] += last[0][..., :num_gates, :].flatten(-2) @ weight
+                    state[..., 1:, :] += last[0][..., num_gates:, :]
+                for index in range(state.shape[-2]):
+                    gate.addcmul_(local[..., index, :, :], state[..., index, None, :])
             else:
                 if last is not None:
-                    cause[..., :num_gates, :] += _split(last[1][..., 0, :] @ weight.mT, weight.shape[-1])
-                    cause[..., num_gates:, :] += last[1][..., 1:, :]
-                effect += (local * cause.unsqueeze(-3)).sum(-2)
-            last = cause, effect
-        return causes, effects
+                    gate[..., :num_gates, :] += _split(last[1][..., 0, :] @ weight.mT, weight.shape[-1])
+                    gate[..., num_gates:, :] += last[1][..., 1:, :]
+                state += (local * gate.unsqueeze(-3)).sum(-2)
+            last = gate, state
+        return of_gates, of_states
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -142,54 +132,20 @@ class _LinearRecurrence(Function):
         ctx.save_for_backward(jacobian, weight, *output)
 
     @staticmethod
-    def backward(ctx: Any, for_causes: Tensor, for_effects: Tensor) -> tuple[Tensor | None, ...]:
-        jacobian, weight, causes, effects = ctx.saved_tensors
-        p, q = _LinearRecurrence.apply(not ctx.reverse, jacobian, weight, for_causes, for_effects)
-        gradients, tangents = ((causes, effects), (p, q)) if ctx.reverse else ((p, q), (causes, effects))
+    def backward(ctx: Any, for_gates: Tensor, for_states: Tensor) -> tuple[Tensor | None, ...]:
+        jacobian, weight, *output = ctx.saved_tensors
+        p, q = _Linearised.apply(not ctx.reverse, jacobian, weight, for_gates, for_states)
+        cotangents, tangents = (output, (p, q)) if ctx.reverse else ((p, q), output)
         num_gates = weight.shape[-2] // weight.shape[-1]
-        for_weight = _outer(gradients[0][1:, ..., :num_gates, :].flatten(-2), tangents[1][:-1, ..., 0, :], weight)
-        for_jacobian = gradients[1].unsqueeze(-2) * tangents[0].unsqueeze(-3)
+        for_weight = _outer(cotangents[0][1:, ..., :num_gates, :].flatten(-2), tangents[1][:-1, ..., 0, :], weight)
+        for_jacobian = cotangents[1].unsqueeze(-2) * tangents[0].unsqueeze(-3)
         return None, for_jacobian, for_weight, p, q
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], reverse: bool, *parts: Tensor) -> tuple[Any, Any]:
         jacobian, weight, p, q = _to_front(info.batch_size, in_dims[1:], parts, weight=1, times=(0, 2, 3))
         place = _place(weight, in_dims[2]) + 1
-        return _LinearRecurrence.apply(reverse, jacobian, weight, p, q), (place, place)
-
-
-class _LeakySum(Function):
-    """Forwards ``y_t = e_t + k_t y_{t-1}``, reversed ``y_t = e_t + k_{t+1} y_{t+1}``, its transpose."""
-
-    @staticmethod
-    def forward(reverse: bool, keep: Tensor, enter: Tensor) -> Tensor:
-        total = enter.clone()
-        rows = list(zip(keep.unbind(0), total.unbind(0), strict=True))
-        if reverse:
-            rows.reverse()
-        for before, now in pairwise(rows):
-            now[1].addcmul_((before if reverse else now)[0], before[1])
-        return total
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.reverse, keep, _ = inputs
-        ctx.save_for_backward(keep, output)
-
-    @staticmethod
-    def backward(ctx: Any, for_total: Tensor) -> tuple[Tensor | None, ...]:
-        keep, total = ctx.saved_tensors
-        for_enter = _LeakySum.apply(not ctx.reverse, keep, for_total)
-        earlier, later = (for_enter, total) if ctx.reverse else (total, for_enter)
-        product = earlier[:-1] * later[1:]
-        if keep.shape[-1] == 1:
-            product = product.sum(-1, keepdim=True)
-        return None, torch.cat([torch.zeros_like(keep[:1]), product]), for_enter
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], reverse: bool, *parts: Tensor) -> tuple[Any, Any]:
-        keep, enter = _batched(info.batch_size, in_dims[1:], parts)
-        return _LeakySum.apply(reverse, keep, enter), 1
+        return _Linearised.apply(reverse, jacobian, weight, p, q), (place, place)
 
 
 def _split(gates: Tensor, size: int) -> Tensor:
@@ -205,16 +161,8 @@ def _outer(left: Tensor, right: Tensor, weight: Tensor) -> Tensor:
 
 
 def _place(weight: Tensor, weight_dim: int | None) -> int:
-    """Where `vmap`'s dimension goes, not counting steps: in front, or behind those `weight` has and this one not."""
+    """Place of `vmap`'s dimension, not counting steps: in front, or behind those `weight` has and this one not."""
     return 0 if weight_dim is not None else weight.dim() - 2
-
-
-def _batched(size: int, in_dims: tuple[int | None, ...], parts: tuple[Tensor, ...]) -> list[Tensor]:
-    """Sequences with `vmap`'s dimension behind the steps."""
-    return [
-        part.unsqueeze(1).expand(len(part), size, *part.shape[1:]) if dim is None else part.movedim(dim, 1)
-        for part, dim in zip(parts, in_dims, strict=True)
-    ]
 
 
 def _to_front(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Callable
 
@@ -11,14 +12,11 @@ from torch import Tensor, nn
 
 from maml_rl.policies import recurrence
 from maml_rl.policies.params import Params, add_product
-from maml_rl.policies.recurrence import CellState
+from maml_rl.policies.recurrence import CellState, Order
 
 
-class Cell:
+class Cell(abc.ABC):
     """One recurrent layer: names its parameters and steps its state.
-
-    The input's part (``NAME.ih``) is one affine map that `project` computes for a whole sequence at once;
-    `advance` adds the recurrent part (``NAME.hh``), the only thing that has to wait for the step before.
 
     Parameters
     ----------
@@ -28,21 +26,48 @@ class Cell:
         Units H.
     """
 
-    num_gates = 1
-    num_states = 1
-
     def __init__(self, name: str, hidden_size: int) -> None:
         self.name = name
         self.hidden_size = hidden_size
 
-    def add_to(self, policy: nn.Module, input_size: int) -> None:
-        """Give `policy` the linear layers ``NAME.ih`` and ``NAME.hh``."""
+    @abc.abstractmethod
+    def make_layers(self, input_size: int) -> nn.Module:
+        """A module with the parameters of a cell that has inputs of length I."""
+
+    @abc.abstractmethod
+    def initialise(self, policy: nn.Module, rng: np.random.Generator) -> None:
+        """Change what is special of the weights that `policy` has drawn for all its layers."""
+
+    @abc.abstractmethod
+    def initial_state(self, params: Params, batch_shape: tuple[int, ...]) -> CellState:
+        """State before the first step, tensors (*batch_shape, ...)."""
+
+    @abc.abstractmethod
+    def advance(self, params: Params, inputs: Tensor, state: CellState) -> CellState:
+        """Next state after inputs (..., I); its first part is the output (..., H)."""
+
+    @abc.abstractmethod
+    def unroll(self, params: Params, inputs: Tensor, state: CellState, *, order: Order = 2) -> tuple[Tensor, CellState]:
+        """Outputs (T, ..., H) that `advance` gives along inputs (T, ..., I), and the state after the last one."""
+
+
+class GatedCell(Cell):
+    """A cell whose gates are affine in input and output, and whose state follows from them unit by unit.
+
+    The input's part (``NAME.ih``) is one affine map that `project` computes for a whole sequence at once; the
+    recurrent part (``NAME.hh``) is the only thing that has to wait for the step before.
+    """
+
+    num_gates = 1
+    num_states = 1
+
+    def make_layers(self, input_size: int) -> nn.Module:
+        """See `Cell.make_layers`: the linear layers ``ih`` and ``hh``."""
         outputs = self.num_gates * self.hidden_size
-        maps = {"ih": nn.Linear(input_size, outputs), "hh": nn.Linear(self.hidden_size, outputs)}
-        policy.add_module(self.name, nn.ModuleDict(maps))
+        return nn.ModuleDict({"ih": nn.Linear(input_size, outputs), "hh": nn.Linear(self.hidden_size, outputs)})
 
     def initial_state(self, params: Params, batch_shape: tuple[int, ...]) -> CellState:
-        """Zeros (*batch_shape, H) of the parameters' type."""
+        """See `Cell.initial_state`: zeros (*batch_shape, H) of the parameters' type."""
         like = params[f"{self.name}.hh.weight"]
         return tuple(like.new_zeros((*batch_shape, self.hidden_size)) for _ in range(self.num_states))
 
@@ -64,30 +89,26 @@ class Cell:
         bias = params[f"{self.name}.ih.bias"] + params[f"{self.name}.hh.bias"]
         return add_product(bias.unsqueeze(-2), inputs, params[f"{self.name}.ih.weight"])
 
+    @abc.abstractmethod
     def pointwise(self, gates: Tensor, *contents: Tensor) -> CellState:
-        """Next state from the gates (..., G * H) and what the state holds beside the output, unit by unit."""
-        raise NotImplementedError
+        """Next state from gates (..., G * H) and contents (..., H), the state's parts beside the output."""
 
+    @abc.abstractmethod
     def jacobian(self, gates: Tensor, *contents: Tensor) -> Tensor:
-        """Derivatives (..., 1 + S, G + S, H) of `pointwise` in its G gates and the S states beside the output."""
-        raise NotImplementedError
+        """Derivatives (..., 1 + S, G + S, H) of `pointwise` in its gates (..., G * H) and S contents (..., H)."""
 
-    def advance(self, params: Params, projected: Tensor, state: CellState) -> CellState:
-        """Next state from a projected input (..., G * H); its first part is the output (..., H)."""
-        return self.pointwise(add_product(projected, state[0], params[f"{self.name}.hh.weight"]), *state[1:])
+    def advance(self, params: Params, inputs: Tensor, state: CellState) -> CellState:
+        """See `Cell.advance`."""
+        gates = add_product(self.project(params, inputs), state[0], params[f"{self.name}.hh.weight"])
+        return self.pointwise(gates, *state[1:])
 
-    def unroll(
-        self, params: Params, inputs: Tensor, state: CellState, *, once: bool = False
-    ) -> tuple[Tensor, CellState]:
-        """Outputs (T, ..., H) along inputs (T, ..., I) and the state after the last one.
-
-        With `once` the result need be differentiable only once and not under `vmap`: a cell may have a faster way.
-        """
+    def unroll(self, params: Params, inputs: Tensor, state: CellState, *, order: Order = 2) -> tuple[Tensor, CellState]:
+        """See `Cell.unroll`."""
         projected = self.project(params, inputs)
         return recurrence.unroll(self, projected, params[f"{self.name}.hh.weight"], state)
 
 
-class RNNCell(Cell):
+class RNNCell(GatedCell):
     """``h' = f(W_ih x + b_ih + W_hh h + b_hh)`` (Elman 1990).
 
     Parameters
@@ -103,17 +124,17 @@ class RNNCell(Cell):
         self.nonlinearity = nonlinearity
 
     def pointwise(self, gates: Tensor, *contents: Tensor) -> CellState:
-        """See `Cell.pointwise`."""
+        """See `GatedCell.pointwise`."""
         return (self.nonlinearity(gates),)
 
     def jacobian(self, gates: Tensor, *contents: Tensor) -> Tensor:
-        """See `Cell.jacobian`."""
+        """See `GatedCell.jacobian`."""
         outputs, pull = torch.func.vjp(self.nonlinearity, gates)  # type: ignore[misc]
         (slope,) = pull(torch.ones_like(outputs))
         return slope.unsqueeze(-2).unsqueeze(-2)
 
 
-class LSTMCell(Cell):
+class LSTMCell(GatedCell):
     """Long short-term memory with a forget gate (Hochreiter & Schmidhuber 1997, Gers et al. 2000).
 
     ``c' = s(f) * c + s(i) * tanh(g)``, ``h' = s(o) * tanh(c')``, s the logistic function, gates in the order
@@ -137,41 +158,39 @@ class LSTMCell(Cell):
         self.horizon = horizon
 
     def initialise(self, policy: nn.Module, rng: np.random.Generator) -> None:
-        """See `Cell.initialise`; opens the forget gate."""
+        """See `GatedCell.initialise`; opens the forget gate."""
         super().initialise(policy, rng)
-        enter, keep, *_ = policy.get_parameter(f"{self.name}.ih.bias").detach().chunk(self.num_gates)
+        input_gate, forget_gate, *_ = policy.get_parameter(f"{self.name}.ih.bias").detach().chunk(self.num_gates)
         if self.horizon is None:
-            keep.fill_(1.0)
+            forget_gate.fill_(1.0)
             return
-        keep.copy_(torch.from_numpy(np.log(rng.uniform(1.0, self.horizon - 1.0, self.hidden_size))))
-        enter.copy_(-keep)
+        forget_gate.copy_(torch.from_numpy(np.log(rng.uniform(1.0, self.horizon - 1.0, self.hidden_size))))
+        input_gate.copy_(-forget_gate)
 
     def pointwise(self, gates: Tensor, *contents: Tensor) -> CellState:
-        """See `Cell.pointwise`."""
+        """See `GatedCell.pointwise`."""
         (content,) = contents
-        enter, keep, leave, candidate = self._open(gates)
-        content = keep * content + enter * candidate
-        return leave * torch.tanh(content), content
+        input_gate, forget_gate, output_gate, candidate = self._open(gates)
+        content = forget_gate * content + input_gate * candidate
+        return output_gate * torch.tanh(content), content
 
     def jacobian(self, gates: Tensor, *contents: Tensor) -> Tensor:
-        """See `Cell.jacobian`."""
+        """See `GatedCell.jacobian`."""
         (content,) = contents
-        enter, keep, leave, candidate = self._open(gates)
-        shown = torch.tanh(keep * content + enter * candidate)
-        slope = leave * (1.0 - shown * shown)
-        i = candidate * enter * (1.0 - enter)
-        f = content * keep * (1.0 - keep)
-        o = shown * leave * (1.0 - leave)
-        g = enter * (1.0 - candidate * candidate)
-        output = [slope * i, slope * f, o, slope * g, slope * keep]
-        content_after = [i, f, torch.zeros_like(o), g, keep]
+        input_gate, forget_gate, output_gate, candidate = self._open(gates)
+        shown = torch.tanh(forget_gate * content + input_gate * candidate)
+        slope = output_gate * (1.0 - shown * shown)
+        i = candidate * input_gate * (1.0 - input_gate)
+        f = content * forget_gate * (1.0 - forget_gate)
+        o = shown * output_gate * (1.0 - output_gate)
+        g = input_gate * (1.0 - candidate * candidate)
+        output = [slope * i, slope * f, o, slope * g, slope * forget_gate]
+        content_after = [i, f, torch.zeros_like(o), g, forget_gate]
         return torch.stack(output + content_after, -2).unflatten(-2, (2, 5))
 
-    def unroll(
-        self, params: Params, inputs: Tensor, state: CellState, *, once: bool = False
-    ) -> tuple[Tensor, CellState]:
-        """See `Cell.unroll`; PyTorch's fused LSTM, which has no second derivatives, wherever one is enough."""
-        if not once or inputs.dim() != 3:
+    def unroll(self, params: Params, inputs: Tensor, state: CellState, *, order: Order = 2) -> tuple[Tensor, CellState]:
+        """See `Cell.unroll`; PyTorch's fused LSTM, which has no second derivatives, wherever first ones are enough."""
+        if order == 2 or inputs.dim() != 3:
             return super().unroll(params, inputs, state)
         weights = [self._reordered(params[f"{self.name}.{part}"]) for part in _LSTM_PARTS]
         outputs, *after = torch.lstm(
@@ -181,8 +200,8 @@ class LSTMCell(Cell):
 
     def _reordered(self, part: Tensor) -> Tensor:
         """Rows (4 H, ...) in the order i, f, g, o."""
-        enter, keep, leave, candidate = part.split(self.hidden_size)
-        return torch.cat([enter, keep, candidate, leave])
+        input_gate, forget_gate, output_gate, candidate = part.split(self.hidden_size)
+        return torch.cat([input_gate, forget_gate, candidate, output_gate])
 
     def _open(self, gates: Tensor) -> tuple[Tensor, ...]:
         """Input, forget and output gate and the candidate, (..., H) each."""

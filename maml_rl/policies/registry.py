@@ -1,131 +1,88 @@
-"""Which policy a configuration names."""
+"""Kinds of policies by name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import cast
 
-import gymnasium as gym
-import numpy as np
-
-from maml_rl.policies.categorical_mlp import CategoricalMLPPolicy
-from maml_rl.policies.encoders import ENCODERS, make_encoder
-from maml_rl.policies.geometric_policy import GeometricPolicy
-from maml_rl.policies.heads import CategoricalHead, Head, NormalHead
-from maml_rl.policies.lstm_policy import LSTMPolicy
-from maml_rl.policies.normal_mlp import NormalMLPPolicy
+from maml_rl.policies.geometric_policy import GeometricOptions, GeometricPolicy
+from maml_rl.policies.lstm_policy import LSTMOptions, LSTMPolicy
+from maml_rl.policies.mlp_policy import MLPPolicy
 from maml_rl.policies.policy import Policy
 from maml_rl.policies.rnn_policy import RNNPolicy
+from maml_rl.policies.spec import DTYPES, PolicySpec
+from maml_rl.settings import Settings
 from maml_rl.utils.errors import InputError
+
+Factory = Callable[[PolicySpec], Policy]
 
 
 @dataclass(frozen=True)
-class PolicySpec:
-    """What a policy is built from; picklable, so that workers build their own.
+class PolicyKind:
+    """A registered kind of policy.
 
     Attributes
     ----------
-    name
-        A registered policy, e.g. ``"mlp"``.
-    input_size, output_size
-        Length O of an observation; length A of an action or number of actions.
-    continuous
-        Whether actions are real vectors (`Normal`) or indices (`Categorical`).
-    hidden_sizes, nonlinearity
-        See the policy classes.
-    memory_slots, memory_width
-        Slots and values of a slot of a policy with an external memory.
-    memory_horizon
-        Steps over which an LSTM remembers at first, see `LSTMCell`.
-    with_value
-        Whether the policy also values states, see `Policy.unroll_with_values`.
-    encoder, encoder_channels
-        What stands before the first layer, one of `ENCODERS`, and the channels of its layers.
-    observation_shape
-        Shape of an observation before it was made flat; what may follow it is not counted. ``()``: (O,).
+    factory
+        Builds the policy of a specification whose `options` are of the class below.
+    options
+        Options that only this kind has.
+    has_memory
+        `Policy.has_memory` of what the factory builds, known before anything is built.
     """
 
-    name: str
-    input_size: int
-    output_size: int
-    continuous: bool
-    hidden_sizes: tuple[int, ...]
-    nonlinearity: str
-    memory_slots: int = 16
-    memory_width: int = 16
-    memory_horizon: int | None = None
-    with_value: bool = False
-    encoder: str = "none"
-    encoder_channels: tuple[int, ...] = (16, 32)
-    observation_shape: tuple[int, ...] = ()
-
-    @classmethod
-    def for_spaces(
-        cls,
-        observation_space: gym.Space[Any],
-        action_space: gym.Space[Any],
-        *,
-        name: str,
-        **settings: Any,
-    ) -> PolicySpec:
-        """Return the spec of a policy between these single-environment spaces; `settings` are the other fields.
-
-        Raises
-        ------
-        ValueError
-            If the action space is neither a one-dimensional `Box` nor `Discrete`.
-        """
-        continuous = isinstance(action_space, gym.spaces.Box)
-        if isinstance(action_space, gym.spaces.Box):
-            output_size = int(np.prod(action_space.shape))
-        elif isinstance(action_space, gym.spaces.Discrete):
-            output_size = int(action_space.n)
-        else:
-            raise InputError(f"action space: got {action_space}, expected Box or Discrete")
-        input_size = int(np.prod(observation_space.shape or (1,)))
-        return cls(name, input_size, output_size, continuous, **settings)
+    factory: Factory
+    options: type[Settings] = Settings
+    has_memory: bool = True
 
 
-def _make_mlp(spec: PolicySpec) -> Policy:
-    policy_class = NormalMLPPolicy if spec.continuous else CategoricalMLPPolicy
-    return policy_class(spec.input_size, spec.output_size, spec.hidden_sizes, nonlinearity=spec.nonlinearity)
+_KINDS: dict[str, PolicyKind] = {}
 
 
-def _head(spec: PolicySpec) -> Head:
-    return NormalHead(spec.output_size) if spec.continuous else CategoricalHead(spec.output_size)
+def register_policy(
+    name: str, factory: Factory, *, options: type[Settings] = Settings, has_memory: bool = True
+) -> None:
+    """Let configurations name a kind of policy; for policies from outside the package too.
 
+    Parameters
+    ----------
+    name
+        Value of the key ``policy``.
+    factory, options, has_memory
+        See `PolicyKind`.
 
-def _make_rnn(spec: PolicySpec) -> Policy:
-    return RNNPolicy(spec.input_size, _head(spec), spec.hidden_sizes, nonlinearity=spec.nonlinearity)
-
-
-def _make_lstm(spec: PolicySpec) -> Policy:
-    return LSTMPolicy(spec.input_size, _head(spec), spec.hidden_sizes, horizon=spec.memory_horizon)
-
-
-def _make_geometric(spec: PolicySpec) -> Policy:
-    return GeometricPolicy(
-        spec.input_size,
-        _head(spec),
-        spec.hidden_sizes,
-        nonlinearity=spec.nonlinearity,
-        num_slots=spec.memory_slots,
-        width=spec.memory_width,
-    )
-
-
-_FACTORIES: dict[str, Callable[[PolicySpec], Policy]] = {
-    "mlp": _make_mlp,
-    "rnn": _make_rnn,
-    "lstm": _make_lstm,
-    "geometric": _make_geometric,
-}
+    Raises
+    ------
+    ValueError
+        If another kind has the name.
+    """
+    kind = PolicyKind(factory, options, has_memory)
+    if _KINDS.setdefault(name, kind) != kind:
+        raise ValueError(f"policy: {name!r} is registered already; choose another name")
 
 
 def registered_policies() -> list[str]:
     """Names a configuration's ``policy`` key may have."""
-    return sorted(_FACTORIES)
+    return sorted(_KINDS)
+
+
+def policy_kinds() -> Mapping[str, PolicyKind]:
+    """Every registered kind, by name."""
+    return _KINDS
+
+
+def policy_kind(name: str) -> PolicyKind:
+    """Return the kind of this name.
+
+    Raises
+    ------
+    ValueError
+        If no policy of that name is registered.
+    """
+    if name not in _KINDS:
+        raise ValueError(f"policy: got {name!r}, expected one of {registered_policies()}")
+    return _KINDS[name]
 
 
 def make_policy(spec: PolicySpec) -> Policy:
@@ -134,21 +91,49 @@ def make_policy(spec: PolicySpec) -> Policy:
     Raises
     ------
     ValueError
-        If no policy of that name is registered, or one with memory has no hidden layer to hold it.
+        If no policy of that name is registered, its options are another kind's, or one with memory has no hidden layer
+        to hold it.
     """
-    if spec.name not in _FACTORIES:
-        raise ValueError(f"policy: got {spec.name!r}, expected one of {registered_policies()}")
-    if spec.name != "mlp" and not spec.hidden_sizes:
+    kind = policy_kind(spec.name)
+    if spec.dtype not in DTYPES:
+        raise InputError(f"dtype: got {spec.dtype!r}, expected one of {list(DTYPES)}")
+    options = kind.options() if spec.options is None else spec.options
+    if not isinstance(options, kind.options):
+        raise ValueError(
+            f"options: got {type(options).__name__}, expected {kind.options.__name__} for policy {spec.name!r}"
+        )
+    if kind.has_memory and not spec.hidden_sizes:
         raise InputError(
             f"hidden-sizes: got [], expected at least one layer for policy {spec.name!r}; give one, such as [64]"
         )
-    if spec.encoder not in ENCODERS:
-        raise ValueError(f"encoder: got {spec.encoder!r}, expected one of {list(ENCODERS)}")
-    shape = spec.observation_shape or (spec.input_size,)
-    encoder = make_encoder(spec.encoder, shape, spec.input_size, spec.encoder_channels)
-    policy = _FACTORIES[spec.name](spec if encoder is None else replace(spec, input_size=encoder.output_size))
-    if encoder is not None:
-        policy.add_encoder(encoder)
-    if spec.with_value:
-        policy.add_value()
-    return policy
+    policy = kind.factory(replace(spec, options=options))
+    if policy.has_memory != kind.has_memory:
+        raise ValueError(
+            f"has_memory: got {kind.has_memory} with policy {spec.name!r}, expected {policy.has_memory} as its class "
+            "says; correct register_policy"
+        )
+    return policy.to(DTYPES[spec.dtype])
+
+
+def _make_mlp(spec: PolicySpec) -> Policy:
+    interface = spec.interface(logits=f"layer{len(spec.hidden_sizes) + 1}")
+    return MLPPolicy(interface, spec.hidden_sizes, nonlinearity=spec.nonlinearity)
+
+
+def _make_rnn(spec: PolicySpec) -> Policy:
+    return RNNPolicy(spec.interface(), spec.hidden_sizes, nonlinearity=spec.nonlinearity)
+
+
+def _make_lstm(spec: PolicySpec) -> Policy:
+    return LSTMPolicy(spec.interface(), spec.hidden_sizes, horizon=cast(LSTMOptions, spec.options).memory_horizon)
+
+
+def _make_geometric(spec: PolicySpec) -> Policy:
+    options = cast(GeometricOptions, spec.options)
+    return GeometricPolicy(spec.interface(), spec.hidden_sizes, nonlinearity=spec.nonlinearity, options=options)
+
+
+register_policy("mlp", _make_mlp, has_memory=False)
+register_policy("rnn", _make_rnn)
+register_policy("lstm", _make_lstm, options=LSTMOptions)
+register_policy("geometric", _make_geometric, options=GeometricOptions)

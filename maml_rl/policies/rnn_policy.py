@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from maml_rl.policies.heads import Head
 from maml_rl.policies.params import Params
-from maml_rl.policies.policy import NONLINEARITIES, Policy
-from maml_rl.policies.recurrence import CellState
+from maml_rl.policies.policy import NONLINEARITIES, Interface, Policy
+from maml_rl.policies.recurrence import CellState, Order
 from maml_rl.policies.recurrent_cells import Cell, RNNCell
 
 State = tuple[CellState, ...]
@@ -21,25 +20,21 @@ class RecurrentPolicy(Policy):
 
     Parameters
     ----------
-    input_size
-        Length O of an observation.
+    interface
+        See `Policy`.
     cells
         The layers, first one first.
-    head
-        What follows the last one.
     """
 
     has_memory = True
 
-    def __init__(self, input_size: int, cells: Sequence[Cell], head: Head) -> None:
-        super().__init__(input_size, head)
+    def __init__(self, interface: Interface, cells: Sequence[Cell]) -> None:
+        sizes = (interface.num_inputs, *(cell.hidden_size for cell in cells))
+        layers = {cell.name: cell.make_layers(size) for cell, size in zip(cells, sizes[:-1], strict=True)}
+        super().__init__(interface, layers, sizes[-1])
         self.cells = tuple(cells)
-        for cell in self.cells:
-            cell.add_to(self, input_size)
-            input_size = cell.hidden_size
-        self.add_head(input_size)
 
-    def initial_state(self, params: Params, batch_shape: tuple[int, ...]) -> State:
+    def initial_state(self, params: Params, batch_shape: tuple[int, ...], noise: Tensor | None = None) -> State:
         """See `Policy.initial_state`."""
         return tuple(cell.initial_state(params, batch_shape) for cell in self.cells)
 
@@ -47,21 +42,21 @@ class RecurrentPolicy(Policy):
         """See `Policy.remembered`: of the last layer."""
         return state[-1][-1]
 
-    def advance(self, params: Params, observation: Tensor, state: State) -> tuple[Tensor, State]:
+    def advance(self, params: Params, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """See `Policy.advance`."""
-        hidden, new_state = observation, []
+        hidden, new_state = inputs, []
         for cell, cell_state in zip(self.cells, state, strict=True):
-            new_state.append(cell.advance(params, cell.project(params, hidden), cell_state))
+            new_state.append(cell.advance(params, hidden, cell_state))
             hidden = new_state[-1][0]
         return hidden, tuple(new_state)
 
     def features(
-        self, params: Params, observations: Tensor, masks: Tensor, state: State, *, once: bool = False
+        self, params: Params, observations: Tensor, started: Tensor | None, state: State, *, order: Order = 2
     ) -> tuple[Tensor, State]:
         """See `Policy.features`."""
-        hidden, new_state = observations, []
+        hidden, new_state = self.encode(params, observations), []
         for cell, cell_state in zip(self.cells, state, strict=True):
-            hidden, after = cell.unroll(params, hidden, cell_state, once=once)
+            hidden, after = cell.unroll(params, hidden, cell_state, order=order)
             new_state.append(after)
         return hidden, tuple(new_state)
 
@@ -77,19 +72,14 @@ class RNNPolicy(RecurrentPolicy):
 
     Parameters
     ----------
-    input_size
-        Length O of an observation.
-    head
-        Head over the actions.
+    interface
+        See `Policy`.
     hidden_sizes
         Units of each hidden layer.
     nonlinearity
         A key of `NONLINEARITIES`, the function f.
     """
 
-    def __init__(
-        self, input_size: int, head: Head, hidden_sizes: Sequence[int] = (64, 64), *, nonlinearity: str = "tanh"
-    ) -> None:
+    def __init__(self, interface: Interface, hidden_sizes: Sequence[int], *, nonlinearity: str = "tanh") -> None:
         function = NONLINEARITIES[nonlinearity]
-        cells = [RNNCell(f"layer{i}", size, function) for i, size in enumerate(hidden_sizes, 1)]
-        super().__init__(input_size, cells, head)
+        super().__init__(interface, [RNNCell(f"layer{i}", size, function) for i, size in enumerate(hidden_sizes, 1)])

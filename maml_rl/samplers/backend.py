@@ -1,28 +1,70 @@
-"""What every backend offers: n workers of one spec, called together."""
+"""Contract of a backend: n workers of one spec, called together."""
 
 from __future__ import annotations
 
 import abc
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
+
+from maml_rl.utils.modules import import_allowed
 
 B = TypeVar("B", bound="Backend")
 
 
 class WorkerSpec(Protocol):
-    """What a worker is built from. Specs and arguments of calls must be picklable."""
+    """Everything a worker is built from. Specs and arguments of calls must be picklable."""
 
     @property
-    def replayed_methods(self) -> Mapping[str, str]:
-        """Methods that build a worker's state: ``"restart"`` begins it anew, ``"keep"`` adds to it."""
+    def worker_class(self) -> type[Any]:
+        """Class of the worker, whose methods say by `builds_state` what a successor has to do again."""
 
     def build(self, heartbeat: Callable[[], None]) -> Any:
         """Make the worker; it calls `heartbeat` often, to show that it is alive."""
 
-    def describe(self, method: str, arguments: tuple[Any, ...]) -> str:
-        """Say in words which seed and tasks a call is about."""
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def builds_state(kind: Literal["restart", "keep"]) -> Callable[[Method], Method]:
+    """Mark a worker's method that builds state: ``"restart"`` begins it anew, ``"keep"`` adds to it.
+
+    The successor of a lost worker makes such calls again, from the last restart on.
+    """
+
+    def mark(method: Method) -> Method:
+        method.builds_state = kind  # type: ignore[attr-defined]
+        return method
+
+    return mark
+
+
+@dataclass(frozen=True)
+class ModularSpec:
+    """A specification whose workers import allowed modules first, wherever they are built; picklable.
+
+    Attributes
+    ----------
+    spec
+        The specification.
+    modules
+        Names of modules.
+    """
+
+    spec: WorkerSpec
+    modules: tuple[str, ...]
+
+    @property
+    def worker_class(self) -> type[Any]:
+        """See `WorkerSpec`."""
+        return self.spec.worker_class
+
+    def build(self, heartbeat: Callable[[], None]) -> Any:
+        """See `WorkerSpec`."""
+        import_allowed(self.modules)
+        return self.spec.build(heartbeat)
 
 
 class WorkerError(RuntimeError):
@@ -84,13 +126,15 @@ class Journal:
     """The calls that built a worker's state, to be made again by its successor."""
 
     def __init__(self, spec: WorkerSpec) -> None:
-        self._methods = spec.replayed_methods
-        self._spec = spec
+        self._worker_class = spec.worker_class
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
+
+    def _kind(self, method: str) -> str | None:
+        return getattr(getattr(self._worker_class, method, None), "builds_state", None)
 
     def record(self, method: str, arguments: tuple[Any, ...]) -> None:
         """Remember a finished call, if it builds state."""
-        kind = self._methods.get(method)
+        kind = self._kind(method)
         if kind == "restart":
             self.calls = []
         if kind is not None:
@@ -98,10 +142,11 @@ class Journal:
 
     def before(self, method: str) -> list[tuple[str, tuple[Any, ...]]]:
         """Return the calls a successor has to make before this one."""
-        return [] if self._methods.get(method) == "restart" else self.calls
+        return [] if self._kind(method) == "restart" else self.calls
 
     def describe(self, method: str, arguments: tuple[Any, ...]) -> str:
-        """Say what a call was about, by itself or by the state it worked on."""
-        if self._methods.get(method) == "restart" or not self.calls:
-            return self._spec.describe(method, arguments)
-        return self._spec.describe(*self.calls[0])
+        """Words for a call's subject: its own first argument, or that of the call whose state it worked on."""
+        if self._kind(method) != "restart" and self.calls:
+            _, arguments = self.calls[0]
+        subject = arguments[0] if arguments else method
+        return "; ".join(map(str, subject)) if isinstance(subject, list) else str(subject)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,17 @@ from torch.utils._pytree import tree_map
 from maml_rl.adaptation import InnerLoop, adapt_step, expand, inner_gradient
 from maml_rl.baseline import LinearFeatureBaseline
 from maml_rl.envs import make_meta_env
-from maml_rl.envs.meta_env import MetaVectorEnv, Task
-from maml_rl.episode import CollectReport, Episodes, LearningData, thin
+from maml_rl.envs.meta_env import MetaVectorEnv
+from maml_rl.episode import CollectReport, Episodes, LearningData, subsample_steps
 from maml_rl.objectives import linearised_curvature, meta_gradient, surrogate
-from maml_rl.policies import Params, PolicySpec, make_policy
-from maml_rl.samplers.rollout import Streams, play_episodes, with_advantages
-from maml_rl.utils.random import Purpose, generator
-from maml_rl.utils.vectors import flatten, unflatten
+from maml_rl.policies import Params, Policy, PolicySpec, make_policy
+from maml_rl.policies.layout import ParameterLayout
+from maml_rl.samplers.backend import builds_state
+from maml_rl.samplers.recorders import EpisodeRecorder
+from maml_rl.samplers.rollout import rollout, with_advantages
+from maml_rl.samplers.sized_environment import SizedEnvironment
+from maml_rl.settings import MAMLSettings, ReturnSettings, TaskSettings
+from maml_rl.shard import Shard
 
 _CHUNK_ROWS = {False: 8192, True: 16384}
 """Environment steps per batched computation, without and with memory: large enough to hide Python, small enough for the
@@ -33,42 +37,36 @@ _CHUNK_NUMBERS = {False: 2**22, True: 2**24}
 
 @dataclass(frozen=True)
 class MAMLWorkerSpec:
-    """What a MAML worker is built from; picklable. Hyper-parameters as in `maml_rl.config.Config`."""
+    """Everything a MAML worker is built from; picklable.
 
-    env_name: str
-    env_kwargs: dict[str, Any]
+    Attributes
+    ----------
+    task, returns, maml
+        Sections of the configuration; the inner objective is no longer ``"auto"``.
+    policy
+        What its policy is built from.
+    layout
+        Where the policy's parameters are in vectors; its device is the one that learns.
+    """
+
+    task: TaskSettings
+    returns: ReturnSettings
+    maml: MAMLSettings
     policy: PolicySpec
-    names: tuple[str, ...]
-    frozen: dict[str, np.ndarray]
-    fast_batch_size: int
-    num_steps: int
-    fast_lr: float
-    inner_objective: str
-    gamma: float
-    gae_lambda: float
-    baseline_regularisation: float
-    memory_scope: str
-    first_order: bool
-    hessian_steps: int | None
-    fisher_steps: int | None
-    seed: int
-    adapted: tuple[str, ...] | None = None
-    reward_clip: float | None = None
-    device: str = "cpu"
+    layout: ParameterLayout
 
-    replayed_methods = {"collect": "restart", "surrogate_gradient": "keep"}  # noqa: RUF012
-    """Calls that build a worker's state: after a loss they are made again, from the last restart on."""
+    @property
+    def worker_class(self) -> type[MAMLWorker]:
+        """See `WorkerSpec`."""
+        return MAMLWorker
 
     def build(self, heartbeat: Callable[[], None]) -> MAMLWorker:
         """Make the worker."""
         return MAMLWorker(self, heartbeat)
 
-    def describe(self, method: str, arguments: tuple[Any, ...]) -> str:
-        """Say in words what a call was about, for error messages."""
-        if method in ("collect", "evaluate", "adapted_parameters"):
-            indices, iteration = arguments[0], arguments[3]
-            return f"seed {self.seed}, iteration {iteration}, tasks {list(indices)}"
-        return f"seed {self.seed}"
+    def make_env(self, num_envs: int) -> MetaVectorEnv:
+        """An environment of the family with this many sub-environments."""
+        return make_meta_env(self.task.env_name, num_envs, self.task.env_kwargs)
 
 
 class MAMLWorker:
@@ -86,41 +84,21 @@ class MAMLWorker:
         self.spec = spec
         self.heartbeat = heartbeat
         self.policy = make_policy(spec.policy)
-        self.inner = InnerLoop(
-            self.policy, spec.fast_lr, spec.names, spec.inner_objective, spec.first_order, spec.adapted
-        )
-        self.baseline = LinearFeatureBaseline(spec.baseline_regularisation)
-        self._like = self.policy.params()
-        for name, value in spec.frozen.items():
-            self._like[name] = torch.from_numpy(value)
-        self._env: MetaVectorEnv | None = None
+        self.inner = make_inner_loop(self.policy, spec.layout, spec.maml)
+        self.baseline = LinearFeatureBaseline(spec.maml.baseline_regularisation)
+        self._acting = spec.layout.on("cpu")  # episodes are rolled out on the CPU: single steps of small networks
+        self._env = SizedEnvironment(spec.make_env)
         self._episodes: list[Episodes] = []
         self._paths: list[Params] = []
         self._chunks: list[slice] = []
         self._old: list[Any] = []
         self._products: list[Callable[[Params], Params]] = []
 
-    def collect(
-        self, indices: Sequence[int], tasks: Sequence[Task], vector: np.ndarray, iteration: int
-    ) -> CollectReport:
-        """Sample episodes before, between and after the inner steps; keep them for learning.
-
-        Parameters
-        ----------
-        indices
-            Position of each task in the meta-batch: with seed and iteration it fixes the episodes.
-        tasks
-            The M tasks of the shard.
-        vector
-            Initial parameters (P,).
-        iteration
-            Outer iteration.
-        """
+    @builds_state("restart")
+    def collect(self, shard: Shard, vector: np.ndarray) -> CollectReport:
+        """Sample episodes before, between and after the inner steps from parameters (D,); keep them for learning."""
         self._old, self._products = [], []
-        purposes = (Purpose.ENVIRONMENT, Purpose.ACTIONS)
-        self._episodes, self._paths = self._play_and_adapt(
-            indices, tasks, vector, iteration, self.spec.num_steps, purposes
-        )
+        self._episodes, self._paths = self._roll_out_and_adapt(shard, vector, self.spec.maml.num_steps)
         self._chunks = self._cut(self._episodes[0], self._episodes[0].mask[0].numel())
         return CollectReport(
             np.stack([episodes.returns().numpy() for episodes in self._episodes]),
@@ -128,74 +106,39 @@ class MAMLWorker:
             all(bool(episodes.is_finite().all()) for episodes in self._episodes),
         )
 
-    def evaluate(
-        self,
-        indices: Sequence[int],
-        tasks: Sequence[Task],
-        vector: np.ndarray,
-        iteration: int,
-        num_steps: int,
-    ) -> np.ndarray:
-        """Returns (K + 1, M, B) after 0 ... K = `num_steps` inner steps on evaluation streams."""
-        purposes = (Purpose.EVALUATION_ENVIRONMENT, Purpose.EVALUATION_ACTIONS)
-        episodes, _ = self._play_and_adapt(indices, tasks, vector, iteration, num_steps, purposes)
-        return np.stack([e.returns().numpy() for e in episodes])
+    def evaluate(self, shard: Shard, vector: np.ndarray, num_steps: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Returns (K + 1, M, B) after 0 ... K = `num_steps` inner steps from initial parameters (D,), and measures.
 
-    def adapted_parameters(
-        self,
-        indices: Sequence[int],
-        tasks: Sequence[Task],
-        vector: np.ndarray,
-        iteration: int,
-        num_steps: int,
-    ) -> np.ndarray:
-        """Meta-parameters (K + 1, M, P) after 0 ... K = `num_steps` inner steps, those `evaluate` makes."""
-        purposes = (Purpose.EVALUATION_ENVIRONMENT, Purpose.EVALUATION_ACTIONS)
-        _, path = self._play_and_adapt(indices, tasks, vector, iteration, num_steps, purposes)
-        return np.stack(
-            [
-                [flatten({k: v[m] for k, v in learning.items()}, self.spec.names) for m in range(len(tasks))]
-                for learning in path
-            ]
-        )
+        The environment's measures are arrays of the same shape by name.
+        """
+        episodes, _ = self._roll_out_and_adapt(shard, vector, num_steps)
+        measures = {name: np.stack([e.measures[name].numpy() for e in episodes]) for name in episodes[0].measures}
+        return np.stack([e.returns().numpy() for e in episodes]), measures
 
-    def _play_and_adapt(
-        self,
-        indices: Sequence[int],
-        tasks: Sequence[Task],
-        vector: np.ndarray,
-        iteration: int,
-        num_steps: int,
-        purposes: tuple[Purpose, Purpose],
+    def adapted_parameters(self, shard: Shard, vector: np.ndarray, num_steps: int) -> list[Params]:
+        """All parameters (M, ...) after 0 ... K = `num_steps` inner steps from (D,), those that `evaluate` makes."""
+        _, path = self._roll_out_and_adapt(shard, vector, num_steps)
+        return [{**expand(self._acting.frozen(), len(shard.tasks)), **learning} for learning in path]
+
+    def _roll_out_and_adapt(
+        self, shard: Shard, vector: np.ndarray, num_steps: int
     ) -> tuple[list[Episodes], list[Params]]:
-        spec = self.spec
-        # Episodes are played, and adapted to, on the CPU: single steps of small networks.
-        initial = {**self._like, **unflatten(vector, self._like, self.spec.names)}
-        learning, frozen = self.inner.split(initial)
-        learning = expand(learning, len(tasks))
+        spec, num_tasks = self.spec, len(shard.tasks)
+        frozen = self._acting.frozen()
+        learning = expand(self._acting.learning(vector), num_tasks)
         all_episodes, path, state = [], [learning], ()
         for step in range(num_steps + 1):
-            rngs = [
-                [generator(spec.seed, p, iteration=iteration, task=i, inner_step=step) for i in indices]
-                for p in purposes
-            ]
-            params = {**expand(frozen, len(tasks)), **learning}
-            episodes, state = play_episodes(
-                self._environment(len(tasks)),
+            episodes, state = rollout(
+                self._env.of(num_tasks * spec.task.fast_batch_size),
                 self.policy,
-                params,
-                tasks,
-                Streams(*rngs),
-                state=state if spec.memory_scope == "task" else (),
+                {**expand(frozen, num_tasks), **learning},
+                shard.tasks,
+                shard.streams(step),
+                recorder=EpisodeRecorder(),
+                state=state if spec.maml.memory_scope == "task" else (),
                 heartbeat=self.heartbeat,
             )
-            episodes = with_advantages(
-                episodes,
-                self.baseline,
-                gamma=spec.gamma,
-                gae_lambda=spec.gae_lambda,
-                reward_clip=spec.reward_clip,
-            )
+            episodes = with_advantages(episodes, self.baseline, spec.returns)
             all_episodes.append(episodes)
             if step < num_steps:
                 learning = self._adapt(learning, frozen, episodes)
@@ -211,13 +154,13 @@ class MAMLWorker:
             adapted.append(adapt_step(self.inner, values, gradients))
         return {name: torch.cat([values[name] for values in adapted]) for name in learning}
 
+    @builds_state("keep")
     def surrogate_gradient(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
-        """Sum over the shard's tasks of surrogate losses and of their gradients (P,), in float64.
+        """Sums over the shard's tasks of surrogate losses at `vector` (D,) and of their gradients (D,), in float64.
 
-        Remembers the adapted policies at `vector` as the old ones of `surrogate` and
-        `fisher_vector_product`.
+        Remembers the adapted policies there as the old ones of `surrogate` and `fisher_vector_product`.
         """
-        params = self._params(vector)
+        params = self.spec.layout.params(vector)
         self._old, self._products = [], []
         total_loss, total_gradient = 0.0, np.zeros(len(vector))
         for chunk in self._chunks:
@@ -230,12 +173,12 @@ class MAMLWorker:
         return total_loss, total_gradient
 
     def fisher_vector_product(self, vector: np.ndarray, old: np.ndarray) -> np.ndarray:
-        """Sum over the shard's tasks of curvature products with `vector` (P,) at parameters `old` (P,)."""
+        """Sum over the shard's tasks of curvature products with `vector` (D,) at parameters `old` (D,)."""
         if not self._products:
-            params = self._params(old)
-            rows = min(self._episodes[0].mask[0].numel(), self.spec.hessian_steps or sys.maxsize)
+            params = self.spec.layout.params(old)
+            rows = min(self._episodes[0].mask[0].numel(), self.spec.maml.hessian_steps or sys.maxsize)
             self._products = [self._curvature(chunk, params) for chunk in self._cut(self._episodes[0], rows)]
-        direction = self._learning(vector)
+        direction = self.spec.layout.learning(vector)
         total = np.zeros(len(vector))
         for product in self._products:
             self.heartbeat()
@@ -243,8 +186,8 @@ class MAMLWorker:
         return total
 
     def surrogate(self, vector: np.ndarray) -> tuple[float, float]:
-        """Sum over the shard's tasks of surrogate losses and of KL divergences from the old policies."""
-        params = self._params(vector)
+        """Sums over the shard's tasks of surrogate losses at `vector` (D,) and of divergences from the old policies."""
+        params = self.spec.layout.params(vector)
         total_loss, total_kl = 0.0, 0.0
         for chunk, old in zip(self._chunks, self._old, strict=True):
             self.heartbeat()
@@ -263,42 +206,31 @@ class MAMLWorker:
         self.heartbeat()
         train, valid = self._data(chunk)
         whole = self.policy.has_memory
-        train = [thin(data, self.spec.hessian_steps, whole_episodes=whole) for data in train]
-        valid = thin(valid, self.spec.fisher_steps, whole_episodes=whole)
+        train = [subsample_steps(data, self.spec.maml.hessian_steps, whole_episodes=whole) for data in train]
+        valid = subsample_steps(valid, self.spec.maml.fisher_steps, whole_episodes=whole)
         path = [self._to_device({k: v[chunk] for k, v in p.items()}) for p in self._paths]
         return linearised_curvature(self.inner, params, train, valid, path=path)
 
     def _data(self, chunk: slice) -> tuple[list[LearningData], LearningData]:
         parts = [
-            LearningData(*tree_map(lambda x: x.to(self.spec.device), tuple(data)))
+            LearningData(*tree_map(lambda x: x.to(self.spec.layout.device), tuple(data)))
             for data in (episodes.learning_data(chunk) for episodes in self._episodes)
         ]
         return parts[:-1], parts[-1]
 
-    def _learning(self, vector: np.ndarray) -> Params:
-        """A vector (P,) as named values on the learning device."""
-        return self._to_device(unflatten(vector, self._like, self.spec.names))
-
-    def _params(self, vector: np.ndarray) -> Params:
-        """All parameters on the learning device: those of the vector (P,) and the frozen ones."""
-        return {**self._to_device(self._like), **self._learning(vector)}
-
     def _to_device(self, params: Params) -> Params:
-        return {name: value.to(self.spec.device) for name, value in params.items()}
+        return {name: value.to(self.spec.layout.device) for name, value in params.items()}
 
     def _sum_tasks(self, values: Params) -> np.ndarray:
         sums: dict[str, Tensor] = {k: v.detach().double().sum(0) for k, v in values.items()}
-        return flatten(sums, self.spec.names)
-
-    def _environment(self, num_tasks: int) -> MetaVectorEnv:
-        num_envs = num_tasks * self.spec.fast_batch_size
-        if self._env is None or self._env.num_envs != num_envs:
-            if self._env is not None:
-                self._env.close()
-            self._env = make_meta_env(self.spec.env_name, num_envs, self.spec.env_kwargs)
-        return self._env
+        return self.spec.layout.vector(sums)
 
     def close(self) -> None:
         """Free the environments."""
-        if self._env is not None:
-            self._env.close()
+        self._env.close()
+
+
+def make_inner_loop(policy: Policy, layout: ParameterLayout, settings: MAMLSettings) -> InnerLoop:
+    """The inner loop that settings ask for; its objective is no longer ``"auto"``."""
+    adapted = tuple(policy.head_parameters()) if settings.adapted_layers == "head" else None
+    return InnerLoop(policy, settings.fast_lr, layout.names, settings.inner_objective, settings.first_order, adapted)

@@ -1,58 +1,39 @@
-"""Meta-episodes: how they are played, and what workers of memory-based meta-learning tell of them."""
+"""Meta-episodes of a shard, and the view that an evaluation keeps of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.utils._pytree import tree_map
 
 from maml_rl.actor_critic import ActorCriticData
-from maml_rl.envs import MetaEpisodeVectorEnv, Task
+from maml_rl.envs import MetaEpisodeVectorEnv, MetaVectorEnv, Task
 from maml_rl.policies import Params, Policy
-from maml_rl.samplers.rollout import Streams, play_episodes
-
-
-@dataclass(frozen=True)
-class RL2Report:
-    """What a shard tells of its meta-episodes.
-
-    Attributes
-    ----------
-    returns
-        Undiscounted return (M, E) of each of the E episodes of each meta-episode.
-    env_steps
-        Environment steps of all.
-    moments
-        Number of steps, sums of their advantages, squared advantages, targets of the values and squared targets, (5,):
-        what all shards together need to normalise.
-    finite
-        Whether all numbers are finite.
-    """
-
-    returns: np.ndarray
-    env_steps: int
-    moments: np.ndarray
-    finite: bool
+from maml_rl.samplers.recorders import EpisodeRecorder, Step
+from maml_rl.samplers.rollout import rollout
+from maml_rl.shard import Streams
 
 
 class MetaEpisodes(NamedTuple):
-    """Meta-episodes of M tasks, as they looked from outside.
+    """Meta-episodes of P agents on M tasks each, as seen from outside.
 
     Attributes
     ----------
     returns
-        (M, E), undiscounted return of each episode.
+        (P, M, E), undiscounted return of each episode.
     observations
-        (M, T, O), of the task's environment, without what the agent sees beside them.
+        (P, M, T, O), of the task's environment, without what the agent sees beside them.
     actions
-        (M, T, A) or (M, T).
+        (P, M, T, A) or (P, M, T).
     rewards
-        (M, T).
+        (P, M, T).
     mask
-        (M, T), False behind the end.
+        (P, M, T), False behind the end.
+    measures
+        Values (P, M, E) of the environment's measures at the last step of each episode, by name.
     """
 
     returns: np.ndarray
@@ -60,45 +41,86 @@ class MetaEpisodes(NamedTuple):
     actions: np.ndarray
     rewards: np.ndarray
     mask: np.ndarray
+    measures: Mapping[str, np.ndarray]
+
+    @staticmethod
+    def joined(parts: Sequence[MetaEpisodes], axis: int = 1) -> MetaEpisodes:
+        """Those of one part behind the other's, of other tasks (1) or of other agents (0); zero behind the end."""
+        longest = max(part.rewards.shape[2] for part in parts)
+
+        def padded(array: np.ndarray) -> np.ndarray:
+            widths = [(0, 0), (0, 0), (0, longest - array.shape[2]), *[(0, 0)] * (array.ndim - 3)]
+            return np.pad(array, widths)
+
+        returns, *traces, measures = zip(*parts, strict=True)
+        observations, actions, rewards, mask = (np.concatenate([padded(x) for x in trace], axis) for trace in traces)
+        joined = {name: np.concatenate([part[name] for part in measures], axis) for name in measures[0]}
+        return MetaEpisodes(np.concatenate(returns, axis), observations, actions, rewards, mask, joined)
 
 
-class Played(NamedTuple):
-    """Meta-episodes (T, M, ...) of a shard, their rewards (T, M) and the return (M, E) of each episode in them."""
+class MetaEpisodeBatch(NamedTuple):
+    """Meta-episodes (T, M, ...) of a shard, their rewards (T, M), and return and measures (M, E) of their episodes."""
 
     data: ActorCriticData
     rewards: torch.Tensor
     returns: np.ndarray
+    measures: Mapping[str, np.ndarray]
 
-    def part(self, tasks: slice) -> Played:
+    def part(self, tasks: slice) -> MetaEpisodeBatch:
         """Some of the tasks."""
-        data = ActorCriticData(*(part[:, tasks].contiguous() for part in self.data))
-        return Played(data, self.rewards[:, tasks].contiguous(), self.returns[tasks])
+        data = tree_map(lambda part: part.contiguous(), self.data.of(tasks))
+        measures = {name: values[tasks] for name, values in self.measures.items()}
+        return MetaEpisodeBatch(data, self.rewards[:, tasks].contiguous(), self.returns[tasks], measures)
 
     def meta_episodes(self, num_inputs: int) -> MetaEpisodes:
-        """What they looked like from outside, of an environment that shows `num_inputs` numbers."""
+        """The same from outside, of one agent, in an environment that shows `num_inputs` numbers."""
         data = self.data
         parts = (data.observations[..., :num_inputs], data.actions, self.rewards, data.mask.bool())
-        return MetaEpisodes(self.returns, *(np.ascontiguousarray(part.transpose(0, 1).numpy()) for part in parts))
+        observations, actions, rewards, mask = (
+            np.ascontiguousarray(part.transpose(0, 1).numpy())[np.newaxis] for part in parts
+        )
+        measures = {name: values[np.newaxis] for name, values in self.measures.items()}
+        return MetaEpisodes(self.returns[np.newaxis], observations, actions, rewards, mask, measures)
 
 
-def play_meta_episodes(
+class _MeasuredRecorder(EpisodeRecorder):
+    """Keeps measures (N, E) at the last step of each episode beside all steps."""
+
+    def begin(self, env: MetaVectorEnv, shape: tuple[int, int], state: Any) -> None:
+        """See `Recorder.begin`."""
+        super().begin(env, shape, state)
+        assert isinstance(env, MetaEpisodeVectorEnv)
+        self.each = {name: np.zeros((env.num_envs, env.num_episodes)) for name in env.measures}
+        self._episode = np.zeros(env.num_envs, dtype=np.int64)
+
+    def step(self, step: Step) -> None:
+        """See `Recorder.step`."""
+        super().step(step)
+        self._episode += step.started
+        rows = np.flatnonzero(step.active) if self.each else ()
+        for name, values in self.each.items():
+            values[rows, self._episode[rows]] = step.info[name][rows]
+
+
+def roll_out_meta_episodes(
     env: MetaEpisodeVectorEnv,
     policy: Policy,
     params: Params,
     tasks: Sequence[Task],
     streams: Streams,
     *,
-    num_sets: int | None = None,
     heartbeat: Callable[[], None],
-) -> Played:
-    """Play a meta-episode of every task; parameters as in `play_episodes`, advantages and targets are left 0."""
-    episodes, _ = play_episodes(env, policy, params, tasks, streams, num_sets=num_sets, heartbeat=heartbeat)
+) -> MetaEpisodeBatch:
+    """Roll out a meta-episode of every task; parameters as in `rollout`, advantages and targets are left 0."""
+    recorder = _MeasuredRecorder()
+    episodes, _ = rollout(env, policy, params, tasks, streams, recorder=recorder, heartbeat=heartbeat)
 
     def in_time(part: torch.Tensor) -> torch.Tensor:
-        part = part.transpose(1, 2).flatten(0, 1)  # (A, T, B, ...) -> (M, T, ...)
+        part = part.transpose(1, 2).flatten(0, 1)  # (P, T, B, ...) -> (M, T, ...)
         return part.transpose(0, 1).contiguous()
 
     mask = in_time(episodes.mask)
+    state = tree_map(lambda part: part.flatten(0, 1), episodes.state)  # (P, B, ...) -> (M, ...)
     data = ActorCriticData(
         in_time(episodes.observations),
         in_time(episodes.actions),
@@ -106,11 +128,11 @@ def play_meta_episodes(
         in_time(episodes.log_probs),
         torch.zeros_like(mask),
         torch.zeros_like(mask),
+        in_time(episodes.started),
+        state,
     )
     rewards = in_time(episodes.rewards)
-    ended = np.zeros(rewards.shape, dtype=np.int64)  # episodes over before each step
-    ended[1:] = data.observations[1:, :, env.done_index].numpy()
     returns = np.zeros((len(tasks), env.num_episodes))
     columns = np.broadcast_to(np.arange(len(tasks)), rewards.shape)
-    np.add.at(returns, (columns, ended.cumsum(0)), rewards.double().numpy())
-    return Played(data, rewards, returns)
+    np.add.at(returns, (columns, data.started.numpy().cumsum(0)), rewards.double().numpy())
+    return MetaEpisodeBatch(data, rewards, returns, recorder.each)

@@ -42,3 +42,26 @@ class SerialBackend(Backend):
         for worker in self._workers:
             worker.close()
         self._workers = []
+
+
+class InlineBackend:
+    """One worker that exists already, as learners see workers; what it raises is raised.
+
+    Parameters
+    ----------
+    worker
+        The worker.
+    """
+
+    num_workers = 1
+
+    def __init__(self, worker: Any) -> None:
+        self._worker = worker
+
+    def map(self, method: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """See `Backend.map`."""
+        return [getattr(self._worker, method)(*arguments[0])]
+
+    def broadcast(self, method: str, *arguments: Any) -> list[Any]:
+        """See `Backend.broadcast`."""
+        return [getattr(self._worker, method)(*arguments)]

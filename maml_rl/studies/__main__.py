@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from maml_rl import studies
-from maml_rl.cli import available_cores, run_command
+from maml_rl.cli import add_worker_arguments, available_cores, run_command
+from maml_rl.experiment import Workforce
+from maml_rl.samplers import check_backend
 from maml_rl.studies.report import report
-from maml_rl.studies.run import run_cells
-from maml_rl.studies.study import cells, load_study
+from maml_rl.studies.run import execute
+from maml_rl.studies.study import load_study, study_runs
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import check_name
+from maml_rl.utils.modules import import_allowed
 
 
 def _show(line: str) -> None:
@@ -30,12 +33,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--num-workers", type=int, help="worker processes of each run (default: one per core, shared among --jobs)"
     )
+    add_worker_arguments(parser)
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side (default: one after another)")
     parser.add_argument("--results", type=Path, default=Path("results"))
     arguments = parser.parse_args(argv)
 
     def command() -> None:
-        study = load_study(arguments.study)
+        import_allowed(arguments.allow_module)
+        check_backend(arguments.backend)
+        study = load_study(arguments.study, arguments.allow_module)
         unknown = set(arguments.only or ()) - study.runs.keys()
         if unknown:
             raise InputError(f"--only: got {unknown.pop()!r}, expected one of {', '.join(study.runs)}")
@@ -46,16 +52,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.results.exists() and not arguments.results.is_dir():
             raise InputError(f"--results: got {str(arguments.results)!r}, which is a file; expected a folder")
         num_workers = arguments.num_workers or max(1, available_cores() // arguments.jobs)
-        seeds = {seed for run in study.runs.values() for seed in run.seeds}
+        seeds = {seed for entry in study.runs.values() for seed in entry.seeds}
         if set(arguments.seed or ()) - seeds:
             raise InputError(f"--seed: got {arguments.seed}, expected seeds of the study: {sorted(seeds)}")
         if arguments.command == "run":
             wanted = [
-                cell
-                for cell in cells(study, arguments.results)
-                if cell.name in (arguments.only or study.runs) and cell.seed in (arguments.seed or [cell.seed])
+                run
+                for run in study_runs(study, arguments.results)
+                if run.name in (arguments.only or study.runs) and run.seed in (arguments.seed or [run.seed])
             ]
-            run_cells(wanted, num_workers, arguments.jobs, _show)
+            execute(wanted, Workforce(num_workers, arguments.backend), arguments.jobs, _show)
         _show(report(study, arguments.results))
 
     return run_command(command, interrupted="finished iterations are saved; run the same command to go on")

@@ -8,32 +8,22 @@ from pathlib import Path
 import matplotlib.figure
 import numpy as np
 
-from maml_rl.analysis import mean_interval
-from maml_rl.analysis.plots import (
-    COLOURS,
-    REGULAR_COLOUR,
-    labels_of_steps,
-    plot_adaptation,
-    plot_adaptation_of_runs,
-    plot_areas,
-    plot_seeds_and_line,
-    plot_training_curve,
-)
-from maml_rl.studies.areas import running_areas
+from maml_rl.algorithms import adaptation_of
+from maml_rl.analysis.axes import COLOURS, REGULAR_COLOUR
+from maml_rl.analysis.intervals import mean_interval
+from maml_rl.analysis.learning_curve_plots import plot_learning_curve_areas, plot_seeds_and_line
+from maml_rl.analysis.plots import plot_adaptation, plot_adaptation_of_runs, plot_training_curve
+from maml_rl.studies.learning_curve_area import running_areas
 from maml_rl.studies.novelty import are_new, num_distinct_tasks, tasks_in_words
 from maml_rl.studies.scores import Seeds
-from maml_rl.studies.study import Cell, Study
+from maml_rl.studies.study import Study
+from maml_rl.studies.study_run import StudyRun
 from maml_rl.utils.files import write_atomically
 
 _NUM_COLUMNS = 3
 _NUM_POINTS = 100
 _COLOURS = (REGULAR_COLOUR, *COLOURS)
 _CURVES = {"return_after": ("return_before", "return_after"), "return_total": ("return_total", "return_total")}
-_TOTAL_LABELS = ("before and after adaptation together",) * 2
-_RL2_LABELS = {
-    "return_after": ("first episode of a task", "last episode of a task"),
-    "return_total": ("meta-episode", "meta-episode"),
-}
 _BAND = "95% interval of the mean over tasks"
 _EXPLANATION = (
     "Total reward after adaptation. Thin: each seed; thick: mean over seeds; dashed: line fitted to each "
@@ -46,25 +36,24 @@ def save_figure(figure: matplotlib.figure.Figure, path: Path) -> None:
     write_atomically(path, lambda file: figure.savefig(file, dpi=110))
 
 
-def draw_run(seeds: Sequence[Cell], path: Path) -> None:
+def draw_run(seeds: Sequence[StudyRun], path: Path) -> None:
     """Draw one run: its training, and its final policies in new episodes."""
     figure = matplotlib.figure.Figure(figsize=(10, 3.8), layout="constrained")
     curve, adaptation = figure.subplots(1, 2, width_ratios=(3, 2))
-    columns = [cell.metrics() for cell in seeds]
+    columns = [run.metrics() for run in seeds]
     length = min(len(metrics["iteration"]) for metrics in columns)
     steps = np.mean([metrics["env_steps"][:length] for metrics in columns], axis=0)
-    config, gradient_steps = seeds[0].config, seeds[0].config.algorithm == "maml"
-    before, after = (np.stack([metrics[key][:length] for metrics in columns]) for key in _CURVES[seeds[0].score])
-    labels = _RL2_LABELS[seeds[0].score]
-    if gradient_steps:
-        labels = _TOTAL_LABELS if seeds[0].score == "return_total" else labels_of_steps(config.num_steps)
+    config, score = seeds[0].config, seeds[0].plan.score
+    own = adaptation_of(config)
+    before, after = (np.stack([metrics[key][:length] for metrics in columns]) for key in _CURVES[score])
+    labels = (own.total, own.total) if score == "return_total" else (own.before, own.after)
     plot_training_curve(curve, steps, before, after, labels=labels)
-    curve.set_title(f"{seeds[0].name}: {config.env_name}, seeds {', '.join(str(cell.seed) for cell in seeds)}")
-    for cell in seeds:
-        results = cell.results()
+    curve.set_title(f"{seeds[0].name}: {config.env_name}, seeds {', '.join(str(run.seed) for run in seeds)}")
+    for run in seeds:
+        results = run.results()
         if results is not None:  # within a meta-episode too, whatever the score
             interval = mean_interval(results["returns"].mean(axis=-1, dtype=np.float64))
-            sampled, new = num_distinct_tasks(cell.config) is None, are_new(cell)
+            sampled = num_distinct_tasks(config) is None
             num_steps = results["num_steps"]
             plot_adaptation(
                 adaptation,
@@ -72,19 +61,13 @@ def draw_run(seeds: Sequence[Cell], path: Path) -> None:
                 interval.mean,
                 interval.low if sampled else interval.mean,
                 interval.high if sampled else interval.mean,
-                label=f"seed {cell.seed}",
-                band=_BAND if sampled else f"none, tasks are {tasks_in_words(cell, results['returns'].shape[1])}",
-                unit=_unit(gradient_steps, new),
+                label=f"seed {run.seed}",
+                band=_BAND if sampled else f"none, tasks are {tasks_in_words(run, results['returns'].shape[1])}",
+                unit=own.axis(new=are_new(run)),
             )
     if not adaptation.lines:
         adaptation.set_axis_off()
     save_figure(figure, path)
-
-
-def _unit(gradient_steps: bool, new: bool) -> str:
-    """Name of the axis of adaptation."""
-    task = "a new task" if new else "a task of training"
-    return f"gradient steps on {task}" if gradient_steps else f"episodes of {task} so far"
 
 
 def by_family(study: Study, runs: Mapping[str, Seeds]) -> dict[str, dict[str, Seeds]]:
@@ -92,17 +75,19 @@ def by_family(study: Study, runs: Mapping[str, Seeds]) -> dict[str, dict[str, Se
     families: dict[str, dict[str, Seeds]] = {}
     for name in study.runs:
         if name in runs:
-            families.setdefault(runs[name].cells[0].config.env_name, {})[name] = runs[name]
+            families.setdefault(runs[name].runs[0].config.env_name, {})[name] = runs[name]
     return families
 
 
-def draw_areas(study: Study, runs: Mapping[str, Seeds], path: Path) -> None:
-    """Draw what runs had earned after how many environment steps, a panel for every family."""
+def draw_learning_curve_areas(study: Study, runs: Mapping[str, Seeds], path: Path) -> None:
+    """Draw the mean reward of runs against environment steps, a panel for every family."""
     found, steps = running_areas(runs, _NUM_POINTS)
     families = by_family(study, runs)
     figure = matplotlib.figure.Figure(figsize=(5.5 * len(families), 4), layout="constrained")
     for ax, (family, some) in zip(figure.subplots(1, len(families), squeeze=False).flat, families.items(), strict=True):
-        plot_areas(ax, steps, {name: found[name] for name in some}, dict(zip(some, _COLOURS * len(some), strict=False)))
+        plot_learning_curve_areas(
+            ax, steps, {name: found[name] for name in some}, dict(zip(some, _COLOURS * len(some), strict=False))
+        )
         ax.set_title(family)
     save_figure(figure, path)
 
@@ -118,15 +103,16 @@ def draw_comparison(study: Study, runs: Mapping[str, Seeds], path: Path) -> None
     upper.suptitle(_EXPLANATION, fontsize="medium")
     _draw_beside(upper, others, regular, runs, colours)
     whole = study.score == "return_total"
-    units = {runs[name].cells[0].config.algorithm for name in runs}
-    num_steps = 0 if whole or len(units) > 1 else max(runs[name].cells[0].num_test_steps for name in runs)
+    adaptations = [adaptation_of(seeds.runs[0].config) for seeds in runs.values()]
+    own = {adaptation.unit: adaptation for adaptation in adaptations}
+    num_steps = 0 if whole or len(own) > 1 else max(runs[name].runs[0].plan.num_steps for name in runs)
     adapted = {name: seeds.adapted(num_steps) for name, seeds in runs.items()}
     intervals = {name: interval for name, interval in adapted.items() if interval is not None}
     if intervals:
-        new = all(are_new(runs[name].cells[0]) for name in intervals)
+        new = all(are_new(runs[name].runs[0]) for name in intervals)
         tasks = "New tasks" if new else "The tasks of training, new episodes"
         explanation = f"{tasks}. Point: interquartile mean over seeds; bar: its 95 % bootstrap interval."
-        unit = "all episodes of a task" if whole else _unit("rl2" not in units, new)
+        unit = "all episodes of a task" if whole else own[min(own)].axis(new=new)
         plot_adaptation_of_runs(
             lower.subplots(), np.arange(num_steps + 1), intervals, colours, explanation=explanation, unit=unit
         )

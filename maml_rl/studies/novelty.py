@@ -1,4 +1,4 @@
-"""Whether an agent has trained on the tasks of its evaluation, as far as its task family tells."""
+"""Novelty of the tasks of an evaluation, as far as their task family tells."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from maml_rl.config import Config
 from maml_rl.envs import MetaVectorEnv, make_meta_env
-from maml_rl.studies.study import Cell
+from maml_rl.studies.study_run import StudyRun
 from maml_rl.utils.random import Purpose, generator
 
 _MOST_COLLECTED = 1000
@@ -21,24 +21,24 @@ def num_distinct_tasks(config: Config) -> int | None:
     return _family(config).num_distinct_tasks
 
 
-def are_new(cell: Cell, family: str | None = None) -> bool:
-    """Whether none of the tasks an evaluation plays can have been one of training.
+def are_new(run: StudyRun, test_set: str | None = None) -> bool:
+    """True if none of the tasks of an evaluation can have been one of training.
 
     A family of finitely many tasks has the same ones in training and evaluation. Evaluated on a family of `test_on`
     with the same id (another split, another range), it is new if the two have no task in common.
     """
-    trained, played = cell.config, cell.config if family is None else cell.test_on[family]
-    if None in (num_distinct_tasks(trained), num_distinct_tasks(played)) or trained.env_name != played.env_name:
+    trained, tested = run.config, run.configs[test_set]
+    if None in (num_distinct_tasks(trained), num_distinct_tasks(tested)) or trained.env_name != tested.env_name:
         return True
-    mine, theirs = _collected(trained), _collected(played)
+    mine, theirs = _collected(trained), _collected(tested)
     return mine is not None and theirs is not None and not mine & theirs
 
 
-def tasks_in_words(cell: Cell, num_played: int, family: str | None = None) -> str:
-    """Number of different tasks in an evaluation of `num_played`, with their novelty: "40 new", "the same 2"."""
-    number = num_distinct_tasks(cell.config if family is None else cell.test_on[family])
-    count = num_played if number is None else min(number, num_played)
-    return f"{count} new" if are_new(cell, family) else f"the same {count}"
+def tasks_in_words(run: StudyRun, num_evaluated: int, test_set: str | None = None) -> str:
+    """Number of different tasks in an evaluation of `num_evaluated`, with their novelty: "40 new", "the same 2"."""
+    number = num_distinct_tasks(run.configs[test_set])
+    count = num_evaluated if number is None else min(number, num_evaluated)
+    return f"{count} new" if are_new(run, test_set) else f"the same {count}"
 
 
 def _collected(config: Config) -> frozenset[str] | None:

@@ -1,4 +1,4 @@
-"""What a study shows: manifest, table and figures of what is done."""
+"""Report of a study: manifest, table and figures of what is done."""
 
 from __future__ import annotations
 
@@ -12,17 +12,14 @@ from typing import Any
 
 from maml_rl import __version__
 from maml_rl.cli import available_cores
-from maml_rl.studies.areas import table_of_areas
-from maml_rl.studies.behaviour import draw_behaviour
-from maml_rl.studies.cognition_report import cognition, draw_cognition, tables_of_cognition
-from maml_rl.studies.figures import by_family, draw_areas, draw_comparison, draw_run, save_figure
-from maml_rl.studies.gains import table_of_gains
-from maml_rl.studies.learning_rates import table_of_learning_rates
-from maml_rl.studies.planners import table_of_mdps
-from maml_rl.studies.players import table_of_bandits
+from maml_rl.studies.adaptation_gain import table_of_adaptation_gains
+from maml_rl.studies.displays.registry import displays_of, displays_of_runs
+from maml_rl.studies.figures import by_family, draw_comparison, draw_learning_curve_areas, draw_run, save_figure
+from maml_rl.studies.learning_curve_area import table_of_learning_curve_areas
 from maml_rl.studies.scores import Seeds, finished_seeds
-from maml_rl.studies.study import FIGURE_OF_AREAS, FIGURE_OF_COMPARISONS, Cell, Study, cells
-from maml_rl.studies.tables import table_of_cells, table_of_comparisons, table_of_families, table_of_runs
+from maml_rl.studies.study import FIGURE_OF_AREAS, FIGURE_OF_COMPARISONS, Study, study_runs
+from maml_rl.studies.study_run import StudyRun, by_name
+from maml_rl.studies.tables import table_of_comparisons, table_of_runs, table_of_seeds, table_of_test_sets
 from maml_rl.utils.files import write_atomically
 
 _VERSIONS = ("torch", "numpy", "scipy", "gymnasium", "mujoco", "scikit-learn", "ale-py")
@@ -32,41 +29,18 @@ def report(study: Study, root: Path) -> str:
     """Write manifest, table and figures of what is done; return the table as Markdown."""
     folder = root / study.name
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    done = [cell for cell in cells(study, root) if cell.iterations_done]
+    done = [run for run in study_runs(study, root) if run.iterations_done]
     runs, left_out = finished_seeds(done)
-    lines = [f"# {study.name}", "", study.question, "", *table_of_cells(done), ""]
+    lines = [f"# {study.name}", "", study.question, "", *table_of_seeds(done), ""]
     if study.test_on:
-        lines += [*table_of_families(study, done), ""]
-    tables = (
-        table_of_gains(study, done),
-        table_of_bandits(done),
-        table_of_mdps(done),
-        table_of_learning_rates(done),
-        tables_of_cognition(done),
-    )
-    for table in tables:
+        lines += [*table_of_test_sets(study, done), ""]
+    for table in (table_of_adaptation_gains(study, done), *(display.table(done) for display in displays_of_runs(done))):
         if table:
             lines += [*table, ""]
     lines += _statistics(study, runs, left_out, folder / "figures")
-    if study.comparisons and len(runs) > 1:
-        families = by_family(study, runs)
-        for family, some in families.items():
-            if len(some) > 1:
-                name = FIGURE_OF_COMPARISONS + (f"-{family}" if len(families) > 1 else "")
-                draw_comparison(study, some, folder / "figures" / f"{name}.png")
-                lines.append(f"![every run beside {next(iter(some))}](figures/{name}.png)")
-    for name in dict.fromkeys(cell.name for cell in done):
-        seeds = [cell for cell in done if cell.name == name]
-        draw_run(seeds, folder / "figures" / f"{name}.png")
-        lines.append(f"![{name}](figures/{name}.png)")
-        behaviour = draw_behaviour(seeds)
-        if behaviour is not None:
-            save_figure(behaviour, folder / "figures" / f"{name}-behaviour.png")
-            lines.append(f"![behaviour of {name}](figures/{name}-behaviour.png)")
-        found = cognition(seeds)
-        if found is not None:
-            save_figure(draw_cognition(found, name), folder / "figures" / f"{name}-cognition.png")
-            lines.append(f"![cognitive models of {name}](figures/{name}-cognition.png)")
+    lines += _comparison_figures(study, runs, folder / "figures")
+    for name, seeds in by_name(done).items():
+        lines += _run_figures(name, seeds, folder / "figures")
     text = "\n".join(lines) + "\n"
     write_atomically(folder / "table.md", lambda file: file.write_text(text, encoding="utf-8"))
     manifest = json.dumps(_manifest(study, done), indent=2) + "\n"
@@ -74,23 +48,48 @@ def report(study: Study, root: Path) -> str:
     return text
 
 
+def _comparison_figures(study: Study, runs: Mapping[str, Seeds], figures: Path) -> list[str]:
+    """Draw the runs of each family beside each other, where the study compares and there are several."""
+    families = by_family(study, runs) if study.comparisons else {}
+    lines = []
+    for family, some in families.items():
+        if len(some) > 1:
+            name = FIGURE_OF_COMPARISONS + (f"-{family}" if len(families) > 1 else "")
+            draw_comparison(study, some, figures / f"{name}.png")
+            lines.append(f"![every run beside {next(iter(some))}](figures/{name}.png)")
+    return lines
+
+
+def _run_figures(name: str, seeds: Sequence[StudyRun], figures: Path) -> list[str]:
+    """Draw one run, and whatever its displays draw of it."""
+    draw_run(seeds, figures / f"{name}.png")
+    lines = [f"![{name}](figures/{name}.png)"]
+    for display in displays_of(seeds[0].config):
+        figure = display.figure(seeds)
+        if figure is not None:
+            file_name = f"{name}-{display.figure_name}.png"
+            save_figure(figure, figures / file_name)
+            lines.append(f"![{display.caption} of {name}](figures/{file_name})")
+    return lines
+
+
 def _statistics(study: Study, runs: Mapping[str, Seeds], left_out: Sequence[str], figures: Path) -> list[str]:
     """Tables whose units are seeds, where a run has several or the study compares; curves are drawn in `figures`."""
     tables = []
-    if any(len(seeds.cells) > 1 for seeds in runs.values()):
+    if any(len(seeds.runs) > 1 for seeds in runs.values()):
         tables += [*table_of_runs(study, runs), ""]
     if study.comparisons:
         tables += [*table_of_comparisons(study, runs), ""]
-    curves = table_of_areas(study, runs)
+    curves = table_of_learning_curve_areas(study, runs)
     if curves:
-        draw_areas(study, runs, figures / f"{FIGURE_OF_AREAS}.png")
-        tables += [*curves, "", f"![what runs had earned after how many steps](figures/{FIGURE_OF_AREAS}.png)", ""]
+        draw_learning_curve_areas(study, runs, figures / f"{FIGURE_OF_AREAS}.png")
+        tables += [*curves, "", f"![mean reward of runs against environment steps](figures/{FIGURE_OF_AREAS}.png)", ""]
     if tables and left_out:
         tables += [f"Not in these tables: {'; '.join(left_out)}.", ""]
     return tables
 
 
-def _manifest(study: Study, done: Sequence[Cell]) -> dict[str, Any]:
+def _manifest(study: Study, done: Sequence[StudyRun]) -> dict[str, Any]:
     return {
         "study": study.model_dump(),
         "versions": {"maml_rl": __version__, **_versions()},
@@ -98,14 +97,14 @@ def _manifest(study: Study, done: Sequence[Cell]) -> dict[str, Any]:
         "machine": f"{platform.machine()}, {available_cores()} cores",
         "runs": [
             {
-                "run": cell.name,
-                "seed": cell.seed,
-                "iterations": cell.iterations_done,
-                "env_steps": int(cell.metrics()["env_steps"][-1]),
-                "minutes": round(float(cell.metrics()["seconds"][-1]) / 60, 1),
-                "command": cell.command,
+                "run": run.name,
+                "seed": run.seed,
+                "iterations": run.iterations_done,
+                "env_steps": int(run.metrics()["env_steps"][-1]),
+                "minutes": round(float(run.metrics()["seconds"][-1]) / 60, 1),
+                "command": run.command,
             }
-            for cell in done
+            for run in done
         ],
     }
 

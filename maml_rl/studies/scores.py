@@ -1,4 +1,4 @@
-"""What the seeds of a run earned: the numbers that the statistics of a study start from."""
+"""Scores of the seeds of a run: the numbers that the statistics of a study start from."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maml_rl.analysis import Interval, Line, fit_line, interquartile_mean_interval
-from maml_rl.studies.study import Cell
+from maml_rl.analysis.intervals import Interval, interquartile_mean_interval
+from maml_rl.analysis.regression import Line, fit_line
+from maml_rl.studies.study_run import StudyRun
 from maml_rl.utils.random import Purpose, generator
 
 NUM_LAST = 10
@@ -21,13 +22,13 @@ class Seeds:
 
     Attributes
     ----------
-    cells
+    runs
         The S seeds.
     returns
         (S, I), mean score over the batch of each of the I iterations the study asks for.
     """
 
-    cells: tuple[Cell, ...]
+    runs: tuple[StudyRun, ...]
     returns: np.ndarray
 
     @property
@@ -41,11 +42,11 @@ class Seeds:
         return np.asarray(self.returns[:, -NUM_LAST:].mean(axis=1))
 
     def adapted(self, num_steps: int) -> Interval | None:
-        """Return on tasks drawn anew after 0 ... K gradient steps with its interval over seeds, (K + 1,) each.
+        """Return on tasks drawn anew after 0 ... K steps of adaptation with its interval over seeds, (K + 1,) each.
 
         ``None`` if no seed was evaluated with this many steps.
         """
-        found = [scores.mean(axis=1) for cell in self.cells if (scores := cell.test_scores()) is not None]
+        found = [scores.mean(axis=1) for run in self.runs if (scores := new_task_scores(run)) is not None]
         fitting = [values for values in found if len(values) == num_steps + 1]
         if not fitting:
             return None
@@ -60,31 +61,41 @@ class Seeds:
         return [fit_line(np.arange(count), returns) for returns in self.returns]
 
 
-def finished_seeds(done: Sequence[Cell]) -> tuple[dict[str, Seeds], list[str]]:
+def finished_seeds(done: Sequence[StudyRun]) -> tuple[dict[str, Seeds], list[str]]:
     """Return the finished seeds by the name of their run, and for each other seed why it does not count.
 
     A run that is under way must not be compared with one that has ended. Iterations beyond those the study asks for
     are left out.
     """
-    cells: dict[str, list[Cell]] = {}
+    finished: dict[str, list[StudyRun]] = {}
     left_out = []
-    for cell in done:
-        if cell.iterations_done < cell.config.num_batches:
-            left_out.append(
-                f"{cell.name} seed {cell.seed} ({cell.iterations_done}/{cell.config.num_batches} iterations)"
-            )
-        elif not np.isfinite(_returns(cell)).all():
-            left_out.append(f"{cell.name} seed {cell.seed} (some returns are not finite)")
+    for run in done:
+        if run.iterations_done < run.config.num_batches:
+            left_out.append(f"{run.title} ({run.iterations_done}/{run.config.num_batches} iterations)")
+        elif not np.isfinite(_returns(run)).all():
+            left_out.append(f"{run.title} (some returns are not finite)")
         else:
-            cells.setdefault(cell.name, []).append(cell)
-    found = {name: Seeds(tuple(seeds), np.stack([_returns(cell) for cell in seeds])) for name, seeds in cells.items()}
+            finished.setdefault(run.name, []).append(run)
+    found = {name: Seeds(tuple(seeds), np.stack([_returns(run) for run in seeds])) for name, seeds in finished.items()}
     return found, left_out
 
 
-def _returns(cell: Cell) -> np.ndarray:
-    return cell.metrics()[cell.score][: cell.config.num_batches]
+def _returns(run: StudyRun) -> np.ndarray:
+    return run.metrics()[run.plan.score][: run.config.num_batches]
+
+
+def new_task_scores(run: StudyRun, test_set: str | None = None) -> np.ndarray | None:
+    """Scores (S, N) on N tasks: after each number of steps (S,), or (1, N) of all together where these count.
+
+    ``None`` before the evaluation. Without a `test_set` those of the family it was trained on.
+    """
+    returns = run.test_returns(test_set)
+    if returns is None:
+        return None
+    scores = returns.mean(axis=-1, dtype=np.float64)  # (S, N, B) -> (S, N)
+    return scores.sum(axis=0, keepdims=True) if run.plan.score == "return_total" else scores
 
 
 def score_interval(scores: np.ndarray) -> Interval:
-    """Interquartile mean of scores (S,) and its bootstrap interval, the same whenever it is asked for."""
+    """Interquartile mean of `scores` (S,) and its bootstrap interval, the same whenever it is asked for."""
     return interquartile_mean_interval([scores], generator(0, Purpose.STATISTICS))

@@ -7,41 +7,43 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from maml_rl.analysis import Comparison, Interval, compare, holm, mean_interval, smallest_permutation_p
+from maml_rl.analysis.comparisons import Comparison, compare, holm, smallest_permutation_p
+from maml_rl.analysis.intervals import Interval, mean_interval
 from maml_rl.studies.novelty import num_distinct_tasks, tasks_in_words
-from maml_rl.studies.scores import NUM_LAST, Seeds, score_interval
-from maml_rl.studies.study import Cell, Study
+from maml_rl.studies.scores import NUM_LAST, Seeds, new_task_scores, score_interval
+from maml_rl.studies.study import Study
+from maml_rl.studies.study_run import StudyRun, by_name
 from maml_rl.utils.random import Purpose, generator
 
 _MOST_STEPS = 6
 """Of more steps of adaptation a table tells the first and the last."""
 
 
-def table_of_cells(done: Sequence[Cell]) -> list[str]:
+def table_of_seeds(done: Sequence[StudyRun]) -> list[str]:
     """One row per run and seed."""
     lines = [
         "Training: mean of the last ten iterations. Evaluation: mean return of the final policy in new episodes, after "
         "0, 1, 2, ... steps of adaptation (gradient steps; episodes with rl2), or the sum of all of them where that is "
         "what counts. Tasks: of 40 new ones no task was one of training, and the 95 % interval is over tasks, of one "
-        'agent; "the same 2" are all tasks that the family has, played in training too, and no interval is given: they '
+        'agent; "the same 2" are all tasks that the family has, those of training, and no interval is given: they '
         "are no sample of others.",
         "",
         "| run | seed | env | iterations | env steps | minutes | before | after | tasks | evaluation |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for cell in done:
-        metrics = cell.metrics()
-        before, after = (metrics[key][-NUM_LAST:].mean() for key in ("return_before", cell.score))
+    for run in done:
+        metrics = run.metrics()
+        before, after = (metrics[key][-NUM_LAST:].mean() for key in ("return_before", run.plan.score))
         lines.append(
-            f"| {cell.name} | {cell.seed} | {cell.config.env_name} | {len(metrics['iteration'])} "
+            f"| {run.name} | {run.seed} | {run.config.env_name} | {len(metrics['iteration'])} "
             f"| {metrics['env_steps'][-1] / 1e6:.1f} M | {metrics['seconds'][-1] / 60:.0f} | {three_figures(before)} "
-            f"| {three_figures(after)} | {' | '.join(_evaluation(cell))} |"
+            f"| {three_figures(after)} | {' | '.join(_evaluation(run))} |"
         )
     return lines
 
 
-def table_of_families(study: Study, done: Sequence[Cell]) -> list[str]:
-    """What final policies earn on the families of `test_on`: one row per run, all of its seeds together."""
+def table_of_test_sets(study: Study, done: Sequence[StudyRun]) -> list[str]:
+    """Scores of final policies on the test sets of `test_on`: one row per run, all of its seeds together."""
     lines = [
         "## Other families",
         "",
@@ -52,23 +54,23 @@ def table_of_families(study: Study, done: Sequence[Cell]) -> list[str]:
         f"| trained on | seeds | {' | '.join(study.test_on)} |",
         f"|---|---|{'---|' * len(study.test_on)}",
     ]
-    for name in dict.fromkeys(cell.name for cell in done):
+    for name, runs in by_name(done).items():
         columns, count = [], 0
-        for family in study.test_on:
-            evaluated = [cell for cell in done if cell.name == name and cell.is_evaluated(family)]
-            scores = [s[-1] for cell in evaluated if (s := cell.test_scores(family)) is not None]
+        for test_set in study.test_on:
+            evaluated = [run for run in runs if run.is_evaluated(test_set)]
+            scores = [s[-1] for run in evaluated if (s := new_task_scores(run, test_set)) is not None]
             count = max(count, len(scores))
-            columns.append(_score_on(evaluated[0], family, scores) if scores else "not evaluated")
+            columns.append(_score_on(evaluated[0], test_set, scores) if scores else "not evaluated")
         lines.append(f"| {name} | {count} | {' | '.join(columns)} |")
     return lines
 
 
-def _score_on(cell: Cell, family: str, scores: Sequence[np.ndarray]) -> str:
-    """Mean of scores (N,) of each seed, with the interval that its tasks allow."""
-    if num_distinct_tasks(cell.test_on[family]) is None:
+def _score_on(run: StudyRun, test_set: str, scores: Sequence[np.ndarray]) -> str:
+    """Mean of `scores` (N,) of each seed, with the interval that its tasks allow."""
+    if num_distinct_tasks(run.configs[test_set]) is None:
         return interval_in_words(mean_interval(np.concatenate(scores)))
     over_seeds = interval_in_words(mean_interval(np.array([values.mean() for values in scores])))
-    return f"{over_seeds} ({tasks_in_words(cell, len(scores[0]), family)})"
+    return f"{over_seeds} ({tasks_in_words(run, len(scores[0]), test_set)})"
 
 
 def interval_in_words(interval: Interval, number: Callable[[float], str] | None = None) -> str:
@@ -83,19 +85,24 @@ def interval_in_words(interval: Interval, number: Callable[[float], str] | None 
     return f"{mean} [{low}, {high}]"
 
 
-def _evaluation(cell: Cell) -> tuple[str, str]:
-    """Which tasks were played, and the score after each number of steps."""
-    scores = cell.test_scores()
+def two_decimals(interval: Interval) -> str:
+    """Mean [low, high] of a number, two decimals."""
+    return interval_in_words(interval, "{:.2f}".format)
+
+
+def _evaluation(run: StudyRun) -> tuple[str, str]:
+    """Tasks in words, and the score after each number of steps."""
+    scores = new_task_scores(run)
     if scores is None:
         return "-", "not evaluated"
     interval = mean_interval(scores)  # (S, N) -> (S,)
-    if num_distinct_tasks(cell.config) is None:
+    if num_distinct_tasks(run.config) is None:
         rows = zip(interval.mean, interval.low, interval.high, strict=True)
         words = [f"{three_figures(mean)} [{three_figures(low)}, {three_figures(high)}]" for mean, low, high in rows]
     else:
         words = [three_figures(mean) for mean in interval.mean]
     shown = words if len(words) <= _MOST_STEPS else [words[0], "...", words[-1]]
-    return tasks_in_words(cell, scores.shape[1]), "; ".join(shown)
+    return tasks_in_words(run, scores.shape[1]), "; ".join(shown)
 
 
 def three_figures(value: float) -> str:
@@ -112,11 +119,11 @@ def table_of_runs(study: Study, runs: Mapping[str, Seeds]) -> list[str]:
         "the study asks for. Final: mean of "
         f"the last {NUM_LAST}; interquartile mean over seeds (the plain mean of fewer than four), its 95 % bootstrap "
         "interval, which few seeds make too narrow, and the standard deviation over seeds. Slope per iteration and R²: "
-        "least-squares line through the total rewards of the batches. Residual deviation: standard deviation of the "
+        "least-squares line through the total rewards of the batches. Residual standard deviation: that of the "
         "batches of one run around its line, where a bend of the curve counts as well as noise. In parentheses: the "
         "range over seeds of what stands before it, a mean over seeds.",
         "",
-        "| run | seeds | area | final | deviation over seeds | slope | R² | residual deviation |",
+        "| run | seeds | area | final | standard deviation over seeds | slope | R² | residual standard deviation |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, seeds in runs.items():
@@ -125,7 +132,7 @@ def table_of_runs(study: Study, runs: Mapping[str, Seeds]) -> list[str]:
         several = len(seeds.final) > 1
         slope, r_squared, residual = (
             np.array([getattr(line, field) for line in seeds.lines()])
-            for field in ("slope", "r_squared", "residual_deviation")
+            for field in ("slope", "r_squared", "residual_std")
         )
         lines.append(
             f"| {name} | {len(seeds.final)} of {len(study.runs[name].seeds)} "

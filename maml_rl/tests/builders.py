@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,24 @@ from torch.utils._pytree import tree_map
 from maml_rl.adaptation import InnerLoop
 from maml_rl.config import Config
 from maml_rl.envs import make_meta_env, register_meta_env
-from maml_rl.envs.navigation import NavigationVectorEnv
+from maml_rl.envs.control.navigation import NavigationVectorEnv
 from maml_rl.episode import LearningData
-from maml_rl.policies import Params, Policy, PolicySpec, make_policy, registered_policies
+from maml_rl.policies import Params, Policy, PolicySpec, make_policy, policy_kinds, registered_policies
 from maml_rl.policies.geometric_policy import READ_GAIN, GeometricPolicy
+from maml_rl.samplers.backend import builds_state
+from maml_rl.settings import Settings
+from maml_rl.shard import Shard
+
+_SMALL = {"geometric": {"memory_slots": 3, "memory_width": 2}}
+
+
+def small_options(name: str) -> Settings:
+    """Options of a policy kind with which it computes little."""
+    return policy_kinds()[name].options.model_validate(_SMALL.get(name, {}))
+
 
 POLICY_SPECS = [
-    PolicySpec(name, 3, 2, continuous, (3,), "tanh", memory_slots=3, memory_width=2)
+    PolicySpec(name, 3, 2, continuous, (3,), "tanh", small_options(name))
     for name in registered_policies()
     for continuous in (True, False)
 ]
@@ -57,9 +69,12 @@ POLICIES_AND_OBJECTIVES = [
 
 
 def tiny_policy(spec: PolicySpec, seed: int = 0) -> tuple[Policy, Params]:
-    """Build the policy and draw all its parameters, biases too, from N(0, 0.5^2); what was read saturates nothing."""
+    """Build the policy and draw all its parameters, biases too, from N(0, 0.5^2); what was read saturates nothing.
+
+    They have the default type: float64 under the fixture of that name.
+    """
     rng = np.random.default_rng(seed)
-    policy = make_policy(spec)
+    policy = make_policy(replace(spec, dtype=str(torch.get_default_dtype()).removeprefix("torch.")))
     params = {k: torch.from_numpy(rng.normal(0.0, 0.5, tuple(v.shape))).to(v) for k, v in policy.params().items()}
     if isinstance(policy, GeometricPolicy):
         params[f"{policy.head.layer}.weight"][:, policy.controller.hidden_size :] /= READ_GAIN
@@ -77,6 +92,13 @@ def tiny_inner(
     """Inner loop over all meta-parameters, with a step that is large enough to matter."""
     adapted = tuple(policy.head_parameters()) if head_only else None
     return InnerLoop(policy, fast_lr, tuple(policy.named_meta_parameters()), objective, first_order, adapted)
+
+
+def begins_after_another(shape: tuple[int, int, int], seed: int) -> np.ndarray:
+    """Random boundaries (M, T, B) of the episodes in meta-episodes; none at the first step."""
+    started = np.random.default_rng(seed + 1000).random(shape) < 0.4
+    started[:, 0] = False
+    return started
 
 
 def tiny_data(
@@ -98,6 +120,7 @@ def tiny_data(
         mask,
         rng.normal(-1.0, 0.3, size=shape) * mask,
         rng.normal(size=shape) * mask,
+        begins_after_another(shape, seed),
     )
     return LearningData(*(torch.from_numpy(np.asarray(array)) for array in arrays))
 
@@ -111,7 +134,7 @@ def with_garbage(data: LearningData, seed: int) -> LearningData:
     parts = []
     for part in data[:-1]:  # all but the state, which has no steps
         shape = (*inside.shape, *part.shape[3:])
-        values = rng.integers(0, 2, shape) if part.dtype == torch.int64 else rng.normal(0.0, 3.0, shape)
+        values = rng.normal(0.0, 3.0, shape) if part.is_floating_point() else rng.integers(0, 2, shape)
         padded = torch.from_numpy(np.asarray(values)).to(part)
         padded[inside] = part[data.mask.bool()]
         parts.append(padded)
@@ -260,6 +283,19 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
+def travelled(value: Any) -> Any:
+    """What arrives of a value that is sent to another process."""
+    here, there = multiprocessing.Pipe()
+    with here, there:
+        here.send(value)
+        return there.recv()
+
+
+def numbers(*indices: int) -> Shard:
+    """A shard for `Counter`, of which only the indices count."""
+    return Shard(list(indices), [{}] * len(indices), iteration=0, seed=7)
+
+
 @dataclass(frozen=True)
 class CounterSpec:
     """A worker that adds numbers and, told so by a file, comes to grief on the way.
@@ -277,19 +313,17 @@ class CounterSpec:
     trouble: str = ""
     fuse: str | None = None
     build_seconds: float = 0.0
-    seed: int = 7
-    replayed_methods: dict[str, str] = field(default_factory=lambda: {"begin": "restart", "add": "keep"})
+
+    @property
+    def worker_class(self) -> type[Counter]:
+        """See `WorkerSpec`."""
+        return Counter
 
     def build(self, heartbeat: Callable[[], None]) -> Counter:
         """Make the worker."""
         heartbeat()
         time.sleep(self.build_seconds)
         return Counter(self, heartbeat)
-
-    def describe(self, method: str, arguments: tuple[Any, ...]) -> str:
-        """Say which seed and tasks a call is about."""
-        tasks = f", tasks {arguments[0]}" if method == "begin" else ""
-        return f"seed {self.seed}{tasks}"
 
 
 class Counter:
@@ -300,11 +334,13 @@ class Counter:
         self.heartbeat = heartbeat
         self.total = 0
 
-    def begin(self, tasks: list[int]) -> int:
-        """Start anew with the sum of `tasks`."""
-        self.total = sum(tasks)
+    @builds_state("restart")
+    def begin(self, shard: Shard) -> int:
+        """Start anew with the sum of the shard's indices."""
+        self.total = sum(shard.indices)
         return self.total
 
+    @builds_state("keep")
     def add(self, number: int) -> int:
         """Add to the total, unless trouble comes first."""
         if self.spec.fuse is None or burn(self.spec.fuse):

@@ -12,6 +12,8 @@ from maml_rl.video import choose_gl
 
 choose_gl()  # before any test imports mujoco
 
+collect_ignore = ["outside"]  # modules that register themselves when they are imported
+
 
 @pytest.fixture(scope="session", autouse=True)
 def hear_interrupts() -> None:
@@ -28,7 +30,7 @@ def one_thread() -> None:
 
 @pytest.fixture
 def float64() -> Iterator[None]:
-    """Make float64 the default type: policies and their memory are then built in it."""
+    """Make float64 the default type: `tiny_policy` then builds policies in it."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     yield

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-# From the lowest row to the highest. A member imports from lower rows only; the members of the last but one
-# row, which put everything together, may import each other.
+# From the lowest row to the highest. A member imports from lower rows only, never from its own.
 ROWS: tuple[frozenset[str], ...] = (
     frozenset({"utils"}),
-    frozenset({"envs", "policies", "episode", "config", "analysis"}),
+    frozenset({"settings"}),
+    frozenset({"envs", "policies", "episode", "analysis"}),
+    frozenset({"config", "shard"}),
     frozenset({"adaptation", "baseline", "evolution"}),
     frozenset({"objectives", "actor_critic"}),
-    frozenset({"samplers", "metalearners"}),
-    frozenset({"ensemble"}),
-    frozenset({"blueprint", "checkpoint", "experiment", "run_folder", "evaluation", "studies", "video", "demo", "cli"}),
+    frozenset({"metalearners"}),
+    frozenset({"samplers"}),
+    frozenset({"checkpoint"}),
+    frozenset({"run_folder"}),
+    frozenset({"algorithms"}),
+    frozenset({"experiment", "video", "zoo"}),
+    frozenset({"evaluation"}),
+    frozenset({"agent"}),
+    frozenset({"cli"}),
+    frozenset({"studies", "demo"}),
     frozenset({"train", "test"}),
 )
-FREE_ROW = 6
+
+NAMING_MEMBERS = frozenset({"algorithms", "policies", "envs"})
+"""Where the names of algorithms, policies and environments are at home: registries and the files that define them."""
 
 SERIALISERS = frozenset({"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"})
 NUMPY_RANDOM_TYPES = frozenset(
@@ -60,7 +70,7 @@ def layer_violations(source: str, member: str) -> list[str]:
         target_row = _row(target)
         if target_row is None:
             found.append(f"line {line}: {target} stands in no row")
-        elif target_row > row or (target_row == row and target != member and row != FREE_ROW):
+        elif target_row > row or (target_row == row and target != member):
             found.append(f"line {line}: {member} imports {target}, which is not in a lower row")
     return found
 
@@ -84,6 +94,59 @@ def _imported_members(tree: ast.AST) -> Iterator[tuple[int, str]]:
                     yield node.lineno, rest[0]
                 elif root in ROWS[-1]:
                     yield node.lineno, root
+
+
+def name_violations(source: str, names: Collection[str]) -> list[str]:
+    """Return one line for each place where the program branches on the name of an algorithm, policy or environment.
+
+    That is a comparison (``==``, ``!=``, ``in``, ``not in``) with the name as text, alone or within a collection
+    written there, a method that asks how a text begins or ends, or a case of a match statement.
+
+    Parameters
+    ----------
+    source
+        Text of a file.
+    names
+        The registered names.
+    """
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        asked: list[ast.AST] = []
+        if isinstance(node, ast.Compare):
+            asked = [node.left, *node.comparators]
+        elif isinstance(node, ast.match_case):
+            asked = [node.pattern]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            asked = list(node.args) if node.func.attr in ("startswith", "endswith") else []
+        texts = {text for one in asked for text in _texts(one) if text in names}
+        found += [f"line {_line_of(node)}: asks for {text!r} by name; ask its registry" for text in sorted(texts)]
+    return found
+
+
+def _texts(node: ast.AST) -> Iterator[str]:
+    """Text that stands here as it is, or as an entry of a collection or a pattern."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.Tuple | ast.List | ast.Set):
+        for entry in node.elts:
+            yield from _texts(entry)
+    elif isinstance(node, ast.Dict):
+        for key in node.keys:
+            yield from _texts(key) if key is not None else ()
+    elif isinstance(node, ast.MatchValue):
+        yield from _texts(node.value)
+    elif isinstance(node, ast.MatchOr | ast.MatchSequence):
+        for pattern in node.patterns:
+            yield from _texts(pattern)
+    elif isinstance(node, ast.MatchAs) and node.pattern is not None:
+        yield from _texts(node.pattern)
+    elif isinstance(node, ast.Call):  # frozenset({...}) and the like
+        for argument in node.args:
+            yield from _texts(argument)
+
+
+def _line_of(node: ast.AST) -> int:
+    return node.pattern.lineno if isinstance(node, ast.match_case) else getattr(node, "lineno", 0)
 
 
 def randomness_violations(source: str) -> list[str]:

@@ -27,7 +27,7 @@ from maml_rl.tests.builders import (
     unflat,
 )
 
-pytestmark = pytest.mark.usefixtures("float64")
+pytestmark = [pytest.mark.numerical, pytest.mark.usefixtures("float64")]
 every_policy = pytest.mark.parametrize("spec", POLICY_SPECS, ids=spec_id)
 every_policy_and_objective = pytest.mark.parametrize(("spec", "objective"), POLICIES_AND_OBJECTIVES)
 every_way_to_adapt = pytest.mark.parametrize(

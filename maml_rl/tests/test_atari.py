@@ -13,11 +13,10 @@ pytest.importorskip("ale_py")
 from ale_py import Action, ALEInterface, LoggerMode, roms
 from PIL import Image
 
-from maml_rl.blueprint import draw_up
+from maml_rl.algorithms import make_algorithm
 from maml_rl.config import load_config
-from maml_rl.envs import EnvironmentArgumentError, atari, check_meta_env, make_meta_env
+from maml_rl.envs import EnvironmentArgumentError, atari_emulator, check_meta_env, make_meta_env
 from maml_rl.envs.atari import AtariModesVectorEnv
-from maml_rl.metalearners import MAMLTRPO
 from maml_rl.policies import registered_policies
 from maml_rl.samplers import SerialBackend
 from maml_rl.tests.sampling import started
@@ -256,11 +255,11 @@ def test_a_mistyped_choice_is_refused_however_the_family_is_made(name, value):
 
 
 def test_modes_that_end_at_once_are_refused_before_anything_is_played(monkeypatch):
-    monkeypatch.setattr(atari, "_MODE_BYTES", {})
-    atari._beginning.cache_clear()
+    monkeypatch.setattr(atari_emulator, "MODE_BYTES", {})
+    atari_emulator.beginning_of.cache_clear()
     with pytest.raises(ValueError, match=r"modes: got \d, which ale-py ends at once in demon_attack; give modes, some"):
         AtariModesVectorEnv(game="demon_attack")
-    atari._beginning.cache_clear()
+    atari_emulator.beginning_of.cache_clear()
 
 
 CONFIGS = ("space-invaders", "demon-attack")
@@ -274,7 +273,7 @@ def test_every_policy_learns_from_memory_and_pixels(path, policy, monkeypatch):
     small = ["env-kwargs.max_episode_steps=12", "meta-batch-size=2", "fast-batch-size=2", "num-batches=1"]
     config = load_config(
         ROOT / "configs/maml" / f"{path}.yaml", [*small, "hidden-sizes=[8]", "encoder-channels=[2, 3]", "cg-iters=2"]
-    ).model_copy(update={"policy": policy, "reward_clip": None})
+    ).replace(policy=policy, reward_clip=None)
     played = AtariModesVectorEnv._step
 
     def paying(env, actions, active):  # the games themselves pay nothing so soon, and nothing would be learnt
@@ -282,12 +281,12 @@ def test_every_policy_learns_from_memory_and_pixels(path, policy, monkeypatch):
         return observations, np.where(actions == 1, 1.0, 0.0), terminated
 
     monkeypatch.setattr(AtariModesVectorEnv, "_step", paying)
-    blueprint = draw_up(config)
-    learner = MAMLTRPO(SerialBackend(blueprint.worker, 1), blueprint.parameters(), blueprint.trust_region())
-    report = learner.step(blueprint.sample_tasks(0), 0)
+    algorithm = make_algorithm(config)
+    learner = algorithm.learner(SerialBackend(algorithm.worker_spec), algorithm.initial_parameters())
+    report = learner.step(algorithm.sample_tasks(0), 0)
     assert report.finite
     assert report.step_accepted
-    assert 0 < report.kl <= config.max_kl
+    assert 0 < report.details["kl"] <= config.max_kl
     assert report.env_steps == 2 * 2 * 2 * 12
 
 
@@ -296,10 +295,10 @@ def test_films_of_games_name_their_mode(tmp_path):
         ROOT / "configs/maml/space-invaders.yaml",
         ["env-kwargs.max_episode_steps=4", "meta-batch-size=2", "fast-batch-size=1", "hidden-sizes=[4]"],
     )
-    blueprint = draw_up(config)
+    algorithm = make_algorithm(config)
     tasks = [{"mode": 1, "difficulty": 0}, {"mode": 2, "difficulty": 1}]
     assert [task_words(task) for task in tasks] == ["mode 1, difficulty 0", "mode 2, difficulty 1"]
-    film(blueprint, blueprint.parameters(), tmp_path / "film.gif", tasks=tasks)
+    film(algorithm, algorithm.initial_parameters(), tmp_path / "film.gif", tasks=tasks)
     with Image.open(tmp_path / "film.gif") as picture:
         assert (picture.width, picture.height) == (640, 2 * (210 + 44))
         assert getattr(picture, "n_frames", 1) == 5

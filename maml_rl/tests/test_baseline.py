@@ -9,6 +9,8 @@ from torch.testing import assert_close
 
 from maml_rl.baseline import LinearFeatureBaseline
 
+pytestmark = pytest.mark.numerical
+
 M, T, B = 2, 12, 6
 RIDGE = 1e-5
 

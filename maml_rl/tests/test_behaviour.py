@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from maml_rl.analysis import (
-    choice_autocorrelation,
-    cumulative_regret,
-    fit_learning_rate,
+from maml_rl.analysis.behaviour import choice_autocorrelation, cumulative_regret
+from maml_rl.analysis.delta_rule import fit_learning_rate
+from maml_rl.analysis.two_step import (
     model_based_index,
     model_free_index,
     stay_frequencies,

@@ -16,12 +16,12 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from maml_rl.blueprint import draw_up
+from maml_rl.algorithms import make_algorithm
 from maml_rl.cli import train_command
-from maml_rl.envs.bandit import BanditVectorEnv
+from maml_rl.config import load_config
+from maml_rl.envs.bandits.bandit import BanditVectorEnv
 from maml_rl.experiment import train
 from maml_rl.run_folder import RunFolder
-from maml_rl.samplers import SerialBackend
 from maml_rl.tests.builders import children_of, is_running, tiny_config, wait_until, write_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,16 +42,15 @@ def files(folder):
 
 def refused(capfd, *flags):
     """The one line that a refused command leaves."""
-    code = train_command([str(flag) for flag in (*flags, "--num-workers", 1)])
+    code = train_command([str(flag) for flag in (*flags, "--num-workers", 1, "--backend", "serial")])
     output, error = capfd.readouterr()
     assert (code, output, error.count("\n")) == (2, "", 1), error
     return error
 
 
 def run(config, folder, *flags):
-    return train_command(
-        ["--config", str(config), "--output-folder", str(folder), "--num-workers", "1", *map(str, flags)]
-    )
+    own = ["--config", config, "--output-folder", folder, "--num-workers", 1, "--backend", "serial"]
+    return train_command([str(flag) for flag in (*own, *flags)])
 
 
 def metrics(folder):
@@ -97,6 +96,17 @@ def metrics(folder):
         ),
         (["--seed", -1], "seed .*: got -1, expected"),
         (["--num-batches", -3], "num-batches .*: got -3, expected"),
+        (["--set", "num-agents=2"], "num-agents in --set num-agents=2: got 2, which algorithm 'maml' has no use for"),
+        (["--set", "memory-slots=4"], "memory-slots .*: got 4, which policy 'mlp' has no use for"),
+        (
+            ["--backend", "multiproces"],
+            "--backend: got 'multiproces', expected one of multiprocess, serial; did you mean 'multiprocess'",
+        ),
+        (["--allow-module", "no_such_module"], "--allow-module: cannot import 'no_such_module' .ModuleNotFoundError.*"),
+        (["--allow-module", "maml_rl.tests.raises_nowhere"], "--allow-module: cannot import .*; install it, put its"),
+        (["--set", "allow-module=[antigravity]"], "allow-module in --set .*: got antigravity, expected the flag"),
+        (["--set", "allow-module=antigravity"], "allow-module in --set .*: got antigravity, expected the flag"),
+        (["--set", "allow-module=3"], "allow-module in --set .*: got 3, expected the flag"),
         (["--num-workers", 0], "--num-workers: got 0, expected at least 1"),
         (["--resume"], "--resume: found no config.json in .*leave --resume out"),
     ],
@@ -166,7 +176,7 @@ def test_a_bad_checkpoint_is_refused_and_never_executed(tmp_path, config, capfd,
 
 def test_an_environment_that_exits_ends_the_command_with_a_traceback_and_a_line(config, capfd, monkeypatch):
     monkeypatch.setattr(BanditVectorEnv, "sample_tasks", lambda *arguments: sys.exit("no licence"))
-    assert train_command(["--config", str(config), "--num-workers", "1"]) == 1
+    assert train_command(["--config", str(config), "--num-workers", "1", "--backend", "serial"]) == 1
     *trace, line = capfd.readouterr().err.splitlines()
     assert trace[0].startswith("Traceback")
     assert trace[-1] == "SystemExit: no licence"
@@ -181,21 +191,27 @@ def test_an_empty_output_folder_is_no_folder(config, capfd):
 
 
 def test_a_reader_that_goes_away_ends_the_run_without_a_word(tmp_path):
-    config = write_config(tmp_path / "long.json", CONFIG.model_copy(update={"num_batches": 100_000}))
+    config = write_config(tmp_path / "long.json", CONFIG.replace(num_batches=100_000))
     command = f"{sys.executable} train.py --config {config} --num-workers 1 | head -n 1"
     done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.startswith("1/100000")
     assert done.stderr == ""
 
 
+def test_a_run_in_float64_leaves_weights_in_float64(tmp_path, config):
+    assert run(config, tmp_path / "run", "--num-batches", 1, "--dtype", "float64") == 0
+    weights = torch.load(tmp_path / "run" / "policy.th", weights_only=True).values()
+    assert {value.dtype for value in weights} == {torch.float64}
+
+
 def test_the_command_writes_what_it_says(tmp_path, config):
     assert run(config, tmp_path / "run", "--num-batches", 3, "--seed", 8, "--set", "fast-lr=0.3") == 0
     folder = RunFolder(tmp_path / "run")
-    expected = CONFIG.model_copy(update={"num_batches": 3, "seed": 8, "fast_lr": 0.3})
+    expected = CONFIG.replace(num_batches=3, seed=8, fast_lr=0.3)
     rows = metrics(folder.path)
     assert [row["iteration"] for row in rows] == ["0", "1", "2"]
     reference = RunFolder(tmp_path / "reference")
-    train(draw_up(expected), num_workers=1, folder=reference, show=lambda line: None)
+    train(make_algorithm(expected), num_workers=1, folder=reference, show=lambda line: None)
     assert metrics(reference.path) == rows
     assert {"return_before", "return_after", "loss", "kl", "line_search_steps", "env_steps"} <= rows[0].keys()
     assert {path.name for path in folder.path.iterdir() if "tfevents" not in path.name} == {
@@ -209,6 +225,53 @@ def test_the_command_writes_what_it_says(tmp_path, config):
     for name in ("return_before", "return_after", "kl"):
         curve = [event.value for event in events.Scalars(name)]
         np.testing.assert_allclose(curve, [float(row[name]) for row in rows], rtol=1e-5, atol=1e-6)
+
+
+TOY = """
+from maml_rl.envs import register_meta_env
+from maml_rl.envs.bandits.bandit import BernoulliBanditVectorEnv
+
+class Toy(BernoulliBanditVectorEnv):
+    pass
+
+register_meta_env("Toy-v0", f"{__name__}:Toy")
+"""
+
+
+def test_an_allowed_module_reaches_workers_and_is_imported_again_only_where_it_is_allowed(tmp_path, monkeypatch, capfd):
+    (tmp_path / "toy_of_tests.py").write_text(TOY, encoding="utf-8")
+    lines = ["env-name: Toy-v0", "env-kwargs: {k: 3}", "meta-batch-size: 2", "hidden-sizes: [4]"]
+    (tmp_path / "toy.yaml").write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = tmp_path / "run"
+    flags = ["--num-batches", "1", "--backend", "multiprocess", "--allow-module", "toy_of_tests"]
+    assert run(tmp_path / "toy.yaml", folder, *flags) == 0
+    assert load_config(folder / "config.json", allowed=["toy_of_tests"]).allow_module == ("toy_of_tests",)
+    resumed = ["--num-batches", "2", "--resume", "--allow-module", "toy_of_tests"]
+    assert run(tmp_path / "toy.yaml", folder, *resumed) == 0
+    assert num_iterations(folder) == 2
+    capfd.readouterr()
+    error = refused(capfd, "--config", folder / "config.json")
+    assert error.startswith(f"error: allow-module in {folder / 'config.json'}: got toy_of_tests, expected the flag")
+    assert error.endswith("add --allow-module toy_of_tests\n")
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("raise RuntimeError('first\\nsecond')", "RuntimeError: first second"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+    ],
+)
+def test_an_allowed_module_that_raises_when_it_is_imported_costs_one_line(
+    tmp_path, config, monkeypatch, capfd, body, words
+):
+    (tmp_path / "broken_of_tests.py").write_text(body + "\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    error = refused(capfd, "--config", config, "--allow-module", "broken_of_tests")
+    assert error.startswith(f"error: --allow-module: cannot import 'broken_of_tests' ({words}); ")
+    assert "broken_of_tests" not in sys.modules
 
 
 def test_one_line_for_each_iteration_where_there_is_no_terminal(tmp_path, config, capfd):
@@ -240,8 +303,8 @@ def num_iterations(folder):
 
 
 @pytest.mark.parametrize("blow", ["Ctrl-C", "kill -9"])
-def test_a_stopped_run_leaves_no_orphan_and_resumes_bit_for_bit(tmp_path, monkeypatch, blow):
-    long = CONFIG.model_copy(update={"num_batches": 100_000})
+def test_a_stopped_run_leaves_no_orphan_and_resumes_bit_for_bit(tmp_path, blow):
+    long = CONFIG.replace(num_batches=100_000)
     config = write_config(tmp_path / "long.json", long)
     folder = tmp_path / "run"
     with start(config, folder, num_workers=2) as process:
@@ -258,13 +321,12 @@ def test_a_stopped_run_leaves_no_orphan_and_resumes_bit_for_bit(tmp_path, monkey
         assert error == "interrupted; the last finished iteration is saved, continue with --resume\n"
     assert wait_until(lambda: not any(is_running(worker) for worker in workers), seconds=10)
     # As many shards in this process give the same numbers, sooner.
-    monkeypatch.setattr("maml_rl.experiment.start_workers", lambda spec, count, **_: SerialBackend(spec, count))
-    blueprint = draw_up(long)
-    done = RunFolder(folder).load_checkpoint(len(blueprint.parameters()), long).iteration
+    algorithm = make_algorithm(long)
+    done = RunFolder(folder).load_checkpoint(long, algorithm.run_format).iteration
     assert done >= 1
-    more = long.model_copy(update={"num_batches": done + 2})
-    resumed = train(draw_up(more), num_workers=2, folder=RunFolder(folder), resume=True, show=lambda line: None)
-    whole = train(draw_up(more), num_workers=2, folder=RunFolder(tmp_path / "whole"), show=lambda line: None)
+    more = long.replace(num_batches=done + 2)
+    resumed = train(make_algorithm(more), num_workers=2, folder=RunFolder(folder), resume=True, show=lambda line: None)
+    whole = train(make_algorithm(more), num_workers=2, folder=RunFolder(tmp_path / "whole"), show=lambda line: None)
     assert metrics(folder) == metrics(tmp_path / "whole")
     np.testing.assert_array_equal(resumed, whole)
 

@@ -7,19 +7,11 @@ import itertools
 import numpy as np
 import pytest
 
-from maml_rl.analysis import (
-    ChoiceModel,
-    Choices,
-    ModelFit,
-    SamplingModel,
-    TDModel,
-    cross_validated,
-    fit_learning_rate,
-    fit_model,
-    log_bayes_factor,
-    read_choices,
-)
 from maml_rl.analysis.arms import MISSED
+from maml_rl.analysis.choices import Choices, read_choices
+from maml_rl.analysis.cognitive_models import ChoiceModel, SamplingModel, TDModel
+from maml_rl.analysis.delta_rule import fit_learning_rate
+from maml_rl.analysis.model_fits import ModelFit, cross_validated, fit_model, log_bayes_factor
 from maml_rl.tests.builders import drifting_means
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.random import Purpose, generator

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
-from maml_rl.blueprint import draw_up
-from maml_rl.config import Config, ConfigError, load_config
+from maml_rl.algorithms import make_algorithm
+from maml_rl.config import Config, ConfigError, _all_sections, _keys, load_config
 from maml_rl.experiment import train
+from maml_rl.settings import MAMLSettings, RL2Settings, Settings, TaskSettings
+from maml_rl.tests.builders import travelled
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG_FILES = sorted((ROOT / "configs" / "maml").rglob("*.yaml"))
@@ -70,7 +72,7 @@ def test_each_file_says_what_pytorch_maml_rl_ran(path):
         changes.update(fast_batch_size=int(path.stem.rpartition("n")[2]), meta_batch_size=20)
     elif path.stem == "2d-navigation":
         changes.update(meta_batch_size=20)
-    assert config == common.model_copy(update=changes)
+    assert config == common.replace(**changes)
 
 
 @pytest.mark.parametrize("path", [*CONFIG_FILES, *RL2_FILES], ids=lambda path: path.stem)
@@ -90,8 +92,104 @@ def test_memory_based_learning_needs_a_memory(write):
     assert (
         line == "policy in bandit.yaml: got 'mlp', expected one with memory for algorithm rl2: rnn, lstm or geometric"
     )
-    assert refusal(write("env-name: x\nouter-step: ppo\n")).startswith(
-        "outer-step in bandit.yaml: got 'ppo', expected 'trpo'"
+    assert refusal(write("env-name: x\nouter-step: ppo\n")) == (
+        "outer-step in bandit.yaml: got 'ppo', which algorithm 'maml' has no use for; "
+        "leave it out or set algorithm: rl2"
+    )
+
+
+FOREIGN = [
+    ("algorithm: maml", "num-epochs: 2", "num-epochs", "2", "algorithm 'maml'", "algorithm: rl2"),
+    ("algorithm: maml", "value-weight: 0.5", "value-coef", "0.5", "algorithm 'maml'", "algorithm: rl2"),
+    ("algorithm: RL2\npolicy: rnn", "fast-lr: 0.2", "fast-lr", "0.2", "algorithm 'RL2'", "algorithm: maml"),
+    ("policy: rnn", "memory-slots: 4", "memory-slots", "4", "policy 'rnn'", "policy: geometric"),
+    ("policy: geometric", "memory-horizon: 9", "memory-horizon", "9", "policy 'geometric'", "policy: lstm"),
+]
+
+
+@pytest.mark.parametrize(("chosen", "line", "key", "value", "owner", "cure"), FOREIGN)
+def test_a_key_without_use_is_refused_in_a_file_and_in_an_override(chosen, line, key, value, owner, cure, write):
+    words = f"got {value}, which {owner} has no use for; leave it out or set {cure}"
+    assert refusal(write(f"env-name: x\n{chosen}\n{line}\n")) == f"{key} in bandit.yaml: {words}"
+    override = line.replace(": ", "=")
+    assert refusal(write(f"env-name: x\n{chosen}\n"), override) == f"{key} in --set {override}: {words}"
+
+
+@pytest.mark.parametrize(("chosen", "line", "key", "value", "owner", "cure"), FOREIGN)
+def test_a_key_without_use_is_dropped_from_config_json_with_one_line(
+    chosen, line, key, value, owner, cure, write, capfd
+):
+    expected = load_config(write(f"env-name: x\n{chosen}\n"))
+    name, _, text = line.partition(": ")
+    values = {**expected.to_json_dict(), name: json.loads(text)}
+    path = write(json.dumps(values), "config.json")
+    capfd.readouterr()
+    assert load_config(path) == expected
+    assert capfd.readouterr().err == f"{path}: dropped 1 keys of another use ({key})\n"
+    assert load_config(path, quiet=True) == expected
+    assert capfd.readouterr().err == ""
+    assert "has no use for" in refusal(path, line.replace(": ", "="))
+
+
+def test_a_config_json_that_is_refused_costs_no_second_line(write, capfd):
+    values = {**Config(env_name="x").to_json_dict(), "num-epochs": 2, "gamma": 7}
+    assert refusal(write(json.dumps(values), "config.json")) == (
+        "gamma in config.json: got 7, expected a number in [0, 1]"
+    )
+    assert capfd.readouterr().err == ""
+
+
+def test_an_unknown_key_of_config_json_is_refused(write):
+    values = {**Config(env_name="x").to_json_dict(), "fast-lrr": 0.1}
+    assert refusal(write(json.dumps(values), "config.json")).startswith("unknown key 'fast-lrr' in config.json")
+
+
+def test_choosing_another_algorithm_or_policy_for_a_config_json_drops_what_the_former_had(write):
+    config = Config(env_name="x", policy="geometric", memory_slots=4, fast_lr=0.2)
+    path = write(json.dumps(config.to_json_dict()), "config.json")
+    assert load_config(path, ["policy=lstm", "algorithm=rl2", "num-epochs=2"]) == Config(
+        env_name="x", policy="lstm", algorithm="rl2", num_epochs=2
+    )
+
+
+RESULTS = sorted((ROOT / "results").glob("**/config.json"))
+
+
+def test_every_result_s_configuration_is_read_with_its_values(capfd):
+    assert len(RESULTS) > 50
+    for path in RESULTS:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        loaded = load_config(path).to_json_dict()
+        dropped = "".join(capfd.readouterr().err.splitlines()).partition("(")[2].rstrip(")").split(", ")
+        renamed = {RL2_NAMES.get(key, key): value for key, value in values.items()}
+        assert renamed.keys() - loaded.keys() == {key for key in dropped if key}, path
+        for key in renamed.keys() & loaded.keys():
+            assert loaded[key] == renamed[key], (path, key)
+
+
+RL2_NAMES = RL2Settings.former_names
+FORMER = {"show-progress": True, "value-weight": 0.3, "entropy-weight": 0.02, "entropy-weight-end": 0.01}
+
+
+def test_former_names_of_keys_are_read_silently_wherever_they_stand(write, capfd):
+    assert RL2_NAMES.keys() == FORMER.keys()
+    lines = ["env-name: x", "algorithm: rl2", "policy: rnn"]
+    new = {RL2_NAMES[key].replace("-", "_"): value for key, value in FORMER.items()}
+    expected = Config(env_name="x", algorithm="rl2", policy="rnn", **new)
+    old_lines = [f"{key}: {json.dumps(value)}" for key, value in FORMER.items()]
+    assert load_config(write("\n".join([*lines, *old_lines]))) == expected
+    overrides = [line.replace(": ", "=") for line in old_lines]
+    assert load_config(write("\n".join(lines)), overrides) == expected
+    values = {**dict(line.split(": ") for line in lines), **FORMER}
+    assert load_config(write(json.dumps(values), "config.json")) == expected
+    assert capfd.readouterr().err == ""
+    assert load_config(write("\n".join([*lines, *old_lines])), ["value-coef=0.7"]).value_coef == 0.7
+
+
+def test_a_key_that_stands_under_both_its_names_is_refused(write):
+    text = "env-name: x\nalgorithm: rl2\npolicy: rnn\nvalue-coef: 0.3\nvalue-weight: 0.4\n"
+    assert refusal(write(text)) == (
+        "value-weight in bandit.yaml: stands beside value-coef, its name today; keep one of the two"
     )
 
 
@@ -105,8 +203,8 @@ def test_each_file_of_rl2_trains(path):
     small = ["meta-batch-size=2", "num-batches=2", "hidden-sizes=[4]", "num-epochs=1"]
     config = load_config(path, small)
     assert config.algorithm == "rl2"
-    before = draw_up(config).parameters()
-    assert np.abs(train(draw_up(config), num_workers=1, show=lambda line: None) - before).max() > 0
+    before = make_algorithm(config).initial_parameters()
+    assert np.abs(train(make_algorithm(config), num_workers=1, show=lambda line: None) - before).max() > 0
 
 
 @hypothesis_settings(deadline=None, max_examples=50)
@@ -135,8 +233,56 @@ def test_any_text_is_a_configuration_or_refused_in_one_line(text, tmp_path_facto
 
 
 def test_a_configuration_cannot_be_changed():
-    with pytest.raises(ValidationError, match="frozen"):
-        Config(env_name="x").gamma = 0.5
+    config = Config(env_name="x")
+    for change in (
+        lambda: setattr(config, "gamma", 0.5),
+        lambda: setattr(config, "sections", ()),
+        lambda: setattr(config, "anything", 1),
+        lambda: delattr(config, "sections"),
+        lambda: setattr(config.run, "seed", 1),
+    ):
+        with pytest.raises((AttributeError, ValueError), match=r"never changes|frozen"):
+            change()
+    assert config == Config(env_name="x")
+
+
+def test_a_configuration_travels_and_is_a_key_of_dictionaries():
+    config = Config(env_name="x", env_kwargs={"sizes": [1, 2]}, policy="geometric", memory_slots=4)
+    same = travelled(config)
+    assert same == config
+    assert {config: 1}[same] == 1
+    assert same.policy_options == config.policy_options
+    other = config.replace(memory_slots=5)
+    assert other != config
+    assert (other.memory_slots, config.memory_slots) == (5, 4)
+
+
+@pytest.mark.parametrize("other", [{"b": {"c": 2}, "a": 1}, {"a": 1.0, "b": {"c": 2.0}}], ids=["order", "numbers"])
+def test_equal_configurations_are_the_same_key_of_a_dictionary(other):
+    config, same = (Config(env_name="x", env_kwargs=kwargs) for kwargs in ({"a": 1, "b": {"c": 2}}, other))
+    assert config == same
+    assert hash(config) == hash(same)
+
+
+def test_an_attribute_that_the_chosen_algorithm_lacks_is_an_error_in_words():
+    config = Config(env_name="x")
+    with pytest.raises(AttributeError, match="configuration has no key 'num-epochs'"):
+        config.num_epochs  # noqa: B018
+    with pytest.raises(KeyError, match="no section RL2Settings with algorithm 'maml'"):
+        config.section(RL2Settings)
+    assert config.section(TaskSettings).env_name == config.env_name == "x"
+    assert config.policy_options == Settings()
+
+
+def test_other_values_of_another_algorithm_keep_all_that_both_have():
+    config = Config(env_name="x", gamma=0.5, fast_lr=0.3, policy="lstm", memory_horizon=9)
+    other = config.replace(algorithm="rl2", num_epochs=2)
+    assert (other.gamma, other.memory_horizon, other.num_epochs) == (0.5, 9, 2)
+    assert "fast-lr" not in other.to_json_dict()
+    with pytest.raises(ConfigError, match=r"fast-lr in Config: got 0\.1, which algorithm 'rl2' has no use for"):
+        other.replace(fast_lr=0.1)
+    with pytest.raises(ConfigError, match=r"gamma in Config: got 2, expected a number in \[0, 1\]"):
+        config.replace(gamma=2)
 
 
 def test_json_dict_shares_nothing_with_the_configuration():
@@ -145,8 +291,20 @@ def test_json_dict_shares_nothing_with_the_configuration():
     assert config.env_kwargs == {"sizes": [1]}
 
 
-def test_every_field_is_explained():
-    assert all(field.description for field in Config.model_fields.values())
+def test_every_key_is_explained():
+    for section in _all_sections():
+        assert section.__doc__, section
+        assert all(field.description for field in section.model_fields.values()), section
+
+
+def test_every_key_belongs_to_one_section_and_no_former_name_is_a_key():
+    counts = Counter(key for section in _all_sections() for key in _keys(section))
+    assert [key for key, count in counts.items() if count > 1] == []
+    former = Counter(key for section in _all_sections() for key in section.former_names)
+    assert [key for key, count in former.items() if count > 1 or key in counts] == []
+    assert {new for section in _all_sections() for new in section.former_names.values()} <= counts.keys()
+    assert {"fast-lr", "num-epochs", "max-kl", "memory-slots", "memory-horizon"} <= counts.keys()
+    assert "num-steps" in _keys(MAMLSettings)
 
 
 @pytest.mark.parametrize("name", ["tanh", "Tanh", "relu", "ReLU", "elu", "gelu", "silu", "Sigmoid"])
@@ -222,7 +380,10 @@ def test_overrides_win_and_the_last_one_wins(write):
         ),
         ("gamma:", "gamma in bandit.yaml: got nothing, expected a number in [0, 1]"),
         ("gamma: true", "gamma in bandit.yaml: got True, expected a number in [0, 1]"),
-        ("learning-rate-end: -1", "learning-rate-end in bandit.yaml: got -1, expected a number >= 0, or null"),
+        (
+            "algorithm: rl2\npolicy: rnn\nlearning-rate-end: -1",
+            "learning-rate-end in bandit.yaml: got -1, expected a number >= 0, or null",
+        ),
         ("num-batches: true", "num-batches in bandit.yaml: got True, expected a whole number in [1, 1000000]"),
         ("num-batches: 500.0", "num-batches in bandit.yaml: got 500.0, expected a whole number in [1, 1000000]"),
         ("num-steps: -1", "num-steps in bandit.yaml: got -1, expected a whole number in [0, 1000000]"),

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from maml_rl.policies import Categorical, Normal
 
 pytestmark = [
+    pytest.mark.numerical,
     pytest.mark.usefixtures("float64"),
     pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning"),
 ]

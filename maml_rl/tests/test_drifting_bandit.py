@@ -1,16 +1,16 @@
-"""The drifting bandit and the players who know how it drifts."""
+"""The drifting bandit and the baseline agents that know how it drifts."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from maml_rl.analysis import (
+from maml_rl.analysis.drifting_bandits import (
     DriftingArms,
     kalman_greedy,
     kalman_thompson,
     kalman_ucb,
-    play_drifting_bandit,
+    roll_out_drifting_bandit,
 )
 from maml_rl.envs import EnvironmentArgumentError, make_meta_env
 from maml_rl.tests.builders import drifting_means
@@ -65,7 +65,7 @@ def test_beliefs_of_the_filter_are_those_of_a_normal_distribution_conditioned_on
         beliefs.append((means[0].copy(), deviations[0].copy()))
         return rng.random(means.shape)
 
-    play = play_drifting_bandit(at_random, rng.normal(20, 9, (1, num_trials, 2)), rng, arms=arms)
+    play = roll_out_drifting_bandit(at_random, rng.normal(20, 9, (1, num_trials, 2)), rng, arms=arms)
     variances = [40.0**2 / 12]
     for _ in range(num_trials - 1):
         variances.append(0.9**2 * variances[-1] + 9.0)
@@ -78,13 +78,13 @@ def test_beliefs_of_the_filter_are_those_of_a_normal_distribution_conditioned_on
             assert deviations[arm] ** 2 == pytest.approx(prior[trial, trial] - gain @ prior[seen, trial], rel=1e-9)
 
 
-def test_players_earn_what_they_are_known_to():
+def test_baseline_agents_obtain_what_they_are_known_to():
     means = drifting_means(1500, 150, generator(2, Purpose.TASKS))
     best = means.max(axis=2).sum(axis=1) / 50
     assert best.mean() == pytest.approx(207.8, abs=1.5)
     behind = {}
     for name, rule in (("greedy", kalman_greedy), ("Thompson", kalman_thompson), ("UCB", kalman_ucb())):
-        play = play_drifting_bandit(rule, means, generator(3, Purpose.STATISTICS))
+        play = roll_out_drifting_bandit(rule, means, generator(3, Purpose.STATISTICS))
         behind[name] = (best - play.payoffs.sum(axis=1) / 50).mean()
     assert behind["UCB"] == pytest.approx(207.8 - 200.5, abs=0.6)
     assert behind["Thompson"] == pytest.approx(207.8 - 196.9, abs=1.0)
@@ -114,11 +114,11 @@ def test_a_task_of_another_size_is_refused():
         env.set_tasks([{"means": np.zeros((3, 4))}])
 
 
-def test_players_refuse_what_is_no_bandit():
+def test_baseline_agents_refuse_what_is_no_bandit():
     rng = generator(0, Purpose.STATISTICS)
     with pytest.raises(ValueError, match=r"means: got shape \(3, 4\)"):
-        play_drifting_bandit(kalman_greedy, np.zeros((3, 4)), rng)
+        roll_out_drifting_bandit(kalman_greedy, np.zeros((3, 4)), rng)
     with pytest.raises(ValueError, match=r"arms: got .*, expected decay"):
-        play_drifting_bandit(kalman_greedy, np.zeros((1, 3, 4)), rng, arms=DriftingArms(decay=2.0))
+        roll_out_drifting_bandit(kalman_greedy, np.zeros((1, 3, 4)), rng, arms=DriftingArms(decay=2.0))
     with pytest.raises(ValueError, match=r"bonus: got -1, expected a finite number >= 0"):
         kalman_ucb(-1)

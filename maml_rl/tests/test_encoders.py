@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from maml_rl.blueprint import draw_up
+from maml_rl.algorithms import make_algorithm
 from maml_rl.config import Config
 from maml_rl.policies import PolicySpec, make_policy
 from maml_rl.policies.encoders import ConvEncoder, RAMEncoder, as_numbers
@@ -26,6 +26,7 @@ def some_bytes(*shape, seed=0):
     return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
 
 
+@pytest.mark.numerical
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("channels", [(3,), (3, 5), (3, 5, 4)])
 def test_convolutions_are_torchs_sequential(channels):
@@ -62,19 +63,21 @@ def test_bytes_are_numbers_from_0_to_1_and_numbers_stay():
     assert as_numbers(numbers) is numbers
 
 
+@pytest.mark.numerical
 @pytest.mark.usefixtures("float64")
 @encoded
 def test_unrolling_behind_an_encoder_is_stepping_again_and_again(spec):
     policy, params = tiny_policy(spec)
     data = tiny_data(spec, 1, num_tasks=1)
-    mask, state = torch.ones(data.mask.shape[1:]), policy.initial_state(params, (data.mask.shape[2],))
-    unrolled, steps = policy.unroll(params, data.observations[0], mask, state), []
+    state = policy.initial_state(params, (data.mask.shape[2],))
+    unrolled, steps = policy.unroll(params, data.observations[0], data.started[0], state), []
     for observation in data.observations[0]:
         distribution, state = policy.step(params, observation, state)
         steps.append(distribution[0])
     assert_close(unrolled[0], torch.stack(steps))
 
 
+@pytest.mark.numerical
 @pytest.mark.usefixtures("float64")
 @encoded
 def test_steps_of_many_tasks_behind_encoders_are_steps_of_every_task_by_itself(spec):
@@ -88,6 +91,7 @@ def test_steps_of_many_tasks_behind_encoders_are_steps_of_every_task_by_itself(s
         assert_close(together[0][task], alone[0])
 
 
+@pytest.mark.numerical
 @pytest.mark.usefixtures("float64")
 @encoded
 def test_tasks_that_share_weights_step_as_with_copies_of_them(spec):
@@ -129,12 +133,12 @@ def config(**settings):
 def test_images_get_convolutions_and_other_observations_none(algorithm):
     pytest.importorskip("ale_py")
     kind = {"algorithm": algorithm, "policy": "lstm"}
-    images = draw_up(config(env_kwargs={"observation": "pixels", "num_stack": 2}, **kind))
+    images = make_algorithm(config(env_kwargs={"observation": "pixels", "num_stack": 2}, **kind))
     assert images.policy.encoder is not None
     assert isinstance(images.policy.encoder, ConvEncoder)
     assert images.policy.encoder.shape == (2, 42, 42)
-    assert draw_up(config(**kind)).policy.encoder is None
-    bits = draw_up(config(encoder="ram", **kind)).policy
+    assert make_algorithm(config(**kind)).policy.encoder is None
+    bits = make_algorithm(config(encoder="ram", **kind)).policy
     extras = 6 + 2 if algorithm == "rl2" else 0
     assert bits.input_size == 9 * 128 + extras
 
@@ -158,7 +162,7 @@ def test_images_get_convolutions_and_other_observations_none(algorithm):
 def test_encoders_that_do_not_fit_are_refused_in_one_line(env_kwargs, settings, words):
     pytest.importorskip("ale_py")
     with pytest.raises(InputError, match=words):
-        draw_up(config(env_kwargs=env_kwargs, **settings))
+        make_algorithm(config(env_kwargs=env_kwargs, **settings))
 
 
 def test_an_unknown_encoder_is_refused_with_the_known_ones():
@@ -168,13 +172,13 @@ def test_an_unknown_encoder_is_refused_with_the_known_ones():
 
 def test_a_memory_is_bytes():
     with pytest.raises(InputError, match=r"encoder: got 'ram', expected .* not \(2,\) of float32"):
-        draw_up(Config(env_name="2DNavigation-v0", encoder="ram"))
+        make_algorithm(Config(env_name="2DNavigation-v0", encoder="ram"))
 
 
 def test_images_with_channels_last_or_too_small_get_no_convolutions(monkeypatch):
     for shape in ((30, 30, 3), (4, 4, 4)):
         monkeypatch.setattr(
-            "maml_rl.blueprint._own_observation_space",
+            "maml_rl.algorithms.building._own_observation_space",
             lambda env, shape=shape: gym.spaces.Box(0, 255, shape, np.uint8),
         )
-        assert draw_up(Config(env_name="2DNavigation-v0")).policy.encoder is None
+        assert make_algorithm(Config(env_name="2DNavigation-v0")).policy.encoder is None

@@ -40,7 +40,7 @@ def test_the_documented_examples_work():
         pytest.skip("the documentation is not installed with the package")
     text = page.read_text()
     sources = [block.removeprefix("python\n") for block in text.split("```") if block.startswith("python\n")]
-    assert len(sources) == 2
+    assert len(sources) == 3
     try:
         for source in sources:
             names: dict[str, Any] = {}

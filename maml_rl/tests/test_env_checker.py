@@ -10,32 +10,32 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 from maml_rl.envs import MetaEnvError, check_meta_env
-from maml_rl.envs.navigation import NavigationVectorEnv
+from maml_rl.envs.control.navigation import NavigationVectorEnv
 
 # What the check must find; looked up by name because the source rules forbid to write it.
 global_draw = vars(np.random)["random_sample"]
 
 
 class TooFewTasks(NavigationVectorEnv):
-    def sample_tasks(self, num_tasks, rng):
-        return super().sample_tasks(num_tasks, rng)[1:]
+    def _sample_tasks(self, num_tasks, rng, split):
+        return super()._sample_tasks(num_tasks, rng, split)[1:]
 
 
 class TasksThatAreNoDicts(NavigationVectorEnv):
-    def sample_tasks(self, num_tasks, rng):
-        return [task["goal"] for task in super().sample_tasks(num_tasks, rng)]
+    def _sample_tasks(self, num_tasks, rng, split):
+        return [task["goal"] for task in super()._sample_tasks(num_tasks, rng, split)]
 
 
 class GlobalTasks(NavigationVectorEnv):
-    def sample_tasks(self, num_tasks, rng):
+    def _sample_tasks(self, num_tasks, rng, split):
         return [{"goal": global_draw(size=2)} for _ in range(num_tasks)]
 
 
 class OwnGeneratorTasks(NavigationVectorEnv):
     own = np.random.default_rng(0)
 
-    def sample_tasks(self, num_tasks, rng):
-        return super().sample_tasks(num_tasks, self.own)
+    def _sample_tasks(self, num_tasks, rng, split):
+        return super()._sample_tasks(num_tasks, self.own, split)
 
 
 class GlobalSteps(NavigationVectorEnv):
@@ -193,13 +193,13 @@ class TasksWithoutEffect(NavigationVectorEnv):
         (Endless, r"step: an episode goes on after max_episode_steps = 100 steps; report truncation"),
         (BothFlags, r"step: an episode was terminated and truncated at once"),
         (EndsTwice, r"step: a finished episode was reported as ended again"),
-        (PaysAfterTheEnd, r"step: a finished episode was paid again; its reward is 0"),
+        (PaysAfterTheEnd, r"step: a finished episode obtained a reward again; its reward is 0"),
         (MovesAfterTheEnd, r"step: the observation of a finished episode changed; repeat the last one"),
         (OwnNoise, r"reset, step: equal tasks, generators and actions gave different episodes"),
         (RemembersTheLastEpisode, r"let _reset forget everything of earlier episodes"),
         (NeighboursInterfere, r"reset, step: a task's episodes depend on the other task"),
         (PlaceInTheBatchMatters, r"reset, step: a task's episodes depend on its place in the batch"),
-        (CrowdMatters, r"depend on whether others are played beside it"),
+        (CrowdMatters, r"depend on whether others are rolled out beside it"),
         (TasksWithoutEffect, r"_apply_tasks: 20 pairs of tasks gave equal rewards and observations"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",

@@ -180,7 +180,7 @@ def test_wrong_keywords_are_named_in_one_line(env_name, env_kwargs, message):
 
 
 def test_a_missing_package_is_named_with_its_cure(monkeypatch):
-    for module in ("mujoco", "maml_rl.envs.mujoco_engine", "maml_rl.envs.half_cheetah"):
+    for module in ("mujoco", "maml_rl.envs.mujoco.mujoco_engine", "maml_rl.envs.mujoco.half_cheetah"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, "mujoco", None)
     with pytest.raises(ImportError, match=r"^HalfCheetahDirVectorEnv needs mujoco: pip install mujoco$"):

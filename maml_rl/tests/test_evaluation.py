@@ -9,19 +9,18 @@ import pytest
 import torch
 
 from maml_rl import cli
+from maml_rl.algorithms import Evaluation, make_algorithm
 from maml_rl.analysis import mean_interval
-from maml_rl.blueprint import draw_up
 from maml_rl.config import Config
+from maml_rl.envs.task_table import task_table
 from maml_rl.evaluation import (
-    Evaluation,
     evaluate,
     save_results,
     summary_lines,
-    task_table,
 )
-from maml_rl.metalearners.dealing import shards
 from maml_rl.run_folder import RunFolder, RunFolderError
 from maml_rl.samplers import MAMLWorker, SerialBackend
+from maml_rl.shard import Shard
 from maml_rl.tests.builders import UNEVEN
 from maml_rl.utils.errors import InputError
 
@@ -35,16 +34,16 @@ NAVIGATION = Config(
 
 
 @pytest.fixture
-def blueprint():
-    return draw_up(NAVIGATION)
+def algorithm():
+    return make_algorithm(NAVIGATION)
 
 
 @pytest.fixture
-def run(tmp_path, blueprint):
+def run(tmp_path, algorithm):
     """Files of a run: config.json and policy.th."""
     folder = RunFolder(tmp_path / "run")
     folder.create(NAVIGATION)
-    torch.save(blueprint.state_dict(blueprint.parameters()), folder.policy_path)
+    torch.save(algorithm.state_dict(algorithm.initial_parameters()), folder.policy_path)
     return folder
 
 
@@ -54,26 +53,27 @@ def command(run, output, *flags):
     return cli.test_command([*files, *sizes, *flags])
 
 
-def small(blueprint, **settings):
-    chosen = {"num_batches": 2, "meta_batch_size": 3, "num_steps": 2, **settings}
-    return evaluate(blueprint, blueprint.parameters(), **chosen)
+def small(algorithm, **settings):
+    chosen = {"num_batches": 2, "meta_batch_size": 3, "num_adaptation_steps": 2, **settings}
+    return evaluate(algorithm, algorithm.initial_parameters(), **chosen)
 
 
-def test_returns_do_not_depend_on_the_number_of_workers(blueprint):
+@pytest.mark.numerical
+def test_returns_do_not_depend_on_the_number_of_workers():
+    algorithm = make_algorithm(NAVIGATION, dtype="float64")
     task_rng = np.random.default_rng(0)
-    tasks = blueprint.env.sample_tasks(5, task_rng)
+    tasks = algorithm.env.sample_tasks(5, task_rng)
     results = []
     for num_workers in (1, 2, 3):
-        with SerialBackend(blueprint.worker, num_workers) as backend:
-            calls = [
-                (indices, [tasks[i] for i in indices], blueprint.parameters(), 0, 2)
-                for indices in shards(5, num_workers)
-            ]
-            results.append(np.concatenate(backend.map("evaluate", calls), axis=1))
-    np.testing.assert_array_equal(results[1], results[0])
-    np.testing.assert_array_equal(results[2], results[0])
+        with SerialBackend(algorithm.worker_spec, num_workers) as backend:
+            whole = Shard(range(5), tasks, 0, seed=1, evaluation=True)
+            calls = [(part, algorithm.initial_parameters()[0], 2) for part in whole.split(num_workers)]
+            results.append(np.concatenate([returns for returns, _ in backend.map("evaluate", calls)], axis=1))
+    np.testing.assert_allclose(results[1], results[0], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(results[2], results[0], rtol=0, atol=1e-9)
 
 
+@pytest.mark.numerical
 @pytest.mark.parametrize(
     "changes",
     [
@@ -85,36 +85,37 @@ def test_returns_do_not_depend_on_the_number_of_workers(blueprint):
     ids=["maml", "rl2", "ensemble", "bandit"],
 )
 def test_tasks_and_returns_do_not_depend_on_how_many_are_played_at_once(changes):
-    blueprint = draw_up(NAVIGATION.model_copy(update=changes))
+    algorithm = make_algorithm(NAVIGATION.replace(**changes), dtype="float64")
     one, other = (
-        small(blueprint, num_batches=num_batches, meta_batch_size=size) for num_batches, size in ((2, 3), (3, 2))
+        small(algorithm, num_batches=num_batches, meta_batch_size=size) for num_batches, size in ((2, 3), (3, 2))
     )
     for mine, theirs in zip(task_table(one.tasks), task_table(other.tasks), strict=True):
         np.testing.assert_array_equal(mine, theirs)
-    np.testing.assert_allclose(one.returns, other.returns, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(one.returns, other.returns, rtol=0, atol=1e-9)
 
 
-def test_returns_are_a_function_of_the_seed(blueprint):
-    first, again, other = small(blueprint), small(blueprint), small(blueprint, seed=2)
+def test_returns_are_a_function_of_the_seed(algorithm):
+    first, again, other = small(algorithm), small(algorithm), small(algorithm, seed=2)
     np.testing.assert_array_equal(first.returns, again.returns)
     assert not np.isclose(first.returns, other.returns).any()
 
 
-def test_going_further_changes_nothing_of_the_steps_before(blueprint):
-    near, far = small(blueprint, num_steps=1), small(blueprint, num_steps=3)
+def test_going_further_changes_nothing_of_the_steps_before(algorithm):
+    near, far = small(algorithm, num_adaptation_steps=1), small(algorithm, num_adaptation_steps=3)
     assert near.returns.shape == (2, 6, 3)
     np.testing.assert_array_equal(far.returns[:2], near.returns)
 
 
 def test_without_an_inner_step_size_parameters_stay():
-    blueprint = draw_up(NAVIGATION.model_copy(update={"fast_lr": 0.0}))
-    worker = blueprint.worker.build(lambda: None)
+    algorithm = make_algorithm(NAVIGATION.replace(fast_lr=0.0))
+    worker = algorithm.worker_spec.build(lambda: None)
     assert isinstance(worker, MAMLWorker)
-    vectors = worker.adapted_parameters(
-        [0, 1], blueprint.env.sample_tasks(2, np.random.default_rng(0)), blueprint.parameters(), 0, 2
-    )
-    assert vectors.shape == (3, 2, len(blueprint.parameters()))
-    np.testing.assert_allclose(vectors, np.broadcast_to(blueprint.parameters(), vectors.shape), atol=1e-7)
+    shard = Shard.whole(algorithm.env.sample_tasks(2, np.random.default_rng(0)), iteration=0, seed=1)
+    path = worker.adapted_parameters(shard, algorithm.initial_parameters()[0], 2)
+    assert len(path) == 3
+    for params in path:
+        for name, value in algorithm.policy.params().items():
+            np.testing.assert_allclose(params[name], value.expand(2, *value.shape), atol=1e-7)
 
 
 def test_a_memory_s_steps_of_adaptation_are_the_episodes_of_one_meta_episode(tmp_path):
@@ -126,16 +127,16 @@ def test_a_memory_s_steps_of_adaptation_are_the_episodes_of_one_meta_episode(tmp
         fast_batch_size=4,
         meta_batch_size=4,
     )
-    blueprint = draw_up(config)
-    near, far = small(blueprint, num_steps=0), small(blueprint, num_steps=6)
-    assert near.trained_num_steps == 3
+    algorithm = make_algorithm(config)
+    near, far = small(algorithm, num_adaptation_steps=0), small(algorithm, num_adaptation_steps=6)
+    assert near.trained == 3
     assert near.returns.shape == (4, 6, 1)
     np.testing.assert_array_equal(far.returns[:4], near.returns)
     total = near.returns.sum(axis=0).mean()
     assert summary_lines(near, [0, 3])[-1].split()[:2] == ["all", f"{total:.2f}"]
     folder = RunFolder(tmp_path / "run")
     folder.create(config)
-    torch.save(blueprint.state_dict(blueprint.parameters()), folder.policy_path)
+    torch.save(algorithm.state_dict(algorithm.initial_parameters()), folder.policy_path)
     assert command(folder, tmp_path / "results.npz") == 0
     with np.load(tmp_path / "results.npz") as results:
         np.testing.assert_array_equal(results["returns"], near.returns)
@@ -151,9 +152,9 @@ def test_a_memory_s_steps_of_adaptation_are_the_episodes_of_one_meta_episode(tmp
 
 def test_an_agent_that_sees_how_much_is_over_plays_no_longer_meta_episodes():
     config = Config(algorithm="rl2", env_name="Bandit-K5-v0", policy="rnn", fast_batch_size=3, show_progress=True)
-    assert small(draw_up(config), num_steps=2).returns.shape == (3, 6, 1)
-    with pytest.raises(InputError, match="--num-steps: got 3, expected at most 2 with show-progress: true"):
-        small(draw_up(config), num_steps=3)
+    assert small(make_algorithm(config), num_adaptation_steps=2).returns.shape == (3, 6, 1)
+    with pytest.raises(InputError, match="--num-steps: got 3, expected at most 2 with observe-episode-fraction: true"):
+        small(make_algorithm(config), num_adaptation_steps=3)
 
 
 def test_meta_episodes_of_different_lengths_are_joined_with_nothing_behind_their_end():
@@ -165,12 +166,13 @@ def test_meta_episodes_of_different_lengths_are_joined_with_nothing_behind_their
         hidden_sizes=(4,),
         fast_batch_size=2,
     )
-    evaluations = [small(draw_up(config), num_steps=1, meta_batch_size=5, num_workers=1) for _ in range(2)]
+    sizes = {"num_adaptation_steps": 1, "meta_batch_size": 5, "num_workers": 1}
+    evaluations = [small(make_algorithm(config), **sizes) for _ in range(2)]
     found = evaluations[0].meta_episodes
     assert found is not None
-    assert len(set(found.mask.sum(axis=1))) > 1
+    assert len(set(found.mask[0].sum(axis=1))) > 1
     assert not found.rewards[~found.mask].any()
-    np.testing.assert_allclose(found.rewards.sum(axis=1), evaluations[0].returns.sum(axis=(0, 2)), rtol=1e-5)
+    np.testing.assert_allclose(found.rewards[0].sum(axis=1), evaluations[0].returns.sum(axis=(0, 2)), rtol=1e-5)
     for part, same in zip(found, evaluations[1].meta_episodes or (), strict=True):
         np.testing.assert_array_equal(part, same)
 
@@ -184,8 +186,8 @@ def test_an_agent_that_takes_no_gradient_steps_is_not_filmed(tmp_path, capsys):
     assert not (tmp_path / "r.npz").exists()
 
 
-def test_results_load_without_unpickling(tmp_path, blueprint):
-    evaluation = small(blueprint)
+def test_results_load_without_unpickling(tmp_path, algorithm):
+    evaluation = small(algorithm)
     save_results(tmp_path / "results.npz", evaluation, [0, 2])
     with np.load(tmp_path / "results.npz", allow_pickle=False) as results:
         assert results["task_fields"].tolist() == ["goal[0]", "goal[1]"]
@@ -260,14 +262,14 @@ def test_an_output_below_a_file_or_in_place_of_a_folder_is_refused(tmp_path, run
     assert "is a folder, expected a file" in capfd.readouterr().err
 
 
-def test_a_damaged_policy_is_refused(run, blueprint):
+def test_a_damaged_policy_is_refused(run, algorithm):
     run.policy_path.write_bytes(run.policy_path.read_bytes()[:200])
     with pytest.raises(RunFolderError, match=r"cannot load .*policy.th.*damaged"):
-        blueprint.with_policy(run.policy_path)
+        algorithm.with_policy(run.policy_path)
 
 
 def test_another_configuration_s_policy_is_refused(run):
-    other = draw_up(NAVIGATION.model_copy(update={"hidden_sizes": (9,)}))
+    other = make_algorithm(NAVIGATION.replace(hidden_sizes=(9,)))
     with pytest.raises(RunFolderError, match=r"layer1.weight is \(8, 2\), expected \(9, 2\)"):
         other.with_policy(run.policy_path)
 

@@ -11,7 +11,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from maml_rl.blueprint import draw_up
+from maml_rl.algorithms import make_algorithm
 from maml_rl.cli import train_command
 from maml_rl.experiment import train
 from maml_rl.run_folder import Checkpoint, RunFolder
@@ -88,7 +88,7 @@ def test_a_run_whose_curves_cannot_be_written_goes_on(tmp_path, capfd, monkeypat
 def test_a_run_starts_no_thread(tmp_path):
     seen = []
     train(
-        draw_up(CONFIG),
+        make_algorithm(CONFIG),
         num_workers=1,
         folder=RunFolder(tmp_path / "run"),
         show=lambda _: seen.append({type(thread).__name__ for thread in threading.enumerate()}),
@@ -101,9 +101,9 @@ def test_a_run_starts_no_thread(tmp_path):
 def test_a_full_disk_is_told_with_the_file_that_was_too_long(tmp_path, size, name):
     folder = RunFolder(tmp_path / "run")
     folder.create(CONFIG)
-    blueprint = draw_up(CONFIG)
-    parameters = blueprint.parameters()
+    algorithm = make_algorithm(CONFIG)
+    parameters = algorithm.initial_parameters()
     row = {"iteration": 0, "return_before": 0.25, "return_after": 0.5}
     with files_of_at_most(size), pytest.raises(OSError, match="File too large") as caught:
-        folder.save(CONFIG, Checkpoint(1, parameters), blueprint.state_dict(parameters), row)
+        folder.save(CONFIG, Checkpoint(1, parameters), algorithm.state_dict(parameters), row)
     assert caught.value.filename == str(folder.path / name)

@@ -90,7 +90,7 @@ def test_a_value_is_shown_in_a_short_line():
 
 @pytest.mark.parametrize("algorithm", ["maml", "rl2"])
 def test_a_reward_clip_that_no_reward_reaches_is_a_number_of_the_rewards_type(capfd, tmp_path, algorithm):
-    own = CONFIG.model_copy(update={"algorithm": algorithm, "policy": "rnn"})
+    own = CONFIG.replace(algorithm=algorithm, policy="rnn")
     config = write_config(tmp_path / "own.json", own)
     error = refused(train_command, capfd, "--config", config, "--set", "reward-clip=1e308")
     assert error.endswith("got 1e+308, expected a number in (0, 1e+30], or null\n")

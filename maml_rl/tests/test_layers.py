@@ -8,9 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from maml_rl.algorithms import registered_algorithms
+from maml_rl.envs import registered_meta_envs
+from maml_rl.policies import registered_policies
 from maml_rl.tests.source_rules import (
+    NAMING_MEMBERS,
+    ROWS,
     layer_violations,
     member_of,
+    name_violations,
     persistence_violations,
     randomness_violations,
 )
@@ -24,7 +30,7 @@ LAYERED = [
     if path != ROOT / "maml_rl" / "__init__.py" and not path.is_relative_to(ROOT / "maml_rl" / "tests")
 ]
 # It sends tasks there and back in memory, to tell whether they can travel to a worker process.
-PICKLES_IN_MEMORY = ROOT / "maml_rl" / "envs" / "checker.py"
+PICKLES_IN_MEMORY = ROOT / "maml_rl" / "envs" / "checker_tasks.py"
 
 
 def name_of(path: Path) -> str:
@@ -35,6 +41,68 @@ def name_of(path: Path) -> str:
 def test_imports_point_downwards(path):
     member = member_of(path.relative_to(ROOT).parts)
     assert layer_violations(path.read_text(encoding="utf-8"), member) == []
+
+
+DISPLAYS = ROOT / "maml_rl" / "studies" / "displays"
+NAMELESS = [
+    path
+    for path in LAYERED
+    if member_of(path.relative_to(ROOT).parts) not in NAMING_MEMBERS and not path.is_relative_to(DISPLAYS)
+]
+
+
+def registered_names():
+    """Names of all algorithms, policies and task families of the package."""
+    return {*registered_algorithms(), *registered_policies(), *registered_meta_envs()}
+
+
+@pytest.mark.parametrize("path", NAMELESS, ids=name_of)
+def test_nothing_branches_on_the_name_of_an_algorithm_a_policy_or_an_environment(path):
+    assert name_violations(path.read_text(encoding="utf-8"), registered_names()) == []
+
+
+def test_names_that_are_looked_for_are_those_of_every_registry():
+    assert {"maml", "rl2", "mlp", "geometric", "Bandit-K5-v0", "HalfCheetahDir-v2"} <= registered_names()
+
+
+def test_every_member_of_the_package_stands_in_one_row():
+    members = [member for row in ROWS for member in row]
+    assert len(members) == len(set(members))
+    assert {member_of(path.relative_to(ROOT).parts) for path in LAYERED} <= set(members)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "if config.algorithm == 'rl2': pass",
+        "x = 'mlp' != policy",
+        "x = policy in ('mlp', 'other')",
+        "x = policy not in {'other', 'mlp'}",
+        "x = policy in frozenset({'mlp'})",
+        "x = name in {'mlp': 1}",
+        "assert config.env_name.startswith('Bandit-K5-v0')",
+        "match algorithm:\n    case 'maml': pass",
+        "match algorithm:\n    case 'other' | 'maml': pass",
+        "match algorithm:\n    case ('maml' as a): pass",
+    ],
+)
+def test_a_branch_on_a_registered_name_is_found(source):
+    assert len(name_violations(source, registered_names())) == 1
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "config = Config(env_name='Bandit-K5-v0', algorithm='rl2')",
+        "KINDS = {'mlp': 1}\nx = policy in KINDS",
+        "x = algorithm in registered_algorithms()",
+        "x = step == 'ppo' or name in ('rnn3', 'x')",
+        "x = path.endswith('.yaml')",
+        "x = 'Algorithm rl2' + 'mlp'",
+    ],
+)
+def test_names_that_decide_nothing_are_left_alone(source):
+    assert name_violations(source, registered_names()) == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
@@ -50,13 +118,16 @@ def test_nothing_is_pickled(path):
 @pytest.mark.parametrize(
     ("member", "source"),
     [
-        ("utils", "import maml_rl.envs.ant"),
+        ("utils", "import maml_rl.envs.mujoco.ant"),
         ("utils", "from maml_rl.config import Config"),
         ("envs", "from maml_rl.policies.policy import Policy"),
         ("envs", "from maml_rl import config"),
         ("config", "def f():\n    from maml_rl.experiment import Experiment"),
+        ("experiment", "from maml_rl.video import film"),
+        ("settings", "from maml_rl.config import Config"),
+        ("metalearners", "from maml_rl.samplers import Backend"),
+        ("evaluation", "from maml_rl.cli import test_command"),
         ("baseline", "if True:\n    import maml_rl.adaptation as a"),
-        ("samplers", "from maml_rl.metalearners.trpo import step"),
         ("demo", "import train"),
         ("envs", "from .ant import Ant"),
         ("envs", "import maml_rl.nowhere"),
@@ -72,6 +143,8 @@ def test_an_import_that_points_elsewhere_is_found(member, source):
     [
         ("envs", "from maml_rl.envs.meta_env import Task\nimport maml_rl.utils.random\nimport numpy"),
         ("adaptation", "from maml_rl.policies.policy import Policy\nfrom maml_rl.episode import Episodes"),
+        ("samplers", "from maml_rl.metalearners.rl2 import RL2"),
+        ("evaluation", "from maml_rl.algorithms import Evaluation\nfrom maml_rl.experiment import workers"),
         ("demo", "from maml_rl.experiment import Experiment\nfrom maml_rl import __version__"),
         ("train", "from maml_rl.cli import train\nimport maml_rl"),
     ],

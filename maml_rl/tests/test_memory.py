@@ -18,6 +18,8 @@ from maml_rl.policies.memory.geometric_memory import (
     unit,
 )
 
+pytestmark = pytest.mark.numerical
+
 WIDTH = 4
 
 

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from maml_rl.analysis import commonest_choice, decode_choices, state_similarity
+from maml_rl.analysis.memory_states import commonest_choice, decode_choices, state_similarity
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.random import Purpose, generator
 

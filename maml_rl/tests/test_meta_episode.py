@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from maml_rl.blueprint import draw_up
+from maml_rl.algorithms import make_algorithm
 from maml_rl.envs import check_meta_env, make_meta_env
 from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
 from maml_rl.experiment import train
@@ -140,8 +140,8 @@ def test_maml_adapts_a_memory_in_meta_episodes():
         memory_scope="task",
         num_batches=1,
     )
-    blueprint = draw_up(config)
-    assert np.abs(train(blueprint, num_workers=1, show=lambda line: None) - blueprint.parameters()).max() > 0
+    algorithm = make_algorithm(config)
+    assert np.abs(train(algorithm, num_workers=1, show=lambda line: None) - algorithm.initial_parameters()).max() > 0
 
 
 def test_rewards_are_cut_where_they_are_seen_but_not_where_they_are_paid():

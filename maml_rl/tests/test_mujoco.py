@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from maml_rl.envs import make_meta_env
-from maml_rl.envs.ant import AntVectorEnv
-from maml_rl.envs.mujoco_engine import MujocoVectorEnv
+from maml_rl.envs.mujoco.ant import AntVectorEnv
+from maml_rl.envs.mujoco.mujoco_engine import MujocoVectorEnv
 
 CHEETAHS = ["HalfCheetahDir-v2", "HalfCheetahVel-v2"]
 ANTS = ["AntDir-v2", "AntVel-v2", "AntPos-v1"]

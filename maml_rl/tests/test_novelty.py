@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from maml_rl.studies.__main__ import main
-from maml_rl.studies.behaviour import draw_behaviour
+from maml_rl.studies.displays.registry import displays_of
 from maml_rl.studies.novelty import are_new, tasks_in_words
-from maml_rl.studies.study import cells, load_study
+from maml_rl.studies.study import load_study, study_runs
 from maml_rl.tests.builders import tiny_config, write_config
 
 OTHERS = {
@@ -30,7 +30,10 @@ def _study(tmp_path, env_name, others=None, **changes):
 
 
 def _table(tmp_path, path):
-    assert main(["run", str(path), "--results", str(tmp_path / "results"), "--num-workers", "1"]) == 0
+    assert (
+        main(["run", str(path), "--results", str(tmp_path / "results"), "--num-workers", "1", "--backend", "serial"])
+        == 0
+    )
     return (tmp_path / "results" / "tiny" / "table.md").read_text()
 
 
@@ -39,7 +42,9 @@ def test_tasks_of_a_family_with_few_are_called_the_same_and_have_no_interval(tmp
     rows = [line.split(" | ") for line in _table(tmp_path, path).splitlines() if line.startswith("| plain | 1 | Two")]
     assert rows[0][-2] == "the same 2"
     assert "[" not in rows[0][-1]
-    figure = draw_behaviour(cells(load_study(path), tmp_path / "results"))
+    runs = study_runs(load_study(path), tmp_path / "results")
+    (display,) = displays_of(runs[0].config)
+    figure = display.figure(runs)
     assert figure is not None
     assert figure.axes[0].get_title() == "12 new meta-episodes; tasks: the same 2"
 
@@ -53,10 +58,10 @@ def test_tasks_of_a_family_without_end_are_new_and_have_an_interval(tmp_path):
 
 def test_another_family_is_new_where_it_shares_no_task_with_training(tmp_path):
     path = _study(tmp_path, "RestlessBandit-Reversal-v0", OTHERS, env_kwargs={"num_pulls": 4})
-    (cell, _) = cells(load_study(path), tmp_path)
-    assert [are_new(cell, family) for family in (None, *OTHERS)] == [False, True, False, True]
-    assert tasks_in_words(cell, 6) == "the same 4"
-    assert tasks_in_words(cell, 6, "volatile") == "2 new"
+    (run, _) = study_runs(load_study(path), tmp_path)
+    assert [are_new(run, test_set) for test_set in (None, *OTHERS)] == [False, True, False, True]
+    assert tasks_in_words(run, 6) == "the same 4"
+    assert tasks_in_words(run, 6, "volatile") == "2 new"
     _, after = _table(tmp_path, path).split("## Other families")
     row = next(line for line in after.splitlines() if line.startswith("| plain | 2 |"))
     volatile, calm, walk = row.removesuffix(" |").split(" | ")[2:]
@@ -68,6 +73,6 @@ def test_another_family_is_new_where_it_shares_no_task_with_training(tmp_path):
 def test_held_out_modes_of_a_game_are_new_and_its_own_are_the_same(tmp_path):
     pytest.importorskip("ale_py")
     path = _study(tmp_path, "SpaceInvadersModes-v0", {"held-out": ["env-kwargs.split=held-out"]}, encoder="ram")
-    (cell, _) = cells(load_study(path), tmp_path)
-    assert tasks_in_words(cell, 72) == "the same 24"
-    assert tasks_in_words(cell, 72, "held-out") == "8 new"
+    (run, _) = study_runs(load_study(path), tmp_path)
+    assert tasks_in_words(run, 72) == "the same 24"
+    assert tasks_in_words(run, 72, "held-out") == "8 new"

@@ -28,6 +28,7 @@ from maml_rl.tests.builders import (
 )
 
 pytestmark = [
+    pytest.mark.numerical,
     pytest.mark.usefixtures("float64"),
     pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning"),
 ]

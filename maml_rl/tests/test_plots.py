@@ -7,18 +7,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from maml_rl.analysis import (
-    Interval,
-    mean_interval,
-    plot_adaptation,
-    plot_adaptation_of_runs,
-    plot_areas,
-    plot_regret,
-    plot_seeds_and_line,
-    plot_stay_probabilities,
-    plot_training_curve,
-)
-from maml_rl.analysis.plots import labels_of_steps
+from maml_rl.analysis.behaviour_plots import plot_regret, plot_stay_probabilities
+from maml_rl.analysis.intervals import Interval, mean_interval
+from maml_rl.analysis.learning_curve_plots import plot_learning_curve_areas, plot_seeds_and_line
+from maml_rl.analysis.plots import labels_of_steps, plot_adaptation, plot_adaptation_of_runs, plot_training_curve
 
 
 @pytest.fixture
@@ -122,7 +114,7 @@ def test_runs_stand_side_by_side_with_their_own_intervals(ax):
 
 def test_what_runs_have_earned_so_far_ends_in_the_interval_over_seeds(ax):
     areas = {"one": np.array([[1.0, 3.0]]), "two": np.array([[0.0, 2.0], [2.0, 6.0]])}
-    plot_areas(ax, np.array([1e6, 2e6]), areas, {"one": "grey", "two": "red"})
+    plot_learning_curve_areas(ax, np.array([1e6, 2e6]), areas, {"one": "grey", "two": "red"})
     thick = [line for line in ax.lines if line.get_linewidth() == 2]
     np.testing.assert_array_equal([line.get_ydata() for line in thick], [[1.0, 3.0], [1.0, 4.0]])
     np.testing.assert_array_equal(thick[0].get_xdata(), [1.0, 2.0])
@@ -131,10 +123,10 @@ def test_what_runs_have_earned_so_far_ends_in_the_interval_over_seeds(ax):
     np.testing.assert_allclose(bar[:, 1], [end.low, end.high])
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["one, 1 seed", "two, 2 seeds"]
     with pytest.raises(ValueError, match=r"two: got areas of shape \(2, 2\), expected \(S, 3\)"):
-        plot_areas(ax, np.arange(3), {"two": areas["two"]}, {"two": "red"})
+        plot_learning_curve_areas(ax, np.arange(3), {"two": areas["two"]}, {"two": "red"})
 
 
-def test_regret_of_an_agent_stands_among_the_oracles(ax):
+def test_regret_of_an_agent_stands_among_the_baseline_agents(ax):
     agent = np.array([[0.0, 1.0], [2.0, 3.0]])
     plot_regret(ax, agent, {"Thompson": agent + 1, "Gittins": agent - 1}, name="LSTM")
     np.testing.assert_array_equal([line.get_ydata() for line in ax.lines], [[1.0, 2.0], [2.0, 3.0], [0.0, 1.0]])

@@ -11,13 +11,17 @@ from torch import nn
 from torch.testing import assert_close
 from torch.utils._pytree import tree_leaves
 
-from maml_rl.policies import CategoricalMLPPolicy, Normal, NormalMLPPolicy, PolicySpec, make_policy
+from maml_rl.policies import CategoricalMLPPolicy, Normal, NormalMLPPolicy, PolicySpec, make_policy, policy_kinds
 from maml_rl.policies.geometric_policy import GeometricPolicy
+from maml_rl.policies.lstm_policy import LSTMOptions
 from maml_rl.policies.policy import NONLINEARITIES
+from maml_rl.policies.recurrence import Order
 from maml_rl.policies.registry import registered_policies
 from maml_rl.run_folder import RunFolderError, load_policy
 from maml_rl.tests.builders import POLICY_SPECS, pick, spec_id, tiny_data, tiny_policy
 from maml_rl.utils.errors import InputError
+
+pytestmark = pytest.mark.numerical
 
 every_policy = pytest.mark.parametrize("spec", POLICY_SPECS, ids=spec_id)
 MODULES = {
@@ -51,17 +55,16 @@ def test_parameter_names_are_those_of_pytorch_maml_rl():
 def test_unrolling_is_stepping_again_and_again(spec):
     policy, params = tiny_policy(spec)
     observations = tiny_data(spec, 1, num_tasks=1).observations[0]  # (T, B, O)
-    mask = torch.ones(observations.shape[:2])
     state = policy.initial_state(params, (observations.shape[1],))
     steps = []
     begin = state
     for observation in observations:
         distribution, state = policy.step(params, observation, state)
         steps.append(distribution)
-    unrolled = policy.unroll(params, observations, mask, policy.initial_state(params, (observations.shape[1],)))
+    unrolled = policy.unroll(params, observations, None, policy.initial_state(params, (observations.shape[1],)))
     for part, expected in zip(unrolled, zip(*steps, strict=True), strict=True):
         assert_close(part, torch.stack(expected))
-    assert_close(policy.features(params, observations, mask, begin)[1], state)
+    assert_close(policy.features(params, observations, None, begin)[1], state)
 
 
 @pytest.mark.usefixtures("float64")
@@ -86,10 +89,10 @@ def test_values_are_linear_in_the_features_of_the_actions(spec):
     policy, params = tiny_policy(replace(spec, with_value=True))
     data = pick(tiny_data(spec, 1), 0)
     state = policy.initial_state(params, (data.mask.shape[1],))
-    distribution, values, _ = policy.unroll_with_values(params, data.observations, data.mask, state)
-    for part, expected in zip(distribution, policy.unroll(params, data.observations, data.mask, state), strict=True):
+    distribution, values, _ = policy.unroll_with_values(params, data.observations, data.started, state)
+    for part, expected in zip(distribution, policy.unroll(params, data.observations, data.started, state), strict=True):
         assert_close(part, expected, rtol=0, atol=0)
-    features, _ = policy.features(params, data.observations, data.mask, state)
+    features, _ = policy.features(params, data.observations, data.started, state)
     weight, bias = params["value.weight"], params["value.bias"]
     assert_close(values, (features * weight[0]).sum(-1) + bias)
     assert values.shape == data.mask.shape
@@ -101,9 +104,7 @@ def test_values_begin_at_zero(spec):
     policy = make_policy(replace(spec, with_value=True))
     policy.initialise(np.random.default_rng(1))
     state = policy.initial_state(policy.params(), (2,))
-    _, values, _ = policy.unroll_with_values(
-        policy.params(), torch.ones(3, 2, spec.input_size), torch.ones(3, 2), state
-    )
+    _, values, _ = policy.unroll_with_values(policy.params(), torch.ones(3, 2, spec.input_size), None, state)
     assert_close(values, torch.zeros(3, 2), rtol=0, atol=0)
 
 
@@ -115,14 +116,15 @@ def test_what_is_differentiated_once_has_the_same_values_states_and_gradients(sp
     params = {name: value.to(dtype).requires_grad_() for name, value in params.items()}
     rng = np.random.default_rng(1)
     observations = torch.from_numpy(rng.standard_normal((7, 3, spec.input_size))).to(dtype)  # (T, B, O)
-    mask = torch.ones(observations.shape[:2], dtype=dtype)
+    started = torch.from_numpy(rng.random((7, 3)) < 0.3)
     with torch.no_grad():
         state = policy.initial_state(params, (3,))
         if policy.has_memory:  # not the one an episode begins with
-            state = policy.unroll_with_values(params, observations, mask, state)[2]
+            state = policy.unroll_with_values(params, observations, started, state)[2]
     results = []
-    for once in (False, True):
-        distribution, values, after = policy.unroll_with_values(params, observations, mask, state, once=once)
+    orders: tuple[Order, ...] = (2, 1)
+    for order in orders:
+        distribution, values, after = policy.unroll_with_values(params, observations, started, state, order=order)
         outputs = [*distribution, values, *tree_leaves(after)]
         loss = sum((part * torch.cos(part)).sum() for part in outputs)
         gradients = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
@@ -201,14 +203,14 @@ def test_recurrent_weights_start_orthogonal_and_lstms_remember(spec):
 
 
 def test_an_lstm_remembers_at_first_for_as_long_as_its_horizon():
-    policy = make_policy(PolicySpec("lstm", 3, 2, False, (400,), "tanh", memory_horizon=50))
+    policy = make_policy(PolicySpec("lstm", 3, 2, False, (400,), "tanh", LSTMOptions(memory_horizon=50)))
     policy.initialise(np.random.default_rng(0))
-    enter, keep, *others = policy.params()["layer1.ih.bias"].split(400)
-    times = 1.0 + keep.exp()  # 1 / (1 - s(bias)), the steps after which a unit has forgotten
+    input_gate, forget_gate, *others = policy.params()["layer1.ih.bias"].split(400)
+    times = 1.0 + forget_gate.exp()  # 1 / (1 - s(bias)), the steps after which a unit has forgotten
     assert times.min() >= 2.0
     assert times.max() <= 50.0
     assert times.mean() == pytest.approx(26.0, abs=2.0)
-    assert_close(enter, -keep)
+    assert_close(input_gate, -forget_gate)
     assert all(bool((bias.abs() < 0.5).all()) for bias in others)
 
 
@@ -283,6 +285,19 @@ def test_an_unknown_policy_is_refused_with_the_known_ones():
         make_policy(replace(POLICY_SPECS[0], name="mpl"))
 
 
+def test_an_unknown_float_type_is_refused_with_the_known_ones():
+    with pytest.raises(InputError, match=r"dtype: got 'float16', expected one of \['float32', 'float64'\]"):
+        make_policy(replace(POLICY_SPECS[0], dtype="float16"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@every_policy
+def test_initial_parameters_have_the_float_type_of_the_specification(spec, dtype):
+    policy = make_policy(replace(spec, dtype=dtype))
+    policy.initialise(np.random.default_rng(0))
+    assert {str(value.dtype) for value in policy.params().values()} == {f"torch.{dtype}"}
+
+
 class OldNormalPolicy(nn.Module):
     """The shape of a network that pytorch-maml-rl saved."""
 
@@ -331,7 +346,7 @@ def test_a_policy_file_of_another_network_is_refused_in_one_line(damage, words, 
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", sorted(set(registered_policies()) - {"mlp"}))
+@pytest.mark.parametrize("name", [name for name in registered_policies() if policy_kinds()[name].has_memory])
 @pytest.mark.parametrize("continuous", [True, False])
 def test_a_memory_needs_a_layer_to_live_in(name, continuous):
     with pytest.raises(InputError, match=r"hidden-sizes: got \[\], .* for policy '.*'; give one"):

@@ -8,8 +8,9 @@ import torch
 from torch.testing import assert_close
 
 from maml_rl.adaptation import inner_loss
-from maml_rl.policies import recurrence
+from maml_rl.policies import policy_kinds, recurrence
 from maml_rl.policies.recurrent_cells import LSTMCell, RNNCell
+from maml_rl.policies.scan import linear_recurrence
 from maml_rl.tests.builders import (
     POLICY_SPECS,
     flat,
@@ -22,7 +23,7 @@ from maml_rl.tests.builders import (
     unflat,
 )
 
-pytestmark = pytest.mark.usefixtures("float64")
+pytestmark = [pytest.mark.numerical, pytest.mark.usefixtures("float64")]
 
 STEPS, TASKS, EPISODES, SIZE = 5, 3, 2, 4
 CELLS = [
@@ -31,7 +32,7 @@ CELLS = [
     LSTMCell("layer", SIZE),
 ]
 every_cell = pytest.mark.parametrize("cell", CELLS, ids=["tanh", "silu", "lstm"])
-memory_specs = [spec for spec in POLICY_SPECS if spec.name != "mlp"]
+memory_specs = [spec for spec in POLICY_SPECS if policy_kinds()[spec.name].has_memory]
 
 
 def draw(seed, *shape, scale=0.7):
@@ -130,25 +131,25 @@ def test_vmapped_layers_are_layers_of_every_task_by_itself(cell, batched):
             assert_close(part[task], expected)
 
 
-def test_a_leaky_sum_and_its_derivatives_are_those_of_a_plain_loop():
-    def loop(keep, enter, begin):
+def test_a_linear_recurrence_and_its_derivatives_are_those_of_a_plain_loop():
+    def loop(factors, terms, begin):
         totals = []
-        for k, e in zip(keep, enter, strict=True):
-            begin = k * begin + e
+        for factor, term in zip(factors, terms, strict=True):
+            begin = factor * begin + term
             totals.append(begin)
         return torch.stack(totals)
 
     for width in (1, SIZE):
         arguments = [draw(0, STEPS, EPISODES, width), draw(1, STEPS, EPISODES, SIZE), draw(2, EPISODES, SIZE)]
-        assert_close(recurrence.leaky_sum(*arguments), loop(*arguments))
+        assert_close(linear_recurrence(*arguments), loop(*arguments))
         leaves = [part.requires_grad_() for part in arguments]
-        assert torch.autograd.gradcheck(recurrence.leaky_sum, leaves)
-        assert torch.autograd.gradgradcheck(recurrence.leaky_sum, leaves)
+        assert torch.autograd.gradcheck(linear_recurrence, leaves)
+        assert torch.autograd.gradgradcheck(linear_recurrence, leaves)
 
 
-def test_no_steps_apart_the_first_step_of_a_leaky_sum_is_one_multiplication():
-    keep, enter, begin = draw(0, 1, SIZE), draw(1, 1, SIZE), draw(2, SIZE)
-    assert_close(recurrence.leaky_sum(keep, enter, begin), keep * begin + enter, rtol=0, atol=0)
+def test_no_steps_apart_the_first_step_of_a_linear_recurrence_is_one_multiplication():
+    factors, terms, begin = draw(0, 1, SIZE), draw(1, 1, SIZE), draw(2, SIZE)
+    assert_close(linear_recurrence(factors, terms, begin), factors * begin + terms, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("spec", memory_specs, ids=spec_id)
@@ -168,15 +169,14 @@ def test_the_gradient_through_a_hundred_steps_agrees_with_finite_differences(spe
 
 
 @pytest.mark.parametrize("spec", memory_specs, ids=spec_id)
-def test_unrolling_a_hundred_float32_steps_of_unequal_episodes_is_stepping(spec):
+def test_unrolling_a_hundred_steps_of_unequal_episodes_is_stepping(spec):
     policy, params = tiny_policy(spec)
-    params = {name: value.float() for name, value in params.items()}
     data = pick(tiny_data(spec, 1, num_tasks=1, num_steps=100, num_episodes=6), 0)
-    observations, mask = data.observations.float(), data.mask.float()
+    observations, mask = data.observations, data.mask
     state = policy.initial_state(params, (observations.shape[1],))
-    unrolled = policy.unroll(params, observations, mask, state)
+    unrolled = policy.unroll(params, observations, None, state)
     for index, observation in enumerate(observations):
         distribution, state = policy.step(params, observation, state)
         for part, expected in zip(unrolled, distribution, strict=True):
             played = mask[index].bool()
-            assert_close(part[index][played], expected[played], rtol=1e-6, atol=1e-6)
+            assert_close(part[index][played], expected[played], rtol=0, atol=1e-9)

@@ -8,10 +8,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from maml_rl.blueprint import draw_up
+from maml_rl.algorithms import make_algorithm
 from maml_rl.envs import MetaEnvError, make_meta_env, register_meta_env
-from maml_rl.envs.navigation import NavigationVectorEnv
-from maml_rl.samplers.rollout import Streams, play_episodes
+from maml_rl.envs.control.navigation import NavigationVectorEnv
+from maml_rl.samplers.recorders import EpisodeRecorder
+from maml_rl.samplers.rollout import rollout
+from maml_rl.shard import Streams
 from maml_rl.tests.builders import tiny_config
 from maml_rl.utils.errors import InputError
 
@@ -98,7 +100,7 @@ def test_a_family_that_returns_another_shape_is_refused_at_its_first_step(part, 
 def test_a_run_of_such_a_family_does_not_start():
     config = tiny_config("Reshaped-v0", env_kwargs={"part": "rewards", "shape": [1]})
     with pytest.raises(InputError) as caught:
-        draw_up(config)
+        make_algorithm(config)
     assert str(caught.value) == (
         "env-name: Reshaped-v0 cannot be used: _step: rewards: got shape (1,), expected (2,); "
         "return one row per sub-environment"
@@ -107,10 +109,10 @@ def test_a_run_of_such_a_family_does_not_start():
 
 def test_a_family_with_a_step_of_its_own_is_refused_when_it_is_rolled_out():
     env = OwnStep(4)
-    policy = draw_up(tiny_config("2DNavigation-v0")).policy
+    policy = make_algorithm(tiny_config("2DNavigation-v0")).policy
     rngs = [np.random.default_rng(0)]
     with pytest.raises(MetaEnvError, match=r"^step: rewards: got shape \(1,\), expected \(4,\); return one row per"):
-        play_episodes(env, policy, policy.params(), [env.default_task()], Streams(rngs, rngs))
+        rollout(env, policy, policy.params(), [env.default_task()], Streams(rngs, rngs), recorder=EpisodeRecorder())
 
 
 @pytest.mark.parametrize("part", ["observation", "reward", "terminated", "truncated"])

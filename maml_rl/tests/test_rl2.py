@@ -13,66 +13,78 @@ from torch.utils._pytree import tree_map
 from maml_rl.actor_critic import Weights, actor_critic_loss, distribution_and_values, divergence
 from maml_rl.envs import make_meta_env
 from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
-from maml_rl.metalearners import TrustRegion
-from maml_rl.metalearners.rl2 import RL2, RL2Settings, minibatches
-from maml_rl.policies import PolicySpec, make_policy, registered_policies
+from maml_rl.metalearners.rl2 import RL2, RL2Step, minibatches
+from maml_rl.policies import PolicySpec, make_policy, policy_kinds, registered_policies
+from maml_rl.policies.layout import ParameterLayout
 from maml_rl.policies.params import affine
 from maml_rl.samplers import MultiprocessBackend, SerialBackend
 from maml_rl.samplers.rl2_worker import RL2WorkerSpec
-from maml_rl.tests.builders import UNEVEN, flat, hessian, unflat
+from maml_rl.settings import ReturnSettings, RL2Settings, RunSettings, TaskSettings, TrustRegion
+from maml_rl.shard import Shard
+from maml_rl.tests.builders import UNEVEN, flat, hessian, small_options, unflat
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.utils.vectors import flatten, unflatten
 
+pytestmark = pytest.mark.numerical
+
 EPISODES, TASKS = 3, 5
-PLAIN = Weights(value_weight=0.5, entropy_weight=0.01, clip_range=None)
+EXACT = 1e-9
+"""Largest difference that rounding in float64 makes here, with room to spare."""
+PLAIN = Weights(value_coef=0.5, entropy_coef=0.01, clip_range=None)
 CLIPPED = PLAIN._replace(clip_range=0.2)
+RUN, RETURNS = RunSettings(seed=3, num_batches=10), ReturnSettings(gamma=0.9, gae_lambda=0.7)
+REGION = TrustRegion(cg_damping=0.1)
 SETTINGS = RL2Settings(
     outer_step="ppo",
-    num_batches=10,
     num_epochs=2,
     num_minibatches=2,
-    clip_range=0.2,
     learning_rate=1e-2,
     learning_rate_end=1e-3,
-    entropy_weight=0.01,
-    entropy_weight_end=0.0,
-    value_weight=0.5,
-    max_grad_norm=1.0,
-    optimiser="adam",
-    gae_lambda=0.7,
+    entropy_coef_end=0.0,
     gae_lambda_end=0.9,
-    seed=3,
+    observe_episode_fraction=True,
 )
+
+
+def outer(trust_region=REGION, **changes):
+    """Settings of an outer step."""
+    return RL2Step(RUN, RETURNS, SETTINGS.model_copy(update=changes), trust_region)
+
+
 FAMILIES = {"Bandit-K5-v0": {}, "TabularMDP-v0": {"max_episode_steps": 3}, UNEVEN: {"longest": 5}}
-with_memory = pytest.mark.parametrize("policy_name", sorted(set(registered_policies()) - {"mlp"}))
+with_memory = pytest.mark.parametrize(
+    "policy_name", [name for name in registered_policies() if policy_kinds()[name].has_memory]
+)
 every_family = pytest.mark.parametrize("env_name", FAMILIES, ids=[name.split(":")[-1] for name in FAMILIES])
 
 
 def variance_of_targets(data):
     """Over the steps that there are."""
-    return float(data.targets[data.mask.bool()].double().var(correction=0))
+    return float(data.targets[data.mask.bool()].var(correction=0))
 
 
 class Case:
-    """A worker specification, its initial parameters and tasks."""
+    """A worker specification, its initial parameters and tasks; in float64, where rounding hides no mistake."""
 
-    def __init__(self, env_name="Bandit-K5-v0", policy_name="lstm", num_tasks=TASKS, hidden=6):
+    def __init__(self, env_name="Bandit-K5-v0", policy_name="lstm", num_tasks=TASKS, hidden=6, dtype="float64"):
         kwargs = FAMILIES[env_name]
-        env = MetaEpisodeVectorEnv(make_meta_env(env_name, 1, kwargs), EPISODES, show_progress=True)
+        self.env = env = MetaEpisodeVectorEnv(make_meta_env(env_name, 1, kwargs), EPISODES, show_progress=True)
         spec = PolicySpec.for_spaces(
             env.single_observation_space,
             env.single_action_space,
             name=policy_name,
             hidden_sizes=(hidden,),
             nonlinearity="tanh",
-            memory_slots=3,
-            memory_width=2,
+            options=small_options(policy_name),
             with_value=True,
+            dtype=dtype,
         )
         self.policy = make_policy(spec)
         self.policy.initialise(generator(1, Purpose.INITIAL_PARAMETERS))
-        self.names = tuple(self.policy.named_meta_parameters())
-        self.spec = RL2WorkerSpec(env_name, kwargs, spec, self.names, {}, EPISODES, True, 0.9, seed=3)
+        layout = ParameterLayout.of(self.policy)
+        self.names = layout.names
+        task = TaskSettings(env_name=env_name, env_kwargs=kwargs, fast_batch_size=EPISODES)
+        self.spec = RL2WorkerSpec(task, RETURNS, SETTINGS, spec, layout, env.env.max_episode_steps)
         rng = np.random.default_rng(0)
         self.theta = flatten(self.policy.params(), self.names)
         self.theta += rng.normal(0.0, 0.3, self.theta.shape)
@@ -82,8 +94,12 @@ class Case:
         """A worker that has collected these tasks."""
         indices = list(range(len(self.tasks))) if indices is None else indices
         worker = self.spec.build(lambda: None)
-        report = worker.collect(indices, [self.tasks[i] for i in indices], self.theta, 0, 0.7)
-        return worker, report
+        shard = Shard(indices, [self.tasks[i] for i in indices], iteration=0, seed=RUN.seed)
+        return worker, worker.collect(shard, self.theta, 0.7)
+
+    def whole(self, iteration=0):
+        """All tasks of an iteration."""
+        return Shard.whole(self.tasks, iteration=iteration, seed=RUN.seed)
 
     def params(self, vector=None):
         like = self.policy.params()
@@ -91,7 +107,7 @@ class Case:
 
     def learner(self, num_workers=1, **changes):
         backend = SerialBackend(self.spec, num_workers)
-        return RL2(backend, self.theta, replace(SETTINGS, **changes), TrustRegion(cg_damping=0.1))
+        return RL2(backend, self.theta[np.newaxis], outer(**changes))
 
 
 def leaves(case):
@@ -105,12 +121,12 @@ def test_memory_lasts_from_the_first_step_of_a_task_to_its_last(env_name, policy
     case = Case(env_name, policy_name)
     worker, _ = case.worker()
     data = worker._data
-    assert (data.observations[:, :, worker._env.done_index] * data.mask).sum() == TASKS * (EPISODES - 1)
+    assert (data.observations[:, :, case.env.done_index] * data.mask).sum() == TASKS * (EPISODES - 1)
     params, state = case.params(), case.policy.initial_state(case.params(), (TASKS,))
     for step, observation in enumerate(data.observations):
         distribution, state = case.policy.step(params, observation, state)
         log_probs = distribution.log_prob(data.actions[step]) * data.mask[step]
-        assert_close(log_probs, data.log_probs[step], rtol=0, atol=1e-5)
+        assert_close(log_probs, data.log_probs[step], rtol=0, atol=EXACT)
 
 
 @every_family
@@ -120,13 +136,13 @@ def test_returns_are_those_of_each_episode(env_name):
     assert report.returns.shape == (TASKS, EPISODES)
     assert report.env_steps == int(worker._data.mask.sum())
     assert report.finite
-    rewards = worker._data.observations[1:, :, worker._env.done_index - 1].double()  # all but the last step's
-    ends = worker._data.observations[1:, :, worker._env.done_index].bool()
+    rewards = worker._data.observations[1:, :, case.env.done_index - 1]  # all but the last step's
+    ends = worker._data.observations[1:, :, case.env.done_index].bool()
     for task in range(TASKS):
         starts = [0, *(int(end) + 1 for end in torch.nonzero(ends[:, task]))]
         for episode in range(EPISODES - 1):
             total = float(rewards[starts[episode] : starts[episode + 1], task].sum())
-            assert report.returns[task, episode] == pytest.approx(total, abs=1e-5)
+            assert report.returns[task, episode] == pytest.approx(total, abs=1e-6)  # observations are float32
 
 
 @with_memory
@@ -136,10 +152,11 @@ def test_a_task_s_meta_episode_does_not_depend_on_the_shard(env_name, policy_nam
     worker, report = case.worker()
     for task in range(TASKS):
         alone, own = case.worker([task])
-        np.testing.assert_allclose(own.returns[0], report.returns[task], rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(own.returns[0], report.returns[task], rtol=0, atol=EXACT)
         steps = int(alone._data.mask.sum())
-        for part, whole in zip(alone._data, worker._data, strict=True):
-            assert_close(part[:steps, 0], whole[:steps, task], rtol=0, atol=1e-5)
+        first, whole = alone._data.of([0])[:-1], worker._data.of([task])[:-1]  # all but the state, which has no steps
+        for part, expected in zip(first, whole, strict=True):
+            assert_close(part[:steps], expected[:steps], rtol=0, atol=EXACT)
 
 
 @pytest.mark.parametrize(("env_name", "unit"), [("Bandit-K5-v0", 1 - 0.9), ("TabularMDP-v0", 1 / (3 * EPISODES))])
@@ -149,7 +166,7 @@ def test_targets_and_advantages_are_generalised_advantage_estimates(env_name, un
     data = worker._data
     _, values = distribution_and_values(case.policy, case.params(), data)
     rewards = np.zeros(data.mask.shape)
-    rewards[:-1] = data.observations[1:, :, worker._env.done_index - 1]
+    rewards[:-1] = data.observations[1:, :, case.env.done_index - 1]
     # The last step's reward is seen by nobody; it is what is missing in the returns.
     rewards[-1] = report.returns.sum(axis=1) - rewards.sum(axis=0)
     expected = np.zeros_like(rewards)
@@ -158,12 +175,12 @@ def test_targets_and_advantages_are_generalised_advantage_estimates(env_name, un
             following = values[later + 1].detach().numpy() if later + 1 < len(rewards) else 0.0
             delta = unit * rewards[later] + 0.9 * following - values[later].detach().numpy()
             expected[t] += (0.9 * 0.7) ** (later - t) * delta
-    np.testing.assert_allclose(data.advantages, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(data.advantages, expected, rtol=0, atol=1e-6)  # rewards seen are float32
     assert_close(data.targets, data.advantages + values.detach())
     sums = [data.mask.numel(), data.targets.sum(), data.targets.square().sum()]
-    np.testing.assert_allclose(report.moments[[0, 3, 4]], sums, rtol=1e-5)
-    assert report.moments[1] == pytest.approx(expected.sum(), rel=1e-4)
-    assert report.moments[2] == pytest.approx((expected**2).sum(), rel=1e-4)
+    np.testing.assert_allclose(report.moments[[0, 3, 4]], sums, rtol=EXACT)
+    assert report.moments[1] == pytest.approx(expected.sum(), rel=1e-6)
+    assert report.moments[2] == pytest.approx((expected**2).sum(), rel=1e-6)
 
 
 @pytest.mark.parametrize("weights", [PLAIN, CLIPPED], ids=["plain", "clipped"])
@@ -173,9 +190,9 @@ def test_the_gradient_is_the_sum_of_those_of_any_minibatches(weights):
     theta = case.theta + 0.05
     whole, sums = worker.gradient(theta, None, weights)
     parts = [worker.gradient(theta, chosen, weights) for chosen in ([0, 3], [4], [1, 2])]
-    np.testing.assert_allclose(sum(g for g, _ in parts), whole, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(sum(g for g, _ in parts), whole, rtol=0, atol=EXACT)
     for name, value in sums.items():
-        assert sum(part[name] for _, part in parts) == pytest.approx(value, rel=1e-4, abs=1e-5)
+        assert sum(part[name] for _, part in parts) == pytest.approx(value, rel=EXACT, abs=EXACT)
     assert sums["steps"] == float(worker._data.mask.sum())
 
 
@@ -189,8 +206,8 @@ def test_without_clipping_the_first_gradient_is_that_of_advantage_actor_critic()
     loss = loss + 0.25 * (values - data.targets).square().sum() - 0.01 * distribution.entropy().sum()
     expected = torch.autograd.grad(loss, list(params.values()))
     gradient, parts = worker.gradient(case.theta, None, PLAIN)
-    assert_close(torch.from_numpy(gradient).float(), torch.cat([g.flatten() for g in expected]), rtol=1e-4, atol=1e-4)
-    assert parts["kl"] == pytest.approx(0.0, abs=1e-5)
+    assert_close(torch.from_numpy(gradient), torch.cat([g.flatten() for g in expected]), rtol=0, atol=EXACT)
+    assert parts["kl"] == pytest.approx(0.0, abs=EXACT)
 
 
 def test_a_step_outside_the_clip_range_has_no_gradient():
@@ -199,7 +216,7 @@ def test_a_step_outside_the_clip_range_has_no_gradient():
     data = worker._data
     far = data._replace(log_probs=data.log_probs - 1.0, advantages=torch.ones_like(data.mask))  # ratio e
     params = {k: v.requires_grad_() for k, v in case.params().items()}
-    weights = Weights(value_weight=0.0, entropy_weight=0.0, clip_range=0.2)
+    weights = Weights(value_coef=0.0, entropy_coef=0.0, clip_range=0.2)
     loss, parts = actor_critic_loss(*distribution_and_values(case.policy, params, far), far, weights)
     gradients = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
     assert not any(g is not None and g.any() for g in gradients)
@@ -213,16 +230,14 @@ def test_a_step_outside_the_clip_range_has_no_gradient():
 def test_curvature_products_are_those_of_the_hessian_of_the_divergence(policy_name):
     case = Case(policy_name=policy_name, num_tasks=2)
     worker, _ = case.worker()
-    worker._like = {k: v.double() for k, v in worker._like.items()}
-    worker._data = type(worker._data)(*(p.double() if p.is_floating_point() else p for p in worker._data))
     worker.remember(0.0, 1.0, case.theta)
     vector = np.random.default_rng(1).normal(size=case.theta.shape)
-    params = unflatten(case.theta, worker._like, case.names)
+    params = case.params()
     old = distribution_and_values(case.policy, params, worker._data)
 
     def moved(values):
         outputs = distribution_and_values(case.policy, unflat(values, params, case.names), worker._data)
-        return divergence(*outputs, worker._data, old, value_weight=0.5)[1]
+        return divergence(*outputs, worker._data, old, value_coef=0.5)[1]
 
     matrix = hessian(moved)(flat(params, case.names))
     product = worker.fisher_vector_product(vector, case.theta, 0.5)
@@ -242,7 +257,7 @@ def test_truncated_back_propagation_keeps_values_and_cuts_gradients(policy_name)
         return values.detach(), torch.autograd.grad(values.sin().sum(), weight)[0]
 
     def by_stepping():
-        state, total = case.policy.initial_state(params, (TASKS,)), torch.tensor(0.0)
+        state, total = case.policy.initial_state(params, (TASKS,)), torch.zeros((), dtype=torch.float64)
         for t, observation in enumerate(data.observations):
             if t % cut == 0:
                 state = tree_map(lambda x: x.detach(), state)
@@ -253,24 +268,27 @@ def test_truncated_back_propagation_keeps_values_and_cuts_gradients(policy_name)
     values, whole = along(None)
     for stretch, gradient in ((cut, by_stepping()), (len(data.mask), whole)):
         found = along(stretch)
-        assert_close(found[0], values)
-        assert_close(found[1], gradient, rtol=1e-4, atol=1e-5)
+        assert_close(found[0], values, rtol=0, atol=EXACT)
+        assert_close(found[1], gradient, rtol=0, atol=EXACT)
     assert (along(cut)[1] - whole).abs().max() > 1e-3
 
 
 def test_a_worker_cuts_back_propagation_where_its_specification_says():
     case = Case("TabularMDP-v0")
-    whole, cut = (replace(case.spec, backprop_steps=steps).build(lambda: None) for steps in (None, 4))
+    whole, cut = (
+        replace(case.spec, rl2=SETTINGS.model_copy(update={"backprop_steps": steps})).build(lambda: None)
+        for steps in (None, 4)
+    )
     gradients = []
     for worker in (whole, cut):
-        worker.collect(list(range(TASKS)), case.tasks, case.theta, 0, 0.7)
+        worker.collect(case.whole(), case.theta, 0.7)
         worker.remember(0.0, 1.0, None)
         gradients.append(worker.gradient(case.theta, None, CLIPPED)[0])
     params, data = leaves(case), cut._data
     assert data is not None
     expected, _ = actor_critic_loss(*distribution_and_values(case.policy, params, data, 4), data, CLIPPED)
     by_hand = torch.autograd.grad(expected, [params[name] for name in case.names])
-    np.testing.assert_allclose(gradients[1], torch.cat([g.flatten() for g in by_hand]), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(gradients[1], torch.cat([g.flatten() for g in by_hand]), rtol=0, atol=EXACT)
     assert np.abs(gradients[0] - gradients[1]).max() > 1e-3
 
 
@@ -280,21 +298,26 @@ def test_an_update_does_not_depend_on_the_number_of_shards(env_name, outer_step)
     case = Case(env_name)
     results = []
     for num_workers in (1, 2, 3):
-        learner = case.learner(num_workers, outer_step=outer_step, optimiser="rmsprop")
+        # The largest curvature is 50,000 times the damping: more iterations enlarge rounding tenfold each.
+        region = TrustRegion(cg_damping=0.1, cg_iters=4)
+        learner = case.learner(num_workers, trust_region=region, outer_step=outer_step, optimiser="rmsprop")
         report = learner.step(case.tasks, 0)
         assert report.step_accepted
         assert report.finite
-        results.append((report.return_total, report.policy_loss, report.entropy, learner.parameters))
+        results.append(
+            (report.return_total, report.details["policy_loss"], report.details["entropy"], learner.parameters)
+        )
     assert np.abs(results[0][-1] - case.theta).max() > 1e-4
     for other in results[1:]:
-        np.testing.assert_allclose(other[:3], results[0][:3], rtol=0, atol=1e-5)
-        np.testing.assert_allclose(other[3], results[0][3], rtol=0, atol=1e-3)
+        np.testing.assert_allclose(other[:3], results[0][:3], rtol=0, atol=EXACT)
+        np.testing.assert_allclose(other[3], results[0][3], rtol=0, atol=EXACT)
 
 
-def test_processes_give_what_shards_in_this_process_give():
-    case = Case()
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_processes_give_what_shards_in_this_process_give(dtype):
+    case = Case(dtype=dtype)
     with MultiprocessBackend(case.spec, 2) as backend:
-        learner = RL2(backend, case.theta, SETTINGS, TrustRegion())
+        learner = RL2(backend, case.theta[np.newaxis], outer())
         learner.step(case.tasks, 0)
         other = case.learner(2)
         other.step(case.tasks, 0)
@@ -308,10 +331,13 @@ def test_a_learner_resumes_bit_for_bit_from_parameters_and_optimiser(optimiser):
     for iteration in range(3):
         whole.step(case.tasks, iteration)
     first = case.learner(optimiser=optimiser)
-    assert first.optimiser_state() == {}
+    assert not any(value.any() for value in first.state_dict().values())
     first.step(case.tasks, 0)
-    second = RL2(SerialBackend(case.spec), first.parameters, replace(SETTINGS, optimiser=optimiser), TrustRegion())
-    second.load_optimiser_state(first.optimiser_state())
+    assert {k: tuple(v.shape) for k, v in first.state_dict().items()} == {
+        name: one.shape for name, one in first.state_layout().items()
+    }
+    second = RL2(SerialBackend(case.spec), first.parameters, outer(optimiser=optimiser))
+    second.load_state_dict(first.state_dict())
     for iteration in (1, 2):
         second.step(case.tasks, iteration)
     np.testing.assert_array_equal(second.parameters, whole.parameters)
@@ -322,10 +348,10 @@ def test_a_trust_region_step_improves_the_loss_within_the_region():
     learner = case.learner(outer_step="trpo")
     report = learner.step(case.tasks, 0)
     assert report.step_accepted
-    assert 1e-4 < report.kl < learner.trust_region.max_kl
+    assert 1e-4 < report.details["kl"] < learner.outer.trust_region.max_kl
     worker = learner.workers._workers[0]
     weights = learner._weights(0, variance_of_targets(worker._data))
-    assert worker.losses(learner.parameters, weights)[0] < worker.losses(case.theta, weights)[0]
+    assert worker.losses(learner.parameters[0], weights)[0] < worker.losses(case.theta, weights)[0]
 
 
 @pytest.mark.parametrize(("num_tasks", "count"), [(5, 2), (40, 4), (7, 7), (9, 1)])
@@ -352,20 +378,22 @@ def test_minibatches_are_drawn_evenly():
 
 
 def test_schedules_go_evenly_from_begin_to_end():
-    assert [SETTINGS.at(i, 1.0, 0.1) for i in (0, 9, 20)] == pytest.approx([1.0, 0.1, 0.1])
-    assert SETTINGS.at(3, 1.0, 0.1) == pytest.approx(0.7)
+    assert [outer().at(i, 1.0, 0.1) for i in (0, 9, 20)] == pytest.approx([1.0, 0.1, 0.1])
+    assert outer().at(3, 1.0, 0.1) == pytest.approx(0.7)
+    assert outer().at(3, 1.0, None) == 1.0
 
 
 def test_rewards_that_are_no_numbers_move_nothing(monkeypatch):
     case = Case()
     learner = case.learner()
     monkeypatch.setattr(
-        "maml_rl.envs.bandit.BernoulliBanditVectorEnv._pay", lambda self, means: np.full(len(means), np.nan)
+        "maml_rl.envs.bandits.bandit.BernoulliBanditVectorEnv._draw_rewards",
+        lambda self, means: np.full(len(means), np.nan),
     )
     report = learner.step(case.tasks, 0)
     assert not report.finite
     assert not report.step_accepted
-    np.testing.assert_array_equal(learner.parameters, case.theta)
+    np.testing.assert_array_equal(learner.parameters[0], case.theta)
 
 
 @pytest.mark.parametrize("outer_step", ["a2c", "ppo"])
@@ -373,14 +401,14 @@ def test_an_iteration_that_blows_up_is_undone_with_all_its_minibatches(outer_ste
     case = Case()
     learner = case.learner(outer_step=outer_step)
     learner.step(case.tasks, 0)
-    parameters, optimiser = learner.parameters, learner.optimiser_state()
-    learner.settings = replace(learner.settings, learning_rate=1e60, learning_rate_end=1e60)
+    parameters, optimiser = learner.parameters, learner.state_dict()
+    learner.outer = outer(outer_step=outer_step, learning_rate=1e60, learning_rate_end=1e60)
     report = learner.step(case.tasks, 1)
     assert not report.finite
     assert not report.step_accepted
     np.testing.assert_array_equal(learner.parameters, parameters)
-    assert learner.optimiser_state().keys() == optimiser.keys()
-    for name, value in learner.optimiser_state().items():
+    assert learner.state_dict().keys() == optimiser.keys()
+    for name, value in learner.state_dict().items():
         assert_close(value, optimiser[name], rtol=0, atol=0)
 
 
@@ -391,39 +419,39 @@ def test_an_iteration_is_the_published_update(env_name, outer_step, optimiser):
     """Against a second implementation: episodes step by step, torch's optimisers, nothing shared but the episodes."""
     case, iteration = Case(env_name), 4
     settings = {"outer_step": outer_step, "optimiser": optimiser, "max_grad_norm": 0.3, "num_minibatches": 3}
-    settings |= {"entropy_weight": 0.3, "learning_rate": 0.05}  # far enough for ratios to leave the clip range
+    settings |= {"entropy_coef": 0.3, "learning_rate": 0.05}  # far enough for ratios to leave the clip range
     learner = case.learner(**settings)
     report = learner.step(case.tasks, iteration)
-    expected, parts = by_hand(case, learner.settings, iteration)
-    assert_close(torch.from_numpy(learner.parameters), expected, rtol=1e-4, atol=1e-5)
-    assert report.gradient_norm > 0.3  # shortening mattered
-    assert (report.clipped > 0) == (outer_step == "ppo")
+    expected, parts = by_hand(case, learner.outer, iteration)
+    assert_close(torch.from_numpy(learner.parameters[0]), expected, rtol=0, atol=EXACT)
+    assert report.details["gradient_norm"] > 0.3  # clipping mattered
+    assert (report.details["clipped"] > 0) == (outer_step == "ppo")
     for name, value in parts.items():
-        assert getattr(report, name) == pytest.approx(value, rel=1e-4, abs=1e-5), name
+        assert report.details[name] == pytest.approx(value, rel=EXACT, abs=EXACT), name
 
 
-def by_hand(case, s, iteration):
+def by_hand(case, step, iteration):
     """Parameters after an iteration of A2C or PPO, and the means over minibatches that the report tells."""
     worker = case.spec.build(lambda: None)
-    worker.collect(range(TASKS), case.tasks, case.theta, iteration, s.at(iteration, s.gae_lambda, s.gae_lambda_end))
-    data, mask = worker._data, worker._data.mask.double()
-    advantages = data.advantages.double()
+    s, fraction = step.settings, iteration / (RUN.num_batches - 1)
+    gae_lambda = RETURNS.gae_lambda + fraction * (s.gae_lambda_end - RETURNS.gae_lambda)
+    worker.collect(case.whole(iteration), case.theta, gae_lambda)
+    data, mask, advantages = worker._data, worker._data.mask, worker._data.advantages
     mean = (advantages * mask).sum() / mask.sum()
     deviation = (((advantages - mean) * mask).square().sum() / mask.sum()).sqrt()
-    advantages = (advantages - mean) / deviation
-    value_weight = s.value_weight / variance_of_targets(data)
-    share = iteration / (s.num_batches - 1)
-    learning_rate = s.learning_rate + share * (s.learning_rate_end - s.learning_rate)
-    entropy_weight = s.entropy_weight + share * (s.entropy_weight_end - s.entropy_weight)
+    advantages = (advantages - mean) / (deviation + 1e-8)
+    value_coef = s.value_coef / variance_of_targets(data)
+    learning_rate = s.learning_rate + fraction * (s.learning_rate_end - s.learning_rate)
+    entropy_coef = s.entropy_coef + fraction * (s.entropy_coef_end - s.entropy_coef)
     theta = torch.tensor(case.theta, requires_grad=True)
     kind = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}[s.optimiser]
     optimiser = kind([theta], lr=learning_rate)
     epochs, count = (s.num_epochs, s.num_minibatches) if s.outer_step == "ppo" else (1, 1)
     seen = []
     for epoch in range(epochs):
-        rng = generator(s.seed, Purpose.MINIBATCHES, iteration=iteration, inner_step=epoch)
+        rng = generator(RUN.seed, Purpose.MINIBATCHES, iteration=iteration, inner_step=epoch)
         for chosen in minibatches(TASKS, count, rng):
-            params = unflat(theta.float(), case.params(), case.names)
+            params = unflat(theta, case.params(), case.names)
             state, rows = case.policy.initial_state(params, (len(chosen),)), []
             for t, observation in enumerate(data.observations[:, chosen]):
                 features, state = case.policy.advance(params, observation, state)
@@ -450,8 +478,10 @@ def by_hand(case, s, iteration):
                 )
             policy_loss, value_loss, entropy, clipped = torch.stack(rows).sum(0) / mask[:, chosen].sum()
             optimiser.zero_grad()
-            (policy_loss + value_weight * value_loss - entropy_weight * entropy).backward()
-            norm = torch.nn.utils.clip_grad_norm_([theta], s.max_grad_norm)
+            (policy_loss + value_coef * value_loss - entropy_coef * entropy).backward()
+            assert theta.grad is not None
+            norm = theta.grad.norm()
+            theta.grad *= (s.max_grad_norm / norm).clamp(max=1.0)
             optimiser.step()
             values = (part.detach() for part in (policy_loss, value_loss, entropy, clipped, norm))
             names = ("policy_loss", "value_loss", "entropy", "clipped", "gradient_norm")
@@ -464,17 +494,16 @@ def test_advantages_of_all_shards_together_have_mean_zero_and_deviation_one(env_
     case = Case(env_name)
     learner = case.learner(3, outer_step="a2c")
     learner.step(case.tasks, 0)
-    parts = [(w._data.advantages[w._data.mask.bool()]).double() for w in learner.workers._workers]
+    parts = [w._data.advantages[w._data.mask.bool()] for w in learner.workers._workers]
     advantages = torch.cat(parts)
     assert len({len(part) for part in parts}) > 1
-    assert float(advantages.mean()) == pytest.approx(0.0, abs=1e-5)
-    assert float(advantages.std(correction=0)) == pytest.approx(1.0, abs=1e-5)
+    assert float(advantages.mean()) == pytest.approx(0.0, abs=EXACT)
+    assert float(advantages.std(correction=0)) == pytest.approx(1.0, abs=1e-6)  # 1e-8 is added to it
 
 
 def test_a_trust_region_step_goes_along_the_natural_gradient():
     case = Case(num_tasks=2, hidden=3)
-    learner = case.learner(outer_step="trpo")
-    learner.trust_region = replace(learner.trust_region, cg_iters=400)
+    learner = case.learner(outer_step="trpo", trust_region=TrustRegion(cg_damping=0.1, cg_iters=400))
     learner.step(case.tasks, 0)
     (worker,) = learner.workers._workers
     steps = float(worker._data.mask.sum())
@@ -488,14 +517,14 @@ def test_a_trust_region_step_goes_along_the_natural_gradient():
 
     def moved(theta):
         outputs = distribution_and_values(case.policy, unflat(theta, params, case.names), worker._data)
-        return divergence(*outputs, worker._data, old, value_weight=weights.value_weight)[1] / steps
+        return divergence(*outputs, worker._data, old, value_coef=weights.value_coef)[1] / steps
 
     start = flat(params, case.names)
-    matrix = hessian(moved)(start).double() + learner.trust_region.cg_damping * torch.eye(len(start)).double()
-    natural = torch.linalg.solve(matrix, torch.func.grad(objective)(start).double())
-    step = torch.from_numpy(case.theta - learner.parameters)
-    assert float(torch.nn.functional.cosine_similarity(step, natural, dim=0)) == pytest.approx(1.0, abs=1e-4)
-    assert float(moved(flat(case.params(learner.parameters), case.names))) > 0
+    matrix = hessian(moved)(start) + learner.outer.trust_region.cg_damping * torch.eye(len(start)).double()
+    natural = torch.linalg.solve(matrix, torch.func.grad(objective)(start))
+    step = torch.from_numpy(case.theta - learner.parameters[0])  # conjugate gradients stop at a residual of 1e-5
+    assert float(torch.nn.functional.cosine_similarity(step, natural, dim=0)) == pytest.approx(1.0, abs=1e-8)
+    assert float(moved(flat(case.params(learner.parameters[0]), case.names))) > 0
 
 
 @pytest.mark.slow
@@ -511,13 +540,15 @@ def test_an_agent_learns_to_learn_which_arm_pays():
     )
     policy = make_policy(spec)
     policy.initialise(generator(1, Purpose.INITIAL_PARAMETERS))
-    names = tuple(policy.named_meta_parameters())
-    worker = RL2WorkerSpec("Bandit-K5-v0", {}, spec, names, {}, 20, False, 0.99, seed=1)
-    settings = replace(SETTINGS, num_batches=60, num_epochs=4, learning_rate=3e-3, learning_rate_end=1e-3)
-    learner = RL2(SerialBackend(worker), flatten(policy.params(), names), settings, TrustRegion())
+    layout, task = ParameterLayout.of(policy), TaskSettings(env_name="Bandit-K5-v0", fast_batch_size=20)
+    returns, run = ReturnSettings(gae_lambda=0.7), RunSettings(seed=1, num_batches=60)
+    settings = SETTINGS.model_copy(update={"num_epochs": 4, "num_minibatches": 4, "observe_episode_fraction": False})
+    worker = RL2WorkerSpec(task, returns, settings, spec, layout, 1)
+    begin = layout.vector(policy.params())[np.newaxis]
+    learner = RL2(SerialBackend(worker), begin, RL2Step(run, returns, settings, TrustRegion()))
     totals = []
     for iteration in range(60):
         tasks = env.sample_tasks(200, generator(1, Purpose.TASKS, iteration=iteration))
         totals.append(learner.step(tasks, iteration).return_total)
     assert np.mean(totals[:5]) == pytest.approx(10.0, abs=0.4)
-    assert np.mean(totals[-5:]) > 12.5
+    assert np.mean(totals[-5:]) > 12.5  # 13.2 to 13.8 with three seeds and instruction sets; SE 0.15

@@ -10,18 +10,22 @@ import torch
 from torch.testing import assert_close
 
 from maml_rl.adaptation import expand, policy_distribution
+from maml_rl.algorithms import make_algorithm
 from maml_rl.baseline import LinearFeatureBaseline
-from maml_rl.blueprint import draw_up
 from maml_rl.config import Config
 from maml_rl.envs import make_meta_env
-from maml_rl.episode import Episodes, thin
-from maml_rl.metalearners.dealing import shards
+from maml_rl.episode import Episodes, subsample_steps
 from maml_rl.objectives import linearised_curvature
+from maml_rl.policies import DTYPES
 from maml_rl.samplers import MAMLWorker, MAMLWorkerSpec
-from maml_rl.samplers.rollout import Streams, play_episodes, with_advantages
+from maml_rl.samplers.recorders import EpisodeRecorder
+from maml_rl.samplers.rollout import rollout, with_advantages
+from maml_rl.shard import Shard, Streams
 from maml_rl.tests.builders import pick, tiny_config
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.utils.vectors import flatten, unflatten
+
+pytestmark = pytest.mark.numerical
 
 CONFIGS = [
     tiny_config("2DNavigation-v0"),
@@ -31,29 +35,38 @@ CONFIGS = [
     tiny_config("TabularMDP-v0", env_kwargs={"one_hot": True, "num_states": 4}),
     tiny_config("HalfCheetahDir-v2", env_kwargs={"max_episode_steps": 20}, meta_batch_size=3, fast_batch_size=2),
 ]
-COLUMNS = [field.name for field in fields(Episodes) if field.name != "state"]
+EXACT = 1e-9
+"""Largest difference that rounding in float64 makes here, with room to spare."""
+
+COLUMNS = [field.name for field in fields(Episodes) if field.name not in ("state", "measures")]
 every_family = pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.env_name)
 
 
-def sampled(config: Config):
-    """Blueprint and tasks of iteration 0."""
+def sampled(config: Config, dtype: str = "float64"):
+    """Algorithm and tasks of iteration 0; in float64, where rounding hides no mistake."""
     if config.env_name.startswith("HalfCheetah"):
         pytest.importorskip("mujoco")
-    blueprint = draw_up(config)
+    algorithm = make_algorithm(config, dtype=dtype)
     rng = generator(config.seed, Purpose.TASKS)
-    return blueprint, blueprint.env.sample_tasks(config.meta_batch_size, rng)
+    return algorithm, algorithm.env.sample_tasks(config.meta_batch_size, rng)
 
 
-def play(blueprint, tasks, indices, iteration=0):
+def play(algorithm, tasks, indices, iteration=0):
     """Episodes of some tasks of the meta-batch, before adaptation."""
-    config = blueprint.config
-    params = expand(blueprint.policy.params(), len(indices))
+    config = algorithm.config
+    params = expand(algorithm.policy.params(), len(indices))
     streams = [
         [generator(config.seed, purpose, iteration=iteration, task=i) for i in indices]
         for purpose in (Purpose.ENVIRONMENT, Purpose.ACTIONS)
     ]
     env = make_meta_env(config.env_name, len(indices) * config.fast_batch_size, config.env_kwargs)
-    return play_episodes(env, blueprint.policy, params, [tasks[i] for i in indices], Streams(*streams))[0]
+    own = [tasks[i] for i in indices]
+    return rollout(env, algorithm.policy, params, own, Streams(*streams), recorder=EpisodeRecorder())[0]
+
+
+def whole(tasks):
+    """All tasks of iteration 0."""
+    return Shard.whole(tasks, iteration=0, seed=tiny_config().seed)
 
 
 def assert_same(first: Episodes, second: Episodes):
@@ -64,31 +77,32 @@ def assert_same(first: Episodes, second: Episodes):
 
 @every_family
 def test_episodes_repeat_and_differ_between_iterations(config):
-    blueprint, tasks = sampled(config)
+    algorithm, tasks = sampled(config)
     indices = list(range(len(tasks)))
-    first = play(blueprint, tasks, indices)
-    assert_same(first, play(blueprint, tasks, indices))
-    assert not torch.equal(first.actions, play(blueprint, tasks, indices, iteration=1).actions)
+    first = play(algorithm, tasks, indices)
+    assert_same(first, play(algorithm, tasks, indices))
+    assert not torch.equal(first.actions, play(algorithm, tasks, indices, iteration=1).actions)
 
 
 @every_family
 @pytest.mark.parametrize("num_shards", [2, 3])
 def test_episodes_are_the_same_for_any_split_into_shards(config, num_shards):
-    blueprint, tasks = sampled(config)
-    together = play(blueprint, tasks, list(range(len(tasks))))
-    for indices in shards(len(tasks), num_shards):
-        alone = play(blueprint, tasks, indices)
+    algorithm, tasks = sampled(config)
+    together = play(algorithm, tasks, list(range(len(tasks))))
+    for part in Shard.whole(tasks, iteration=0, seed=0).split(num_shards):
+        indices = list(part.indices)
+        alone = play(algorithm, tasks, indices)
         length = alone.mask.shape[1]
         for name in COLUMNS:
             part = getattr(together, name)[indices]
-            assert torch.equal(getattr(alone, name), part[:, :length]), name
+            assert_close(getattr(alone, name), part[:, :length], rtol=0, atol=EXACT)
             assert not part[:, length:].any()
 
 
 @every_family
 def test_finished_episodes_are_masked_and_padded_with_zeros(config):
-    blueprint, tasks = sampled(config)
-    episodes = play(blueprint, tasks, list(range(len(tasks))))
+    algorithm, tasks = sampled(config)
+    episodes = play(algorithm, tasks, list(range(len(tasks))))
     padding = episodes.mask == 0
     for values in (episodes.observations, episodes.actions, episodes.rewards, episodes.log_probs, episodes.advantages):
         assert not values[padding].any()
@@ -99,20 +113,20 @@ def test_finished_episodes_are_masked_and_padded_with_zeros(config):
 
 @every_family
 def test_recorded_probabilities_are_the_policy_s(config):
-    blueprint, tasks = sampled(config)
-    episodes = play(blueprint, tasks, list(range(len(tasks))))
-    policy, params = blueprint.policy, blueprint.policy.params()
+    algorithm, tasks = sampled(config)
+    episodes = play(algorithm, tasks, list(range(len(tasks))))
+    policy, params = algorithm.policy, algorithm.policy.params()
     for task in range(len(tasks)):
         data = pick(episodes.learning_data(slice(task, task + 1)), 0)
         log_probs = policy_distribution(policy, params, data).log_prob(data.actions)
-        assert_close(data.log_probs, log_probs * data.mask, rtol=1e-4, atol=1e-4)
+        assert_close(data.log_probs, log_probs * data.mask, rtol=0, atol=EXACT)
 
 
 @every_family
 def test_recorded_actions_replay_to_the_recorded_rewards(config):
-    blueprint, tasks = sampled(config)
+    algorithm, tasks = sampled(config)
     indices = list(range(len(tasks)))
-    episodes = play(blueprint, tasks, indices)
+    episodes = play(algorithm, tasks, indices)
     env = make_meta_env(config.env_name, len(tasks) * config.fast_batch_size, config.env_kwargs)
     env.set_tasks(tasks)
     rngs = [generator(config.seed, Purpose.ENVIRONMENT, task=i) for i in indices]
@@ -124,30 +138,59 @@ def test_recorded_actions_replay_to_the_recorded_rewards(config):
         np.testing.assert_array_equal(active, episodes.mask[:, step].flatten().numpy() == 1)
         np.testing.assert_array_equal(observations.reshape(env.num_envs, -1)[active], recorded[0][active])
         observations, rewards, _, _, _ = env.step(recorded[1])
-        np.testing.assert_array_equal(rewards.astype(np.float32), episodes.rewards[:, step].flatten().numpy())
+        np.testing.assert_array_equal(rewards, episodes.rewards[:, step].flatten().numpy())
         lengths += active
     assert env.finished.all()
     np.testing.assert_array_equal(episodes.mask.sum(1).flatten().numpy(), lengths)
     assert episodes.num_steps == lengths.sum()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@every_family
+def test_episodes_have_the_float_type_of_the_policy(config, dtype):
+    algorithm, tasks = sampled(config, dtype)
+    worker = MAMLWorker(algorithm.worker_spec, lambda: None)
+    worker.collect(whole(tasks), *algorithm.initial_parameters())
+    for episodes in worker._episodes:
+        parts = [getattr(episodes, name) for name in COLUMNS]
+        assert {str(part.dtype) for part in parts} <= {f"torch.{dtype}", "torch.int64", "torch.bool"}
+        assert episodes.advantages.dtype == episodes.observations.dtype == DTYPES[dtype]
+    kinds = {value.dtype for path in worker._paths for value in path.values()}
+    assert kinds == {DTYPES[dtype]}
+
+
+@every_family
+def test_the_draws_are_the_same_in_either_float_type(config):
+    indices = list(range(config.meta_batch_size))
+    (single, tasks), (double, _) = (sampled(config, dtype) for dtype in ("float32", "float64"))
+    first, second = play(single, tasks, indices), play(double, tasks, indices)
+    assert_close(first.observations[:, 0].double(), second.observations[:, 0], rtol=0, atol=0)
+    assert_close(first.actions[:, 0], second.actions[:, 0], rtol=0, atol=1e-5, check_dtype=False)
+
+
 def test_episodes_of_unequal_length_occur_here():
     # Goals on the way make some episodes end early: the padding above is no empty case.
-    blueprint, _ = sampled(CONFIGS[0])
+    algorithm, _ = sampled(CONFIGS[0])
     tasks = [{"goal": np.array([0.05, 0.05])}, {"goal": np.array([0.1, 0.0])}, {"goal": np.array([5.0, 5.0])}]
-    episodes = play(blueprint, tasks * 4, list(range(12)))
+    episodes = play(algorithm, tasks * 4, list(range(12)))
     lengths = episodes.mask.sum(1)
     assert 1 <= lengths.min() < lengths.max() == 15
 
 
 def test_a_heartbeat_is_given_every_step():
-    blueprint, _ = sampled(CONFIGS[0])
+    algorithm, _ = sampled(CONFIGS[0])
     beats = []
     env = make_meta_env("2DNavigation-v0", 2, {"max_episode_steps": 15})
     streams = Streams(*([generator(0, purpose)] for purpose in (Purpose.ENVIRONMENT, Purpose.ACTIONS)))
-    params = expand(blueprint.policy.params(), 1)
-    episodes, _ = play_episodes(
-        env, blueprint.policy, params, [{"goal": np.full(2, 9.0)}], streams, heartbeat=lambda: beats.append(1)
+    params = expand(algorithm.policy.params(), 1)
+    episodes, _ = rollout(
+        env,
+        algorithm.policy,
+        params,
+        [{"goal": np.full(2, 9.0)}],
+        streams,
+        recorder=EpisodeRecorder(),
+        heartbeat=lambda: beats.append(1),
     )
     assert len(beats) == episodes.mask.shape[1] == 15
 
@@ -158,104 +201,105 @@ def collected():
 
     def make(**changes):
         config = tiny_config("2DNavigation-v0", num_steps=2, env_kwargs={"max_episode_steps": 8})
-        blueprint, tasks = sampled(config)
-        worker = MAMLWorker(replace(blueprint.worker, **changes), lambda: None)
-        indices = list(range(len(tasks)))
-        report = worker.collect(indices, tasks, blueprint.parameters(), 0)
-        return worker, blueprint, report
+        algorithm, tasks = sampled(config)
+        spec, returns = algorithm.worker_spec, changes.pop("returns", {})
+        maml, returns = spec.maml.model_copy(update=changes), spec.returns.model_copy(update=returns)
+        worker = MAMLWorker(replace(spec, maml=maml, returns=returns), lambda: None)
+        report = worker.collect(whole(tasks), *algorithm.initial_parameters())
+        return worker, algorithm, report
 
     return make
 
 
 @pytest.mark.parametrize(("hessian_steps", "fisher_steps"), [(None, None), (12, None), (None, 12), (12, 20)])
 def test_a_workers_curvature_is_the_one_of_the_sampled_steps(collected, hessian_steps, fisher_steps):
-    worker, blueprint, _ = collected(hessian_steps=hessian_steps, fisher_steps=fisher_steps)
-    theta = blueprint.parameters()
+    worker, algorithm, _ = collected(hessian_steps=hessian_steps, fisher_steps=fisher_steps)
+    (theta,) = algorithm.initial_parameters()
     direction = np.random.default_rng(0).normal(size=theta.shape)
     *train, valid = [episodes.learning_data(slice(None)) for episodes in worker._episodes]
     product = linearised_curvature(
         worker.inner,
-        blueprint.policy.params(),
-        [thin(data, hessian_steps) for data in train],
-        thin(valid, fisher_steps),
+        algorithm.policy.params(),
+        [subsample_steps(data, hessian_steps) for data in train],
+        subsample_steps(valid, fisher_steps),
         path=worker._paths,
     )
-    like = {k: torch.from_numpy(v) for k, v in _unflat(direction, blueprint).items()}
+    like = {k: torch.from_numpy(v) for k, v in _unflat(direction, algorithm).items()}
     expected = {k: v.double().sum(0) for k, v in product(like).items()}
     np.testing.assert_allclose(
         worker.fisher_vector_product(direction, theta),
-        flatten(expected, blueprint.names),
-        rtol=1e-5,
-        atol=1e-6,
+        flatten(expected, algorithm.layout.names),
+        rtol=EXACT,
+        atol=EXACT,
     )
 
 
-def _unflat(vector, blueprint):
-    like = blueprint.policy.params()
-    parts = np.split(vector.astype(np.float32), np.cumsum([like[name].numel() for name in blueprint.names])[:-1])
-    return {name: part.reshape(tuple(like[name].shape)) for name, part in zip(blueprint.names, parts, strict=True)}
+def _unflat(vector, algorithm):
+    like = algorithm.policy.params()
+    parts = np.split(vector, np.cumsum([like[name].numel() for name in algorithm.layout.names])[:-1])
+    return {
+        name: part.reshape(tuple(like[name].shape)) for name, part in zip(algorithm.layout.names, parts, strict=True)
+    }
 
 
 def test_a_workers_sums_do_not_depend_on_the_size_of_its_chunks(collected, monkeypatch):
     results = []
     for rows in (8192, 1, 70):
         monkeypatch.setattr("maml_rl.samplers.maml_worker._CHUNK_ROWS", {False: rows})
-        worker, blueprint, _ = collected()
-        theta = blueprint.parameters()
+        worker, algorithm, _ = collected()
+        (theta,) = algorithm.initial_parameters()
         loss, gradient = worker.surrogate_gradient(theta)
         product = worker.fisher_vector_product(gradient, theta)
         results.append((len(worker._chunks), loss, gradient, product, worker.surrogate(theta + 0.01 * gradient)))
     assert [result[0] for result in results] == [1, 5, 3]
     for result in results[1:]:
         for part, expected in zip(result[1:], results[0][1:], strict=True):
-            np.testing.assert_allclose(part, expected, rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(part, expected, rtol=EXACT, atol=EXACT)
 
 
 def test_a_workers_report_is_about_its_episodes(collected):
-    worker, blueprint, report = collected()
+    worker, algorithm, report = collected()
     assert len(report.returns) == len(worker._episodes) == 3
     for returns, episodes in zip(report.returns, worker._episodes, strict=True):
         assert_close(torch.from_numpy(returns), episodes.rewards.sum(1))
     assert report.env_steps == sum(int(episodes.mask.sum()) for episodes in worker._episodes)
     assert report.finite
-    assert blueprint.config.num_steps == 2
+    assert algorithm.config.num_steps == 2
 
 
 def test_evaluation_plays_other_episodes_than_training(collected):
-    worker, blueprint, report = collected()
-    _, tasks = sampled(blueprint.config)
-    returns = worker.evaluate(range(5), tasks, blueprint.parameters(), 0, 2)
+    worker, algorithm, report = collected()
+    _, tasks = sampled(algorithm.config)
+    shard = replace(whole(tasks), evaluation=True)
+    returns, _ = worker.evaluate(shard, *algorithm.initial_parameters(), 2)
     assert returns.shape == (3, 5, 4)
     assert not np.array_equal(returns[0], report.returns[0])
 
 
 def test_cut_rewards_teach_and_whole_ones_are_told(collected):
-    whole, _, report = collected(fast_lr=0.0)
-    cut, _, as_told = collected(fast_lr=0.0, reward_clip=0.3)
+    uncut, _, report = collected(fast_lr=0.0)
+    cut, _, as_told = collected(fast_lr=0.0, returns={"reward_clip": 0.3})
     np.testing.assert_array_equal(as_told.returns, report.returns)
-    for episodes, clipped in zip(whole._episodes, cut._episodes, strict=True):
+    for episodes, clipped in zip(uncut._episodes, cut._episodes, strict=True):
         assert_close(clipped.rewards, episodes.rewards)
         assert (episodes.rewards < -0.3).any()
         expected = with_advantages(
             replace(episodes, rewards=episodes.rewards.clamp(-0.3, 0.3)),
             LinearFeatureBaseline(),
-            gamma=whole.spec.gamma,
-            gae_lambda=whole.spec.gae_lambda,
+            uncut.spec.returns,
         )
         assert_close(clipped.advantages, expected.advantages)
         assert not torch.allclose(clipped.advantages, episodes.advantages)
 
 
 def test_the_baseline_is_as_stiff_as_the_configuration_says(collected):
-    worker, blueprint, _ = collected(baseline_regularisation=10.0)
-    drawn = draw_up(blueprint.config.model_copy(update={"baseline_regularisation": 10.0})).worker
+    worker, algorithm, _ = collected(baseline_regularisation=10.0)
+    drawn = make_algorithm(algorithm.config.replace(baseline_regularisation=10.0)).worker_spec
     assert isinstance(drawn, MAMLWorkerSpec)
-    assert drawn.baseline_regularisation == worker.spec.baseline_regularisation
+    assert drawn.maml.baseline_regularisation == worker.spec.maml.baseline_regularisation
     for episodes in worker._episodes:
         expected, loose = (
-            with_advantages(
-                episodes, LinearFeatureBaseline(ridge), gamma=worker.spec.gamma, gae_lambda=worker.spec.gae_lambda
-            ).advantages
+            with_advantages(episodes, LinearFeatureBaseline(ridge), worker.spec.returns).advantages
             for ridge in (10.0, 1e-5)
         )
         assert_close(episodes.advantages, expected)
@@ -263,19 +307,20 @@ def test_the_baseline_is_as_stiff_as_the_configuration_says(collected):
 
 
 def test_where_the_head_adapts_nothing_else_does(collected):
-    _, blueprint, _ = collected()
-    head = tuple(blueprint.policy.head_parameters())
-    worker, blueprint, _ = collected(adapted=head)
+    _, algorithm, _ = collected()
+    head = tuple(algorithm.policy.head_parameters())
+    worker, algorithm, _ = collected(adapted_layers="head")
     assert set(head) == {"mu.weight", "mu.bias", "sigma"}
-    for name in blueprint.names:
+    for name in algorithm.layout.names:
         moved = [bool((path[name] != worker._paths[0][name]).any()) for path in worker._paths[1:]]
         assert moved == [name in head] * 2
-    gradient = worker.surrogate_gradient(blueprint.parameters())[1]
-    parts = unflatten(gradient, blueprint.policy.params(), blueprint.names)
+    gradient = worker.surrogate_gradient(*algorithm.initial_parameters())[1]
+    parts = unflatten(gradient, algorithm.policy.params(), algorithm.layout.names)
     assert all(bool(part.any()) for part in parts.values())
 
 
-def test_bytes_stay_bytes_in_memory_and_count_from_0_to_1():
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_bytes_stay_bytes_in_memory_and_count_from_0_to_1(dtype):
     pytest.importorskip("ale_py")
     config = tiny_config(
         "SpaceInvadersModes-v0",
@@ -284,13 +329,13 @@ def test_bytes_stay_bytes_in_memory_and_count_from_0_to_1():
         meta_batch_size=2,
         fast_batch_size=2,
     )
-    blueprint, tasks = sampled(config)
-    worker = MAMLWorker(blueprint.worker, lambda: None)
-    worker.collect([0, 1], tasks, blueprint.parameters(), 0)
+    algorithm, tasks = sampled(config, dtype)
+    worker = MAMLWorker(algorithm.worker_spec, lambda: None)
+    worker.collect(whole(tasks), *algorithm.initial_parameters())
     episodes = worker._episodes[0]
     assert episodes.observations.dtype == torch.uint8
-    distribution = worker.policy.unroll(blueprint.policy.params(), episodes.observations[0] / 255.0, episodes.mask[0])
+    distribution = worker.policy.unroll(algorithm.policy.params(), episodes.observations[0].to(episodes.mask) / 255.0)
     assert_close(distribution.log_prob(episodes.actions[0]) * episodes.mask[0], episodes.log_probs[0])
-    loss, gradient = worker.surrogate_gradient(blueprint.parameters())
+    loss, gradient = worker.surrogate_gradient(*algorithm.initial_parameters())
     assert np.isfinite(loss)
-    assert np.isfinite(worker.fisher_vector_product(gradient, blueprint.parameters())).all()
+    assert np.isfinite(worker.fisher_vector_product(gradient, *algorithm.initial_parameters())).all()

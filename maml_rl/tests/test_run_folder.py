@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import math
 import resource
 import warnings
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from maml_rl.blueprint import draw_up
+from maml_rl.algorithms import make_algorithm
+from maml_rl.checkpoint import RunFormat, _checksum
 from maml_rl.config import load_config
 from maml_rl.experiment import train
-from maml_rl.run_folder import Checkpoint, RunFolder, RunFolderError, load_policy
+from maml_rl.metalearners.learner import StateTensor
+from maml_rl.metalearners.optimiser import VectorOptimiser
+from maml_rl.run_folder import Checkpoint, RunFolder, RunFolderError, load_policy, metrics_columns
 from maml_rl.tests.builders import tiny_config
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import check_writable, write_atomically
@@ -23,13 +28,31 @@ from maml_rl.utils.files import check_writable, write_atomically
 CONFIG = tiny_config("Bandit-K5-v0")
 NUM_PARAMETERS = 3
 LIKE = {"w": torch.zeros(NUM_PARAMETERS)}
+FORMAT = RunFormat((1, NUM_PARAMETERS), {}, ("loss",), "float32")
+NUM_COLUMNS = len(metrics_columns(FORMAT.details))
+HEADER = ",".join(metrics_columns(FORMAT.details)).encode()
+
+
+def row_of(iteration, loss=0.5):
+    """A row of metrics of one iteration."""
+    return {**dict.fromkeys(metrics_columns(FORMAT.details), 0), "iteration": iteration, "loss": loss}
+
+
+def line_of(iteration, loss="0.5"):
+    """The line that `row_of` becomes."""
+    return ",".join(str(value) for value in row_of(iteration, loss).values()).encode()
+
+
+def with_optimiser(name):
+    """Format of a run whose learner has this optimiser."""
+    return replace(FORMAT, state=VectorOptimiser(name, np.zeros(NUM_PARAMETERS)).state_layout())
 
 
 def save(folder, iteration=1):
     """Save one more iteration."""
     values = np.arange(NUM_PARAMETERS, dtype=np.float64)
-    state = Checkpoint(iteration, values, 40 * iteration, 1.5 * iteration)
-    folder.save(CONFIG, state, {"w": torch.from_numpy(values).float()}, {"iteration": iteration - 1, "loss": 0.5})
+    state = Checkpoint(iteration, values[np.newaxis], 40 * iteration, 1.5 * iteration)
+    folder.save(CONFIG, state, {"w": torch.from_numpy(values).float()}, row_of(iteration - 1))
 
 
 @pytest.fixture
@@ -39,7 +62,7 @@ def folder(tmp_path):
     folder.create(CONFIG)
     save(folder, 1)
     save(folder, 2)
-    folder._append_metrics({"iteration": 2, "loss": 0.5})
+    folder._append_metrics(row_of(2))
     return folder
 
 
@@ -64,14 +87,14 @@ def refusal(call, *arguments):
 
 
 def test_what_was_saved_comes_back(folder):
-    checkpoint = folder.resume(CONFIG, NUM_PARAMETERS)
+    checkpoint = folder.resume(CONFIG, FORMAT)
     assert (checkpoint.iteration, checkpoint.env_steps, checkpoint.seconds, checkpoint.refused_in_row) == (
         2,
         80,
         3.0,
         0,
     )
-    np.testing.assert_array_equal(checkpoint.parameters, [0.0, 1.0, 2.0])
+    np.testing.assert_array_equal(checkpoint.parameters, [[0.0, 1.0, 2.0]])
     assert checkpoint.parameters.dtype == np.float64
     assert load_policy(folder.policy_path, LIKE)["w"].tolist() == [0.0, 1.0, 2.0]
 
@@ -90,12 +113,17 @@ def test_a_checkpoint_s_seconds_are_a_finite_number(folder, value):
     assert "seconds: got " in refused_checkpoint(folder, "seconds", value)
 
 
+@pytest.mark.parametrize("value", ["float16", 32, None], ids=repr)
+def test_a_checkpoint_s_float_type_is_a_known_one(folder, value):
+    assert "dtype: got " in refused_checkpoint(folder, "dtype", value)
+
+
 def refused_checkpoint(folder, name, value):
     """The line that refuses a checkpoint with this value; nothing else has changed."""
     content = torch.load(folder.checkpoint_path, weights_only=True)
     write(folder.checkpoint_path, {**content, name: value})
     before = contents(folder)
-    line = refusal(folder.resume, CONFIG.model_copy(update={"num_batches": 9}), NUM_PARAMETERS)
+    line = refusal(folder.resume, CONFIG.replace(num_batches=9), FORMAT)
     assert line.startswith(f"checkpoint {str(folder.checkpoint_path)!r}: ")
     assert line.endswith(" start anew in another folder")
     assert contents(folder) == before
@@ -105,42 +133,46 @@ def refused_checkpoint(folder, name, value):
 NUMBERS = torch.tensor([1.0, 2.0, 3.0])
 # What is found where three plain finite numbers belong, and what is said about it.
 BAD_TENSORS = {
-    "sparse": (lambda: NUMBERS.to_sparse(), "torch.sparse_coo"),
-    "quantised": (lambda: torch.quantize_per_tensor(NUMBERS, 0.1, 0, torch.quint8), "torch.quint8"),
-    "meta": (lambda: NUMBERS.to("meta"), "meta"),
-    "complex": (lambda: NUMBERS.to(torch.complex64), "torch.complex64"),
-    "whole": (lambda: NUMBERS.long(), "torch.int64"),
-    "requires_grad": (lambda: NUMBERS.clone().requires_grad_(), "requires_grad"),
-    "Parameter": (lambda: nn.Parameter(NUMBERS, requires_grad=False), "a Parameter"),
-    "NaN": (lambda: torch.tensor([0.0, math.nan, 0.0]), "NaN or infinity"),
-    "infinite": (lambda: torch.tensor([0.0, -math.inf, 0.0]), "NaN or infinity"),
-    "too large": (lambda: torch.tensor([0.0, 1e300, 0.0], dtype=torch.float64), "too large for torch.float32"),
-    "too many": (lambda: torch.zeros(4), r"(4,), expected (3,)"),
-    "a column": (lambda: torch.zeros(3, 1), r"(3, 1), expected (3,)"),
-    "a number": (lambda: torch.tensor(1.0), r"(), expected (3,)"),
-    "a list": (lambda: [1.0, 2.0, 3.0], "a list, expected (3,)"),
-    "nothing": (lambda: None, "nothing, expected (3,)"),
+    "sparse": (lambda numbers: numbers.to_sparse(), "torch.sparse_coo"),
+    "quantised": (lambda numbers: torch.quantize_per_tensor(numbers, 0.1, 0, torch.quint8), "torch.quint8"),
+    "meta": (lambda numbers: numbers.to("meta"), "meta"),
+    "complex": (lambda numbers: numbers.to(torch.complex64), "torch.complex64"),
+    "whole": (lambda numbers: numbers.long(), "torch.int64"),
+    "requires_grad": (lambda numbers: numbers.clone().requires_grad_(), "requires_grad"),
+    "Parameter": (lambda numbers: nn.Parameter(numbers, requires_grad=False), "a Parameter"),
+    "NaN": (lambda numbers: numbers * math.nan, "NaN or infinity"),
+    "infinite": (lambda numbers: numbers * -math.inf, "NaN or infinity"),
+    "too large": (lambda numbers: numbers.double() * 1e300, "too large for torch.float32"),
+    "too many": (lambda numbers: torch.zeros(4), "(4,), expected {shape}"),
+    "a column": (lambda numbers: torch.zeros(3, 1), "(3, 1), expected {shape}"),
+    "a number": (lambda numbers: torch.tensor(1.0), "(), expected {shape}"),
+    "a list": (lambda numbers: [1.0, 2.0, 3.0], "a list, expected {shape}"),
+    "nothing": (lambda numbers: None, "nothing, expected {shape}"),
 }
 
 
 @pytest.fixture(params=BAD_TENSORS)
 def bad_tensor(request):
-    """One of `BAD_TENSORS`."""
+    """Make one of `BAD_TENSORS` in place of good numbers; returns it and what is said about it."""
     make, words = BAD_TENSORS[request.param]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyTorch is about to drop quantised tensors
-        return make(), words
+
+    def made(numbers):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch is about to drop quantised tensors
+            return make(numbers), words.format(shape=tuple(numbers.shape))
+
+    return made
 
 
 def test_parameters_are_plain_finite_numbers(folder, bad_tensor):
-    value, words = bad_tensor
+    value, words = bad_tensor(NUMBERS[None])
     line = refused_checkpoint(folder, "parameters", value)
     assert "parameters " in line
     assert words in line
 
 
 def test_policies_hold_plain_finite_numbers(tmp_path, bad_tensor):
-    value, words = bad_tensor
+    value, words = bad_tensor(NUMBERS)
     write(tmp_path / "policy.th", {"w": value})
     line = refusal(load_policy, tmp_path / "policy.th", LIKE)
     assert line.startswith(f"policy {str(tmp_path / 'policy.th')!r}: w ")
@@ -157,25 +189,55 @@ def test_a_flipped_bit_of_a_policy_s_numbers_is_refused(folder):
 
 def test_a_checkpoint_of_another_format_or_with_more_in_it_is_refused(folder):
     assert "unexpected field 'more'" in refused_checkpoint(folder, "more", 1)
-    assert "format: got 3, expected 1 or 2" in refused_checkpoint(folder, "format", 3)
+    assert "format: got 4, expected one of 1, 2, 3" in refused_checkpoint(folder, "format", 4)
     assert "unexpected field 'config'" in refused_checkpoint(folder, "format", 1)
 
 
 def former_format(folder):
-    """The checkpoint as earlier versions wrote it."""
+    """The checkpoint as the first versions wrote it: flat, without configuration and checksum."""
     content = torch.load(folder.checkpoint_path, weights_only=True)
-    return {**{name: value for name, value in content.items() if name not in ("config", "checksum")}, "format": 1}
+    kept = {name: value for name, value in content.items() if name not in ("config", "checksum", "dtype")}
+    return {**kept, "parameters": content["parameters"].flatten(), "format": 1}
 
 
-def test_a_checkpoint_of_the_former_format_is_resumed(folder):
-    expected = folder.resume(CONFIG, NUM_PARAMETERS)
-    torch.save(former_format(folder), folder.checkpoint_path)
-    checkpoint = folder.resume(CONFIG, NUM_PARAMETERS)
+def former_format_with_seal(folder):
+    """The checkpoint as versions wrote it whose configurations held the keys of all algorithms and policies."""
+    content = {k: v for k, v in torch.load(folder.checkpoint_path, weights_only=True).items() if k != "checksum"}
+    former = {**json.loads(content["config"]), "num-agents": 1, "memory-slots": 16, "value-weight": 0.5}
+    content |= {"parameters": content["parameters"].flatten(), "format": 2, "config": json.dumps(former)}
+    return {**content, "checksum": _checksum(content)}
+
+
+@pytest.mark.parametrize("written_before", [former_format, former_format_with_seal])
+def test_a_checkpoint_of_a_former_format_is_resumed(folder, written_before, capfd):
+    expected = folder.resume(CONFIG, FORMAT)
+    torch.save(written_before(folder), folder.checkpoint_path)
+    checkpoint = folder.resume(CONFIG, FORMAT)
     np.testing.assert_equal(vars(checkpoint), vars(expected))
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("written_before", [former_format, former_format_with_seal])
+def test_the_flat_checkpoint_of_a_population_is_resumed_with_an_agent_s_numbers_together(tmp_path, written_before):
+    moments = {"step": torch.tensor([4.0, 5.0]).double(), "exp_avg": torch.arange(6.0).double().reshape(2, 3)}
+    expected = RunFormat((2, 3), {"step": StateTensor((2,), 0.0), "exp_avg": StateTensor((2, 3))}, ("loss",), "float32")
+    folder = RunFolder(tmp_path / "population")
+    folder.create(CONFIG)
+    folder.save(CONFIG, Checkpoint(1, np.arange(6.0).reshape(2, 3), state=moments), LIKE, row_of(0))
+    content = written_before(folder)
+    content["optimiser"] = {name: value.flatten() for name, value in moments.items()}
+    if "checksum" in content:
+        content["checksum"] = _checksum({name: value for name, value in content.items() if name != "checksum"})
+    torch.save(content, folder.checkpoint_path)
+    checkpoint = folder.resume(CONFIG, expected)
+    assert checkpoint is not None
+    np.testing.assert_array_equal(checkpoint.parameters, [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]], strict=True)
+    for name, value in moments.items():
+        torch.testing.assert_close(checkpoint.state[name], value, rtol=0, atol=0)
 
 
 def test_a_flipped_bit_of_a_checkpoint_is_noticed_or_changes_nothing(folder):
-    expected = vars(folder.load_checkpoint(NUM_PARAMETERS, CONFIG))
+    expected = vars(folder.load_checkpoint(CONFIG, FORMAT))
     content = folder.checkpoint_path.read_bytes()
     lines = []
     for place in range(0, len(content), 11):
@@ -183,7 +245,7 @@ def test_a_flipped_bit_of_a_checkpoint_is_noticed_or_changes_nothing(folder):
         flipped[place] ^= 1 << place % 8
         folder.checkpoint_path.write_bytes(flipped)
         try:
-            np.testing.assert_equal(vars(folder.load_checkpoint(NUM_PARAMETERS, CONFIG)), expected)
+            np.testing.assert_equal(vars(folder.load_checkpoint(CONFIG, FORMAT)), expected)
         except RunFolderError as error:
             lines.append(str(error))
     assert lines
@@ -193,7 +255,7 @@ def test_a_flipped_bit_of_a_checkpoint_is_noticed_or_changes_nothing(folder):
 def test_changed_numbers_in_a_checkpoint_that_is_in_order_otherwise_are_refused(folder):
     content = torch.load(folder.checkpoint_path, weights_only=True)
     parameters = content["parameters"].clone()
-    parameters.view(torch.int64)[1] ^= 1  # the last bit
+    parameters.view(torch.int64)[0, 1] ^= 1  # the last bit
     for name, value in {
         "parameters": parameters,
         "env_steps": 81,
@@ -209,30 +271,30 @@ def test_changed_numbers_in_a_checkpoint_that_is_in_order_otherwise_are_refused(
 @pytest.mark.parametrize(("key", "value"), [("seed", 4), ("gamma", 0.5)])
 def test_the_checkpoint_of_another_run_is_refused(folder, key, value):
     other = RunFolder(folder.path.parent / "other")
-    config = CONFIG.model_copy(update={key: value})
+    config = CONFIG.replace(**{key: value})
     other.create(config)
-    other.save(config, Checkpoint(2, np.zeros(NUM_PARAMETERS)), LIKE, {"iteration": 0, "loss": 0.5})
+    other.save(config, Checkpoint(2, np.zeros((1, NUM_PARAMETERS))), LIKE, row_of(0))
     folder.checkpoint_path.write_bytes(other.checkpoint_path.read_bytes())
     before = contents(folder)
-    line = refusal(folder.resume, CONFIG, NUM_PARAMETERS)
+    line = refusal(folder.resume, CONFIG, FORMAT)
     mine = getattr(CONFIG, key)
     assert f"got the checkpoint of another run, whose {key} is {value!r}, expected {mine!r}; " in line
     assert contents(folder) == before
 
 
-ADAM = {"step": torch.tensor(4.0), "exp_avg": NUMBERS.double(), "exp_avg_sq": NUMBERS.double()}
-RMSPROP = {"step": torch.tensor(4.0), "square_avg": NUMBERS.double()}
+ADAM = {"step": torch.tensor(4.0).double(), "exp_avg": NUMBERS.double(), "exp_avg_sq": NUMBERS.double()}
+RMSPROP = {"step": torch.tensor(4.0).double(), "square_avg": NUMBERS.double()}
 
 
 @pytest.mark.parametrize(("optimiser", "state"), [("adam", ADAM), ("rmsprop", RMSPROP)])
 def test_what_the_optimiser_remembers_comes_back(tmp_path, optimiser, state):
-    config = CONFIG.model_copy(update={"algorithm": "rl2", "policy": "rnn", "optimiser": optimiser})
+    config = CONFIG.replace(algorithm="rl2", policy="rnn", optimiser=optimiser)
     folder = RunFolder(tmp_path / "rl2")
     folder.create(config)
-    folder.save(config, Checkpoint(1, np.zeros(3), optimiser=state), LIKE, {"iteration": 0})
-    checkpoint = folder.resume(config, NUM_PARAMETERS)
+    folder.save(config, Checkpoint(1, np.zeros((1, 3)), state=state), LIKE, row_of(0))
+    checkpoint = folder.resume(config, with_optimiser(optimiser))
     assert checkpoint is not None
-    assert {name: value.tolist() for name, value in checkpoint.optimiser.items()} == {
+    assert {name: value.tolist() for name, value in checkpoint.state.items()} == {
         name: value.tolist() for name, value in state.items()
     }
 
@@ -241,7 +303,7 @@ def test_what_the_optimiser_remembers_comes_back(tmp_path, optimiser, state):
     ("state", "words"),
     [
         ({**ADAM, "step": torch.ones(3)}, "'step' is (3,), expected ()"),
-        ({**ADAM, "step": torch.tensor(0.0)}, "'step' holds numbers < 1"),
+        ({**ADAM, "step": torch.tensor(-1.0)}, "'step' holds numbers < 0"),
         ({**ADAM, "step": 4}, "'step' is 4, expected ()"),
         ({**ADAM, "exp_avg": torch.tensor(1.0)}, "'exp_avg' is (), expected (3,)"),
         ({**ADAM, "exp_avg_sq": -NUMBERS}, "'exp_avg_sq' holds numbers < 0"),
@@ -254,14 +316,14 @@ def test_what_the_optimiser_remembers_comes_back(tmp_path, optimiser, state):
     ],
 )
 def test_what_an_optimiser_cannot_go_on_from_is_refused_and_changes_nothing(tmp_path, state, words):
-    config = CONFIG.model_copy(update={"algorithm": "rl2", "policy": "rnn", "learning_rate_end": None})
+    config = CONFIG.replace(algorithm="rl2", policy="rnn", learning_rate_end=None)
     folder = RunFolder(tmp_path / "rl2")
     folder.create(config)
-    folder.save(config, Checkpoint(1, np.zeros(3), optimiser=ADAM), LIKE, {"iteration": 0})
+    folder.save(config, Checkpoint(1, np.zeros((1, 3)), state=ADAM), LIKE, row_of(0))
     content = torch.load(folder.checkpoint_path, weights_only=True)
     write(folder.checkpoint_path, {**content, "optimiser": state})
     before = contents(folder)
-    line = refusal(folder.resume, config.model_copy(update={"num_batches": 9}), NUM_PARAMETERS)
+    line = refusal(folder.resume, config.replace(num_batches=9), with_optimiser("adam"))
     assert words in line
     assert contents(folder) == before
 
@@ -274,14 +336,14 @@ def test_without_an_optimiser_nothing_is_remembered(folder):
 def test_parameters_of_any_precision_are_read(folder, dtype):
     content = former_format(folder)
     torch.save({**content, "parameters": torch.tensor([0.5, 1.0, 2.0], dtype=dtype)}, folder.checkpoint_path)
-    parameters = folder.load_checkpoint(NUM_PARAMETERS, CONFIG).parameters
+    parameters = folder.load_checkpoint(CONFIG, FORMAT).parameters
     assert parameters.dtype == np.float64
-    assert parameters.tolist() == [0.5, 1.0, 2.0]
+    assert parameters.tolist() == [[0.5, 1.0, 2.0]]
 
 
 def test_the_reason_why_a_file_cannot_be_loaded_is_in_our_words(folder):
     folder.checkpoint_path.write_bytes(b"\x80\x02garbage")
-    line = refusal(folder.resume, CONFIG, NUM_PARAMETERS)
+    line = refusal(folder.resume, CONFIG, FORMAT)
     assert line.startswith(f"cannot load {str(folder.checkpoint_path)!r}: not a file of tensors, or damaged")
     assert "weights_only" not in line
 
@@ -290,63 +352,81 @@ def refused_metrics(folder, content):
     """The line that refuses to resume with this metrics.csv; nothing has changed."""
     folder.metrics_path.write_bytes(content)
     before = contents(folder)
-    line = refusal(folder.resume, CONFIG.model_copy(update={"num_batches": 9}), NUM_PARAMETERS)
+    line = refusal(folder.resume, CONFIG.replace(num_batches=9), FORMAT)
     assert line.startswith(f"metrics {str(folder.metrics_path)!r}: ")
     assert line.endswith("; start anew in another folder")
     assert contents(folder) == before
     return line
 
 
+ROWS = b"\n".join([HEADER, line_of(0), line_of(1), b""])
+"""Metrics of two iterations."""
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"", "got 0 complete rows, expected 2"),
-        (b"iteration,loss", "got 0 complete rows, expected 2"),
-        (b"iteration,loss\n0,0.5\n", "got 1 complete rows, expected 2"),
-        (b"iteration,loss\n0,0.5\n1,0.5", "got 1 complete rows, expected 2"),
-        (b"iteration,loss\n0,0.5\n1\n2,0.5\n", "row 2: got 1 columns, expected 2"),
-        (b"iteration,loss\n0,0.5,7\n1,0.5\n", "row 1: got 3 columns, expected 2"),
-        (b"iteration,loss\n\n1,0.5\n", "row 1: got b'', expected columns of text"),
+        (HEADER, "got 0 complete rows, expected 2"),
+        (HEADER + b"\n" + line_of(0) + b"\n", "got 1 complete rows, expected 2"),
+        (ROWS[:-1], "got 1 complete rows, expected 2"),
+        (b"\n".join([HEADER, line_of(0), b"1", line_of(2), b""]), f"row 2: got 1 columns, expected {NUM_COLUMNS}"),
+        (
+            b"\n".join([HEADER, line_of(0) + b",7", line_of(1), b""]),
+            f"row 1: got {NUM_COLUMNS + 1} columns, expected {NUM_COLUMNS}",
+        ),
+        (b"\n".join([HEADER, b"", line_of(1), b""]), "row 1: got b'', expected columns of text"),
         (b"\n\n\n", "header: got b'', expected columns of text"),
-        (b"iteration,loss\n0,\xff\n1,0.5\n", r"row 1: got b'0,\xff', expected columns of text"),
-        (b"iteration,loss\n0,0\x00.5\n1,0.5\n", r"row 1: got b'0,0\x00.5', expected columns of text"),
-        (b"iteration,loss\n0,0.5\n1,0.z\n", "row 2: loss: got '0.z', expected a number"),
-        (b"iteration,loss\n0,0.5\n1,\n", "row 2: loss: got '', expected a number"),
-        (b"iteration,loss\n0,0.5\n3,0.5\n", "row 2: iteration: got '3', expected 1"),
-        (b"iteration,loss\n0,0.5\n0,0.5\n1,0.5\n", "row 2: iteration: got '0', expected 1"),
-        (b'iteration,loss\n0,"0.5\n1,0.5\n', "row 1: got b'0,\"0.5', expected columns of text"),
-        (b"iteration,loss\n0,0.5\r1,0.5\n1,0.5\n", r"row 1: got b'0,0.5\r1,0.5', expected columns of text"),
+        (b"\n".join([HEADER, b"0,\xff", line_of(1), b""]), r"row 1: got b'0,\xff', expected columns of text"),
+        (b"\n".join([HEADER, b"0,0\x00.5", line_of(1), b""]), r"row 1: got b'0,0\x00.5', expected columns of text"),
+        (b"\n".join([HEADER, line_of(0), line_of(1, "0.z"), b""]), "row 2: loss: got '0.z', expected a number"),
+        (b"\n".join([HEADER, line_of(0), line_of(1, ""), b""]), "row 2: loss: got '', expected a number"),
+        (b"\n".join([HEADER, line_of(0), line_of(3), b""]), "row 2: iteration: got '3', expected 1"),
+        (b"\n".join([HEADER, line_of(0), line_of(0), line_of(1), b""]), "row 2: iteration: got '0', expected 1"),
+        (b"\n".join([HEADER, b'0,"0.5', line_of(1), b""]), "row 1: got b'0,\"0.5', expected columns of text"),
+        (b"\n".join([HEADER, b"0,0.5\r1,0.5", line_of(1), b""]), r"row 1: got b'0,0.5\r1,0.5', expected columns"),
     ],
 )
 def test_metrics_without_a_whole_row_for_each_iteration_are_refused(folder, content, words):
     assert words in refused_metrics(folder, content)
 
 
-@pytest.mark.parametrize("columns", [["iteration", "kl"], ["loss", "iteration"], ["iteration", "loss", "kl"]])
-def test_metrics_with_other_columns_are_refused_before_anything_changes(folder, columns):
+@pytest.mark.parametrize("details", [("kl",), ("loss", "kl"), ("kl", "loss"), ()])
+def test_metrics_with_other_columns_are_refused_before_anything_changes(folder, details):
     before = contents(folder)
-    line = refusal(folder.resume, CONFIG.model_copy(update={"num_batches": 9}), NUM_PARAMETERS, columns)
+    line = refusal(folder.resume, CONFIG.replace(num_batches=9), replace(FORMAT, details=details))
     assert "metrics.csv': got columns of another version, which differ in " in line
     assert contents(folder) == before
 
 
+def test_metrics_whose_columns_stand_in_another_order_are_refused_before_anything_changes(folder):
+    first, second, rest = HEADER.split(b",", 2)
+    folder.metrics_path.write_bytes(ROWS.replace(HEADER, b",".join([second, first, rest])))
+    before = contents(folder)
+    assert "got columns of another version" in refusal(folder.resume, CONFIG.replace(num_batches=9), FORMAT)
+    assert contents(folder) == before
+
+
 def test_a_run_that_began_before_a_column_was_added_goes_on_without_it(folder):
-    folder.resume(CONFIG, NUM_PARAMETERS, ["iteration", "loss", "workers_replaced"])
-    folder._append_metrics({"iteration": 2, "loss": 0.25, "workers_replaced": 1})
-    assert folder.metrics_path.read_bytes() == b"iteration,loss\n0,0.5\n1,0.5\n2,0.25\n"
+    former = ROWS.replace(b",workers_replaced", b"").replace(b",0\n", b"\n")
+    assert former.count(b",") == 3 * (NUM_COLUMNS - 2)
+    folder.metrics_path.write_bytes(former)
+    folder.resume(CONFIG, FORMAT)
+    folder._append_metrics({**row_of(2, 0.25), "workers_replaced": 1})
+    assert folder.metrics_path.read_bytes() == former + line_of(2, "0.25").rpartition(b",")[0] + b"\n"
 
 
 def test_missing_metrics_are_refused(folder):
     folder.metrics_path.unlink()
-    assert "cannot read it (No such file or directory)" in refusal(folder.resume, CONFIG, NUM_PARAMETERS)
+    assert "cannot read it (No such file or directory)" in refusal(folder.resume, CONFIG, FORMAT)
     assert not folder.metrics_path.exists()
 
 
 @pytest.mark.parametrize("rest", [b"", b"2,0.5\n", b"2,0.", b"2,\xff", b"torn\n", b"2,0.5\n3"])
 def test_whatever_follows_the_last_iteration_s_row_is_dropped(folder, rest):
-    whole = b"iteration,loss\n0,0.5\n1,nan\n"
+    whole = b"\n".join([HEADER, line_of(0), line_of(1, "nan"), b""])
     folder.metrics_path.write_bytes(whole + rest)
-    assert folder.resume(CONFIG, NUM_PARAMETERS).iteration == 2
+    assert folder.resume(CONFIG, FORMAT).iteration == 2
     assert folder.metrics_path.read_bytes() == whole
 
 
@@ -354,15 +434,15 @@ def test_whatever_follows_the_last_iteration_s_row_is_dropped(folder, rest):
 def test_without_a_checkpoint_the_metrics_begin_anew(folder, torn):
     folder.checkpoint_path.unlink()
     folder.metrics_path.write_bytes(torn)
-    assert folder.resume(CONFIG, NUM_PARAMETERS) is None
+    assert folder.resume(CONFIG, FORMAT) is None
     save(folder)
-    assert folder.metrics_path.read_bytes() == b"iteration,loss\n0,0.5\n"
+    assert folder.metrics_path.read_bytes() == HEADER + b"\n" + line_of(0) + b"\n"
 
 
 @pytest.mark.parametrize(("key", "value"), [("num_batches", 9), ("worker_timeout", 7.5)])
 def test_the_configuration_in_the_folder_is_the_one_that_ran_last(folder, key, value):
-    changed = CONFIG.model_copy(update={key: value})
-    folder.resume(changed, NUM_PARAMETERS)
+    changed = CONFIG.replace(**{key: value})
+    folder.resume(changed, FORMAT)
     assert load_config(folder.config_path) == changed
     anew = RunFolder(folder.path.parent / "anew")
     anew.create(changed)
@@ -375,7 +455,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(folder):
     rows = folder.metrics_path.read_bytes()
     with folder.claimed():
         with pytest.raises(RunFolderError, match=r"another process is training the run in '.*run'; wait for its end"):
-            train(draw_up(CONFIG), num_workers=1, folder=other, resume=True)
+            train(make_algorithm(CONFIG), num_workers=1, folder=other, resume=True)
         assert folder.metrics_path.read_bytes() == rows
     with other.claimed():  # given back
         pass
@@ -389,9 +469,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(folder):
 
 def test_a_refused_resumption_leaves_the_configuration(folder):
     before = contents(folder)
-    assert "seed is 9" in refusal(
-        folder.resume, CONFIG.model_copy(update={"seed": 9, "num_batches": 9}), NUM_PARAMETERS
-    )
+    assert "seed is 9" in refusal(folder.resume, CONFIG.replace(seed=9, num_batches=9), FORMAT)
     assert contents(folder) == before
 
 
@@ -410,14 +488,14 @@ def full_disk():
 
 
 def test_a_full_disk_is_an_operating_system_s_error_and_loses_nothing(folder):
-    folder.resume(CONFIG, NUM_PARAMETERS)
+    folder.resume(CONFIG, FORMAT)
     before = contents(folder)
     with full_disk(), pytest.raises(OSError, match="File too large"):
         save(folder, 3)
     after = contents(folder)
-    assert after.pop("metrics.csv") == before.pop("metrics.csv") + b"2,0.5\n"
+    assert after.pop("metrics.csv") == before.pop("metrics.csv") + line_of(2) + b"\n"
     assert after == before
-    assert folder.resume(CONFIG, NUM_PARAMETERS).iteration == 2
+    assert folder.resume(CONFIG, FORMAT).iteration == 2
 
 
 @pytest.mark.parametrize("name", ["config.json", "metrics.csv", "policy.th", "checkpoint.pt"])
@@ -426,7 +504,7 @@ def test_a_folder_in_place_of_a_file_is_refused(folder, tmp_path, name):
     (folder.path / name).mkdir()
     (tmp_path / "new" / name).mkdir(parents=True)
     for call in (
-        lambda: folder.resume(CONFIG, NUM_PARAMETERS),
+        lambda: folder.resume(CONFIG, FORMAT),
         lambda: RunFolder(tmp_path / "new").create(CONFIG),
     ):
         line = refusal(call)
@@ -442,7 +520,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path, path):
     assert line.startswith("output folder: cannot write ")
     assert line.endswith("; choose another folder")
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
-    assert refusal(RunFolder(tmp_path / path).resume, CONFIG, NUM_PARAMETERS)
+    assert refusal(RunFolder(tmp_path / path).resume, CONFIG, FORMAT)
 
 
 @pytest.mark.parametrize("name", ["metrics.csv", "policy.th"])

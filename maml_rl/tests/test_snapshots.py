@@ -71,12 +71,26 @@ def run_case(name: str, folder: Path) -> dict[str, Any]:
     config.write_text(json.dumps(CASES[name]))
     run = folder / "run"
     assert (
-        train_command(["--config", str(config), "--output-folder", str(run), "--num-workers", "1", "--seed", "3"]) == 0
+        train_command(
+            [
+                "--config",
+                str(config),
+                "--output-folder",
+                str(run),
+                "--num-workers",
+                "1",
+                "--backend",
+                "serial",
+                "--seed",
+                "3",
+            ]
+        )
+        == 0
     )
     steps = ["--num-steps", "0", "1", "3"] if "show-progress" not in CASES[name] else []
     results = folder / "results.npz"
     arguments = ["--config", str(run / "config.json"), "--policy", str(run / "policy.th"), "--output", str(results)]
-    sizes = ["--num-batches", "2", "--meta-batch-size", "2", "--num-workers", "1"]
+    sizes = ["--num-batches", "2", "--meta-batch-size", "2", "--num-workers", "1", "--backend", "serial"]
     assert test_command([*arguments, *sizes, *steps]) == 0
     found = numbers_of(run)
     with np.load(results) as arrays:
@@ -115,7 +129,12 @@ def run_study(folder: Path) -> list[str]:
     }
     (folder / "tiny.yaml").write_text(json.dumps(study))
     results = folder / "results"
-    assert studies_command(["run", str(folder / "tiny.yaml"), "--num-workers", "1", "--results", str(results)]) == 0
+    assert (
+        studies_command(
+            ["run", str(folder / "tiny.yaml"), "--num-workers", "1", "--backend", "serial", "--results", str(results)]
+        )
+        == 0
+    )
     table = (results / "tiny" / "table.md").read_text()
     return [line for line in table.splitlines() if line.startswith("|")]
 

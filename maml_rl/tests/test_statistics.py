@@ -11,15 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from maml_rl.analysis import (
-    compare,
-    correlate,
-    fit_line,
-    holm,
-    interquartile_mean_interval,
-    share_interval,
-    smallest_permutation_p,
-)
+from maml_rl.analysis.comparisons import compare, holm, smallest_permutation_p
+from maml_rl.analysis.intervals import fraction_interval, interquartile_mean_interval
+from maml_rl.analysis.regression import correlate, fit_line
 
 SCORES = arrays(np.float64, st.integers(2, 4), elements=st.integers(-9, 9).map(lambda x: 12.0 * x))  # exact means
 
@@ -142,7 +136,7 @@ def test_a_correlation_has_the_interval_of_fisher_s_transformation():
 
 def test_the_interval_of_a_share_holds_where_the_share_is_extreme():
     for count, low, high in ((0, 0.0, 0.2775), (10, 0.7225, 1.0)):
-        interval = share_interval(count, 10)
+        interval = fraction_interval(count, 10)
         assert float(interval.mean) == count / 10
         assert (float(interval.low), float(interval.high)) == pytest.approx((low, high), abs=1e-4)
 
@@ -150,10 +144,10 @@ def test_the_interval_of_a_share_holds_where_the_share_is_extreme():
 def test_the_deviation_of_residuals_is_that_of_the_noise_around_the_line():
     positions = np.arange(20_000.0)
     line = fit_line(positions, 5.0 + 0.3 * positions + 2.0 * rng().standard_normal(20_000))
-    assert line.residual_deviation == pytest.approx(2.0, rel=0.02)
+    assert line.residual_std == pytest.approx(2.0, rel=0.02)
     by_hand = fit_line(np.arange(4.0), np.array([1.0, -1.0, -1.0, 1.0]))  # slope 0, mean 0
-    assert by_hand.residual_deviation == pytest.approx(np.sqrt(4 / 2))
-    assert np.isnan(fit_line(np.arange(2.0), np.arange(2.0)).residual_deviation)
+    assert by_hand.residual_std == pytest.approx(np.sqrt(4 / 2))
+    assert np.isnan(fit_line(np.arange(2.0), np.arange(2.0)).residual_std)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +161,7 @@ def test_the_deviation_of_residuals_is_that_of_the_noise_around_the_line():
         (lambda: fit_line(np.zeros(3), np.ones(3)), "positions"),
         (lambda: holm(np.ones((2, 2))), "p_values"),
         (lambda: correlate(np.ones(3), np.ones(3)), "first, second: got 3 and 3 values"),
-        (lambda: share_interval(3, 2), "count, total: got 3 of 2"),
+        (lambda: fraction_interval(3, 2), "count, total: got 3 of 2"),
     ],
 )
 def test_values_that_make_no_sense_are_refused_by_name(call, words):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maml_rl.blueprint import draw_up
+from maml_rl.algorithms import make_algorithm
 from maml_rl.config import Config
 from maml_rl.demo import main, run_demo
 from maml_rl.envs import make_meta_env
@@ -30,7 +30,7 @@ CHEETAH = Config(env_name="HalfCheetahDir-v2", env_kwargs={"max_episode_steps": 
 
 @pytest.fixture
 def navigation():
-    return draw_up(NAVIGATION)
+    return make_algorithm(NAVIGATION)
 
 
 @pytest.fixture
@@ -48,15 +48,15 @@ def opened(path) -> Any:
     return Image.open(path)
 
 
-def needs_mujoco_pictures(blueprint):
+def needs_mujoco_pictures(algorithm):
     try:
-        check_can_film(blueprint, "film.gif")
+        check_can_film(algorithm, "film.gif")
     except VideoError as error:
         pytest.skip(str(error))
 
 
 def test_a_film_has_a_column_for_each_task_and_a_frame_for_each_state(tmp_path, navigation):
-    film(navigation, navigation.parameters(), tmp_path / "film.gif")
+    film(navigation, navigation.initial_parameters(), tmp_path / "film.gif")
     with opened(tmp_path / "film.gif") as gif:
         assert gif.size == (3 * 320, 2 * (240 + 44))
         assert gif.n_frames == NAVIGATION.env_kwargs["max_episode_steps"] + 1
@@ -66,7 +66,7 @@ def test_a_film_has_a_column_for_each_task_and_a_frame_for_each_state(tmp_path, 
 
 def test_a_film_is_a_function_of_the_seed(tmp_path, navigation):
     for name, seed in (("one.gif", 1), ("again.gif", 1), ("other.gif", 2)):
-        film(navigation, navigation.parameters(), tmp_path / name, seed=seed)
+        film(navigation, navigation.initial_parameters(), tmp_path / name, seed=seed)
     one, again, other = ((tmp_path / name).read_bytes() for name in ("one.gif", "again.gif", "other.gif"))
     assert one == again
     assert one != other
@@ -75,8 +75,8 @@ def test_a_film_is_a_function_of_the_seed(tmp_path, navigation):
 @pytest.mark.parametrize(("policy", "scope"), [("mlp", "episode"), ("rnn", "episode"), ("rnn", "task")])
 def test_without_an_inner_step_size_before_and_after_differ_by_what_the_task_s_memory_holds(tmp_path, policy, scope):
     changes = {"fast_lr": 0.0, "policy": policy, "memory_scope": scope}
-    blueprint = draw_up(NAVIGATION.model_copy(update=changes))
-    film(blueprint, blueprint.parameters(), tmp_path / "film.gif")
+    algorithm = make_algorithm(NAVIGATION.replace(**changes))
+    film(algorithm, algorithm.initial_parameters(), tmp_path / "film.gif")
     with opened(tmp_path / "film.gif") as gif:
         gif.seek(gif.n_frames - 1)
         picture = np.asarray(gif.convert("RGB"))
@@ -85,7 +85,7 @@ def test_without_an_inner_step_size_before_and_after_differ_by_what_the_task_s_m
 
 
 def test_each_direction_is_filmed_and_else_three_tasks(navigation):
-    assert choose_tasks(draw_up(CHEETAH), seed=1) == [{"direction": -1}, {"direction": 1}]
+    assert choose_tasks(make_algorithm(CHEETAH), seed=1) == [{"direction": -1}, {"direction": 1}]
     assert len({task_words(task) for task in choose_tasks(navigation, seed=1)}) == 3
 
 
@@ -106,7 +106,7 @@ def test_rendering_changes_no_episode():
 
 
 def test_rendering_a_robot_changes_no_episode():
-    needs_mujoco_pictures(draw_up(CHEETAH))
+    needs_mujoco_pictures(make_algorithm(CHEETAH))
 
     def play(render):
         env = make_meta_env("HalfCheetahDir-v2", 2, {"render_mode": "rgb_array"})
@@ -125,9 +125,9 @@ def test_rendering_a_robot_changes_no_episode():
 
 
 def test_a_robot_can_be_filmed(tmp_path):
-    blueprint = draw_up(CHEETAH)
-    needs_mujoco_pictures(blueprint)
-    film(blueprint, blueprint.parameters(), tmp_path / "film.gif")
+    algorithm = make_algorithm(CHEETAH)
+    needs_mujoco_pictures(algorithm)
+    film(algorithm, algorithm.initial_parameters(), tmp_path / "film.gif")
     with opened(tmp_path / "film.gif") as gif:
         assert gif.n_frames == 4
         assert gif.size == (2 * 320, 2 * (240 + 44))
@@ -207,6 +207,6 @@ def test_the_demo_does_the_rest_where_nothing_can_be_drawn(tmp_path, capsys, mon
 def test_the_demo_refuses_another_run_s_folder_and_impossible_times(tmp_path, capfd):
     run_demo(NAVIGATION, tmp_path, max_seconds=60.0, num_workers=1)
     with pytest.raises(RunFolderError, match=r"fast-lr is 0\.2, but the run in"):
-        run_demo(NAVIGATION.model_copy(update={"fast_lr": 0.2}), tmp_path, max_seconds=60.0, num_workers=1)
+        run_demo(NAVIGATION.replace(fast_lr=0.2), tmp_path, max_seconds=60.0, num_workers=1)
     assert main(["--minutes", "0"]) == 2
     assert "--minutes: got 0, expected a number > 0" in capfd.readouterr().err

@@ -14,14 +14,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maml_rl.blueprint import draw_up
-from maml_rl.metalearners.dealing import shards
-from maml_rl.samplers import MultiprocessBackend, SerialBackend, WorkerError, start_workers
+from maml_rl.algorithms import make_algorithm
+from maml_rl.samplers import (
+    MultiprocessBackend,
+    SerialBackend,
+    WorkerError,
+    register_backend,
+    registered_backends,
+    start_workers,
+)
 from maml_rl.samplers.backend import Journal
-from maml_rl.tests.builders import FUSED, CounterSpec, is_running, tiny_config, wait_until
+from maml_rl.samplers.registry import _FACTORIES
+from maml_rl.shard import Shard
+from maml_rl.tests.builders import FUSED, CounterSpec, is_running, numbers, tiny_config, wait_until
+from maml_rl.utils.errors import InputError
 from maml_rl.utils.random import Purpose, generator
 
 ROOT = Path(__file__).resolve().parents[2]
+RAISED = r"worker 0 raised in add \(seed 7, iteration 0, tasks \[1, 2\]\)"
 
 
 @pytest.fixture
@@ -34,7 +44,7 @@ def fuse(tmp_path):
 
 def counted(backend, between=lambda backend: None):
     """Totals after some calls, with something happening in between."""
-    backend.map("begin", [([1, 2],), ([3, 4],)])
+    backend.map("begin", [(numbers(1, 2),), (numbers(3, 4),)])
     backend.broadcast("add", 10)
     between(backend)
     sums = backend.map("add", [(100,), (200,)])
@@ -55,7 +65,7 @@ def test_a_killed_worker_is_replaced_in_one_line_and_no_process_is_left_behind(c
         seen.extend(backend.process_ids)
         assert len(set(seen)) == 3
     assert capfd.readouterr().err == (
-        f"worker 0 (process {seen[0]}) was killed by SIGKILL in add (seed 7, tasks [1, 2]): "
+        f"worker 0 (process {seen[0]}) was killed by SIGKILL in add (seed 7, iteration 0, tasks [1, 2]): "
         "replaced, its work is done again\n"
     )
     assert not any(is_running(process_id) for process_id in seen)
@@ -71,31 +81,31 @@ def test_a_worker_that_dies_in_a_call_is_replaced(fuse):
 def test_a_worker_that_hangs_is_replaced_after_the_timeout(fuse, capfd):
     # The timeout is shorter than the start of a process: importing libraries is no hang.
     with MultiprocessBackend(CounterSpec("hang", fuse), 1, timeout_seconds=0.8) as backend:
-        backend.broadcast("begin", [1, 2])
+        backend.broadcast("begin", numbers(1, 2))
         assert backend.num_restarts == 0
         start = time.monotonic()
         assert backend.broadcast("add", 5) == [8]
         assert 0.8 < time.monotonic() - start < 30
         assert backend.num_restarts == 1
         (line,) = capfd.readouterr().err.splitlines()
-        assert "gave no sign of life for 0.8 s in add (seed 7, tasks [1, 2]): replaced, " in line
+        assert "gave no sign of life for 0.8 s in add (seed 7, iteration 0, tasks [1, 2]): replaced, " in line
         assert line.endswith("; raise worker-timeout if it was only slow")
         backend.broadcast("work", 1.5)
         assert backend.num_restarts == 1
 
 
 def test_a_worker_is_not_lost_while_it_is_built_though_it_has_shown_a_sign_of_life(monkeypatch):
-    monkeypatch.setattr("maml_rl.samplers.multiprocess._POLL_SECONDS", 0.05)
+    monkeypatch.setattr("maml_rl.samplers.supervised._POLL_SECONDS", 0.05)
     with MultiprocessBackend(CounterSpec(build_seconds=0.5), 1, timeout_seconds=0.2) as backend:
-        assert backend.broadcast("begin", [1, 2]) == [3]
+        assert backend.broadcast("begin", numbers(1, 2)) == [3]
         assert backend.num_restarts == 0
 
 
 def test_a_worker_that_always_dies_ends_the_run_with_tasks_and_seed(monkeypatch):
-    monkeypatch.setattr("maml_rl.samplers.multiprocess._MAX_LOSSES", 1)
-    words = r"worker 0 died or hung 2 times in add \(seed 7, tasks \[1, 2\]\); last exit code -9"
+    monkeypatch.setattr("maml_rl.samplers.supervised._MAX_LOSSES", 1)
+    words = r"worker 0 died or hung 2 times in add \(seed 7, .*, tasks \[1, 2\]\); the last one was killed by SIGKILL"
     with MultiprocessBackend(CounterSpec("die"), 1) as backend:
-        backend.broadcast("begin", [1, 2])
+        backend.broadcast("begin", numbers(1, 2))
         with pytest.raises(WorkerError, match=words) as caught:
             backend.broadcast("add", 1)
     assert "\n" not in str(caught.value)
@@ -104,8 +114,8 @@ def test_a_worker_that_always_dies_ends_the_run_with_tasks_and_seed(monkeypatch)
 @pytest.mark.parametrize("backend_class", [SerialBackend, MultiprocessBackend])
 def test_a_worker_that_raises_ends_the_run_with_traceback_tasks_and_seed(backend_class):
     with backend_class(CounterSpec("raise"), 1) as backend:
-        backend.broadcast("begin", [1, 2])
-        with pytest.raises(WorkerError, match=r"worker 0 raised in add \(seed 7, tasks \[1, 2\]\)") as caught:
+        backend.broadcast("begin", numbers(1, 2))
+        with pytest.raises(WorkerError, match=RAISED) as caught:
             backend.broadcast("add", 1)
     assert "Traceback" in str(caught.value)
     assert "ArithmeticError: seven is no number here" in str(caught.value)
@@ -114,8 +124,8 @@ def test_a_worker_that_raises_ends_the_run_with_traceback_tasks_and_seed(backend
 @pytest.mark.parametrize("backend_class", [SerialBackend, MultiprocessBackend])
 def test_a_worker_whose_environment_exits_ends_the_run_as_one_that_raises(backend_class):
     with backend_class(CounterSpec("exit"), 1) as backend:
-        backend.broadcast("begin", [1, 2])
-        with pytest.raises(WorkerError, match=r"worker 0 raised in add \(seed 7, tasks \[1, 2\]\)") as caught:
+        backend.broadcast("begin", numbers(1, 2))
+        with pytest.raises(WorkerError, match=RAISED) as caught:
             backend.broadcast("add", 1)
     assert "Traceback" in str(caught.value)
     assert "SystemExit: no licence for this simulator" in str(caught.value)
@@ -123,19 +133,23 @@ def test_a_worker_whose_environment_exits_ends_the_run_as_one_that_raises(backen
 
 def test_a_journal_holds_what_a_successor_must_do_again():
     journal = Journal(CounterSpec())
-    for method, argument in (("begin", [1]), ("add", 1), ("read", 0), ("begin", [2]), ("add", 3), ("work", 0)):
+    first, second, third = (numbers(index) for index in (1, 2, 9))
+    for method, argument in (("begin", first), ("add", 1), ("read", 0), ("begin", second), ("add", 3), ("work", 0)):
         journal.record(method, (argument,))
-    assert journal.calls == [("begin", ([2],)), ("add", (3,))]
+    assert journal.calls == [("begin", (second,)), ("add", (3,))]
     assert journal.before("add") == journal.before("read") == journal.calls
     assert journal.before("begin") == []
-    assert journal.describe("add", (1,)) == "seed 7, tasks [2]"
-    assert journal.describe("begin", ([9],)) == "seed 7, tasks [9]"
+    assert journal.describe("add", (1,)) == "seed 7, iteration 0, tasks [2]"
+    assert journal.describe("begin", (third,)) == "seed 7, iteration 0, tasks [9]"
+    both = "seed 7, iteration 0, tasks [1]; seed 7, iteration 0, tasks [9]"
+    assert journal.describe("begin", ([first, third],)) == both
+    assert Journal(CounterSpec()).describe("read", ()) == "read"
 
 
-def everything(backend, blueprint, tasks, between=lambda backend: None):
+def everything(backend, algorithm, tasks, between=lambda backend: None):
     """Results of all calls of one iteration."""
-    theta = blueprint.parameters()
-    calls = [(part, [tasks[i] for i in part], theta, 0) for part in shards(len(tasks), 2)]
+    (theta,) = algorithm.initial_parameters()
+    calls = [(part, theta) for part in Shard.whole(tasks, iteration=0, seed=3).split(2)]
     results = list(backend.map("collect", calls))
     results += backend.broadcast("surrogate_gradient", theta)
     between(backend)
@@ -145,28 +159,47 @@ def everything(backend, blueprint, tasks, between=lambda backend: None):
 
 
 def test_maml_workers_killed_in_an_episode_and_between_calls_change_nothing(fuse):
-    blueprint = draw_up(tiny_config(FUSED, env_kwargs={"fuse": fuse + "-absent"}))
-    tasks = blueprint.env.sample_tasks(4, generator(0, Purpose.TASKS))
-    expected = everything(SerialBackend(blueprint.worker, 2), blueprint, tasks)
+    algorithm = make_algorithm(tiny_config(FUSED, env_kwargs={"fuse": fuse + "-absent"}))
+    tasks = algorithm.env.sample_tasks(4, generator(0, Purpose.TASKS))
+    expected = everything(SerialBackend(algorithm.worker_spec, 2), algorithm, tasks)
 
     def kill_one(backend):
         assert backend.num_restarts == 1
         os.kill(backend.process_ids[1], signal.SIGKILL)
 
-    blueprint = draw_up(tiny_config(FUSED, env_kwargs={"fuse": fuse}))
-    with MultiprocessBackend(blueprint.worker, 2) as backend:
-        results = everything(backend, blueprint, tasks, kill_one)
+    algorithm = make_algorithm(tiny_config(FUSED, env_kwargs={"fuse": fuse}))
+    with MultiprocessBackend(algorithm.worker_spec, 2) as backend:
+        results = everything(backend, algorithm, tasks, kill_one)
         assert backend.num_restarts == 2
     assert not Path(fuse).exists()
     np.testing.assert_equal(results, expected)
 
 
 def test_errors_of_a_maml_worker_name_its_tasks_iteration_and_seed():
-    blueprint = draw_up(tiny_config(seed=11))
-    with start_workers(blueprint.worker, 1) as backend, pytest.raises(WorkerError) as caught:
-        backend.map("collect", [([2, 3], [{"goal": np.zeros(3)}] * 2, blueprint.parameters(), 6)])
+    algorithm = make_algorithm(tiny_config(seed=11))
+    (theta,) = algorithm.initial_parameters()
+    shard = Shard([2, 3], [{"goal": np.zeros(3)}] * 2, iteration=6, seed=11)
+    with start_workers(algorithm.worker_spec, 1, backend="serial") as backend, pytest.raises(WorkerError) as caught:
+        backend.map("collect", [(shard, theta)])
     assert "seed 11, iteration 6, tasks [2, 3]" in str(caught.value)
     assert "task['goal']" in str(caught.value)
+
+
+def test_backends_are_found_by_name_and_get_what_they_need(monkeypatch):
+    monkeypatch.setattr("maml_rl.samplers.registry._FACTORIES", dict(_FACTORIES))
+    asked = []
+
+    def toy(spec, num_workers, seconds):
+        asked.append((num_workers, seconds))
+        return SerialBackend(spec, num_workers)
+
+    register_backend("toy", toy)
+    assert registered_backends() == ["multiprocess", "serial", "toy"]
+    with start_workers(CounterSpec(), 2, backend="toy", timeout_seconds=7.5) as backend:
+        assert backend.broadcast("begin", numbers(1, 2)) == [3, 3]
+    assert asked == [(2, 7.5)]
+    with pytest.raises(InputError, match="--backend: got 'toys', expected one of multiprocess, serial, toy; did you "):
+        start_workers(CounterSpec(), 2, backend="toys")
 
 
 def hears_interrupts(process_id):
@@ -183,7 +216,7 @@ def test_no_interrupt_ever_reaches_a_worker(start):
         os.kill(backend.process_ids[0], signal.SIGKILL)
         for process_id in backend.process_ids[1:]:
             os.kill(process_id, signal.SIGINT)
-        assert backend.broadcast("begin", [1, 2]) == [3, 3]
+        assert backend.broadcast("begin", numbers(1, 2)) == [3, 3]
         assert backend.num_restarts == 1
         assert not any(hears_interrupts(process_id) for process_id in backend.process_ids)
     assert hears_interrupts(os.getpid())

@@ -49,6 +49,8 @@ def _expected(field: FieldInfo) -> str:
     origin = typing.get_origin(field.annotation)
     if origin is Literal:
         return "one of " + ", ".join(repr(choice) for choice in typing.get_args(field.annotation))
+    if origin is tuple and typing.get_args(field.annotation)[0] is str:
+        return f"a list of names, such as {field.examples[0] if field.examples else '[]'}"
     if origin is tuple:
         return "a list of whole numbers in [1, 10000], such as [64, 64]"
     if origin is dict:

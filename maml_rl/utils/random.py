@@ -22,7 +22,7 @@ class Purpose(IntEnum):
 
 
 def generator(
-    seed: int, purpose: Purpose, *, iteration: int = 0, task: int = 0, inner_step: int = 0
+    seed: int, purpose: IntEnum, *, iteration: int = 0, task: int = 0, inner_step: int = 0
 ) -> np.random.Generator:
     """Return the generator that belongs to these coordinates, and to nothing else.
 
@@ -35,7 +35,8 @@ def generator(
     seed
         Seed of the run, >= 0.
     purpose
-        What the numbers are for.
+        What the numbers are for: a `Purpose`, or of a module from outside the package a member of its own enumeration,
+        with a value >= 1000.
     iteration, task, inner_step
         Outer iteration, index of the task in the meta-batch, and inner step; all >= 0.
 

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from maml_rl.policies.params import Params
-from maml_rl.policies.recurrence import leaky_sum
+from maml_rl.policies.scan import linear_recurrence
 
 NUM_AXES = 3
 """Heads and addresses live on the unit sphere of ordinary space, where a rotation has three numbers."""
 
 
 class MemoryState(NamedTuple):
-    """What an episode has made of the memory.
+    """Contents and heads of the memory at one time.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class MemoryState(NamedTuple):
 
 
 class MemoryCommand(NamedTuple):
-    """What a controller asks of the memory in one step.
+    """Request of a controller to the memory in one step.
 
     Attributes
     ----------
@@ -86,10 +86,9 @@ class GeometricMemory:
             "log_sharpness": (),
         }
 
-    def add_to(self, policy: nn.Module) -> None:
-        """Give `policy` the parameters."""
-        values = {key: nn.Parameter(torch.zeros(shape)) for key, shape in self.shapes.items()}
-        policy.add_module(self.name, nn.ParameterDict(values))
+    def make_layers(self) -> nn.Module:
+        """A module with the parameters."""
+        return nn.ParameterDict({key: nn.Parameter(torch.zeros(shape)) for key, shape in self.shapes.items()})
 
     def initialise(self, policy: nn.Module) -> None:
         """Spread the addresses evenly, empty the slots, point both heads at the first one."""
@@ -127,39 +126,39 @@ class GeometricMemory:
         """Turn the heads, write, then read: the value read (..., V) and the next state."""
         write_head = rotate(state.write_head, command.write_turn)
         read_head = rotate(state.read_head, command.read_turn)
-        keep, enter = self._write(params, command, write_head)
-        contents = keep * state.contents + enter
+        forget_gate, written = self._write(params, command, write_head)
+        contents = forget_gate * state.contents + written
         return self._read(params, contents, read_head), MemoryState(contents, read_head, write_head)
 
     def unroll(self, params: Params, commands: MemoryCommand, state: MemoryState) -> tuple[Tensor, MemoryState]:
-        """What `advance` gives along commands (T, ..., n) from a state (..., n): values (T, ..., V), the last state.
+        """Values (T, ..., V) that `advance` gives along commands (T, ..., n) from a state (..., n), and the last state.
 
         All turns of a head are composed at once, and then all attentions are computed; only contents wait for
         the step before.
         """
         write_heads = turn_heads(state.write_head, commands.write_turn)
         read_heads = turn_heads(state.read_head, commands.read_turn)
-        keep, enter = self._write(params, commands, write_heads)
-        contents = leaky_sum(keep, enter, state.contents)
+        forget_gate, written = self._write(params, commands, write_heads)
+        contents = linear_recurrence(forget_gate, written, state.contents)
         after = MemoryState(contents[-1], read_heads[-1], write_heads[-1])
         return self._read(params, contents, read_heads), after
 
     def _write(self, params: Params, command: MemoryCommand, head: Tensor) -> tuple[Tensor, Tensor]:
-        """Share of a slot that stays (..., S, 1) and what is added (..., S, V)."""
-        written = (command.gate * self.attention(params, head)).unsqueeze(-1)
-        return 1.0 - written, written * command.value.unsqueeze(-2)
+        """Forget gate of a slot (..., S, 1) and what is written to it (..., S, V)."""
+        input_gate = (command.gate * self.attention(params, head)).unsqueeze(-1)
+        return 1.0 - input_gate, input_gate * command.value.unsqueeze(-2)
 
     def _read(self, params: Params, contents: Tensor, head: Tensor) -> Tensor:
         return (self.attention(params, head).unsqueeze(-2) @ contents)[..., 0, :]
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Vectors (..., 3) scaled to length 1."""
+    """The vectors (..., B, 3) scaled to length 1."""
     return vectors * torch.rsqrt(vectors.square().sum(-1, keepdim=True) + 1e-12)
 
 
 def rotations(turns: Tensor) -> Tensor:
-    """Rotation matrices (..., 3, 3) of rotation vectors (..., 3), smooth also at no turn (Rodrigues).
+    """Rotation matrices (..., B, 3, 3) of turns (..., B, 3), smooth also at no turn (Rodrigues).
 
     ``cos t I + sin(t)/t [w] + (1 - cos t)/t^2 w w^T`` with t the length of w and [w] its cross product's matrix.
     """
@@ -173,12 +172,12 @@ def rotations(turns: Tensor) -> Tensor:
 
 
 def rotate(heads: Tensor, turns: Tensor) -> Tensor:
-    """Turn unit vectors (..., 3) by rotation vectors (..., 3); scaled to length 1, so that rounding does not add up."""
+    """Turn heads (..., B, 3) by turns (..., B, 3); scaled to length 1, so that rounding does not add up."""
     return unit((rotations(turns) @ heads.unsqueeze(-1))[..., 0])
 
 
 def turn_heads(head: Tensor, turns: Tensor) -> Tensor:
-    """Where `rotate` takes a head (..., 3) step by step along turns (T, ..., 3): (T, ..., 3).
+    """Heads (T, ..., 3) to which `rotate` takes a head (..., 3) step by step along turns (T, ..., 3).
 
     All products of consecutive rotations in ``log2 T`` rounds, each of which doubles their number of factors
     (Hillis & Steele 1986).

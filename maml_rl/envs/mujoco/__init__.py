@@ -1,0 +1,1 @@
+"""Robots simulated by MuJoCo, which is imported with them and not before."""

@@ -1,0 +1,202 @@
+"""Ant task families: run in a direction, run at a velocity, go to a position."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+
+import mujoco
+import numpy as np
+
+from maml_rl.envs.meta_env import Task
+from maml_rl.envs.mujoco.mujoco_engine import MujocoVectorEnv
+
+
+class AntVectorEnv(MujocoVectorEnv):
+    """The robot of all Ant families: observation (125,), costs, survival reward, termination.
+
+    Observation, in pytorch-maml-rl's order: qpos (15), qvel (14), external contact forces clipped to
+    [-1, 1] (14 bodies x 6), rotation matrix (9) and position (3) of the torso. Reward: ``r_task -
+    0.005 * |control|^2 - 0.0005 * |contact forces|^2 + 0.05``. An episode terminates when the torso's
+    height leaves [0.2, 1.0] m or the state is not finite.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        max_episode_steps: int | None = 200,
+        normalization_scale: float = 1.0,
+        render_mode: str | None = None,
+    ) -> None:
+        super().__init__(
+            num_envs,
+            model_file="ant.xml",
+            frame_skip=5,
+            observation_size=125,
+            normalization_scale=normalization_scale,
+            max_episode_steps=max_episode_steps,
+            render_mode=render_mode,
+        )
+        self._torso_body = self.model.body("torso").id
+        self._contact_forces = np.zeros((num_envs, 6 * self.model.nbody))
+        self._rotation = np.zeros((num_envs, 9))
+        self._position = np.zeros((num_envs, 3))
+        self._position_before = np.zeros((num_envs, 3))
+
+    def _before_step(self) -> None:
+        self._position_before = self._position.copy()
+
+    def _record(self, index: int) -> None:
+        data = self.data
+        mujoco.mj_rnePostConstraint(self.model, data)
+        self._contact_forces[index] = data.cfrc_ext.ravel()
+        self._rotation[index] = data.xmat[self._torso_body]
+        self._position[index] = data.xpos[self._torso_body]
+
+    def _outcome(self, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        costs = 0.005 * np.square(control).sum(axis=-1)
+        costs += 0.0005 * np.square(np.clip(self._contact_forces, -1.0, 1.0)).sum(axis=-1)
+        height = self._qpos[:, 2]
+        finite = np.isfinite(self._qpos).all(axis=-1) & np.isfinite(self._qvel).all(axis=-1)
+        healthy = finite & (height >= 0.2) & (height <= 1.0)
+        return self._task_reward() - costs + 0.05, ~healthy
+
+    def _observe(self) -> np.ndarray:
+        parts = [
+            self._qpos,
+            self._qvel,
+            np.clip(self._contact_forces, -1.0, 1.0),
+            self._rotation,
+            self._position,
+        ]
+        return np.concatenate(parts, axis=-1, dtype=np.float32)
+
+    @property
+    def _forward_velocity(self) -> np.ndarray:
+        return (self._position[:, 0] - self._position_before[:, 0]) / self.control_seconds
+
+    @abc.abstractmethod
+    def _task_reward(self) -> np.ndarray:
+        """Return the task's part of the reward (N,) of the step just made."""
+
+
+class AntDirVectorEnv(AntVectorEnv):
+    """AntDir-v2: run forward (+1) or backward (-1) along x, reward ``direction * velocity`` - costs + 0.05."""
+
+    def default_task(self) -> Task:
+        """Forward."""
+        return {"direction": 1}
+
+    @property
+    def num_distinct_tasks(self) -> int:
+        """Forward and backward."""
+        return 2
+
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
+        """Draw directions from {-1, +1} with equal probability."""
+        return [{"direction": int(d)} for d in 2 * rng.integers(0, 2, size=num_tasks) - 1]
+
+    def _apply_tasks(self, tasks: Sequence[Task]) -> None:
+        self._direction = np.array([float(task["direction"]) for task in tasks])
+
+    def _task_reward(self) -> np.ndarray:
+        return self._direction * self._forward_velocity
+
+
+class _AntRangeVectorEnv(AntVectorEnv):
+    """An Ant family whose tasks are uniform on a range [low, high]."""
+
+    def __init__(
+        self,
+        num_envs: int,
+        *,
+        low: float,
+        high: float,
+        max_episode_steps: int | None,
+        normalization_scale: float,
+        render_mode: str | None,
+    ) -> None:
+        if not low <= high:
+            raise ValueError(f"low: got {low} with high = {high}, expected low <= high")
+        super().__init__(
+            num_envs,
+            max_episode_steps=max_episode_steps,
+            normalization_scale=normalization_scale,
+            render_mode=render_mode,
+        )
+        self.low, self.high = float(low), float(high)
+
+
+class AntVelVectorEnv(_AntRangeVectorEnv):
+    """AntVel-v2: run at a target velocity in [low, high] m/s, reward ``1 - |velocity - target|`` - costs + 0.05."""
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        low: float = 0.0,
+        high: float = 3.0,
+        max_episode_steps: int | None = 200,
+        normalization_scale: float = 1.0,
+        render_mode: str | None = None,
+    ) -> None:
+        super().__init__(
+            num_envs,
+            low=low,
+            high=high,
+            max_episode_steps=max_episode_steps,
+            normalization_scale=normalization_scale,
+            render_mode=render_mode,
+        )
+
+    def default_task(self) -> Task:
+        """Stand still."""
+        return {"velocity": 0.0}
+
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
+        """Draw target velocities uniformly from [low, high]."""
+        return [{"velocity": float(v)} for v in rng.uniform(self.low, self.high, size=num_tasks)]
+
+    def _apply_tasks(self, tasks: Sequence[Task]) -> None:
+        self._velocity = np.array([float(task["velocity"]) for task in tasks])
+
+    def _task_reward(self) -> np.ndarray:
+        return 1.0 - np.abs(self._forward_velocity - self._velocity)
+
+
+class AntPosVectorEnv(_AntRangeVectorEnv):
+    """AntPos-v1: go to a position in [low, high]^2 m, reward ``4 - L1 distance`` - costs + 0.05."""
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        low: float = -3.0,
+        high: float = 3.0,
+        max_episode_steps: int | None = 200,
+        normalization_scale: float = 1.0,
+        render_mode: str | None = None,
+    ) -> None:
+        super().__init__(
+            num_envs,
+            low=low,
+            high=high,
+            max_episode_steps=max_episode_steps,
+            normalization_scale=normalization_scale,
+            render_mode=render_mode,
+        )
+
+    def default_task(self) -> Task:
+        """Stay at the origin."""
+        return {"position": np.zeros(2)}
+
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
+        """Draw target positions uniformly from [low, high]^2."""
+        return [{"position": p} for p in rng.uniform(self.low, self.high, size=(num_tasks, 2))]
+
+    def _apply_tasks(self, tasks: Sequence[Task]) -> None:
+        self._target = np.array([np.asarray(task["position"], dtype=float) for task in tasks])
+
+    def _task_reward(self) -> np.ndarray:
+        return 4.0 - np.abs(self._position[:, :2] - self._target).sum(axis=-1)

@@ -1,0 +1,136 @@
+"""HalfCheetah task families: run in a direction, run at a velocity."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+
+import numpy as np
+
+from maml_rl.envs.meta_env import Task
+from maml_rl.envs.mujoco.mujoco_engine import MujocoVectorEnv
+
+
+class HalfCheetahVectorEnv(MujocoVectorEnv):
+    """The robot of all HalfCheetah families: observation (20,), control cost, no termination.
+
+    Observation: qpos without the x position (8), qvel (9), position of the torso (3). Reward:
+    ``r_task(forward velocity) - 0.05 * |control|^2`` (Finn et al. 2017, the authors' code). The torso
+    position is the one the engine computed at the start of its last sub-step, as in
+    pytorch-maml-rl; with semi-implicit Euler steps of the slide joints it is ``qpos - h * qvel``.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        max_episode_steps: int | None = 200,
+        normalization_scale: float = 1.0,
+        render_mode: str | None = None,
+    ) -> None:
+        super().__init__(
+            num_envs,
+            model_file="half_cheetah.xml",
+            frame_skip=5,
+            observation_size=20,
+            normalization_scale=normalization_scale,
+            max_episode_steps=max_episode_steps,
+            render_mode=render_mode,
+        )
+        self._torso_origin = self.model.body("torso").pos.copy()
+        self._x_before = np.zeros(num_envs)
+        self._just_reset = np.ones(num_envs, dtype=bool)
+
+    def _reset(self, mask: np.ndarray) -> np.ndarray:
+        self._just_reset[mask] = True
+        return super()._reset(mask)
+
+    def _before_step(self) -> None:
+        self._x_before = self._qpos[:, 0].copy()
+        self._just_reset[:] = False
+
+    def _outcome(self, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        velocity = (self._qpos[:, 0] - self._x_before) / self.control_seconds
+        control_cost = 0.05 * np.square(control).sum(axis=-1)
+        return self._task_reward(velocity) - control_cost, np.zeros(self.num_envs, dtype=bool)
+
+    def _observe(self) -> np.ndarray:
+        observations = np.empty((self.num_envs, 20), dtype=np.float32)
+        observations[:, :8] = self._qpos[:, 1:]
+        observations[:, 8:17] = self._qvel
+        lag = np.where(self._just_reset, 0.0, self.model.opt.timestep)
+        observations[:, 17] = self._torso_origin[0] + self._qpos[:, 0] - lag * self._qvel[:, 0]
+        observations[:, 18] = self._torso_origin[1]
+        observations[:, 19] = self._torso_origin[2] + self._qpos[:, 1] - lag * self._qvel[:, 1]
+        return observations
+
+    @abc.abstractmethod
+    def _task_reward(self, velocity: np.ndarray) -> np.ndarray:
+        """Return the task's part of the reward (N,) from the forward velocity (N,) in m/s."""
+
+
+class HalfCheetahDirVectorEnv(HalfCheetahVectorEnv):
+    """HalfCheetahDir-v2: run forward (+1) or backward (-1), reward ``direction * velocity`` - control cost."""
+
+    def default_task(self) -> Task:
+        """Forward."""
+        return {"direction": 1}
+
+    @property
+    def num_distinct_tasks(self) -> int:
+        """Forward and backward."""
+        return 2
+
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
+        """Draw directions from {-1, +1} with equal probability."""
+        return [{"direction": int(d)} for d in 2 * rng.integers(0, 2, size=num_tasks) - 1]
+
+    def _apply_tasks(self, tasks: Sequence[Task]) -> None:
+        self._direction = np.array([float(task["direction"]) for task in tasks])
+
+    def _task_reward(self, velocity: np.ndarray) -> np.ndarray:
+        return self._direction * velocity
+
+
+class HalfCheetahVelVectorEnv(HalfCheetahVectorEnv):
+    """HalfCheetahVel-v2: run at a target velocity, reward ``-|velocity - target|`` - control cost.
+
+    Parameters
+    ----------
+    low, high
+        Range of target velocities in m/s; tasks are uniform on it.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        low: float = 0.0,
+        high: float = 2.0,
+        max_episode_steps: int | None = 200,
+        normalization_scale: float = 1.0,
+        render_mode: str | None = None,
+    ) -> None:
+        if not low <= high:
+            raise ValueError(f"low: got {low} with high = {high}, expected low <= high")
+        super().__init__(
+            num_envs,
+            max_episode_steps=max_episode_steps,
+            normalization_scale=normalization_scale,
+            render_mode=render_mode,
+        )
+        self.low, self.high = float(low), float(high)
+
+    def default_task(self) -> Task:
+        """Stand still."""
+        return {"velocity": 0.0}
+
+    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
+        """Draw target velocities uniformly from [low, high]."""
+        return [{"velocity": float(v)} for v in rng.uniform(self.low, self.high, size=num_tasks)]
+
+    def _apply_tasks(self, tasks: Sequence[Task]) -> None:
+        self._velocity = np.array([float(task["velocity"]) for task in tasks])
+
+    def _task_reward(self, velocity: np.ndarray) -> np.ndarray:
+        return -np.abs(velocity - self._velocity)

@@ -1,0 +1,68 @@
+"""Linear recurrences along a sequence, with derivatives that are again linear recurrences."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+
+def linear_recurrence(factors: Tensor, terms: Tensor, begin: Tensor) -> Tensor:
+    """``y_t = factor_t * y_{t-1} + term_t`` from ``y_{-1} = begin``: (T, ..., N), differentiable as often as wanted.
+
+    Parameters
+    ----------
+    factors
+        (T, ..., N), or (T, ..., 1) for all of the last dimension.
+    terms
+        (T, ..., N).
+    begin
+        (..., N).
+    """
+    first = factors[:1] * begin + terms[:1]
+    return _LinearRecurrence.apply(False, factors, torch.cat([first, terms[1:]]))
+
+
+class _LinearRecurrence(Function):
+    """Forwards ``y_t = e_t + k_t y_{t-1}``, reversed ``y_t = e_t + k_{t+1} y_{t+1}``, its transpose."""
+
+    @staticmethod
+    def forward(reverse: bool, factors: Tensor, terms: Tensor) -> Tensor:
+        total = terms.clone()
+        rows = list(zip(factors.unbind(0), total.unbind(0), strict=True))
+        if reverse:
+            rows.reverse()
+        for before, now in pairwise(rows):
+            now[1].addcmul_((before if reverse else now)[0], before[1])
+        return total
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.reverse, factors, _ = inputs
+        ctx.save_for_backward(factors, output)
+
+    @staticmethod
+    def backward(ctx: Any, for_total: Tensor) -> tuple[Tensor | None, ...]:
+        factors, total = ctx.saved_tensors
+        cotangents = _LinearRecurrence.apply(not ctx.reverse, factors, for_total)
+        earlier, later = (cotangents, total) if ctx.reverse else (total, cotangents)
+        product = earlier[:-1] * later[1:]
+        if factors.shape[-1] == 1:
+            product = product.sum(-1, keepdim=True)
+        return None, torch.cat([torch.zeros_like(factors[:1]), product]), cotangents
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], reverse: bool, *parts: Tensor) -> tuple[Any, Any]:
+        factors, terms = _batched(info.batch_size, in_dims[1:], parts)
+        return _LinearRecurrence.apply(reverse, factors, terms), 1
+
+
+def _batched(size: int, in_dims: tuple[int | None, ...], parts: tuple[Tensor, ...]) -> list[Tensor]:
+    """Sequences with `vmap`'s dimension behind the steps."""
+    return [
+        part.unsqueeze(1).expand(len(part), size, *part.shape[1:]) if dim is None else part.movedim(dim, 1)
+        for part, dim in zip(parts, in_dims, strict=True)
+    ]

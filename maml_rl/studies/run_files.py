@@ -1,0 +1,58 @@
+"""Files that a run leaves behind, as a study reads them."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from maml_rl.config import ConfigError
+
+
+def read_arrays(path: Path, kind: str, cure: str) -> dict[str, np.ndarray] | None:
+    """Arrays of a file by name; ``None`` if there is no file.
+
+    Raises
+    ------
+    ConfigError
+        In one line, with what kind of file was expected and the cure, if it cannot be read.
+    """
+    if not path.exists():
+        return None
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:  # numpy would leave it open
+            return dict(arrays)
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise ConfigError(f"{str(path)!r}: got a file that is no {kind}; remove it, and {cure}") from error
+
+
+def read_evaluation(path: Path) -> dict[str, np.ndarray] | None:
+    """Arrays of an evaluation, ``returns`` (S, N, B) among them; ``None`` before it. Errors: see `read_arrays`."""
+    kind, cure = "evaluation", "the study evaluates again"
+    results = read_arrays(path, kind, cure)
+    if results is not None and ("returns" not in results or results["returns"].ndim != 3):
+        raise ConfigError(f"{str(path)!r}: got a file that is no {kind}; remove it, and {cure}")
+    return results
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Whole rows of ``metrics.csv``; none before there is one.
+
+    Raises
+    ------
+    ConfigError
+        In one line, if a row does not hold numbers.
+    """
+    if not path.exists():
+        return []
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # what follows the last line's end is torn
+        header, *rows = [line.split(",") for line in lines] or [[]]
+        if rows and len(rows[-1]) != len(header):
+            rows.pop()
+        return [{k: float(v) for k, v in zip(header, row, strict=True)} for row in rows]
+    except ValueError as error:
+        raise ConfigError(
+            f"{str(path)!r}: got rows that are no numbers; move its folder away, and the study trains anew"
+        ) from error

@@ -1,0 +1,163 @@
+"""One run of a study: a configuration and a seed, its folder, its files and the results in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from maml_rl.config import Config, ConfigError
+from maml_rl.studies.run_files import read_evaluation, read_metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationPlan:
+    """Evaluation of a run's final policy that a study asks for.
+
+    Attributes
+    ----------
+    num_tasks, num_steps
+        Tasks, drawn anew, and steps of adaptation to each.
+    score
+        Column of the metrics that counts.
+    test_on
+        Configurations of other test sets, by name.
+    random_policy
+        True if random choices are evaluated beside the policy.
+    """
+
+    num_tasks: int
+    num_steps: int
+    score: str
+    test_on: Mapping[str, Config]
+    random_policy: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRun:
+    """One run of one seed. A `test_set` is a name of ``test_on``; without one the run's own task family is meant.
+
+    Attributes
+    ----------
+    name, seed
+        Name of the run in the study, and its seed.
+    config
+        Its configuration.
+    folder
+        Its run folder.
+    command
+        The command line that makes the same run by hand.
+    plan
+        Its evaluation.
+    start
+        The run whose final weights it starts from, if there is one.
+    """
+
+    name: str
+    seed: int
+    config: Config
+    folder: Path
+    command: str
+    plan: EvaluationPlan
+    start: StudyRun | None = None
+
+    @property
+    def title(self) -> str:
+        """Name and seed, for messages."""
+        return f"{self.name} seed {self.seed}"
+
+    @property
+    def configs(self) -> dict[str | None, Config]:
+        """Configurations it is evaluated with, by test set, its own first."""
+        found: dict[str | None, Config] = {None: self.config}
+        return found | dict(self.plan.test_on)
+
+    @property
+    def iterations_done(self) -> int:
+        """Whole rows of ``metrics.csv``."""
+        return len(self._rows())
+
+    @property
+    def is_trained(self) -> bool:
+        """True if ``policy.th`` holds its final weights.
+
+        While it trains, the last row of metrics is there a moment before them: where there is a checkpoint, the
+        evaluation must have ended too.
+        """
+        settled = self.results_path().exists() or not (self.folder / "checkpoint.pt").exists()
+        return self.iterations_done >= self.config.num_batches and settled
+
+    @property
+    def can_start(self) -> bool:
+        """True if the run it starts from, if there is one, is trained."""
+        return self.start is None or self.start.is_trained
+
+    def is_evaluated(self, test_set: str | None = None) -> bool:
+        """True if there is an evaluation with as many steps as the study asks for, not those of a study before."""
+        returns = self.test_returns(test_set)
+        return returns is not None and len(returns) == self.plan.num_steps + 1
+
+    def test_returns(self, test_set: str | None = None) -> np.ndarray | None:
+        """Returns (S, N, B) on N tasks drawn anew, after each number of steps; ``None`` before the evaluation."""
+        results = self.results(test_set)
+        return None if results is None else results["returns"]
+
+    def results_path(self, test_set: str | None = None) -> Path:
+        """Path of an evaluation."""
+        return self.folder / ("results.npz" if test_set is None else f"results-{test_set}.npz")
+
+    def random_path(self, test_set: str | None = None) -> Path:
+        """Path of the returns of random choices on the tasks of `results_path`."""
+        return self.folder / ("random.npz" if test_set is None else f"random-{test_set}.npz")
+
+    def results(self, test_set: str | None = None) -> dict[str, np.ndarray] | None:
+        """All arrays of an evaluation; ``None`` before it.
+
+        Raises
+        ------
+        ConfigError
+            In one line, if it cannot be read.
+        """
+        return read_evaluation(self.results_path(test_set))
+
+    def random_returns(self, test_set: str | None = None) -> np.ndarray | None:
+        """Returns (N, B) of random choices on the same tasks; ``None`` before they have been rolled out.
+
+        Raises
+        ------
+        ConfigError
+            In one line, if they belong to other tasks than those of `results`.
+        """
+        path, results = self.random_path(test_set), self.results(test_set)
+        found = read_evaluation(path)
+        if found is None or results is None:
+            return None
+        if not np.array_equal(found["tasks"], results["tasks"]):
+            raise ConfigError(
+                f"{str(path)!r}: got other tasks than those of {self.results_path(test_set).name}; remove both, and "
+                "the study evaluates again"
+            )
+        return np.asarray(found["returns"][0])
+
+    def metrics(self) -> dict[str, np.ndarray]:
+        """Columns of ``metrics.csv``, (I,) each, without a last row that is not whole."""
+        rows = self._rows()
+        if self.plan.score not in rows[0]:
+            raise ConfigError(
+                f"{str(self.folder / 'metrics.csv')!r}: got no column {self.plan.score!r}; move its folder away, and "
+                "the study trains anew"
+            )
+        return {key: np.array([row[key] for row in rows]) for key in rows[0]}
+
+    def _rows(self) -> list[dict[str, float]]:
+        return read_metrics(self.folder / "metrics.csv")
+
+
+def by_name(runs: Sequence[StudyRun]) -> dict[str, list[StudyRun]]:
+    """The seeds of each run, by its name."""
+    found: dict[str, list[StudyRun]] = {}
+    for run in runs:
+        found.setdefault(run.name, []).append(run)
+    return found
