@@ -15,8 +15,8 @@ FULL_COVARIANCE_LIMIT = 600
 class CMAES(Strategy):
     """Covariance matrix adaptation (Hansen 2016, "The CMA Evolution Strategy: A Tutorial", figure 6, positive weights).
 
-    Above `FULL_COVARIANCE_LIMIT` parameters it is sep-CMA-ES (Ros & Hansen 2008): the covariance stays diagonal, and its
-    learning rates are ``(D + 2) / 3`` times larger.
+    Above `FULL_COVARIANCE_LIMIT` parameters it is sep-CMA-ES (Ros & Hansen 2008): the covariance stays diagonal, and
+    its learning rates are ``(D + 2) / 3`` times larger.
 
     Parameters
     ----------
@@ -84,9 +84,9 @@ class CMAES(Strategy):
         c, mu = self.c_sigma, self.mu_eff
         self._path_sigma = (1.0 - c) * self._path_sigma + np.sqrt(c * (2.0 - c) * mu) * white
         norm = float(np.linalg.norm(self._path_sigma))
-        slow = norm / np.sqrt(1.0 - (1.0 - c) ** (2 * self._steps)) < (
-            1.4 + 2.0 / (len(step) + 1.0)
-        ) * self.expected_norm
+        slow = (
+            norm / np.sqrt(1.0 - (1.0 - c) ** (2 * self._steps)) < (1.4 + 2.0 / (len(step) + 1.0)) * self.expected_norm
+        )
         self._path_c = (1.0 - self.c_c) * self._path_c + slow * np.sqrt(self.c_c * (2.0 - self.c_c) * mu) * step
         self._adapt_covariance(steps, slow)
         self._mean = self._mean + self._sigma * step

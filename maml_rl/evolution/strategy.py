@@ -11,8 +11,8 @@ import numpy as np
 class Strategy(abc.ABC):
     """A distribution over vectors (D,) that moves towards those of higher fitness.
 
-    One generation is ``candidates = ask(rng); tell(candidates, fitness)``. `ask` changes nothing, so that an interrupted
-    generation is simply asked for again; the state after `tell` is a function of the state before, of candidates and
+    One generation is ``candidates = ask(rng); tell(candidates, fitness)``. `ask` changes nothing, so that an
+    interrupted generation is simply asked for again; the state after `tell` is a function of the state before, of candidates and
     fitness.
     """
 
@@ -44,9 +44,9 @@ class Strategy(abc.ABC):
 
 
 def centred_ranks(fitness: np.ndarray) -> np.ndarray:
-    """Ranks of a fitness (P,) from -0.5 to 0.5, ties sharing the mean of their ranks (Salimans et al. 2017, section 2.1).
+    """Ranks of a fitness (P,) from -0.5 to 0.5, ties sharing the mean of their ranks.
 
-    What is not finite has the lowest rank.
+    See Salimans et al. 2017, section 2.1. What is not finite has the lowest rank.
 
     Examples
     --------

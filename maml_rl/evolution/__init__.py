@@ -1,0 +1,8 @@
+"""Evolution strategies on vectors: ask for candidates, tell their fitness."""
+
+from maml_rl.evolution.cma_es import CMAES
+from maml_rl.evolution.genetic_algorithm import GeneticAlgorithm
+from maml_rl.evolution.openai_es import OpenAIES
+from maml_rl.evolution.strategy import Strategy
+
+__all__ = ["CMAES", "GeneticAlgorithm", "OpenAIES", "Strategy"]
