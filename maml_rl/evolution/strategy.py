@@ -12,8 +12,8 @@ class Strategy(abc.ABC):
     """A distribution over vectors (D,) that moves towards those of higher fitness.
 
     One generation is ``candidates = ask(rng); tell(candidates, fitness)``. `ask` changes nothing, so that an
-    interrupted generation is simply asked for again; the state after `tell` is a function of the state before, of candidates and
-    fitness.
+    interrupted generation is simply asked for again; the state after `tell` is a function of the state before, of
+    candidates and fitness.
     """
 
     population_size: int
