@@ -34,7 +34,7 @@ _CAPTION_HEIGHT = 44
 _MAX_STEPS = 300
 _LAST_FRAME_SECONDS = 1.5
 _NUM_CANDIDATES, _MAX_TASKS = 64, 3
-# What is filmed is no episode that the agent adapts to: those have iteration 0.
+# The agent does not adapt to filmed episodes: those that it adapts to have iteration 0.
 _ADAPT_ITERATION, _FILM_ITERATION = 0, 1
 
 
