@@ -1,4 +1,4 @@
-"""What a learner of a policy with values descends, along episodes of B tasks: pure functions.
+"""Loss of a policy with values along episodes of B tasks, and its parts: pure functions.
 
 All sums run over environment steps and are not divided, so that the parts of a minibatch may lie with several
 workers.
@@ -56,7 +56,7 @@ class ActorCriticData(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """How the parts of the loss are weighed, documented on `maml_rl.config.Config`."""
+    """Coefficients of the parts of the loss, documented on `maml_rl.settings.RL2Settings`."""
 
     value_coef: float
     entropy_coef: float
@@ -94,7 +94,7 @@ def actor_critic_loss(
     """Sum over steps of ``-min(r A, clip(r) A) + value_coef (V - target)^2 / 2 - entropy_coef H``.
 
     ``r = pi(a) / pi_old(a)``. With a clip range this is PPO's (Schulman et al. 2017, equations 7 and 9); without one
-    and with the policy that played, its gradient is that of ``-log pi(a) A``: advantage actor-critic
+    and with the policy that acted, its gradient is that of ``-log pi(a) A``: advantage actor-critic
     (Mnih et al. 2016; Wang et al. 2016, equation 4).
 
     Parameters

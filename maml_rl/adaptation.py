@@ -19,7 +19,7 @@ from maml_rl.policies.policy import is_initial
 
 @dataclass(frozen=True)
 class InnerLoop:
-    """How a task's parameters follow from the initial ones.
+    """Rule by which a task's parameters follow from the initial ones.
 
     Attributes
     ----------
@@ -72,17 +72,17 @@ def policy_distribution(policy: Policy, params: Params, data: LearningData) -> D
 
 
 def inner_loss(inner: InnerLoop, params: Params, data: LearningData) -> Tensor:
-    """What a task's adaptation descends: a mean over the steps of its episodes.
+    """Loss that a task's adaptation descends: a mean over the steps of its episodes.
 
     ``"reinforce"``: ``-mean(log pi(a|s) * A)``, as pytorch-maml-rl does. ``"lvc"``:
-    ``-mean(pi(a|s) / pi_old(a|s) * A)`` with pi_old the policy that played the episodes, the low-variance
+    ``-mean(pi(a|s) / pi_old(a|s) * A)`` with pi_old the policy that rolled out the episodes, the low-variance
     curvature of Rothfuss et al. 2019 (ProMP, equation 8). At pi_old both have the same gradient, so the
     same adaptation. Their Hessians differ: only the second one's estimates the Hessian of the expected
-    return, because it knows that other parameters would have played other episodes. With the first the
+    return, because it knows that other parameters would have led to other episodes. With the first the
     meta-gradient does not see what exploration is good for.
 
     Each step weighs the same. An average per episode would weigh the steps of short episodes more,
-    which is no policy gradient of the return where episodes end early.
+    which is not a policy gradient of the return where episodes end early.
     """
     log_probs = policy_distribution(inner.policy, params, data).log_prob(data.actions)
     if inner.objective == "reinforce":

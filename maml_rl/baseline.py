@@ -41,19 +41,19 @@ class LinearFeatureBaseline:
         return torch.stack(values)
 
     def _fit_predict_task(self, observations: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
-        played = mask > 0
-        features = self.features(observations, played)
-        weights = self.weights(features, returns[played])
+        in_episode = mask > 0
+        features = self.features(observations, in_episode)
+        weights = self.weights(features, returns[in_episode])
         predictions = torch.zeros_like(returns)
-        predictions[played] = (features @ weights).to(returns.dtype)
+        predictions[in_episode] = (features @ weights).to(returns.dtype)
         return predictions
 
     @staticmethod
-    def features(observations: Tensor, played: Tensor) -> Tensor:
-        """Features (K, F) of the K steps of observations (T, B, O) for which `played` (T, B) is true."""
-        states = _summary(as_numbers(observations[played])).double()
-        time = torch.arange(len(played), dtype=torch.float64, device=played.device) / 100.0
-        time = time.unsqueeze(1).expand(played.shape)[played].unsqueeze(1)
+    def features(observations: Tensor, in_episode: Tensor) -> Tensor:
+        """Features (K, F) of the K steps of observations (T, B, O) for which `in_episode` (T, B) is true."""
+        states = _summary(as_numbers(observations[in_episode])).double()
+        time = torch.arange(len(in_episode), dtype=torch.float64, device=in_episode.device) / 100.0
+        time = time.unsqueeze(1).expand(in_episode.shape)[in_episode].unsqueeze(1)
         return torch.cat([states, states.square(), time, time**2, time**3, torch.ones_like(time)], -1)
 
     def weights(self, features: Tensor, returns: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ class RunFormat:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a run stands; with the configuration, all that its future depends on.
+    """State of a run; with the configuration, all that its future depends on.
 
     Attributes
     ----------

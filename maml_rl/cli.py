@@ -19,8 +19,9 @@ from maml_rl.run_folder import RunFolder
 from maml_rl.samplers import WorkerError, check_backend
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import check_writable
+from maml_rl.utils.graphics import choose_gl
 from maml_rl.utils.modules import import_allowed
-from maml_rl.video import ENDINGS, check_can_film, choose_gl, film
+from maml_rl.video import ENDINGS, check_can_film, film
 
 
 def available_cores() -> int:

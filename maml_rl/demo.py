@@ -23,7 +23,8 @@ from maml_rl.experiment import train
 from maml_rl.run_folder import Checkpoint, RunFolder
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import write_atomically
-from maml_rl.video import NO_SCREEN_CURE, VideoError, check_can_film, choose_gl, film, task_words
+from maml_rl.utils.graphics import NO_SCREEN_CURE, choose_gl
+from maml_rl.video import VideoError, check_can_film, film, task_words
 
 NUM_STEPS = (0, 1, 2, 3)
 # The values of configs/maml/halfcheetah-dir.yaml with half the tasks, for a visible gain within minutes.

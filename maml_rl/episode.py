@@ -78,7 +78,7 @@ class Episodes:
 
 @dataclass(frozen=True)
 class CollectReport:
-    """What a shard tells of its episodes.
+    """Statistics of a shard's episodes.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ _GOLDEN_RATIO = 0.5 * (math.sqrt(5.0) - 1.0)
 
 
 class LearningData(NamedTuple):
-    """What a policy-gradient loss reads; (M, T, B, ...) outside, (T, B, ...) inside `vmap`; see `Episodes`."""
+    """Data of a policy-gradient loss; (M, T, B, ...) outside, (T, B, ...) inside `vmap`; see `Episodes`."""
 
     observations: Tensor
     actions: Tensor
@@ -116,9 +116,9 @@ def subsample_steps(data: LearningData, num_samples: int | None, *, whole_episod
     Time steps instead of episodes, because neighbouring steps tell nearly the same, episodes do not. Where in its
     stretch a step lies differs from stretch to stretch and from episode to episode: an even spacing near the
     period of a gait sees the same posture again and again. A policy with memory needs `whole_episodes`: then the
-    first so many are kept. ``None`` keeps all. T is here the longest episode of the task itself, so that the
-    sample does not depend on the tasks that share its shard; that episode keeps nothing but real steps, so that
-    no task is left without any.
+    first few are kept, that many as give `num_samples`. ``None`` keeps all. T is here the longest episode of the task
+    itself, so that the sample does not depend on the tasks that share its shard; that episode keeps nothing but real
+    steps, so that no task is left without any.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def _first_episodes(data: LearningData, counts: Tensor) -> LearningData:
 
 
 def clip_rewards(rewards: Tensor, limit: float | None) -> Tensor:
-    """Rewards of any shape, larger ones of either sign cut to `limit`; ``None``: as they are."""
+    """Clip rewards (M, T, B), or of any other shape, to [-limit, limit]; ``None``: as they are."""
     return rewards if limit is None else rewards.clamp(-limit, limit)
 
 
@@ -195,8 +195,8 @@ def generalised_advantages(rewards: Tensor, values: Tensor, mask: Tensor, *, gam
 
 
 def normalise(advantages: Tensor, mask: Tensor, *, epsilon: float = 1e-8) -> Tensor:
-    """Shift and scale each task's advantages (M, T, B) to mean 0, standard deviation 1 over its steps."""
+    """Shift and scale each task's advantages (M, T, B) to mean 0, standard deviation 1 where mask (M, T, B) is 1."""
     count = mask.sum((1, 2), keepdim=True).clamp(min=1.0)
     centred = (advantages - (advantages * mask).sum((1, 2), keepdim=True) / count) * mask
-    deviation = torch.sqrt(centred.square().sum((1, 2), keepdim=True) / count)
-    return centred / (deviation + epsilon)
+    standard_deviation = torch.sqrt(centred.square().sum((1, 2), keepdim=True) / count)
+    return centred / (standard_deviation + epsilon)

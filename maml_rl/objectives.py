@@ -1,8 +1,8 @@
-"""What a worker evaluates for the outer loop: surrogate, KL, meta-gradient, curvature products.
+"""Terms of the outer loop that a worker evaluates: surrogate, KL, meta-gradient, curvature products.
 
 All functions are pure and batched over the M tasks of a chunk: data carries a leading task
 dimension, initial parameters do not. Results keep the task dimension, so that the caller can sum over
-tasks in float64 and the sum does not depend on how tasks are dealt to workers.
+tasks in float64 and the sum does not depend on the way tasks are sharded.
 """
 
 from __future__ import annotations
@@ -26,7 +26,15 @@ from maml_rl.policies import Distribution, Params
 
 
 def surrogate_loss(log_prob: Tensor, old_log_prob: Tensor, data: LearningData) -> Tensor:
-    """``-mean(pi(a|s) / pi_old(a|s) * A)`` over one task's steps (Schulman et al. 2015, equation 14)."""
+    """``-mean(pi(a|s) / pi_old(a|s) * A)`` over one task's steps (Schulman et al. 2015, equation 14).
+
+    Parameters
+    ----------
+    log_prob, old_log_prob
+        Logarithms (T, B) of the probabilities of the actions under the new and the old policy.
+    data
+        Of one task, (T, B, ...).
+    """
     return -masked_mean(torch.exp(log_prob - old_log_prob) * data.advantages, data.mask)
 
 

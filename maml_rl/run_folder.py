@@ -166,6 +166,15 @@ class RunFolder:
 
         Killed at any moment in between, the folder still holds the previous checkpoint, and `resume`
         drops the row.
+
+        Parameters
+        ----------
+        config, checkpoint
+            Of the run, and its state after this iteration.
+        state_dict
+            Parameters of the policy by name, of any shape (), (N,), (M, N) ....
+        row
+            Entries of ``metrics.csv`` by column.
         """
         self._append_metrics(row)
         save_tensors(self.policy_path, dict(state_dict))

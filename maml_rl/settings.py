@@ -37,7 +37,7 @@ class Settings(BaseModel):
 
     @property
     def follows_num_batches(self) -> bool:
-        """Whether something here changes on a schedule that ends with the last iteration."""
+        """True if something here changes on a schedule that ends with the last iteration."""
         return False
 
     @field_validator("*", mode="before")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes.util
 import importlib.util
-import os
-import platform
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from maml_rl.algorithms import Algorithm, Stage
 from maml_rl.envs import MetaVectorEnv, Task, make_meta_env
@@ -20,46 +17,19 @@ from maml_rl.samplers.recorders import FrameRecorder
 from maml_rl.samplers.rollout import rollout
 from maml_rl.shard import Shard
 from maml_rl.utils.errors import InputError
-from maml_rl.utils.files import write_atomically
+from maml_rl.utils.film_frames import grid, panel, save_film, shrink
+from maml_rl.utils.graphics import NO_SCREEN_CURE
 from maml_rl.utils.random import Purpose, generator
 
 ENDINGS = (".gif", ".mp4")
-NO_SCREEN_CURE = (
-    "without a screen MuJoCo draws with libEGL (apt-get install libegl1) "
-    "or with MUJOCO_GL=osmesa (apt-get install libosmesa6)"
-)
-_GL_LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}
-_PANEL_WIDTH = 320
-_CAPTION_HEIGHT = 44
 _MAX_STEPS = 300
-_LAST_FRAME_SECONDS = 1.5
 _NUM_CANDIDATES, _MAX_TASKS = 64, 3
-# What is filmed is no episode that the agent adapts to: those have iteration 0.
+# The agent does not adapt to filmed episodes: those that it adapts to have iteration 0.
 _ADAPT_ITERATION, _FILM_ITERATION = 0, 1
 
 
 class VideoError(InputError):
     """A film that cannot be made; the message is one line with the cure."""
-
-
-def choose_gl() -> None:
-    """Choose a library with which MuJoCo can draw without a screen; call it before mujoco is imported.
-
-    Sets ``MUJOCO_GL`` on Linux if neither it nor ``DISPLAY`` is set and such a library is there. If it
-    names one that is not, importing mujoco would fail: then it is removed. Never fails, because what
-    only simulates needs no such library; `check_can_film` does.
-    """
-    if platform.system() != "Linux":
-        return
-    chosen = os.environ.get("MUJOCO_GL", "").strip().lower()
-    if chosen in _GL_LIBRARIES and not ctypes.util.find_library(_GL_LIBRARIES[chosen]):
-        del os.environ["MUJOCO_GL"]
-    elif chosen or os.environ.get("DISPLAY"):
-        return
-    for name, library in _GL_LIBRARIES.items():
-        if ctypes.util.find_library(library):
-            os.environ["MUJOCO_GL"] = name
-            return
 
 
 def check_can_film(algorithm: Algorithm, path: str | Path) -> None:
@@ -126,7 +96,7 @@ def film(
             rows.append(row)
     finally:
         env.close()
-    frames = [_grid([_at(panels, t) for row in rows for panels in row], len(tasks)) for t in range(_length(rows))]
+    frames = [grid([_at(panels, t) for row in rows for panels in row], len(tasks)) for t in range(_length(rows))]
     save_film(Path(path), frames, frames_per_second=float(env.metadata.get("render_fps", 20)))
 
 
@@ -152,14 +122,6 @@ def task_words(task: Task) -> str:
     return ", ".join(f"{name} {_value_words(value)}" for name, value in task.items())
 
 
-def save_film(path: Path, frames: Sequence[Image.Image], *, frames_per_second: float) -> None:
-    """Write frames of one size as ``.gif`` (repeats for ever) or ``.mp4``, in one motion."""
-    if path.suffix.lower() == ".mp4":
-        write_atomically(path, lambda file: _write_mp4(file, frames, frames_per_second))
-    else:
-        write_atomically(path, lambda file: _write_gif(file, frames, frames_per_second))
-
-
 def _make_env(algorithm: Algorithm, num_envs: int) -> MetaVectorEnv:
     name, env_kwargs = algorithm.config.env_name, algorithm.config.env_kwargs
     if "rgb_array" not in algorithm.env.metadata.get("render_modes", []):
@@ -172,16 +134,10 @@ def _draw(env: MetaVectorEnv) -> list[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a graphics library says there what it raises soon after
             pictures: Any = env.render()
-        return [_shrink(Image.fromarray(picture)) for picture in pictures]
+        return [shrink(Image.fromarray(picture)) for picture in pictures]
     except Exception as error:  # whatever a graphics library raises
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
         raise VideoError(f"--render: cannot draw here ({reason}); {NO_SCREEN_CURE}") from error
-
-
-def _shrink(picture: Image.Image) -> Image.Image:
-    if picture.width <= _PANEL_WIDTH:
-        return picture
-    return picture.resize((_PANEL_WIDTH, max(1, round(picture.height * _PANEL_WIDTH / picture.width))))
 
 
 def _film_row(
@@ -194,39 +150,12 @@ def _film_row(
     )
     panels = [
         [
-            _panel(row[m], f"{task_words(task)}: {stage.label}", shown.returns[m, t])
+            panel(row[m], f"{task_words(task)}: {stage.label}", shown.returns[m, t])
             for t, row in enumerate(shown.pictures)
         ]
         for m, task in enumerate(shard.tasks)
     ]
     return panels, state
-
-
-def _panel(picture: Image.Image, caption: str, total: float) -> Image.Image:
-    panel = Image.new("RGB", (_PANEL_WIDTH, picture.height + _CAPTION_HEIGHT), "#ffffff")
-    panel.paste(picture, ((_PANEL_WIDTH - picture.width) // 2, _CAPTION_HEIGHT))
-    draw, font = ImageDraw.Draw(panel), ImageFont.load_default(size=15)
-    while draw.textlength(caption, font=font) > _PANEL_WIDTH - 12:
-        caption = caption.removesuffix("…")[:-1] + "…"
-    draw.text((6, 3), caption, fill="#000000", font=font)
-    draw.text((6, 22), f"return so far {total:.1f}", fill="#0072b2", font=font)
-    return panel
-
-
-def _grid(panels: Sequence[Image.Image], num_columns: int) -> Image.Image:
-    width, height = panels[0].size
-    grid = Image.new("RGB", (width * num_columns, height * (len(panels) // num_columns)))
-    for index, panel in enumerate(panels):
-        grid.paste(panel, (index % num_columns * width, index // num_columns * height))
-    return grid
-
-
-def _at(panels: Sequence[Image.Image], t: int) -> Image.Image:
-    return panels[min(t, len(panels) - 1)]
-
-
-def _length(rows: Sequence[Sequence[Sequence[Image.Image]]]) -> int:
-    return max(len(panels) for row in rows for panels in row)
 
 
 def _value_words(value: Any) -> str:
@@ -236,24 +165,9 @@ def _value_words(value: Any) -> str:
     return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
-def _write_gif(path: Path, frames: Sequence[Image.Image], frames_per_second: float) -> None:
-    sample = _grid([frames[0], frames[len(frames) // 2], frames[-1]], 3)
-    palette = sample.quantize(256)  # one for all frames: small, and colours do not flicker
-    coded = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    durations = [max(20, round(1000 / frames_per_second))] * len(coded)  # milliseconds
-    durations[-1] = round(1000 * _LAST_FRAME_SECONDS)
-    coded[0].save(path, format="GIF", save_all=True, append_images=coded[1:], duration=durations, loop=0)
+def _at(panels: Sequence[Image.Image], t: int) -> Image.Image:
+    return panels[min(t, len(panels) - 1)]
 
 
-def _write_mp4(path: Path, frames: Sequence[Image.Image], frames_per_second: float) -> None:
-    import imageio_ffmpeg
-
-    writer = imageio_ffmpeg.write_frames(
-        str(path), frames[0].size, fps=frames_per_second, macro_block_size=2, ffmpeg_log_level="error"
-    )
-    writer.send(None)  # starts the encoder
-    try:
-        for frame in frames:
-            writer.send(frame.tobytes())
-    finally:
-        writer.close()
+def _length(rows: Sequence[Sequence[Sequence[Image.Image]]]) -> int:
+    return max(len(panels) for row in rows for panels in row)

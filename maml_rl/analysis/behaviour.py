@@ -26,7 +26,7 @@ def cumulative_regret(choices: np.ndarray, arm_means: np.ndarray) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the shapes do not fit or a choice is no arm.
+        If the shapes do not fit or a choice is not an arm.
 
     Examples
     --------

@@ -58,7 +58,7 @@ def fit_learning_rate(
     Raises
     ------
     ValueError
-        If the shapes differ or are others, a choice is no arm, or a reward is not finite.
+        If the shapes differ or are others, a choice is not an arm, or a reward is not finite.
     """
     choices = np.atleast_2d(check_choices(choices, num_arms))
     rewards = np.atleast_2d(np.asarray(rewards, dtype=np.float64))

@@ -30,7 +30,7 @@ def mean_interval(values: np.ndarray, *, confidence: float = 0.95) -> Interval:
     Parameters
     ----------
     values
-        (..., N), one number per independent unit. Episodes of one task are no such units: average
+        (..., N), one number per independent unit. Episodes of one task are not such units: average
         them first.
     confidence
         Probability that an interval made this way holds the true mean, in (0, 1).
@@ -38,7 +38,7 @@ def mean_interval(values: np.ndarray, *, confidence: float = 0.95) -> Interval:
     Raises
     ------
     ValueError
-        If there are no units or `confidence` is no probability.
+        If there are no units or `confidence` is not a probability.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def interquartile_mean_interval(
     Raises
     ------
     ValueError
-        If a stratum is empty or `confidence` is no probability.
+        If a stratum is empty or `confidence` is not a probability.
 
     Examples
     --------

@@ -151,7 +151,7 @@ def model_based_index(stay: np.ndarray) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the last two axes are not (2, 2), or a number is no probability.
+        If the last two axes are not (2, 2), or a number is not a probability.
 
     Examples
     --------

@@ -40,7 +40,7 @@ class CMAES(Strategy):
         self._set_rates(size)
         self._mean, self._sigma, self._steps = initial.astype(np.float64).copy(), float(sigma), 0
         self._path_sigma, self._path_c = np.zeros(size), np.zeros(size)
-        self._covariance = np.ones(size) if self.is_diagonal else np.eye(size)
+        self._covariance: np.ndarray = np.ones(size) if self.is_diagonal else np.eye(size)
 
     def _set_rates(self, size: int) -> None:
         """Learning rates of the tutorial's table 1."""
@@ -96,11 +96,12 @@ class CMAES(Strategy):
         """Rank-one and rank-mu updates from the steps (Q, D) of the parents, best first."""
         lost = (1.0 - slow) * self.c_c * (2.0 - self.c_c)
         kept = 1.0 - self.c_1 - self.c_mu + self.c_1 * lost
+        moved: np.ndarray
         if self.is_diagonal:
-            one, many = self._path_c**2, self.weights @ steps**2
+            moved = self.c_1 * self._path_c**2 + self.c_mu * (self.weights @ steps**2)
         else:
-            one, many = np.outer(self._path_c, self._path_c), (steps.T * self.weights) @ steps
-        self._covariance = kept * self._covariance + self.c_1 * one + self.c_mu * many
+            moved = self.c_1 * np.outer(self._path_c, self._path_c) + self.c_mu * ((steps.T * self.weights) @ steps)
+        self._covariance = kept * self._covariance + moved
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """See `Strategy.state_dict`."""

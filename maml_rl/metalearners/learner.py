@@ -87,7 +87,7 @@ class Learner(Protocol):
         """State beside the parameters, float64 tensors by name; always all that `state_layout` names."""
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from what `state_dict` gave; empty: from the beginning."""
+        """Go on from a `state` that `state_dict` gave, such as moments (P, D); empty: from the beginning."""
 
     def state_layout(self) -> dict[str, StateTensor]:
         """Names and shapes of what `state_dict` gives."""

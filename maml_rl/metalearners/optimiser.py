@@ -37,6 +37,7 @@ class VectorOptimiser:
 
     @vector.setter
     def vector(self, value: np.ndarray) -> None:
+        """Take a copy of a value (D,)."""
         with torch.no_grad():
             self._parameter.copy_(torch.from_numpy(value))
 
@@ -62,7 +63,7 @@ class VectorOptimiser:
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from what `state_dict` gave; empty or of no steps: from the beginning."""
+        """Go on from a `state` that `state_dict` gave, moments (D,); empty or of no steps: from the beginning."""
         self._optimiser.state.clear()
         if state and float(state["step"]) > 0:
             whole = self._optimiser.state_dict()

@@ -154,9 +154,9 @@ class RL2:
         count = moments[0]
         mean, variance = _mean_and_variance(count, *moments[1:3])
         weights = self._weights(iteration, _mean_and_variance(count, *moments[3:])[1])
-        deviation = float(np.sqrt(variance)) + 1e-8
+        standard_deviation = float(np.sqrt(variance)) + 1e-8
         trust_region = self.outer.outer_step == "trpo"
-        self.workers.broadcast("remember", mean, deviation, self._optimiser.vector if trust_region else None)
+        self.workers.broadcast("remember", mean, standard_deviation, self._optimiser.vector if trust_region else None)
         if trust_region:
             return self._trust_region_step(count, weights)
         return self._descend(num_tasks, iteration, weights)

@@ -13,7 +13,7 @@ from torch import Tensor
 class Normal(NamedTuple):
     """Diagonal Gaussian over actions (..., A).
 
-    `torch.distributions.Normal` is no pytree and validates data-dependently, so `vmap` and
+    `torch.distributions.Normal` is not a pytree and validates data-dependently, so `vmap` and
     `linearize` reject it; hence this one.
 
     Attributes

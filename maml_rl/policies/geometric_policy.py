@@ -24,7 +24,7 @@ _TURN = 2.0 * math.pi / 125
 every turn by as much as it changes other things would lose the way to whatever has been written."""
 
 READ_GAIN = 30.0
-"""Size of what was read to the layers after the memory. A single step writes but a small share of a slot; at its own
+"""Size of what was read to the layers after the memory. A single step writes but a small fraction of a slot; at its own
 size it would drown in the controller's state, and adaptation could not find what it says about the task."""
 
 GeometricState = tuple[CellState, MemoryState]

@@ -86,7 +86,7 @@ class Policy(nn.Module, abc.ABC):
     """
 
     has_memory: bool = False
-    """Whether a step depends on the ones before it."""
+    """True if a step depends on the ones before it."""
 
     def __init__(self, interface: Interface, layers: Mapping[str, nn.Module], num_features: int) -> None:
         super().__init__()

@@ -111,7 +111,7 @@ class EnsembleWorker:
     def evaluate(
         self, shards: Sequence[Shard], agents: Sequence[int], parameters: np.ndarray, num_episodes: int
     ) -> list[MetaEpisodes]:
-        """Meta-episodes of so many episodes of each of these A agents, with parameters (A, D)."""
+        """Meta-episodes of that many episodes of each of these A agents, with parameters (A, D)."""
         batches = self._roll_out(shards, agents, parameters, num_episodes)
         num_inputs = self._env.of(self._num_tasks(shards), num_episodes).num_inputs
         return [batch.meta_episodes(num_inputs) for batch in batches]

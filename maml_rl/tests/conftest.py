@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from maml_rl.video import choose_gl
+from maml_rl.utils.graphics import choose_gl
 
 choose_gl()  # before any test imports mujoco
 

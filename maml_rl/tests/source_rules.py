@@ -10,6 +10,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"utils"}),
     frozenset({"settings"}),
     frozenset({"envs", "policies", "episode", "analysis"}),
+    frozenset({"config_sections"}),
     frozenset({"config", "shard"}),
     frozenset({"adaptation", "baseline", "evolution"}),
     frozenset({"objectives", "actor_critic"}),

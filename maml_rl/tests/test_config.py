@@ -13,7 +13,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from maml_rl.algorithms import make_algorithm
-from maml_rl.config import Config, ConfigError, _all_sections, _keys, load_config
+from maml_rl.config import Config, ConfigError, load_config
+from maml_rl.config_sections import all_sections, keys_of
 from maml_rl.experiment import train
 from maml_rl.settings import MAMLSettings, RL2Settings, Settings, TaskSettings
 from maml_rl.tests.builders import travelled
@@ -292,19 +293,19 @@ def test_json_dict_shares_nothing_with_the_configuration():
 
 
 def test_every_key_is_explained():
-    for section in _all_sections():
+    for section in all_sections():
         assert section.__doc__, section
         assert all(field.description for field in section.model_fields.values()), section
 
 
 def test_every_key_belongs_to_one_section_and_no_former_name_is_a_key():
-    counts = Counter(key for section in _all_sections() for key in _keys(section))
+    counts = Counter(key for section in all_sections() for key in keys_of(section))
     assert [key for key, count in counts.items() if count > 1] == []
-    former = Counter(key for section in _all_sections() for key in section.former_names)
+    former = Counter(key for section in all_sections() for key in section.former_names)
     assert [key for key, count in former.items() if count > 1 or key in counts] == []
-    assert {new for section in _all_sections() for new in section.former_names.values()} <= counts.keys()
+    assert {new for section in all_sections() for new in section.former_names.values()} <= counts.keys()
     assert {"fast-lr", "num-epochs", "max-kl", "memory-slots", "memory-horizon"} <= counts.keys()
-    assert "num-steps" in _keys(MAMLSettings)
+    assert "num-steps" in keys_of(MAMLSettings)
 
 
 @pytest.mark.parametrize("name", ["tanh", "Tanh", "relu", "ReLU", "elu", "gelu", "silu", "Sigmoid"])

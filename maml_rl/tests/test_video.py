@@ -15,7 +15,9 @@ from maml_rl.config import Config
 from maml_rl.demo import main, run_demo
 from maml_rl.envs import make_meta_env
 from maml_rl.run_folder import RunFolderError
-from maml_rl.video import VideoError, check_can_film, choose_gl, choose_tasks, film, save_film, task_words
+from maml_rl.utils.film_frames import save_film
+from maml_rl.utils.graphics import choose_gl
+from maml_rl.video import VideoError, check_can_film, choose_tasks, film, task_words
 
 NAVIGATION = Config(
     env_name="2DNavigation-v0",

@@ -14,7 +14,7 @@ from maml_rl.utils.errors import InputError
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write a compressed ``.npz`` in one motion."""
+    """Write named arrays, of any shape (), (N,), (M, N) ..., as a compressed ``.npz`` in one motion."""
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:

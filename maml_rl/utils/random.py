@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """What a stream of random numbers is for. Values are part of the results: never renumber."""
+    """Purposes of streams of random numbers. Values are part of the results: never renumber."""
 
     INITIAL_PARAMETERS = 0
     TASKS = 1

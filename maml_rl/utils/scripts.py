@@ -1,4 +1,4 @@
-"""How a script starts: Ctrl-C must end it in one line, also while it imports libraries, which takes seconds."""
+"""Start of a script: Ctrl-C must end it in one line, also while it imports libraries, which takes seconds."""
 
 from __future__ import annotations
 

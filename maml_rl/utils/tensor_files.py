@@ -57,7 +57,7 @@ def load_tensors(path: str | Path) -> dict[str, Any]:
 
 
 def _check_archive(path: str | Path) -> None:
-    """Compare an archive's records with their CRC-32, which `torch.load` does not; old files are no archives."""
+    """Compare an archive's records with their CRC-32, which `torch.load` does not; old files are not archives."""
     with open(path, "rb") as file:
         if not zipfile.is_zipfile(file):
             return
@@ -68,7 +68,7 @@ def _check_archive(path: str | Path) -> None:
 
 
 def load_policy(path: str | Path, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Load a ``policy.th`` whose names and shapes are those of `like`.
+    """Load a ``policy.th`` whose names and shapes are those of `like`, of any shape (), (N,), (M, N) ....
 
     Raises
     ------

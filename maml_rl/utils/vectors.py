@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 def flatten(params: Mapping[str, Tensor], names: Sequence[str]) -> np.ndarray:
-    """Concatenate the named parameters, in this order, into one float64 vector (P,)."""
+    """Concatenate `params`, of any shape each, in the order of `names` into one float64 vector (D,)."""
     return np.concatenate([params[name].detach().cpu().double().numpy().ravel() for name in names])
 
 
 def dot(first: np.ndarray, second: np.ndarray) -> np.float64:
-    """Inner product of two vectors (P,), in one thread.
+    """Inner product of a first and a second vector (D,), in one thread.
 
     BLAS would take more for long ones, and these go on spinning for milliseconds on the cores that workers need.
     """
@@ -23,7 +23,7 @@ def dot(first: np.ndarray, second: np.ndarray) -> np.float64:
 
 
 def unflatten(vector: np.ndarray, like: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
-    """Cut a vector (P,) into the named parameters, with shape, dtype and device of `like`.
+    """Cut a vector (D,) into the named parameters, with shape, dtype and device of `like`.
 
     Raises
     ------
