@@ -1,9 +1,9 @@
 """How much of an inner gradient is signal: cosine between gradients from independent batches of episodes.
 
-`python -m benchmarks.gradient_signal --config configs/maml/ant-dir.yaml --scales 1 2 3 5 10 20` plays, for one task and
-one policy, several batches of `fast-batch-size` episodes, and compares the gradients MAML would adapt with. A mean
-cosine c says that one batch sees about a fraction c of the true gradient's direction; 0 is noise. `--policy` takes a
-trained policy in place of a random one.
+`python -m benchmarks.diagnostics.gradient_signal --config configs/maml/ant-dir.yaml --scales 1 2 3 5 10 20` rolls out,
+for one task and one policy, several batches of `fast-batch-size` episodes, and compares the gradients MAML would adapt
+with. A mean cosine c says that one batch sees about a fraction c of the true gradient's direction; 0 is noise.
+`--policy` takes a trained policy in place of a random one.
 
 With continuous actions it also says by how much one inner step changes the mean action (root mean square over the
 steps of the episodes it learned from), and how large the part of that change is that differs between steps: a change

@@ -1,10 +1,10 @@
 """What an outer step of MAML gains on the episodes it is computed from, and on others.
 
-`python -m benchmarks.held_out_step --config configs/maml/space-invaders.yaml` collects two meta-batches on the same
-tasks with the same untrained weights. From the first it computes the trust-region step for every damping, scaled to
-`max-kl`, and says which improvement of the surrogate the gradient promises, and which the gradient of the second batch
-would have given that step: promise without signal is noise learned by heart. Beside it: how much of the variance of
-returns the linear baseline explains of the episodes it was fitted to, half of a task's, and of the other half.
+`python -m benchmarks.diagnostics.held_out_step --config configs/maml/space-invaders.yaml` collects two meta-batches on
+the same tasks with the same untrained weights. From the first it computes the trust-region step for every damping,
+scaled to `max-kl`, and says which improvement of the surrogate the gradient promises, and which the gradient of the
+second batch would have given that step: promise without signal is overfitting to noise. Beside it: how much of the
+variance of returns the linear baseline explains of the episodes it was fitted to, half of a task's, and of the rest.
 `--ridges` are values of `baseline-regularisation`, `--dampings` of `cg-damping`.
 """
 

@@ -1,8 +1,8 @@
 """What the samples used for curvature cost, and what they save.
 
-`python -m benchmarks.curvature --iterations 8` trains for some iterations, then makes one outer step from the same
-episodes with exact curvature and with samples, and prints for each: seconds of conjugate gradient, cosine with the
-exact direction, and improvement and KL of the accepted step, both measured on all episodes.
+`python -m benchmarks.diagnostics.curvature --iterations 8` trains for some iterations, then makes one outer step from
+the same episodes with exact curvature and with samples, and prints for each: seconds of conjugate gradient, cosine with
+the exact direction, and improvement and KL of the accepted step, both measured on all episodes.
 """
 
 from __future__ import annotations
