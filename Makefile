@@ -13,7 +13,7 @@ DRAW_OFF_SCREEN = gl="$${MUJOCO_GL:-$$($(BIN)/python -c '$(FIND_GL)')}"; \
 	if [ -n "$$gl" ]; then export MUJOCO_GL="$$gl"; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types tests instruction-sets slow format bench clean
+.PHONY: help install demo test lint types tests instruction-sets slow format bench diagnostics clean
 
 help:
 	@echo "make install  create $(VENV) with everything needed"
@@ -22,7 +22,8 @@ help:
 	@echo "make instruction-sets  the numerical tests as on CPUs with other vector units"
 	@echo "make slow     the tests that take longer"
 	@echo "make format   put the code into the house layout"
-	@echo "make bench    measure the speed"
+	@echo "make bench    measure the speed of everything: results/benchmarks"
+	@echo "make diagnostics  measure what single steps of MAML keep"
 	@echo "make clean    remove what the tools left behind; runs/ and $(VENV) stay"
 
 install: $(STAMP)
@@ -71,11 +72,16 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+BENCHMARKS := foundation memory rl2 ensemble atari
+
 bench: $(BENCH_STAMP)
-	$(BIN)/python -m benchmarks.foundation --output results/benchmarks/foundation.json
-	$(BIN)/python -m benchmarks.memory --output results/benchmarks/memory.json
-	$(BIN)/python -m benchmarks.curvature
-	$(BIN)/python -m benchmarks.gradient_signal
+	for name in $(BENCHMARKS); do \
+		$(BIN)/python -m benchmarks.$$name --output results/benchmarks/$$name.json || exit; done
+
+DIAGNOSTICS := curvature gradient_signal held_out_step
+
+diagnostics: $(STAMP)
+	for name in $(DIAGNOSTICS); do $(BIN)/python -m benchmarks.diagnostics.$$name || exit; done
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -11,6 +11,7 @@ from maml_rl import studies
 from maml_rl.cli import add_worker_arguments, available_cores, run_command
 from maml_rl.experiment import Workforce
 from maml_rl.samplers import check_backend
+from maml_rl.studies.archive import pack
 from maml_rl.studies.report import report
 from maml_rl.studies.run import execute
 from maml_rl.studies.study import load_study, study_runs
@@ -26,7 +27,7 @@ def _show(line: str) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line of the module."""
     parser = argparse.ArgumentParser(prog="python -m maml_rl.studies", description=studies.__doc__)
-    parser.add_argument("command", choices=("run", "report"))
+    parser.add_argument("command", choices=("run", "report", "pack"))
     parser.add_argument("study", help="a file of studies/")
     parser.add_argument("--only", action="append", metavar="RUN", help="only this run; may be repeated")
     parser.add_argument("--seed", type=int, action="append", help="only this seed; may be repeated")
@@ -62,7 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if run.name in (arguments.only or study.runs) and run.seed in (arguments.seed or [run.seed])
             ]
             execute(wanted, Workforce(num_workers, arguments.backend), arguments.jobs, _show)
-        _show(report(study, arguments.results))
+        if arguments.command == "pack":
+            _show(f"wrote {pack(arguments.results / study.name)}")
+        else:
+            _show(report(study, arguments.results))
 
     return run_command(command, interrupted="finished iterations are saved; run the same command to go on")
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import gymnasium as gym
 
 from maml_rl.algorithms import Algorithm, make_algorithm
-from maml_rl.config import ConfigError, load_config
+from maml_rl.config import Config, ConfigError, load_config
+from maml_rl.studies.archive import ARCHIVE, archived_config, holds_run
 from maml_rl.studies.displays.registry import displays_of
 from maml_rl.studies.study_run import StudyRun
 from maml_rl.utils.errors import InputError
@@ -58,13 +60,10 @@ def _check_displays(algorithm: Algorithm) -> None:
 
 def _check_unchanged(run: StudyRun) -> None:
     """Refuse a run whose configuration is not the one the study now asks for."""
-    path = run.folder / "config.json"
-    if not path.exists():
+    before = _config_before(run)
+    if before is None:
         return
-    mine, theirs = (
-        run.config.to_json_dict(),
-        load_config(path, allowed=run.config.run.allow_module, quiet=True).to_json_dict(),
-    )
+    mine, theirs = run.config.to_json_dict(), before.to_json_dict()
     for key in sorted(mine.keys() - run.config.changeable_keys()):
         if mine[key] != theirs.get(key):
             raise ConfigError(
@@ -73,10 +72,27 @@ def _check_unchanged(run: StudyRun) -> None:
             )
 
 
+def _config_before(run: StudyRun) -> Config | None:
+    """Configuration in the run's folder, or in the archive of what that held; ``None`` if it was not begun."""
+    path = run.folder / "config.json"
+    if path.exists():
+        return load_config(path, allowed=run.config.run.allow_module, quiet=True)
+    text = None if holds_run(run.folder) else archived_config(run.folder)
+    if text is None:
+        return None
+    allowed = {"allow-module": run.config.run.allow_module}
+    return Config.from_saved(json.loads(text) | allowed, f"{ARCHIVE} of the study")[0]
+
+
 def _check_start(run: StudyRun, wanted: Sequence[StudyRun]) -> None:
     """Refuse a run whose start is not there and not asked for, or goes on after it has been started from."""
-    if run.start is None or run.can_start:
+    if run.start is None or run.can_start or run.is_archived:
         return
+    if run.start.is_archived:
+        raise ConfigError(
+            f"{run.title} starts from {run.start.name!r}, of which {ARCHIVE} of the study holds scores alone; move "
+            "that away, and it is trained anew"
+        )
     if run.start not in wanted:
         raise ConfigError(f"{run.title} starts from {run.start.name!r}, which is not trained to the end; run that too")
     if run.iterations_done:

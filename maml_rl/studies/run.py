@@ -17,6 +17,7 @@ from maml_rl.config import Config, ConfigError
 from maml_rl.evaluation import evaluate, save_results
 from maml_rl.experiment import TrainingError, Workforce, train
 from maml_rl.run_folder import RunFolder
+from maml_rl.studies.archive import ARCHIVE
 from maml_rl.studies.checks import check_runs
 from maml_rl.studies.displays.registry import displays_of
 from maml_rl.studies.study_run import StudyRun
@@ -29,12 +30,18 @@ _START_METHOD = "spawn"
 def execute(wanted: Sequence[StudyRun], workforce: Workforce, jobs: int, show: Callable[[str], None]) -> None:
     """Do what is missing of these runs, `jobs` at a time; `show` takes lines of progress.
 
+    What the study's archive holds to the end is not missing, though its weights are.
+
     Raises
     ------
     ConfigError
         Before anything runs, if one of them cannot be drawn up, or its folder holds a run of another configuration.
     """
     check_runs(wanted)
+    for run in wanted:
+        if run.is_archived:
+            show(f"{run.title}: done, in {ARCHIVE} of the study; move that away to train anew")
+    wanted = [run for run in wanted if not run.is_archived]
     if jobs == 1:
         for run in wanted:
             _execute_one(run, workforce, show)

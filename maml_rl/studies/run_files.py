@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import numpy as np
 from maml_rl.config import ConfigError
 
 
-def read_arrays(path: Path, kind: str, cure: str) -> dict[str, np.ndarray] | None:
-    """Arrays of a file by name; ``None`` if there is no file.
+def read_arrays(
+    path: Path, kind: str, cure: str, wanted: Callable[[Iterable[str]], Iterable[str]] = list
+) -> dict[str, np.ndarray] | None:
+    """Arrays of a file by name, those that `wanted` takes of all names; ``None`` if there is no file.
 
     Raises
     ------
@@ -22,7 +25,7 @@ def read_arrays(path: Path, kind: str, cure: str) -> dict[str, np.ndarray] | Non
         return None
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:  # numpy would leave it open
-            return dict(arrays)
+            return {name: arrays[name] for name in wanted(arrays.files)}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise ConfigError(f"{str(path)!r}: got a file that is no {kind}; remove it, and {cure}") from error
 

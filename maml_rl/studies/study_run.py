@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from maml_rl.config import Config, ConfigError
+from maml_rl.studies.archive import archived_evaluation, archived_metrics, holds_run
 from maml_rl.studies.run_files import read_evaluation, read_metrics
 
 
@@ -46,7 +47,7 @@ class StudyRun:
     config
         Its configuration.
     folder
-        Its run folder.
+        Its run folder. Where it holds no files of the run, results are read from the study's archive.
     command
         The command line that makes the same run by hand.
     plan
@@ -77,7 +78,19 @@ class StudyRun:
     @property
     def iterations_done(self) -> int:
         """Whole rows of ``metrics.csv``."""
-        return len(self._rows())
+        return len(next(iter(self._columns().values()), ()))
+
+    @property
+    def is_archived(self) -> bool:
+        """True if all of it is in the study's archive alone, evaluations too: nothing is left to do."""
+        return (
+            not holds_run(self.folder)
+            and self.iterations_done >= self.config.num_batches
+            and all(self.is_evaluated(test_set) for test_set in self.configs)
+            and not (
+                self.plan.random_policy and any(self.random_returns(test_set) is None for test_set in self.configs)
+            )
+        )
 
     @property
     def is_trained(self) -> bool:
@@ -86,6 +99,8 @@ class StudyRun:
         While it trains, the last row of metrics is there a moment before them: where there is a checkpoint, the
         evaluation must have ended too.
         """
+        if not holds_run(self.folder):  # an archive holds no weights
+            return False
         settled = self.results_path().exists() or not (self.folder / "checkpoint.pt").exists()
         return self.iterations_done >= self.config.num_batches and settled
 
@@ -120,7 +135,7 @@ class StudyRun:
         ConfigError
             In one line, if it cannot be read.
         """
-        return read_evaluation(self.results_path(test_set))
+        return self._evaluation(self.results_path(test_set))
 
     def random_returns(self, test_set: str | None = None) -> np.ndarray | None:
         """Returns (N, B) of random choices on the same tasks; ``None`` before they have been rolled out.
@@ -131,7 +146,7 @@ class StudyRun:
             In one line, if they belong to other tasks than those of `results`.
         """
         path, results = self.random_path(test_set), self.results(test_set)
-        found = read_evaluation(path)
+        found = self._evaluation(path)
         if found is None or results is None:
             return None
         if not np.array_equal(found["tasks"], results["tasks"]):
@@ -143,16 +158,23 @@ class StudyRun:
 
     def metrics(self) -> dict[str, np.ndarray]:
         """Columns of ``metrics.csv``, (I,) each, without a last row that is not whole."""
-        rows = self._rows()
-        if self.plan.score not in rows[0]:
+        columns = self._columns()
+        if self.plan.score not in columns:
             raise ConfigError(
                 f"{str(self.folder / 'metrics.csv')!r}: got no column {self.plan.score!r}; move its folder away, and "
                 "the study trains anew"
             )
-        return {key: np.array([row[key] for row in rows]) for key in rows[0]}
+        return columns
 
-    def _rows(self) -> list[dict[str, float]]:
-        return read_metrics(self.folder / "metrics.csv")
+    def _columns(self) -> dict[str, np.ndarray]:
+        """Columns of ``metrics.csv``, none without a whole row."""
+        if not holds_run(self.folder):
+            return archived_metrics(self.folder)
+        rows = read_metrics(self.folder / "metrics.csv")
+        return {key: np.array([row[key] for row in rows]) for key in rows[0]} if rows else {}
+
+    def _evaluation(self, path: Path) -> dict[str, np.ndarray] | None:
+        return read_evaluation(path) if holds_run(self.folder) else archived_evaluation(path)
 
 
 def by_name(runs: Sequence[StudyRun]) -> dict[str, list[StudyRun]]:

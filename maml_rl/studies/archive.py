@@ -1,0 +1,118 @@
+"""Archive of a study: configurations, metrics and evaluations of all its runs in one small file.
+
+``results/STUDY/scores.npz`` is read by `numpy.load` without unpickling anything. Its keys, for every run and seed:
+
+- ``RUN/seed-N/config``: the text of ``config.json``;
+- ``RUN/seed-N/metrics/COLUMN``: a column of ``metrics.csv``, (I,);
+- ``RUN/seed-N/FILE/ARRAY``: an array of the evaluation ``FILE.npz``, such as ``results`` or ``random``; without
+  ``train_returns`` and ``valid_returns``, which are rows of ``returns``.
+
+Every key ends in ``/DTYPE``, the type the array had; it is stored in the smallest type that holds all its values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from maml_rl.config import ConfigError
+from maml_rl.studies.run_files import read_arrays, read_metrics
+from maml_rl.utils.files import write_arrays
+
+ARCHIVE = "scores.npz"
+_LEFT_OUT = frozenset({"train_returns", "valid_returns"})
+_SMALL_TYPES = (np.int8, np.int16, np.int32, np.float32)
+_CURE = "restore it, or run the study anew"
+
+
+def holds_run(folder: Path) -> bool:
+    """True if a folder holds files of a run; what only its archive holds is read there."""
+    return (folder / "config.json").exists() or (folder / "metrics.csv").exists()
+
+
+def pack(folder: Path) -> Path:
+    """Write the archive of the study in `folder` from its runs' folders; return its path.
+
+    Runs without a folder stay as they stand in the archive that there is.
+
+    Raises
+    ------
+    ConfigError
+        In one line, if there is nothing to pack, or a file cannot be read.
+    """
+    path = folder / ARCHIVE
+    runs = [run for run in sorted(folder.glob("*/seed-*")) if holds_run(run)]
+    fresh = {_name(run): dict(_arrays_of(run)) for run in runs}
+    kept = {
+        key: array
+        for key, array in (read_arrays(path, "archive", _CURE) or {}).items()
+        if "/".join(key.split("/")[:2]) not in fresh
+    }
+    packed = kept | {f"{name}/{key}": array for name, arrays in fresh.items() for key, array in arrays.items()}
+    if not packed:
+        raise ConfigError(f"pack: got no runs in {str(folder)!r}, expected folders RUN/seed-N; run the study first")
+    write_arrays(path, dict(sorted(packed.items())))
+    return path
+
+
+def archived_config(folder: Path) -> str | None:
+    """Text of ``config.json`` of the run that had this folder; ``None`` if it was not archived."""
+    found = _read(folder, "config")
+    return str(found[""]) if found else None
+
+
+def archived_metrics(folder: Path) -> dict[str, np.ndarray]:
+    """Columns of ``metrics.csv``, (I,) each, of the run that had this folder; none if it was not archived."""
+    return _read(folder, "metrics")
+
+
+def archived_evaluation(path: Path) -> dict[str, np.ndarray] | None:
+    """Arrays of the evaluation that was the file `path` of a run's folder; ``None`` if it was not archived."""
+    return _read(path.parent, path.stem) or None
+
+
+def _arrays_of(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Everything the archive keeps of a run, by what follows the run's name in its keys."""
+    config = folder / "config.json"
+    if config.exists():
+        yield _entry("config", np.array(config.read_text(encoding="utf-8")))
+    rows = read_metrics(folder / "metrics.csv")
+    for column in rows[0] if rows else ():
+        yield _entry(f"metrics/{column}", np.array([row[column] for row in rows]))
+    for path in sorted(folder.glob("*.npz")):
+        arrays = read_arrays(path, "evaluation", "the study evaluates again") or {}
+        if "returns" in arrays:  # an analysis is no evaluation
+            for name in sorted(arrays.keys() - _LEFT_OUT):
+                yield _entry(f"{path.stem}/{name}", arrays[name])
+
+
+def _entry(key: str, array: np.ndarray) -> tuple[str, np.ndarray]:
+    """Key with the type of the array, and the array in the smallest type that holds each of its values, bit by bit."""
+    name = f"{key}/{array.dtype.name if array.dtype.kind in 'biuf' else 'str'}"
+    if array.dtype.kind not in "iuf":
+        return name, array
+    whole = array.tobytes()
+    for dtype in _SMALL_TYPES:
+        with np.errstate(invalid="ignore", over="ignore"):
+            smaller = array.astype(dtype)
+        if smaller.itemsize < array.itemsize and smaller.astype(array.dtype).tobytes() == whole:
+            return name, smaller
+    return name, array
+
+
+def _read(folder: Path, part: str) -> dict[str, np.ndarray]:
+    """Arrays of a part of a run, as they were, by what follows the part in their keys."""
+    path, start = folder.parents[1] / ARCHIVE, f"{_name(folder)}/{part}/"
+    found = read_arrays(path, "archive", _CURE, lambda keys: [key for key in keys if key.startswith(start)])
+    arrays = {}
+    for key, array in (found or {}).items():
+        name, _, dtype = key[len(start) :].rpartition("/")
+        arrays[name] = array if dtype == "str" else array.astype(dtype, copy=False)
+    return arrays
+
+
+def _name(folder: Path) -> str:
+    """Name of a run and its seed in the archive: the last two parts of its folder."""
+    return f"{folder.parent.name}/{folder.name}"

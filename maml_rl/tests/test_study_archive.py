@@ -1,0 +1,131 @@
+"""The archive of a study holds what its reports are made of."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from typing import Any
+
+import numpy as np
+import pytest
+
+from maml_rl.studies.archive import ARCHIVE, archived_evaluation, pack
+from maml_rl.tests.study_builders import CONFIG, all_runs, run_study, tiny_study
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Path of a study that was run and packed."""
+    path = tiny_study(tmp_path)
+    path.write_text("test_on: {harder: [env-name=Bandit-K5-v0]}\nrandom_policy: true\n" + path.read_text())
+    assert run_study(path) == 0
+    assert run_study(path, command="pack") == 0
+    return path
+
+
+def folder_of(study):
+    return study.parent / "results" / "tiny"
+
+
+def forget(study, *names):
+    """Remove the folders of these runs."""
+    for name in names or ("plain", "slow"):
+        shutil.rmtree(folder_of(study) / name)
+
+
+def test_a_report_from_the_archive_is_the_report_from_the_folders(study):
+    folder = folder_of(study)
+    table, manifest = (folder / "table.md").read_text(), (folder / "manifest.json").read_text()
+    figures = {path.name: path.read_bytes() for path in (folder / "figures").iterdir()}
+    before: dict[str, Any] = {
+        run.title: (run.metrics(), run.results(), {"random": run.random_returns("harder")}) for run in all_runs(study)
+    }
+    forget(study)
+    shutil.rmtree(folder / "figures")
+    (folder / "table.md").unlink()
+    assert run_study(study, command="report") == 0
+    assert (folder / "table.md").read_text() == table
+    assert (folder / "manifest.json").read_text() == manifest
+    assert {path.name: path.read_bytes() for path in (folder / "figures").iterdir()} == figures
+    for run in all_runs(study):
+        after: Any = (run.metrics(), run.results(), {"random": run.random_returns("harder")})
+        for mine, theirs in zip(after, before[run.title], strict=True):
+            assert mine.keys() == theirs.keys() - {"train_returns", "valid_returns"}
+            for key, values in mine.items():
+                assert values.dtype == theirs[key].dtype
+                assert values.tobytes() == theirs[key].tobytes()
+
+
+def test_what_is_archived_is_not_trained_again_and_a_folder_wins_over_the_archive(study, capfd):
+    forget(study, "plain")
+    capfd.readouterr()
+    assert run_study(study) == 0
+    assert capfd.readouterr().out.count(f"done, in {ARCHIVE}") == 2
+    assert not (folder_of(study) / "plain").exists()
+    (folder_of(study) / "slow/seed-1/metrics.csv").write_text("iteration,return_after\n0,7.5\n")
+    assert {run.title: run.iterations_done for run in all_runs(study)} == {
+        "plain seed 1": CONFIG.num_batches, "plain seed 2": CONFIG.num_batches, "slow seed 1": 1,
+    }  # fmt: skip
+
+
+def test_packing_again_keeps_runs_that_have_no_folder(study):
+    archive = folder_of(study) / ARCHIVE
+    with np.load(archive) as arrays:
+        keys = arrays.files
+    forget(study, "plain")
+    pack(folder_of(study))
+    with np.load(archive) as arrays:
+        assert arrays.files == keys
+
+
+def test_an_archived_run_of_another_configuration_is_refused(study, capfd):
+    forget(study)
+    study.write_text(study.read_text().replace("fast-lr=0.01", "fast-lr=0.02"))
+    assert run_study(study) == 2
+    assert re.search(r"slow seed 1: fast-lr is 0.02 in the study, .*has 0.01; rename the run", capfd.readouterr().err)
+
+
+def test_a_run_cannot_start_from_an_archived_one(study, capfd):
+    forget(study)
+    study.write_text(study.read_text() + "  later: {config: tiny.json, seeds: [1], start_from: plain}\n")
+    text = study.read_text().replace("tiny.json, seeds: [1], start", f"{study.parent}/tiny.json, seeds: [1], start")
+    study.write_text(text)
+    assert run_study(study) == 2
+    assert re.search(r"later seed 1 starts from 'plain', of which scores.npz .* move that away", capfd.readouterr().err)
+
+
+def test_nothing_to_pack_and_a_damaged_archive_are_one_line(study, capfd, tmp_path):
+    forget(study)
+    (folder_of(study) / ARCHIVE).write_bytes(b"no archive")
+    assert run_study(study, command="report") == 2
+    assert re.search(r"scores.npz': got a file that is no archive; remove it, and restore it", capfd.readouterr().err)
+    (folder_of(study) / ARCHIVE).unlink()
+    assert run_study(study, command="pack") == 2
+    assert re.search(r"pack: got no runs in .*run the study first", capfd.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([0, 1, -1]),
+        np.array([0.0, -0.0, np.nan, np.inf]),
+        np.array([0.1, 1e300]),
+        np.array([2**40, 3]),
+        np.array([0.5, 3.0], dtype=np.float32),
+        np.array([True, False]),
+        np.array(["red", "blue"]),
+    ],
+)
+def test_values_and_types_survive_bit_by_bit(tmp_path, values):
+    run = tmp_path / "run" / "seed-1"
+    run.mkdir(parents=True)
+    (run / "config.json").write_text("{}")
+    np.savez(run / "results.npz", returns=values)
+    pack(tmp_path)
+    found = archived_evaluation(run / "results.npz")
+    assert found is not None
+    assert found["returns"].dtype == values.dtype
+    assert found["returns"].tobytes() == values.tobytes()
+    with np.load(tmp_path / ARCHIVE) as arrays:
+        stored = arrays[f"run/seed-1/results/returns/{'str' if values.dtype.kind == 'U' else values.dtype.name}"]
+    assert stored.nbytes <= values.nbytes
