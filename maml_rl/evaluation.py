@@ -67,7 +67,7 @@ def evaluate(
     steps = max(num_adaptation_steps, adaptation.trained)
     tasks = algorithm.env.sample_tasks(num_batches * meta_batch_size, generator(seed, Purpose.EVALUATION_TASKS))
     parts = []
-    with workers(algorithm, num_workers, backend) as running:
+    with workers(algorithm, min(num_workers, meta_batch_size), backend) as running:
         for first in tqdm(
             range(0, len(tasks), meta_batch_size), unit="batch", desc="evaluating", disable=None, leave=False
         ):

@@ -179,7 +179,7 @@ class Algorithm(abc.ABC):
 
     @property
     def run_format(self) -> RunFormat:
-        """What the files of a run of this algorithm hold."""
+        """Contents of the files of a run of this algorithm."""
         learner = self.learner(_NoWorkers(), self._initial)
         dtype = str(next(iter(self.layout.values.values())).dtype)
         return RunFormat(self._initial.shape, learner.state_layout(), learner.details, dtype)

@@ -1,4 +1,4 @@
-"""Which algorithm a configuration names."""
+"""Algorithms by name."""
 
 from __future__ import annotations
 

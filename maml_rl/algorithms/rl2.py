@@ -71,7 +71,7 @@ def meta_episodes(config: Config) -> MetaEpisodeVectorEnv:
 
 
 def worker_spec(config: Config, env: MetaEpisodeVectorEnv, spec: PolicySpec, layout: ParameterLayout) -> RL2WorkerSpec:
-    """What workers of an agent with these frozen parameters are built from."""
+    """Specification of the workers of an agent with these frozen parameters."""
     returns, rl2 = config.section(ReturnSettings), config.section(RL2Settings)
     return RL2WorkerSpec(config.task, returns, rl2, spec, layout, env.env.max_episode_steps)
 

@@ -40,7 +40,7 @@ class Strategy(abc.ABC):
 
     @abc.abstractmethod
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Go on from a `state` that `state_dict` gave: arrays (D,), () and others of its shapes, by name."""
 
 
 def centred_ranks(fitness: np.ndarray) -> np.ndarray:

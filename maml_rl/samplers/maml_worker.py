@@ -96,7 +96,7 @@ class MAMLWorker:
 
     @builds_state("restart")
     def collect(self, shard: Shard, vector: np.ndarray) -> CollectReport:
-        """Sample episodes before, between and after the inner steps from parameters (D,); keep them for learning."""
+        """Sample and keep episodes before, between and after the inner steps from parameters `vector` (D,)."""
         self._old, self._products = [], []
         self._episodes, self._paths = self._roll_out_and_adapt(shard, vector, self.spec.maml.num_steps)
         self._chunks = self._cut(self._episodes[0], self._episodes[0].mask[0].numel())
@@ -107,7 +107,7 @@ class MAMLWorker:
         )
 
     def evaluate(self, shard: Shard, vector: np.ndarray, num_steps: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Returns (K + 1, M, B) after 0 ... K = `num_steps` inner steps from initial parameters (D,), and measures.
+        """Returns (K + 1, M, B) after 0 ... K = `num_steps` inner steps from parameters `vector` (D,), and measures.
 
         The environment's measures are arrays of the same shape by name.
         """
@@ -116,7 +116,7 @@ class MAMLWorker:
         return np.stack([e.returns().numpy() for e in episodes]), measures
 
     def adapted_parameters(self, shard: Shard, vector: np.ndarray, num_steps: int) -> list[Params]:
-        """All parameters (M, ...) after 0 ... K = `num_steps` inner steps from (D,), those that `evaluate` makes."""
+        """All parameters (M, ...) after 0 ... K = `num_steps` inner steps from `vector` (D,), as in `evaluate`."""
         _, path = self._roll_out_and_adapt(shard, vector, num_steps)
         return [{**expand(self._acting.frozen(), len(shard.tasks)), **learning} for learning in path]
 

@@ -1,4 +1,4 @@
-"""Which backend a command line names."""
+"""Backends by name."""
 
 from __future__ import annotations
 

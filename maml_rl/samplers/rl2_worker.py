@@ -102,12 +102,12 @@ class RL2Worker:
 
     @builds_state("restart")
     def collect(self, shard: Shard, vector: np.ndarray, gae_lambda: float) -> RL2Report:
-        """Roll out a meta-episode of every task with parameters (D,) and keep it, see `learn_from`."""
+        """Roll out a meta-episode of every task with parameters `vector` (D,) and keep it, see `learn_from`."""
         batch = self._roll_out(shard, vector, self.spec.task.fast_batch_size)
         return self.learn_from(batch, shard.indices, vector, gae_lambda)
 
     def evaluate(self, shard: Shard, vector: np.ndarray, num_episodes: int) -> MetaEpisodes:
-        """Meta-episodes of so many episodes with parameters (D,)."""
+        """Meta-episodes of `num_episodes` episodes with parameters `vector` (D,)."""
         batch = self._roll_out(shard, vector, num_episodes)
         return batch.meta_episodes(self._env.of(len(shard.tasks), num_episodes).num_inputs)
 
@@ -157,7 +157,7 @@ class RL2Worker:
         )
 
     def _unit(self, num_episodes: int) -> float:
-        """What rewards count, so that values are averages of the rewards to come, whatever discount and horizon."""
+        """Factor of rewards with which values are averages of the rewards to come, whatever discount and horizon."""
         longest = self.spec.max_episode_steps
         shortest_unit = 1.0 / (longest * num_episodes) if longest else _SMALLEST_UNIT
         return max(1.0 - self.spec.returns.gamma, shortest_unit)

@@ -73,7 +73,13 @@ def test_returns_do_not_depend_on_the_number_of_workers():
     np.testing.assert_allclose(results[2], results[0], rtol=0, atol=1e-9)
 
 
-@pytest.mark.numerical
+@pytest.mark.parametrize("changes", [{}, {"algorithm": "rl2", "policy": "lstm"}], ids=["maml", "rl2"])
+def test_more_workers_than_tasks_of_a_batch_change_nothing(changes):
+    algorithm = make_algorithm(NAVIGATION.replace(**changes))
+    one, more = (small(algorithm, meta_batch_size=1, num_workers=num_workers) for num_workers in (1, 3))
+    np.testing.assert_array_equal(more.returns, one.returns)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
