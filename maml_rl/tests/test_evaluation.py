@@ -80,6 +80,7 @@ def test_more_workers_than_tasks_of_a_batch_change_nothing(changes):
     np.testing.assert_array_equal(more.returns, one.returns)
 
 
+@pytest.mark.numerical
 @pytest.mark.parametrize(
     "changes",
     [
