@@ -65,7 +65,9 @@ def everything(inner, params, train, valid, old=None):
 
 
 @every_policy_and_objective
-@pytest.mark.parametrize(("num_steps", "first_order"), [(1, False), (2, False), (2, True)])
+@pytest.mark.parametrize(
+    ("num_steps", "first_order"), [(1, False), pytest.param(2, False, marks=pytest.mark.slow), (2, True)]
+)
 def test_the_curvature_is_the_hessian_of_the_mean_divergence(spec, num_steps, first_order, objective):
     inner, params, train, valid = case(spec, num_steps, first_order=first_order, objective=objective)
     theta = flat(params, inner.names)

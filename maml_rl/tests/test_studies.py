@@ -61,6 +61,7 @@ def test_what_is_done_is_not_done_again_and_what_was_interrupted_goes_on(study, 
     assert (folder / "results.npz").stat().st_mtime_ns > before["results.npz"]  # the longer run's policy
 
 
+@pytest.mark.slow
 def test_runs_side_by_side_are_the_runs_one_after_another_and_one_that_fails_costs_one_line(study, capfd, monkeypatch):
     multiprocessing.set_forkserver_preload(["maml_rl.studies.run"])  # the package is imported once for all jobs
     monkeypatch.setattr(run_module, "_START_METHOD", "forkserver")
