@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 KalmanRule = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
-"""``(means, deviations, rng) -> scores``: beliefs (M, K) about the arms, and standard deviations; the arm with the
-highest score is chosen."""
+"""``(means, standard_deviations, rng) -> scores``: of beliefs (M, K) about the arms; the arm with the highest score is
+chosen."""
 
 
 @dataclass(frozen=True)
@@ -106,14 +106,14 @@ def roll_out_drifting_bandit(
     return DriftingBanditRollout(choices, payoffs)
 
 
-def kalman_greedy(means: np.ndarray, deviations: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The arm believed to be best, any of them at first, by means and standard `deviations` (M, K) of beliefs."""
+def kalman_greedy(means: np.ndarray, standard_deviations: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The arm believed to be best, any of them at first, by `means` and `standard_deviations` (M, K) of beliefs."""
     return means + 1e-9 * rng.random(means.shape)
 
 
-def kalman_thompson(means: np.ndarray, deviations: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The best arm of one draw from beliefs, means and standard `deviations` (M, K) (Thompson 1933)."""
-    return means + deviations * rng.standard_normal(means.shape)
+def kalman_thompson(means: np.ndarray, standard_deviations: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The best arm of one draw from beliefs, `means` and `standard_deviations` (M, K) (Thompson 1933)."""
+    return means + standard_deviations * rng.standard_normal(means.shape)
 
 
 def kalman_ucb(bonus: float = 1.0) -> KalmanRule:
@@ -121,7 +121,7 @@ def kalman_ucb(bonus: float = 1.0) -> KalmanRule:
     if not (bonus >= 0 and math.isfinite(bonus)):
         raise ValueError(f"bonus: got {bonus}, expected a finite number >= 0")
 
-    def rule(means: np.ndarray, deviations: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return means + bonus * deviations + 1e-9 * rng.random(means.shape)
+    def rule(means: np.ndarray, standard_deviations: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return means + bonus * standard_deviations + 1e-9 * rng.random(means.shape)
 
     return rule

@@ -253,5 +253,5 @@ def _check_tables(transitions: np.ndarray, rewards_mean: np.ndarray) -> tuple[np
             "expected (..., S, A, S) and (..., S, A)"
         )
     if (transitions < 0).any() or not np.allclose(transitions.sum(axis=-1), 1.0):
-        raise ValueError("transitions: got rows that are no probabilities, expected sums of 1")
+        raise ValueError("transitions: got rows that are not probabilities, expected sums of 1")
     return transitions, rewards_mean

@@ -191,7 +191,7 @@ def write_config(path: Path, config: Config) -> Path:
 
 
 class NaNRewardEnv(NavigationVectorEnv):
-    """2DNavigation that pays NaN after its first `healthy_resets` resets."""
+    """2DNavigation whose rewards are NaN after its first `healthy_resets` resets."""
 
     def __init__(self, num_envs: int = 1, *, healthy_resets: int) -> None:
         super().__init__(num_envs, max_episode_steps=5)
@@ -252,7 +252,7 @@ def burn(fuse: str) -> bool:
 
 
 def is_running(process_id: int) -> bool:
-    """Whether a process exists and is no zombie."""
+    """True if a process exists and is not a zombie."""
     try:
         status = Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8")
     except OSError:
@@ -284,7 +284,7 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def travelled(value: Any) -> Any:
-    """What arrives of a value that is sent to another process."""
+    """Copy of a value, as another process receives it."""
     here, there = multiprocessing.Pipe()
     with here, there:
         here.send(value)

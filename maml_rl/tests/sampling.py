@@ -15,7 +15,7 @@ SIGNIFICANCE = 1e-4
 
 
 def consistent(successes: int, count: int, probability: float) -> bool:
-    """Whether a binomial test does not contradict this probability."""
+    """True if a binomial test does not contradict this probability."""
     return bool(stats.binomtest(int(successes), int(count), probability).pvalue > SIGNIFICANCE)
 
 

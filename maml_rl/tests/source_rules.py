@@ -28,7 +28,7 @@ ROWS: tuple[frozenset[str], ...] = (
 )
 
 NAMING_MEMBERS = frozenset({"algorithms", "policies", "envs"})
-"""Where the names of algorithms, policies and environments are at home: registries and the files that define them."""
+"""Members that may name algorithms, policies and environments: registries and the files that define them."""
 
 SERIALISERS = frozenset({"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"})
 NUMPY_RANDOM_TYPES = frozenset(
@@ -193,7 +193,7 @@ def _random_call(node: ast.Call, name: str) -> str:
 
 
 def _names_numpy_generator(function: ast.expr) -> bool:
-    """Whether this is ``rng.multinomial`` and the like: a draw from an explicit NumPy generator."""
+    """True if this is ``rng.multinomial`` and the like: a draw from an explicit NumPy generator."""
     return isinstance(function, ast.Attribute) and "rng" in ast.unparse(function.value).lower()
 
 

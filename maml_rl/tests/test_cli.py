@@ -332,7 +332,7 @@ def test_a_stopped_run_leaves_no_orphan_and_resumes_bit_for_bit(tmp_path, blow):
 
 
 def has_loaded(process, library):
-    """Whether a process has opened a shared library of this name."""
+    """True if a process has opened a shared library of this name."""
     try:
         return library in Path(f"/proc/{process.pid}/maps").read_text(encoding="utf-8")
     except OSError:

@@ -19,7 +19,7 @@ HALVES = (slice(0, 100), slice(100, 200))
         (
             "TabularMDP-v0",
             {"transitions": np.ones((10, 5, 10)), "rewards_mean": np.ones((10, 5))},
-            r"task\['transitions'\]: got rows that are no probabilities",
+            r"task\['transitions'\]: got rows that are not probabilities",
         ),
         (
             "TabularMDP-v0",

@@ -182,7 +182,7 @@ def test_optimism_pays_and_so_does_a_modest_prior_when_episodes_are_few():
         (lambda p, m: value_iteration(p, m, 0), "num_steps: got 0"),
         (lambda p, m: value_iteration(p, m, 3, discount=1.5), "discount: got 1.5"),
         (lambda p, m: value_iteration(p[0], m, 3), "transitions: got shape"),
-        (lambda p, m: value_iteration(2 * p, m, 3), "no probabilities"),
+        (lambda p, m: value_iteration(2 * p, m, 3), "not probabilities"),
         (lambda p, m: roll_out_mdp(random_plan, p[0], m[0], 3, rng()), "rewards_mean: got shape"),
         (lambda p, m: roll_out_mdp(random_plan, p, m, 0, rng()), "num_episodes: got 0"),
         (lambda p, m: roll_out_mdp(random_plan, p, m, 1, rng(), num_steps=0), "num_steps: got 0"),

@@ -67,7 +67,7 @@ def folder(tmp_path):
 
 
 def write(path, content):
-    """What torch.save writes, without its warnings about what it will no longer write."""
+    """Save as torch.save does, without its warnings about what it will no longer write."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.save(content, path)

@@ -203,7 +203,7 @@ def test_backends_are_found_by_name_and_get_what_they_need(monkeypatch):
 
 
 def hears_interrupts(process_id):
-    """Whether SIGINT would reach a process; it is neither blocked nor ignored."""
+    """True if SIGINT would reach a process; it is neither blocked nor ignored."""
     status = Path(f"/proc/{process_id}/status").read_text(encoding="utf-8").splitlines()
     masks = {line.split()[0]: int(line.split()[1], 16) for line in status if line.startswith(("SigBlk:", "SigIgn:"))}
     return not (masks["SigBlk:"] | masks["SigIgn:"]) >> (signal.SIGINT - 1) & 1
@@ -223,7 +223,7 @@ def test_no_interrupt_ever_reaches_a_worker(start):
 
 
 def run_in_thread(function):
-    """What a function returns in a thread that is not the main one."""
+    """Value that a function returns in a thread that is not the main one."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(function).result()
 

@@ -100,7 +100,7 @@ class TabularMDPVectorEnv(MetaVectorEnv):
         if means.shape[1:] != shape:
             raise ValueError(f"task['rewards_mean']: got shape {means.shape[1:]}, expected {shape}")
         if (transitions < 0).any() or not np.allclose(transitions.sum(axis=-1), 1.0):
-            raise ValueError("task['transitions']: got rows that are no probabilities, expected sums of 1")
+            raise ValueError("task['transitions']: got rows that are not probabilities, expected sums of 1")
         self._cumulative = transitions.cumsum(axis=-1)[..., :-1]  # (N, S, A, S - 1)
         self._means = means  # (N, S, A)
 
