@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from maml_rl.algorithms import maml, rl2
+from maml_rl.algorithms import evolution, maml, rl2
 from maml_rl.algorithms.algorithm import Adaptation, Algorithm
 from maml_rl.algorithms.ensemble import Ensemble
 from maml_rl.config import Config
@@ -23,7 +23,11 @@ def _make_rl2(config: Config, device: str, dtype: str) -> Algorithm:
     return Ensemble(config, device, dtype) if several else rl2.RL2Agent(config, device, dtype)
 
 
-_ALGORITHMS = {"maml": _Entry(maml.MAML, maml.adaptation), "rl2": _Entry(_make_rl2, rl2.adaptation)}
+_ALGORITHMS = {
+    "evolution": _Entry(evolution.EvolvedAgent, evolution.adaptation),
+    "maml": _Entry(maml.MAML, maml.adaptation),
+    "rl2": _Entry(_make_rl2, rl2.adaptation),
+}
 
 
 def register_algorithm(

@@ -19,6 +19,7 @@ class Purpose(IntEnum):
     EVALUATION_ACTIONS = 6
     STATISTICS = 7
     MINIBATCHES = 8
+    MUTATIONS = 9
 
 
 def generator(

@@ -1,0 +1,82 @@
+"""Algorithm ``evolution``: all weights, by the fitness of whole lives and without a gradient."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from maml_rl.algorithms.algorithm import Adaptation, Algorithm, Evaluation
+from maml_rl.algorithms.building import initial_policy, policy_spec, tried_env
+from maml_rl.algorithms.rl2 import evaluation
+from maml_rl.config import Config
+from maml_rl.envs import MetaEpisodeVectorEnv
+from maml_rl.metalearners.evolution import Evolution
+from maml_rl.metalearners.learner import Workers
+from maml_rl.samplers import Backend
+from maml_rl.samplers.evolution_worker import EvolutionWorkerSpec
+from maml_rl.samplers.meta_episodes import MetaEpisodes
+from maml_rl.settings import EvolutionSettings
+from maml_rl.shard import Shard
+
+
+class EvolvedAgent(Algorithm):
+    """Evolution of a configuration's policy; an individual's life is a meta-episode of `fast-batch-size` episodes.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    device, dtype
+        Device, which is not used, and float type of the policy.
+    """
+
+    remedy = "es-sigma or es-learning-rate"
+    films = "lives of evolved agents are not filmed yet"
+    env: MetaEpisodeVectorEnv
+
+    def __init__(self, config: Config, device: str, dtype: str) -> None:
+        env = MetaEpisodeVectorEnv(tried_env(config), config.task.fast_batch_size)
+        self.spec = policy_spec(config, env, dtype)
+        super().__init__(config, env, [initial_policy(self.spec, config.run.seed)], device=device)
+
+    @property
+    def settings(self) -> EvolutionSettings:
+        """Population, strategy and fitness."""
+        return self.config.section(EvolutionSettings)
+
+    @property
+    def adaptation(self) -> Adaptation:
+        """See `Algorithm.adaptation`."""
+        return adaptation(self.config)
+
+    @property
+    def max_workers(self) -> int:
+        """See `Algorithm.max_workers`: one an individual."""
+        return self.settings.population_size
+
+    @property
+    def worker_spec(self) -> EvolutionWorkerSpec:
+        """See `Algorithm.worker_spec`."""
+        return EvolutionWorkerSpec(self.config.task, self.settings, self.spec, self.layout)
+
+    def learner(self, backend: Workers, parameters: np.ndarray) -> Evolution:
+        """See `Algorithm.learner`: parameters (1, D)."""
+        return Evolution(backend, parameters, self.settings, self.config.run)
+
+    def evaluate(self, backend: Backend, shard: Shard, parameters: np.ndarray, num_adaptation_steps: int) -> Evaluation:
+        """See `Algorithm.evaluate`: parameters (1, D)."""
+        calls = [(part, parameters[0], num_adaptation_steps + 1) for part in shard.split(backend.num_workers)]
+        return evaluation(shard, MetaEpisodes.joined(backend.map("evaluate", calls)), self.adaptation)
+
+
+def adaptation(config: Config) -> Adaptation:
+    """Adaptation within a life: the episodes before its last."""
+    return Adaptation(
+        config.task.fast_batch_size - 1,
+        "episodes",
+        "first episode of a life",
+        "last episode of a life",
+        "life",
+        label="{unit} of a life on {task} so far",
+        as_trained=True,
+        keeps_trials=True,
+    )

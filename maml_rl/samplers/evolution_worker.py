@@ -1,0 +1,120 @@
+"""The worker of evolution: rolls out the lives of a part of the population."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from maml_rl.envs import make_meta_env
+from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
+from maml_rl.policies import PolicySpec, make_policy
+from maml_rl.policies.layout import ParameterLayout
+from maml_rl.samplers.meta_episodes import MetaEpisodes, roll_out_meta_episodes
+from maml_rl.samplers.recorders import ReturnRecorder
+from maml_rl.samplers.rollout import rollout
+from maml_rl.samplers.sized_environment import SizedEnvironment
+from maml_rl.settings import EvolutionSettings, TaskSettings
+from maml_rl.shard import Shard, Streams
+
+
+@dataclass(frozen=True)
+class EvolutionWorkerSpec:
+    """Everything a worker of evolution is built from; picklable.
+
+    Attributes
+    ----------
+    task, evolution
+        Sections of the configuration.
+    policy
+        Specification of every individual's policy.
+    layout
+        Places of the policy's parameters in vectors.
+    """
+
+    task: TaskSettings
+    evolution: EvolutionSettings
+    policy: PolicySpec
+    layout: ParameterLayout
+
+    @property
+    def worker_class(self) -> type[EvolutionWorker]:
+        """See `WorkerSpec`."""
+        return EvolutionWorker
+
+    def build(self, heartbeat: Callable[[], None]) -> EvolutionWorker:
+        """Make the worker in the process that is to run it."""
+        return EvolutionWorker(self, heartbeat)
+
+    def make_env(self, num_lives: int, num_episodes: int) -> MetaEpisodeVectorEnv:
+        """An environment of this many lives of this many episodes."""
+        return MetaEpisodeVectorEnv(make_meta_env(self.task.env_name, num_lives, self.task.env_kwargs), num_episodes)
+
+
+class EvolutionWorker:
+    """Gives individuals their lives; no state outlives a call.
+
+    All individuals have the same tasks, births and noise: life l of one draws what life l of another does.
+
+    Parameters
+    ----------
+    spec
+        See `EvolutionWorkerSpec`.
+    heartbeat
+        Called at least once per environment step.
+    """
+
+    def __init__(self, spec: EvolutionWorkerSpec, heartbeat: Callable[[], None]) -> None:
+        self.spec = spec
+        self.heartbeat = heartbeat
+        self.policy = make_policy(spec.policy)
+        self._layout = spec.layout.on("cpu")
+        self._env = SizedEnvironment(spec.make_env)
+
+    def live(self, shard: Shard, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns (P, L, E) of the E episodes in the L lives of a shard, and environment steps (P, L).
+
+        Parameters
+        ----------
+        shard
+            A task for each life.
+        vectors
+            Parameters (P, D) of the individuals; `chunk_size` of them act together.
+        """
+        num_episodes, chunk = self.spec.task.fast_batch_size, self.spec.evolution.chunk_size
+        returns, steps = [], []
+        for first in range(0, len(vectors), chunk):
+            part = vectors[first : first + chunk]
+            recorder = ReturnRecorder(num_episodes)
+            env = self._env.of(len(part) * len(shard.tasks), num_episodes)
+            outcome, _ = rollout(
+                env,
+                self.policy,
+                self._layout.stack(part),
+                list(shard.tasks) * len(part),
+                _repeated(shard, len(part)),
+                recorder=recorder,
+                heartbeat=self.heartbeat,
+            )
+            returns.append(outcome.returns)
+            steps.append(outcome.env_steps)
+        return np.concatenate(returns), np.concatenate(steps)
+
+    def evaluate(self, shard: Shard, vector: np.ndarray, num_episodes: int) -> MetaEpisodes:
+        """Lives of `num_episodes` episodes of one individual with parameters `vector` (D,), step by step."""
+        env = self._env.of(len(shard.tasks), num_episodes)
+        batch = roll_out_meta_episodes(
+            env, self.policy, self._layout.params(vector), shard.tasks, shard.streams(), heartbeat=self.heartbeat
+        )
+        return batch.meta_episodes(env.num_inputs)
+
+    def close(self) -> None:
+        """Free the environments."""
+        self._env.close()
+
+
+def _repeated(shard: Shard, num_individuals: int) -> Streams:
+    """Streams of every individual's lives, one individual's behind the other's: the same numbers again and again."""
+    each = [shard.streams() for _ in range(num_individuals)]
+    return Streams([rng for one in each for rng in one.environment], [rng for one in each for rng in one.actions])

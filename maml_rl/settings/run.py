@@ -1,0 +1,125 @@
+"""Sections of every configuration: run, tasks, policy, and returns for those who learn from them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from maml_rl.settings.base import Count, Settings, Width
+
+
+class RunSettings(Settings):
+    """Sizes and beginning of a run."""
+
+    algorithm: str = Field(
+        default="maml",
+        description=(
+            "What is meta-learned, and how: 'maml' initial weights that gradient steps adapt; 'rl2' all weights of an "
+            "agent whose memory adapts."
+        ),
+    )
+    seed: int = Field(default=0, ge=0, description="Seed from which every random number of the run derives.")
+    num_batches: Count = Field(default=500, description="Iterations of the outer loop.")
+    meta_batch_size: Count = Field(default=40, description="Tasks per outer iteration.")
+    initial_policy: str | None = Field(
+        default=None,
+        min_length=1,
+        examples=["zoo/ant-vel/policy.th"],
+        description=(
+            "File policy.th whose weights the run starts from, those that are not trained among them; null: random "
+            "weights."
+        ),
+    )
+    allow_module: tuple[str, ...] = Field(
+        default=(),
+        examples=["[my_package.my_policy]"],
+        description=(
+            "Modules from outside the package that register what the run uses. Written by the flag --allow-module, and "
+            "imported only where that flag is given."
+        ),
+    )
+    worker_timeout: float = Field(
+        default=30.0, gt=0, description="Seconds without a sign of life after which a worker counts as lost."
+    )
+
+
+class TaskSettings(Settings):
+    """Tasks, and how much of each is rolled out."""
+
+    env_name: str = Field(
+        min_length=1, examples=["HalfCheetahDir-v2"], description="Id of the task family, as registered."
+    )
+    env_kwargs: dict[str, Any] = Field(
+        default_factory=dict,
+        examples=["{low: 0.0, high: 2.0}"],
+        description="Arguments of the environment's constructor, such as the range tasks are drawn from.",
+    )
+    fast_batch_size: Count = Field(
+        default=20,
+        description=(
+            "Episodes of each task: per inner step, and again after adaptation (maml); in a meta-episode (rl2)."
+        ),
+    )
+
+    @field_validator("env_kwargs", mode="before")
+    @classmethod
+    def _nothing_is_no_arguments(cls, value: Any) -> Any:
+        return {} if value is None else value  # `env-kwargs:` with nothing behind it
+
+
+class ReturnSettings(Settings):
+    """Estimation of returns and advantages by learners that use them."""
+
+    gamma: float = Field(default=0.99, ge=0, le=1, description="Discount of the rewards, per environment step.")
+    gae_lambda: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Generalised advantage estimation: 1 is return minus baseline, 0 the one-step error.",
+    )
+    reward_clip: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e30,
+        description=(
+            "Absolute value at which rewards are clipped for what learns from them and for what an agent sees of them "
+            "(rl2); returns in metrics and scores stay whole. 1 leaves points their sign; null: no limit."
+        ),
+    )
+
+
+class PolicySettings(Settings):
+    """Kind and size of the network."""
+
+    policy: str = Field(
+        default="mlp",
+        description=(
+            "Kind of network: 'mlp' has no memory, and so cannot learn by it (rl2); 'rnn' and 'lstm' have recurrent "
+            "hidden layers; 'geometric' has a recurrent controller with a memory of slots on a sphere. The output fits "
+            "the action space."
+        ),
+    )
+    hidden_sizes: tuple[Width, ...] = Field(
+        default=(64, 64), description="Units of each hidden layer; an empty list gives a linear policy."
+    )
+    nonlinearity: Literal["elu", "gelu", "relu", "sigmoid", "silu", "tanh"] = Field(
+        default="tanh", description="Activation after each hidden layer."
+    )
+    encoder: Literal["auto", "none", "ram", "conv"] = Field(
+        default="auto",
+        description=(
+            "What stands before the first layer: 'conv' convolutions over an image (channels, height, width), 'ram' "
+            "bits of a console's memory beside its bytes, 'none' nothing; 'auto' is conv for images of 20 x 20 or more."
+        ),
+    )
+    encoder_channels: tuple[Width, ...] = Field(
+        default=(16, 32), description="Output channels of each convolution of the encoder (conv)."
+    )
+    train_recurrent: bool = Field(
+        default=True,
+        description=(
+            "Whether hidden-to-hidden weights and biases are adapted and meta-learned; if not, they keep their random "
+            "initial values. Nothing to choose without memory."
+        ),
+    )
