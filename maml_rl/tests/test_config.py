@@ -427,7 +427,10 @@ def test_overrides_win_and_the_last_one_wins(write):
             "nonlinearity in bandit.yaml: got 'rellu', expected one of 'elu', 'gelu', 'relu', 'sigmoid', "
             "'silu', 'tanh'; did you mean 'relu'?",
         ),
-        ("algorithm: rl3", "algorithm in bandit.yaml: got 'rl3', expected one of 'evolution', 'maml', 'rl2'; did you mean 'rl2'?"),
+        (
+            "algorithm: rl3",
+            "algorithm in bandit.yaml: got 'rl3', expected one of 'evolution', 'maml', 'rl2'; did you mean 'rl2'?",
+        ),
         (
             "env-kwargs: 3",
             "env-kwargs in bandit.yaml: got 3, expected a mapping, such as {low: 0.0, high: 2.0}",
