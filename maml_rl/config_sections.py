@@ -149,7 +149,10 @@ def _error_line(
     section: type[Settings], values: Mapping[str, Any], sources: Mapping[str, str], error: ValidationError
 ) -> str:
     """The first thing wrong with a section, in one line."""
-    key = to_kebab(str(error.errors()[0]["loc"][0]))
+    first = error.errors()[0]
+    if not first["loc"]:  # of several keys together
+        return f"{sources['']}: {first['msg'].removeprefix('Value error, ')}"
+    key = to_kebab(str(first["loc"][0]))
     field: FieldInfo = {to_kebab(name): field for name, field in section.model_fields.items()}[key]
     where, value = sources.get(key, sources[""]), values.get(key)
     return f"{key} in {where}: got {shown(value)}, expected {expected(field)}{cure(field, value)}"

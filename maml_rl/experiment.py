@@ -140,7 +140,7 @@ def _at_initial_policy(algorithm: Algorithm, resumed: RunFolder | None) -> Algor
     path = algorithm.config.run.initial_policy
     if path is None:
         return algorithm
-    if resumed is not None and resumed.policy_path.exists():
+    if resumed is not None and resumed.checkpoint_path.exists():
         return algorithm.with_policy(resumed.policy_path)
     try:
         return algorithm.with_policy(path)

@@ -42,8 +42,8 @@ def check_can_film(algorithm: Algorithm, path: str | Path) -> None:
     """
     if Path(path).suffix.lower() == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
         raise VideoError("--render: .mp4 needs imageio-ffmpeg: pip install 'maml_rl[video]'; or choose a .gif")
-    if algorithm.films is not None:
-        raise VideoError(f"--render: {algorithm.films}; leave --render out")
+    if algorithm.films is not None or type(algorithm).stages is Algorithm.stages:
+        raise VideoError(f"--render: {algorithm.films or 'this algorithm shows no stages'}; leave --render out")
     env = _make_env(algorithm, 1)
     try:
         env.reset(seed=0)

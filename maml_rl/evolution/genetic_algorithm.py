@@ -49,7 +49,7 @@ class GeneticAlgorithm(Strategy):
         self.population_size = population_size
         self.sigma, self.mutation_rate, self.crossover_rate = sigma, mutation_rate, crossover_rate
         self.num_elites = min(population_size - 1, max(1, round(elite_fraction * population_size)))
-        self.num_parents = min(population_size, max(2, round(parent_fraction * population_size)))
+        self.num_parents = min(population_size, max(2, round(parent_fraction * population_size), self.num_elites))
         self._parents = np.tile(initial.astype(np.float64), (self.num_parents, 1))
         self._generation = 0
 

@@ -20,7 +20,7 @@ class StepResult:
     Attributes
     ----------
     parameters
-        New parameters (P,); the old ones when the step was not accepted.
+        New parameters (D,); the old ones when the step was not accepted.
     loss, kl
         Objective and divergence at `parameters`.
     line_search_steps
@@ -45,7 +45,7 @@ def conjugate_gradient(
     """Solve ``A x = target`` approximately for a symmetric positive definite A given by `product`.
 
     Stops after `num_iterations` or when the squared residual falls below `tolerance`. All vectors
-    (P,) float64.
+    (D,) float64.
 
     Examples
     --------
@@ -94,7 +94,7 @@ def trust_region_step(
     Parameters
     ----------
     parameters, loss, gradient
-        Where the step starts: (P,), objective, its gradient (P,).
+        Where the step starts: (D,), objective, its gradient (D,).
     curvature
         Product of F with a vector, without damping.
     evaluate

@@ -63,6 +63,11 @@ def _check_unchanged(run: StudyRun) -> None:
     before = _config_before(run)
     if before is None:
         return
+    if run.iterations_done and not holds_run(run.folder) and not run.is_archived:
+        raise ConfigError(
+            f"{run.title}: {ARCHIVE} of the study holds its scores without weights or all evaluations; move that away, "
+            "and it is trained anew"
+        )
     mine, theirs = run.config.to_json_dict(), before.to_json_dict()
     for key in sorted(mine.keys() - run.config.changeable_keys()):
         if mine[key] != theirs.get(key):

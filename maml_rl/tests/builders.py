@@ -147,12 +147,12 @@ def pick(data: Any, index: Any) -> Any:
 
 
 def flat(params: Params, names: Sequence[str]) -> Tensor:
-    """Concatenate the named parameters into one vector (P,)."""
+    """Concatenate the named parameters into one vector (D,)."""
     return torch.cat([params[name].reshape(-1) for name in names])
 
 
 def unflat(vector: Tensor, like: Params, names: Sequence[str]) -> Params:
-    """Cut a vector (P,) into the named parameters; differentiable."""
+    """Cut a vector (D,) into the named parameters; differentiable."""
     parts = vector.split([like[name].numel() for name in names])
     return {name: part.reshape(like[name].shape) for name, part in zip(names, parts, strict=True)}
 

@@ -18,7 +18,7 @@ from maml_rl.analysis.mdp_baselines import (
 )
 from maml_rl.envs.control.tabular_mdp import TabularMDPVectorEnv
 
-# Duan et al. 2016, table 2: total rewards after so many episodes.
+# Duan et al. 2016, table 2: total rewards after the given number of episodes.
 EPISODES = [10, 25, 50, 75, 100]
 PUBLISHED = {
     "random": [100.1, 250.2, 499.7, 749.9, 999.4],

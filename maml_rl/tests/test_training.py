@@ -352,6 +352,17 @@ def test_a_run_starts_from_the_weights_of_another(train_recurrent, tmp_path):
     assert bool(frozen) != train_recurrent
 
 
+def test_a_start_killed_before_its_checkpoint_begins_with_the_given_weights_again(tmp_path):
+    config = tiny_config("Bandit-K5-v0", num_batches=1)
+    run(config, tmp_path / "first")
+    second = config.replace(seed=9, initial_policy=str(tmp_path / "first" / "policy.th"))
+    _, unbroken = run(second, tmp_path / "unbroken")
+    run(second, tmp_path / "killed")
+    (tmp_path / "killed" / "checkpoint.pt").unlink()  # policy.th is written before it
+    _, resumed = run(second, tmp_path / "killed", resume=True)
+    np.testing.assert_array_equal(resumed, unbroken)
+
+
 def test_an_initial_policy_that_is_none_costs_nothing_but_a_line(tmp_path):
     config = tiny_config("Bandit-K5-v0", initial_policy=str(tmp_path / "nowhere.th"))
     with pytest.raises(RunFolderError, match=r"initial-policy: no such file: .*nowhere.th"):
