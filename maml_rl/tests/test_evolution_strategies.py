@@ -134,6 +134,15 @@ def test_elites_are_asked_for_again_and_children_take_parts_of_parents():
     assert 0.75 < of_a_parent.mean() < 1.0  # a tenth is mutated
 
 
+def test_all_elites_survive_even_if_fewer_parents_are_asked_for():
+    strategy = GeneticAlgorithm(
+        np.zeros(5), population_size=20, sigma=0.1, mutation_rate=1.0, elite_fraction=0.5, parent_fraction=0.1
+    )
+    candidates = strategy.ask(np.random.default_rng(0))
+    strategy.tell(candidates, np.arange(20.0))
+    np.testing.assert_array_equal(strategy.ask(np.random.default_rng(1))[:10], candidates[:-11:-1])
+
+
 def test_ranks_are_centred_and_ties_share():
     ranks = centred_ranks(np.array([5.0, 1.0, 5.0, np.inf, 2.0]))
     np.testing.assert_allclose(ranks, [0.375, -0.25, 0.375, -0.5, 0.0])

@@ -85,6 +85,23 @@ def test_an_archived_run_of_another_configuration_is_refused(study, capfd):
     assert re.search(r"slow seed 1: fast-lr is 0.02 in the study, .*has 0.01; rename the run", capfd.readouterr().err)
 
 
+def test_scores_without_the_evaluation_asked_for_are_not_overwritten(study, capfd):
+    forget(study)
+    path = folder_of(study) / ARCHIVE
+    with np.load(path) as archive:
+        kept = {key: archive[key] for key in archive.files if "/results/" not in key}
+    np.savez_compressed(path, **kept)
+    before = path.read_bytes()
+    capfd.readouterr()
+    assert run_study(study) == 2
+    assert re.fullmatch(
+        rf"error: plain seed 1: {ARCHIVE} of the study holds its scores without weights .*trained anew\n",
+        capfd.readouterr().err,
+    )
+    assert path.read_bytes() == before
+    assert not (folder_of(study) / "plain").exists()
+
+
 def test_a_run_cannot_start_from_an_archived_one(study, capfd):
     forget(study)
     study.write_text(study.read_text() + "  later: {config: tiny.json, seeds: [1], start_from: plain}\n")
