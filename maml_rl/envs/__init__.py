@@ -2,7 +2,7 @@
 
 from maml_rl.envs.checker import check_meta_env
 from maml_rl.envs.errors import EnvironmentArgumentError, MetaEnvError, UnknownEnvironmentError
-from maml_rl.envs.making import dry_run, make_meta_env, make_tensor_env
+from maml_rl.envs.making import dry_run, is_tensor_family, make_meta_env, make_tensor_env
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
 from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
 from maml_rl.envs.registration import register_families, register_meta_env, registered_meta_envs
@@ -20,6 +20,7 @@ __all__ = [
     "UnknownEnvironmentError",
     "check_meta_env",
     "dry_run",
+    "is_tensor_family",
     "make_meta_env",
     "make_tensor_env",
     "register_meta_env",

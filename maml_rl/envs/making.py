@@ -89,6 +89,18 @@ def make_tensor_env(
         return family_class(*shape, **kwargs, device=device, **numbers)
 
 
+def is_tensor_family(env_name: str) -> bool:
+    """Whether a registered family steps tensors, so that `make_tensor_env` makes it; errors as in `make_meta_env`.
+
+    Examples
+    --------
+    >>> is_tensor_family("CartPoleControl-v0"), is_tensor_family("Bandit-K5-v0")
+    (True, False)
+    """
+    kwargs = find_spec(env_name).kwargs
+    return not issubclass(load_family(kwargs["family"], kwargs.get("package")), MetaVectorEnv)
+
+
 def _keywords(env_name: str, env_kwargs: Mapping[str, Any] | None) -> tuple[EnvSpec, dict[str, Any]]:
     """Find a family by name, check the keywords given, and add those it was registered with."""
     spec = find_spec(env_name)

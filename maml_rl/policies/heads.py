@@ -71,4 +71,31 @@ class CategoricalHead:
         return Categorical(affine(params, self.layer, features))
 
 
-Head = NormalHead | CategoricalHead
+class NeuronHead:
+    """Actions read from neurons, which say what is expected and how noisy it is; it has no weights of its own.
+
+    Parameters
+    ----------
+    output_size
+        Length A of an action, or number of actions.
+    discrete
+        Whether the neurons' outputs are logits of A actions.
+    """
+
+    layer = "neurons"
+
+    def __init__(self, output_size: int, *, discrete: bool) -> None:
+        self.output_size, self.discrete = output_size, discrete
+        self.distribution: type[Any] = Categorical if discrete else Normal
+
+    def add_to(self, policy: nn.Module, num_features: int) -> None:
+        """Nothing to add to `policy`."""
+
+    def __call__(self, params: Params, features: Tensor) -> Normal | Categorical:
+        """Features (..., >= 2A), outputs and logarithms of standard deviations -> distribution over actions (..., A)."""
+        size = self.output_size
+        outputs = features[..., :size]
+        return Categorical(outputs) if self.discrete else Normal(outputs, features[..., size : 2 * size])
+
+
+Head = NormalHead | CategoricalHead | NeuronHead

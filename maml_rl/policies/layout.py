@@ -69,7 +69,12 @@ class ParameterLayout:
 
     def stack(self, vectors: np.ndarray) -> Params:
         """Parameters (M, ...) of the M policies that vectors (M, D) describe."""
-        return stack_params([self.params(vector) for vector in vectors])
+        count, sizes = len(vectors), [self.values[name].size for name in self.names]
+        stacked = {name: value.expand(count, *value.shape) for name, value in self.frozen().items()}
+        for name, part in zip(self.names, np.split(vectors, np.cumsum(sizes)[:-1], axis=1), strict=True):
+            like = self._like[name]
+            stacked[name] = torch.from_numpy(part).to(like).reshape(count, *like.shape)
+        return {name: stacked[name] for name in self._like}
 
     def vector(self, params: Params) -> np.ndarray:
         """Meta-parameters (D,) float64 of named values, each with the shape it has in `values`."""

@@ -9,6 +9,8 @@ from typing import cast
 from maml_rl.policies.geometric_policy import GeometricOptions, GeometricPolicy
 from maml_rl.policies.lstm_policy import LSTMOptions, LSTMPolicy
 from maml_rl.policies.mlp_policy import MLPPolicy
+from maml_rl.policies.plastic_making import make_plastic
+from maml_rl.policies.plastic_policy import PlasticOptions
 from maml_rl.policies.policy import Policy
 from maml_rl.policies.rnn_policy import RNNPolicy
 from maml_rl.policies.spec import DTYPES, PolicySpec
@@ -137,3 +139,4 @@ register_policy("mlp", _make_mlp, has_memory=False)
 register_policy("rnn", _make_rnn)
 register_policy("lstm", _make_lstm, options=LSTMOptions)
 register_policy("geometric", _make_geometric, options=GeometricOptions)
+register_policy("plastic", make_plastic, options=PlasticOptions)

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maml_rl.envs import make_meta_env
+from maml_rl.envs import is_tensor_family, make_meta_env, make_tensor_env
 from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
+from maml_rl.envs.tensor_env import TensorMetaVectorEnv
 from maml_rl.policies import PolicySpec, make_policy
 from maml_rl.policies.layout import ParameterLayout
+from maml_rl.policies.spec import DTYPES
+from maml_rl.samplers.lives import live
 from maml_rl.samplers.meta_episodes import MetaEpisodes, roll_out_meta_episodes
 from maml_rl.samplers.recorders import ReturnRecorder
 from maml_rl.samplers.rollout import rollout
@@ -52,6 +55,12 @@ class EvolutionWorkerSpec:
         return MetaEpisodeVectorEnv(make_meta_env(self.task.env_name, num_lives, self.task.env_kwargs), num_episodes)
 
 
+    def make_tensor_env(self, num_individuals: int, num_lives: int) -> TensorMetaVectorEnv:
+        """An environment of a tensor family for so many individuals and lives."""
+        shape, dtype = (num_individuals, num_lives), DTYPES[self.policy.dtype]
+        return make_tensor_env(self.task.env_name, shape, self.task.env_kwargs, dtype=dtype)
+
+
 class EvolutionWorker:
     """Gives individuals their lives; no state outlives a call.
 
@@ -71,6 +80,7 @@ class EvolutionWorker:
         self.policy = make_policy(spec.policy)
         self._layout = spec.layout.on("cpu")
         self._env = SizedEnvironment(spec.make_env)
+        self._tensors = is_tensor_family(spec.task.env_name)
 
     def live(self, shard: Shard, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns (P, L, E) of the E episodes in the L lives of a shard, and environment steps (P, L).
@@ -82,24 +92,36 @@ class EvolutionWorker:
         vectors
             Parameters (P, D) of the individuals; `chunk_size` of them act together.
         """
-        num_episodes, chunk = self.spec.task.fast_batch_size, self.spec.evolution.chunk_size
-        returns, steps = [], []
-        for first in range(0, len(vectors), chunk):
-            part = vectors[first : first + chunk]
-            recorder = ReturnRecorder(num_episodes)
-            env = self._env.of(len(part) * len(shard.tasks), num_episodes)
-            outcome, _ = rollout(
-                env,
-                self.policy,
-                self._layout.stack(part),
-                list(shard.tasks) * len(part),
-                _repeated(shard, len(part)),
-                recorder=recorder,
-                heartbeat=self.heartbeat,
-            )
-            returns.append(outcome.returns)
-            steps.append(outcome.env_steps)
+        chunk, live_part = self.spec.evolution.chunk_size, self._live_on_tensors if self._tensors else self._live
+        parts = [live_part(shard, vectors[first : first + chunk]) for first in range(0, len(vectors), chunk)]
+        returns, steps = zip(*parts, strict=True)
         return np.concatenate(returns), np.concatenate(steps)
+
+    def _live(self, shard: Shard, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `live`, of one chunk, in any family."""
+        num_episodes = self.spec.task.fast_batch_size
+        outcome, _ = rollout(
+            self._env.of(len(vectors) * len(shard.tasks), num_episodes),
+            self.policy,
+            self._layout.stack(vectors),
+            list(shard.tasks) * len(vectors),
+            _repeated(shard, len(vectors)),
+            recorder=ReturnRecorder(num_episodes),
+            heartbeat=self.heartbeat,
+        )
+        return outcome.returns, outcome.env_steps
+
+    def _live_on_tensors(self, shard: Shard, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `live`, of one chunk, in a tensor family."""
+        return live(
+            self.spec.make_tensor_env(len(vectors), len(shard.tasks)),
+            self.policy,
+            self._layout.stack(vectors),
+            shard.tasks,
+            shard.streams(),
+            num_episodes=self.spec.task.fast_batch_size,
+            heartbeat=self.heartbeat,
+        )
 
     def evaluate(self, shard: Shard, vector: np.ndarray, num_episodes: int) -> MetaEpisodes:
         """Lives of `num_episodes` episodes of one individual with parameters `vector` (D,), step by step."""

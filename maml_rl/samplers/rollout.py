@@ -138,6 +138,20 @@ def _begin(
     return state, state
 
 
+def begin_lives(
+    policy: Policy, params: Params, shape: tuple[int, int], rngs: Sequence[np.random.Generator]
+) -> Any:
+    """State (P, L, ...) of P individuals at the start of L lives, from the lives' generators of action noise (L)."""
+    if not policy.has_memory:
+        return ()
+    drawn = [policy.draw_initial_noise(rng.spawn(1)[0], (1,)) for rng in rngs]
+    noise = [part for part in drawn if part is not None]
+    if not noise:
+        return policy.initial_state(params, shape)
+    whole = torch.from_numpy(np.concatenate(noise)).to(next(iter(params.values())))  # (L, ...)
+    return policy.initial_state(params, shape, whole.expand(shape[0], *whole.shape))
+
+
 def _action_noise(
     policy: Policy, rngs: Sequence[np.random.Generator], env: MetaVectorEnv, num_sets: int
 ) -> Iterator[Tensor]:

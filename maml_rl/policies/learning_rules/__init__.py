@@ -1,0 +1,1 @@
+"""Rules by which the weights of a plastic network change within a life."""

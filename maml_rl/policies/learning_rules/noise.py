@@ -1,0 +1,34 @@
+"""Noise of neurons as a function of a key and a time: whoever replays a life meets it again."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+_MASK = 0xFFFFFFFF
+
+
+def neuron_noise(key: Tensor, age: Tensor, count: int) -> Tensor:
+    """Uniform numbers (..., count) of mean 0 and variance 1 for lives of this key (...) int64 at this age (...).
+
+    A counter-based generator: bits of (key, age, neuron) are mixed by multiplications and shifts (the finaliser of
+    Steele et al. 2014, section 4, on 32 bits).
+
+    Parameters
+    ----------
+    key
+        >= 0.
+    age
+        Steps lived, of any float type.
+    count
+        Neurons.
+    """
+    neurons = torch.arange(count, device=key.device)
+    bits = (key + 0x9E3779B9 * (age.long() * count)).unsqueeze(-1) + 0x9E3779B9 * neurons
+    bits = bits & _MASK
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x2C1B3C6D)):
+        bits = ((bits ^ (bits >> shift)) * factor) & _MASK
+    bits = bits ^ (bits >> 16)
+    return (bits.to(age.dtype) * 2.0**-32 - 0.5) * math.sqrt(12.0)
