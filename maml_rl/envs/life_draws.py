@@ -47,7 +47,7 @@ class LifeDraws:
         *,
         wanted: np.ndarray | None = None,
     ) -> None:
-        groups = np.ones(len(rngs), bool) if wanted is None else wanted.reshape(len(rngs), -1).any(1)
+        groups = [True] * len(rngs) if wanted is None else [bool(one.any()) for one in wanted.reshape(len(rngs), -1)]
         seeds = [int(rng.integers(2**63)) if group else 0 for rng, group in zip(rngs, groups, strict=True)]
         self._rngs = [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
         self._draw, self._like = draw, like

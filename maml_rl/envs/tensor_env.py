@@ -51,10 +51,15 @@ class TensorMetaVectorEnv(TaskFamily):
         Random numbers that the beginning of an episode takes.
     noise
         Random numbers that a step takes; ``None``: chance has no part in it.
+    render_modes, render_fps, render_mode
+        Ways in which the family can be drawn, pictures of a second of its time, and the way it was made with.
     """
 
     births: Draw
     noise: Draw | None = None
+    render_modes: tuple[str, ...] = ()
+    render_fps: float = 20
+    render_mode: str | None = None
 
     def __init__(
         self,
@@ -124,6 +129,10 @@ class TensorMetaVectorEnv(TaskFamily):
     def _measure(self, state: Tensor) -> dict[str, Tensor]:
         """Values (P, L) of every one of `measures` in states (P, L, S) just reached."""
         return {}
+
+    def _noise_events(self) -> Tensor:
+        """Index (P, L) of the noise that the next step of each life takes; at most the steps of the life so far."""
+        return self._steps
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Give every life its task, common to all individuals; L must be a multiple of ``len(tasks)``.
@@ -210,16 +219,11 @@ class TensorMetaVectorEnv(TaskFamily):
         observations (P, L, O*), rewards (P, L), terminations (P, L), truncations (P, L) and a dict with each of
         `measures` (P, L).
         """
-        if self._state is None:
-            raise ValueError("step: got no episode, expected one; call reset first")
-        if actions.shape[:2] != self._finished.shape:
-            raise ValueError(
-                f"actions: got shape {tuple(actions.shape)}, expected to lead with {tuple(self._finished.shape)}, "
-                "the individuals and lives"
-            )
+        self._check_step(actions)
+        assert self._state is not None
         active = ~self._finished
         self._num_steps += 1
-        noise = None if self._noise is None else self._noise.at(self._steps, needed=self._num_steps)
+        noise = None if self._noise is None else self._noise.at(self._noise_events(), needed=self._num_steps)
         after, rewards, terminated = self._advance(self._state, actions, noise)
         self._state = _where(active, after, self._state)
         self._steps, self._elapsed = self._steps + active, self._elapsed + active
@@ -235,6 +239,27 @@ class TensorMetaVectorEnv(TaskFamily):
             }
         rewards = torch.where(active, rewards, torch.zeros_like(rewards))
         return self._observe(self._state), rewards, terminated, truncated, dict(self._measured)
+
+    def _check_step(self, actions: Tensor) -> None:
+        if self._state is None:
+            raise ValueError("step: got no episode, expected one; call reset first")
+        if actions.shape[:2] != self._finished.shape:
+            raise ValueError(
+                f"actions: got shape {tuple(actions.shape)}, expected to lead with {tuple(self._finished.shape)}, "
+                "the individuals and lives"
+            )
+
+    def pictures(self) -> tuple[np.ndarray, ...]:
+        """An RGB picture (H, W, 3) uint8 of each of the N sub-environments.
+
+        Raises
+        ------
+        ValueError
+            If the family draws none, or was not made to, or no episode has begun.
+        """
+        if self.render_mode is None:
+            raise ValueError("render: got render_mode None, expected 'rgb_array'; pass it to make")
+        raise ValueError("render: got no episode, expected one; call reset first")
 
 
 def _where(mask: Tensor, chosen: Tensor, other: Tensor) -> Tensor:
