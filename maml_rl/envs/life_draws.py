@@ -34,10 +34,22 @@ class LifeDraws:
         Numbers of one event.
     like
         A tensor of the device and dtype that the numbers are moved to.
+    wanted
+        Lives (L,) bool whose numbers are asked for; generators of no such life are not touched. ``None``: all.
     """
 
-    def __init__(self, rngs: Sequence[np.random.Generator], num_lives: int, draw: Draw, like: Tensor) -> None:
-        self._rngs = [np.random.Generator(np.random.PCG64(int(rng.integers(2**63)))) for rng in rngs]
+    def __init__(
+        self,
+        rngs: Sequence[np.random.Generator],
+        num_lives: int,
+        draw: Draw,
+        like: Tensor,
+        *,
+        wanted: np.ndarray | None = None,
+    ) -> None:
+        groups = [True] * len(rngs) if wanted is None else [bool(one.any()) for one in wanted.reshape(len(rngs), -1)]
+        seeds = [int(rng.integers(2**63)) if group else 0 for rng, group in zip(rngs, groups, strict=True)]
+        self._rngs = [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
         self._draw, self._like = draw, like
         self._per_group = num_lives // len(rngs)
         self._lives = torch.arange(num_lives, device=like.device)
@@ -64,3 +76,30 @@ class LifeDraws:
         blocks = [rng.random(shape) if uniform else rng.standard_normal(shape) for rng in self._rngs]
         added = torch.from_numpy(np.concatenate(blocks, axis=1)).to(self._like)
         self._table = torch.cat([self._table, added])
+
+
+class RestartedDraws:
+    """Numbers of lives some of which began anew, with other generators, while the rest went on.
+
+    Parameters
+    ----------
+    draws
+        Those of the lives' first beginning.
+    """
+
+    def __init__(self, draws: LifeDraws) -> None:
+        self._first = draws
+        self._later: list[tuple[Tensor, LifeDraws]] = []  # rows (P, L) bool that have these, the newest last
+
+    def restart(self, rows: Tensor, draws: LifeDraws) -> None:
+        """Let the rows (P, L) bool have other numbers from now on; waits for the device."""
+        kept = [(own & ~rows, earlier) for own, earlier in self._later]
+        self._later = [(own, earlier) for own, earlier in kept if bool(own.any())] + [(rows, draws)]
+
+    def at(self, events: Tensor, *, needed: int | None = None) -> Tensor:
+        """See `LifeDraws.at`."""
+        numbers = self._first.at(events, needed=needed)
+        for rows, draws in self._later:
+            own = rows.reshape(*rows.shape, *[1] * (numbers.dim() - rows.dim()))
+            numbers = torch.where(own, draws.at(events, needed=needed), numbers)
+        return numbers

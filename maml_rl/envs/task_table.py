@@ -20,7 +20,10 @@ def task_table(tasks: Sequence[Task]) -> tuple[np.ndarray, list[str]]:
            [ 0.25,  0.  ]]), ['goal[0]', 'goal[1]'])
     >>> task_table([{"map": "small"}])
     (array([['small']], dtype='<U5'), ['map'])
+    >>> task_table([{"sign": 1, "after": {"sign": -1}}])
+    (array([[ 1., -1.]]), ['sign', 'after.sign'])
     """
+    tasks = [_flat(task) for task in tasks]
     names = list(tasks[0])
     try:
         columns = {name: np.array([task[name] for task in tasks], dtype=np.float64) for name in names}
@@ -33,3 +36,11 @@ def task_table(tasks: Sequence[Task]) -> tuple[np.ndarray, list[str]]:
     ]
     table = [columns[name].reshape(len(tasks), -1) for name in names]  # (M, ...) -> (M, K)
     return np.concatenate(table, axis=1), fields
+
+
+def _flat(task: Task, prefix: str = "") -> Task:
+    """A task whose values that are tasks themselves stand one by one."""
+    flat: Task = {}
+    for name, value in task.items():
+        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
+    return flat

@@ -27,6 +27,8 @@ class TensorBridgeVectorEnv(MetaVectorEnv):
             raise ValueError(f"env: got {env.num_individuals} individuals on {env.device}, expected 1 on the CPU")
         self.env = env
         self.splits, self.split, self.measures = env.splits, env.split, env.measures
+        self.render_mode = env.render_mode
+        self.metadata = {**self.metadata, "render_modes": list(env.render_modes), "render_fps": env.render_fps}
         super().__init__(
             env.num_lives,
             env.single_observation_space,
@@ -68,6 +70,10 @@ class TensorBridgeVectorEnv(MetaVectorEnv):
 
     def _measure(self) -> dict[str, np.ndarray]:
         return self._info
+
+    def render(self) -> tuple[np.ndarray, ...]:
+        """An RGB picture (H, W, 3) uint8 of each of the N sub-environments."""
+        return self.env.pictures()
 
     def _array(self, observations: Tensor) -> np.ndarray:
         """(1, L, O*) -> (N, O*), in the type of the observation space."""

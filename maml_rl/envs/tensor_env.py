@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maml_rl.envs.life_draws import Draw, LifeDraws
+from maml_rl.envs.life_draws import Draw, LifeDraws, RestartedDraws
 from maml_rl.envs.task_family import TaskFamily
 from maml_rl.envs.task_table import Task
 
@@ -51,10 +51,15 @@ class TensorMetaVectorEnv(TaskFamily):
         Random numbers that the beginning of an episode takes.
     noise
         Random numbers that a step takes; ``None``: chance has no part in it.
+    render_modes, render_fps, render_mode
+        Ways in which the family can be drawn, pictures of a second of its time, and the way it was made with.
     """
 
     births: Draw
     noise: Draw | None = None
+    render_modes: tuple[str, ...] = ()
+    render_fps: float = 20
+    render_mode: str | None = None
 
     def __init__(
         self,
@@ -84,8 +89,8 @@ class TensorMetaVectorEnv(TaskFamily):
         )
         self._finished = torch.ones(shape, dtype=torch.bool, device=self.device)
         self._num_steps = 0  # calls of `step` since lives began
-        self._births: LifeDraws | None = None
-        self._noise: LifeDraws | None = None
+        self._births: RestartedDraws | None = None
+        self._noise: RestartedDraws | None = None
         self._state: Tensor | None = None
         self._measured: dict[str, Tensor] = {}
 
@@ -125,6 +130,10 @@ class TensorMetaVectorEnv(TaskFamily):
         """Values (P, L) of every one of `measures` in states (P, L, S) just reached."""
         return {}
 
+    def _noise_events(self) -> Tensor:
+        """Index (P, L) of the noise that the next step of each life takes; at most the steps of the life so far."""
+        return self._steps
+
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Give every life its task, common to all individuals; L must be a multiple of ``len(tasks)``.
 
@@ -143,14 +152,12 @@ class TensorMetaVectorEnv(TaskFamily):
         Parameters
         ----------
         options
-            ``{"rngs": generators}``: one generator per life, or a number that divides L; lives begin anew. Without it
-            they go on.
+            ``{"rngs": generators}``: one generator per life, or a number that divides L; the lives of the
+            sub-environments that are started begin anew. Without it they go on.
             ``{"reset_mask": mask}``: boolean (P, L), start only these sub-environments.
         """
         options = options or {}
-        if "rngs" in options:
-            self._start_lives(options["rngs"])
-        if self._births is None:
+        if "rngs" not in options and self._births is None:
             raise ValueError("options['rngs']: got none, expected one generator per life at the first reset")
         if not self.tasks:
             self.set_tasks([self.default_task()])
@@ -160,6 +167,9 @@ class TensorMetaVectorEnv(TaskFamily):
                 f"options['reset_mask']: got {mask.dtype} {tuple(mask.shape)}, "
                 f"expected torch.bool {tuple(self._finished.shape)}"
             )
+        if "rngs" in options:
+            self._start_lives(options["rngs"], mask)
+        assert self._births is not None
         begun = self._begin(self._births.at(self._episodes))
         self._state = begun if self._state is None else _where(mask, begun, self._state)
         self._episodes = self._episodes + mask
@@ -168,13 +178,27 @@ class TensorMetaVectorEnv(TaskFamily):
         self._measured = {name: values.masked_fill(mask, 0.0) for name, values in self._measured.items()}
         return self._observe(self._state), {}
 
-    def _start_lives(self, rngs: Sequence[np.random.Generator]) -> None:
+    def _start_lives(self, rngs: Sequence[np.random.Generator], mask: Tensor) -> None:
+        """Begin the lives of these rows (P, L) anew; the first time those of all."""
         if not rngs or self.num_lives % len(rngs):
             raise ValueError(
                 f"options['rngs']: got {len(rngs)}, expected a number that divides num_lives = {self.num_lives}"
             )
-        self._births = LifeDraws(rngs, self.num_lives, self.births, self._like)
-        self._noise = None if self.noise is None else LifeDraws(rngs, self.num_lives, self.noise, self._like)
+        some = self._births is not None and not bool(mask.all())
+        wanted = mask.any(0).cpu().numpy() if some else None
+
+        def draws(draw: Draw, before: RestartedDraws | None) -> RestartedDraws:
+            new = LifeDraws(rngs, self.num_lives, draw, self._like, wanted=wanted)
+            if not some or before is None:
+                return RestartedDraws(new)
+            before.restart(mask, new)
+            return before
+
+        self._births = draws(self.births, self._births)
+        self._noise = None if self.noise is None else draws(self.noise, self._noise)
+        if some:
+            self._episodes, self._steps = self._episodes.masked_fill(mask, 0), self._steps.masked_fill(mask, 0)
+            return
         self._episodes, self._steps = torch.zeros_like(self._episodes), torch.zeros_like(self._steps)
         self._num_steps, self._state = 0, None
         self._measured = {name: self._like.expand(self._finished.shape) for name in self.measures}
@@ -195,16 +219,11 @@ class TensorMetaVectorEnv(TaskFamily):
         observations (P, L, O*), rewards (P, L), terminations (P, L), truncations (P, L) and a dict with each of
         `measures` (P, L).
         """
-        if self._state is None:
-            raise ValueError("step: got no episode, expected one; call reset first")
-        if actions.shape[:2] != self._finished.shape:
-            raise ValueError(
-                f"actions: got shape {tuple(actions.shape)}, expected to lead with {tuple(self._finished.shape)}, "
-                "the individuals and lives"
-            )
+        self._check_step(actions)
+        assert self._state is not None
         active = ~self._finished
         self._num_steps += 1
-        noise = None if self._noise is None else self._noise.at(self._steps, needed=self._num_steps)
+        noise = None if self._noise is None else self._noise.at(self._noise_events(), needed=self._num_steps)
         after, rewards, terminated = self._advance(self._state, actions, noise)
         self._state = _where(active, after, self._state)
         self._steps, self._elapsed = self._steps + active, self._elapsed + active
@@ -220,6 +239,27 @@ class TensorMetaVectorEnv(TaskFamily):
             }
         rewards = torch.where(active, rewards, torch.zeros_like(rewards))
         return self._observe(self._state), rewards, terminated, truncated, dict(self._measured)
+
+    def _check_step(self, actions: Tensor) -> None:
+        if self._state is None:
+            raise ValueError("step: got no episode, expected one; call reset first")
+        if actions.shape[:2] != self._finished.shape:
+            raise ValueError(
+                f"actions: got shape {tuple(actions.shape)}, expected to lead with {tuple(self._finished.shape)}, "
+                "the individuals and lives"
+            )
+
+    def pictures(self) -> tuple[np.ndarray, ...]:
+        """An RGB picture (H, W, 3) uint8 of each of the N sub-environments.
+
+        Raises
+        ------
+        ValueError
+            If the family draws none, or was not made to, or no episode has begun.
+        """
+        if self.render_mode is None:
+            raise ValueError("render: got render_mode None, expected 'rgb_array'; pass it to make")
+        raise ValueError("render: got no episode, expected one; call reset first")
 
 
 def _where(mask: Tensor, chosen: Tensor, other: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from maml_rl.envs import UnknownEnvironmentError, check_meta_env, make_meta_env, make_tensor_env
+from maml_rl.envs import MetaEpisodeVectorEnv, UnknownEnvironmentError, check_meta_env, make_meta_env, make_tensor_env
 from maml_rl.envs.control.cart_pole import CartPoleControl
 from maml_rl.envs.life_draws import Draw, LifeDraws
 from maml_rl.envs.tensor_bridge import TensorBridgeVectorEnv
@@ -139,6 +139,53 @@ def test_a_later_episode_begins_alike_for_all_whenever_they_come_to_it():
     assert torch.equal(early[0], late[1])
     assert not torch.equal(early[0], first[0])
     assert torch.equal(first[0], first[1])
+
+
+def test_new_generators_restart_the_lives_that_the_mask_selects_and_no_others():
+    actions = random_actions(30, 2)
+    mask = torch.zeros(2, LIVES, dtype=torch.bool)
+    mask[0, 1] = mask[1, 3] = True
+    envs = [NoisyCartPole(2, LIVES, dtype=torch.float64) for _ in range(3)]
+    tasks = envs[0].sample_tasks(LIVES, generator(0, Purpose.TASKS))
+    for env, seed in zip(envs, (0, 0, 9), strict=True):
+        env.set_tasks(tasks)
+        env.reset(options={"rngs": streams(seed=seed)})
+    undisturbed, disturbed, fresh = envs
+    for step, action in enumerate(actions[:20]):
+        undisturbed.step(action), disturbed.step(action)
+        if step in (3, 7):  # twice: what was restarted before is restarted again
+            disturbed.reset(options={"rngs": streams(seed=9), "reset_mask": mask})
+    for step, action in enumerate(actions):
+        for env in envs[:2]:
+            env.reset(options={"reset_mask": env.finished})
+        if step == 0:
+            disturbed.reset(options={"rngs": streams(seed=9), "reset_mask": mask})
+        fresh.reset(options={"reset_mask": fresh.finished})
+        one, other, new = (env.step(action)[:2] for env in envs)
+        for index in range(2):
+            assert torch.equal(other[index][~mask], one[index][~mask])
+            assert torch.equal(other[index][mask], new[index][mask])
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_life_restarted_by_the_mask_moves_neither_its_neighbours_nor_their_generators(wrapped):
+    episodes = []
+    for disturbed in (False, True):
+        env: Any = TensorBridgeVectorEnv(NoisyCartPole(1, 4, max_episode_steps=6, dtype=torch.float64))
+        env = MetaEpisodeVectorEnv(env, 3) if wrapped else env
+        env.set_tasks(env.sample_tasks(4, generator(0, Purpose.TASKS)))
+        env.reset(options={"rngs": streams(4)})
+        rows = []
+        for step in range(40):
+            if disturbed and step in (2, 9):
+                again = {} if wrapped else {"rngs": streams(4, seed=step)}
+                env.reset(options={"reset_mask": np.array([False, True, False, False]), **again})
+            if step == 25:  # the others' next lives, or episodes, begin as if nothing had happened
+                env.reset(options={"reset_mask": np.array([True, False, True, True])})
+            observations, rewards, *_ = env.step(np.full(4, step % 2))
+            rows.append(np.concatenate([observations, rewards[:, None]], axis=1))
+        episodes.append(np.stack(rows)[:, [0, 2, 3]])
+    np.testing.assert_array_equal(*episodes)
 
 
 def test_lives_do_not_depend_on_their_neighbours():
