@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from maml_rl.envs import is_tensor_family, make_meta_env, make_tensor_env
 from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
@@ -80,6 +81,7 @@ class EvolutionWorker:
         self.policy = make_policy(spec.policy)
         self._layout = spec.layout.on("cpu")
         self._env = SizedEnvironment(spec.make_env)
+        self._act = torch.compile(self.policy.act, dynamic=False) if spec.evolution.compile_policy else None
         self._tensors = is_tensor_family(spec.task.env_name)
 
     def live(self, shard: Shard, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -120,6 +122,7 @@ class EvolutionWorker:
             shard.tasks,
             shard.streams(),
             num_episodes=self.spec.task.fast_batch_size,
+            act=self._act,
             heartbeat=self.heartbeat,
         )
 

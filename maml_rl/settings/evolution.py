@@ -48,3 +48,10 @@ class EvolutionSettings(Settings):
         default=64,
         description="Individuals that act together in one batch of a worker; changes memory and speed alone.",
     )
+    compile_policy: bool = Field(
+        default=False,
+        description=(
+            "Whether policies are compiled in tensor families, by a C++ compiler: up to twice the steps a second, "
+            "after a minute; changes rounding alone."
+        ),
+    )

@@ -97,6 +97,7 @@ class SynapseGRU(LearningRule):
         candidate = torch.tanh(torch.addcmul(seen_by[..., 2 * size :], reset, own[..., 2 * size :]))
         memory = torch.lerp(candidate, layer[..., :size], keep)
         change = product(params[f"rule.change{index}"], memory)  # (..., I, J + 1, 3)
-        weight = change[..., 1:] @ signals[..., None, 1:3, None]  # (..., I, J + 1, 1)
-        weight = layer[..., size:] + self.rate * (weight + change[..., :1])
+        always, fast, slow = change.split(1, -1)  # (..., I, J + 1, 1) each
+        reward_fast, reward_slow = signals[..., None, None, 1:3].split(1, -1)
+        weight = layer[..., size:] + self.rate * (always + reward_fast * fast + reward_slow * slow)
         return torch.cat([memory, weight.clamp(-self.limit, self.limit)], -1)
