@@ -62,6 +62,7 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         size = self._num_inputs + self._action_size + 2 + show_progress
         box = gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
         super().__init__(env.num_envs, box, space, max_episode_steps=None)
+        self.metadata, self.render_mode = env.metadata, env.render_mode
         self._rows = np.arange(env.num_envs)
         self._episodes_over = np.zeros(env.num_envs, dtype=np.int64)
         self._episode_over = np.zeros(env.num_envs, dtype=bool)
@@ -144,6 +145,10 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
 
     def _expected_rewards(self) -> np.ndarray | None:
         return self._episodes_info.get("expected_rewards")
+
+    def render(self) -> Any:
+        """Pictures of the episodes' environment."""
+        return self.env.render()
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the episodes' environment."""

@@ -15,7 +15,7 @@ from maml_rl.envs import MetaEpisodeVectorEnv, check_meta_env, make_meta_env, ma
 from maml_rl.envs.family_modules import load_family
 from maml_rl.envs.hidden_tasks import HiddenTaskEnv
 from maml_rl.envs.signed_orders import draw_order, identity, is_held_out
-from maml_rl.evaluation import task_table
+from maml_rl.envs.task_table import task_table
 from maml_rl.utils.random import Purpose, generator
 
 FAMILIES = [
