@@ -198,6 +198,8 @@ class MetaEpisodeFamily(MetaEpisodeVectorEnv):
         The other family, as in `make_meta_env`.
     num_episodes, show_progress
         See `MetaEpisodeVectorEnv`.
+    render_mode
+        That of the other family, if it can be drawn.
     """
 
     def __init__(
@@ -208,5 +210,8 @@ class MetaEpisodeFamily(MetaEpisodeVectorEnv):
         env_kwargs: Mapping[str, Any] | None = None,
         num_episodes: int,
         show_progress: bool = False,
+        render_mode: str | None = None,
     ) -> None:
-        super().__init__(make_meta_env(env_name, num_envs, env_kwargs), num_episodes, show_progress=show_progress)
+        drawn = {} if render_mode is None else {"render_mode": render_mode}
+        env = make_meta_env(env_name, num_envs, {**(env_kwargs or {}), **drawn})
+        super().__init__(env, num_episodes, show_progress=show_progress)

@@ -229,3 +229,16 @@ def test_impossible_hidden_parts_are_named_in_one_line(part, message):
     env = tensors("CartPoleControl-v0", 1)
     with pytest.raises(ValueError, match=message):
         env.set_tasks([{**env.default_task(), **part}])
+
+
+@pytest.mark.gpu
+@every_family
+def test_a_device_gives_the_same_lives(name):
+    kwargs = {**EVERYTHING, "max_episode_steps": 15}
+    host, device = (
+        make_tensor_env(name, (2, LIVES), kwargs, dtype=torch.float64, device=where) for where in ("cpu", "cuda")
+    )
+    tasks, actions = host.sample_tasks(LIVES, generator(0, Purpose.TASKS)), random_actions(host, 40)
+    for one, other in zip(roll_out(host, tasks, actions), roll_out(device, tasks, actions.cuda()), strict=True):
+        assert other.device.type == "cuda"
+        torch.testing.assert_close(other.cpu(), one, rtol=0, atol=1e-8)

@@ -94,6 +94,14 @@ def test_without_an_inner_step_size_before_and_after_differ_by_what_the_task_s_m
     assert np.array_equal(before[44:], after[44:]) == (scope == "episode")  # below the captions
 
 
+def test_meta_episodes_of_a_family_with_pictures_can_be_filmed(tmp_path):
+    kwargs = {"env_name": "2DNavigation-v0", "env_kwargs": {"max_episode_steps": 3}, "num_episodes": 2}
+    algorithm = make_algorithm(NAVIGATION.replace(env_name="MetaEpisode-v0", env_kwargs=kwargs))
+    film(algorithm, algorithm.initial_parameters(), tmp_path / "film.gif")
+    with opened(tmp_path / "film.gif") as gif:
+        assert gif.n_frames == 2 * 3 + 1
+
+
 def test_lives_have_a_row_each_with_both_ends_side_by_side(tmp_path):
     algorithm = make_algorithm(LIVES)
     film(algorithm, algorithm.initial_parameters(), tmp_path / "film.gif")
