@@ -200,7 +200,11 @@ def _test_parser() -> argparse.ArgumentParser:
         "the number trained on (default: 0 and that number)",
     )
     parser.add_argument("--seed", type=int, default=1, help="seed of tasks and episodes (default: %(default)s)")
-    parser.add_argument("--render", metavar="FILE", help="film the agent before and after adaptation (.gif or .mp4)")
+    parser.add_argument(
+        "--render",
+        metavar="FILE",
+        help="film the agent before and after adaptation, or both ends of an evolved one's lives (.gif or .mp4)",
+    )
     add_run_arguments(parser)
     return parser
 

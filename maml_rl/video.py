@@ -13,7 +13,8 @@ from PIL import Image
 
 from maml_rl.algorithms import Algorithm, Stage
 from maml_rl.envs import MetaVectorEnv, Task, make_meta_env
-from maml_rl.samplers.recorders import FrameRecorder
+from maml_rl.samplers.film_recorders import EndRecorder, Film, FrameRecorder
+from maml_rl.samplers.recorders import Recorder
 from maml_rl.samplers.rollout import rollout
 from maml_rl.shard import Shard
 from maml_rl.utils.errors import InputError
@@ -64,7 +65,8 @@ def film(
 
     All episodes of a task start in the same state and draw the same noise; they are none of those the
     agent adapts to. A memory that lasts for the task is carried over from the first to the second. At most the first
-    300 steps are shown.
+    300 steps are shown. Where stages are the ends of one life, each life has a row and they stand side by side, at most
+    150 steps, and half of the life, each.
 
     Parameters
     ----------
@@ -96,7 +98,10 @@ def film(
             rows.append(row)
     finally:
         env.close()
-    frames = [grid([_at(panels, t) for row in rows for panels in row], len(tasks)) for t in range(_length(rows))]
+    panels, num_columns = [each for row in rows for each in row], len(tasks)
+    if any(stage.part != "whole" for stage in stages):
+        panels, num_columns = [row[m] for m in range(len(tasks)) for row in rows], len(stages)
+    frames = [grid([_at(each, t) for each in panels], num_columns) for t in range(max(map(len, panels)))]
     save_film(Path(path), frames, frames_per_second=float(env.metadata.get("render_fps", 20)))
 
 
@@ -126,7 +131,7 @@ def _make_env(algorithm: Algorithm, num_envs: int) -> MetaVectorEnv:
     name, env_kwargs = algorithm.config.env_name, algorithm.config.env_kwargs
     if "rgb_array" not in algorithm.env.metadata.get("render_modes", []):
         raise VideoError(f"--render: {name} cannot be rendered; leave --render out")
-    return make_meta_env(name, num_envs, {**env_kwargs, "render_mode": "rgb_array"})
+    return algorithm.film_env(make_meta_env(name, num_envs, {**env_kwargs, "render_mode": "rgb_array"}))
 
 
 def _draw(env: MetaVectorEnv) -> list[Image.Image]:
@@ -144,15 +149,14 @@ def _film_row(
     algorithm: Algorithm, env: MetaVectorEnv, shard: Shard, stage: Stage, state: Any
 ) -> tuple[list[list[Image.Image]], Any]:
     """Roll out one episode of each of M tasks; M lists of captioned pictures, state at the end."""
-    recorder = FrameRecorder(_draw, _MAX_STEPS)
+    recorder: Recorder[Film[Image.Image]] = FrameRecorder(_draw, _MAX_STEPS)
+    if stage.part != "whole":
+        recorder = EndRecorder(_draw, _MAX_STEPS // 2, stage.part)
     shown, state = rollout(
         env, algorithm.policy, stage.params, shard.tasks, shard.streams(), recorder=recorder, state=state
     )
     panels = [
-        [
-            panel(row[m], f"{task_words(task)}: {stage.label}", shown.returns[m, t])
-            for t, row in enumerate(shown.pictures)
-        ]
+        [panel(row[m], (task_words(task), stage.label), shown.returns[m, t]) for t, row in enumerate(shown.pictures)]
         for m, task in enumerate(shard.tasks)
     ]
     return panels, state
@@ -167,7 +171,3 @@ def _value_words(value: Any) -> str:
 
 def _at(panels: Sequence[Image.Image], t: int) -> Image.Image:
     return panels[min(t, len(panels) - 1)]
-
-
-def _length(rows: Sequence[Sequence[Sequence[Image.Image]]]) -> int:
-    return max(len(panels) for row in rows for panels in row)

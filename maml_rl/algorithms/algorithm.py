@@ -22,6 +22,7 @@ from maml_rl.policies.layout import ParameterLayout, stack_params
 from maml_rl.run_folder import load_policy
 from maml_rl.samplers import Backend
 from maml_rl.samplers.backend import WorkerSpec
+from maml_rl.samplers.film_recorders import Part
 from maml_rl.samplers.meta_episodes import MetaEpisodes
 from maml_rl.shard import Shard
 from maml_rl.utils.errors import InputError
@@ -115,14 +116,17 @@ class Stage:
     label
         Words for it.
     params
-        Parameters (M, ...) of every task's policy.
+        Parameters (M, ...) of every task's policy, or (1, ...) of all.
     keeps_state
         Whether memory goes on from the stage before.
+    part
+        The part of an episode that is shown. Where it is not the whole, stages are parts of the same one.
     """
 
     label: str
     params: Params
     keeps_state: bool = False
+    part: Part = "whole"
 
 
 class _NoWorkers:
@@ -230,6 +234,10 @@ class Algorithm(abc.ABC):
             If this algorithm cannot be filmed.
         """
         raise InputError(f"--render: {self.films or 'this algorithm shows no stages'}; leave --render out")
+
+    def film_env(self, env: MetaVectorEnv) -> MetaVectorEnv:
+        """The environment that a film rolls out, around one of the family that can draw; by default that one."""
+        return env
 
     def without_adaptation(self) -> Config:
         """The configuration of the same agent where nothing is spent on adaptation; it need not differ."""

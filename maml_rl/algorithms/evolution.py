@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from maml_rl.algorithms.algorithm import Adaptation, Algorithm, Evaluation
+from maml_rl.algorithms.algorithm import Adaptation, Algorithm, Evaluation, Stage
 from maml_rl.algorithms.building import initial_policy, policy_spec, tried_env
 from maml_rl.algorithms.rl2 import evaluation
 from maml_rl.config import Config
-from maml_rl.envs import MetaEpisodeVectorEnv
+from maml_rl.envs import MetaEpisodeVectorEnv, MetaVectorEnv
 from maml_rl.metalearners.evolution import Evolution
 from maml_rl.metalearners.learner import Workers
 from maml_rl.samplers import Backend
@@ -30,7 +32,6 @@ class EvolvedAgent(Algorithm):
     """
 
     remedy = "es-sigma or es-learning-rate"
-    films = "lives of evolved agents are not filmed yet"
     env: MetaEpisodeVectorEnv
 
     def __init__(self, config: Config, device: str, dtype: str) -> None:
@@ -66,6 +67,18 @@ class EvolvedAgent(Algorithm):
         """See `Algorithm.evaluate`: parameters (1, D)."""
         calls = [(part, parameters[0], num_adaptation_steps + 1) for part in shard.split(backend.num_workers)]
         return evaluation(shard, MetaEpisodes.joined(backend.map("evaluate", calls)), self.adaptation)
+
+    def stages(self, shard: Shard, parameters: np.ndarray, heartbeat: Any = lambda: None) -> list[Stage]:
+        """See `Algorithm.stages`: both ends of a life with parameters (1, D)."""
+        params = self.layout.on("cpu").stack(parameters)
+        return [
+            Stage("first seconds of a life", params, part="start"),
+            Stage("last seconds of a life", params, part="end"),
+        ]
+
+    def film_env(self, env: MetaVectorEnv) -> MetaEpisodeVectorEnv:
+        """See `Algorithm.film_env`: lives of episodes of `env`."""
+        return MetaEpisodeVectorEnv(env, self.config.task.fast_batch_size)
 
 
 def adaptation(config: Config) -> Adaptation:

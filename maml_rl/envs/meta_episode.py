@@ -62,6 +62,7 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         size = self._num_inputs + self._action_size + 2 + show_progress
         box = gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
         super().__init__(env.num_envs, box, space, max_episode_steps=None)
+        self.metadata, self.render_mode = env.metadata, env.render_mode
         self._rows = np.arange(env.num_envs)
         self._episodes_over = np.zeros(env.num_envs, dtype=np.int64)
         self._episode_over = np.zeros(env.num_envs, dtype=bool)
@@ -145,6 +146,10 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
     def _expected_rewards(self) -> np.ndarray | None:
         return self._episodes_info.get("expected_rewards")
 
+    def render(self) -> Any:
+        """Pictures of the episodes' environment."""
+        return self.env.render()
+
     def close_extras(self, **kwargs: Any) -> None:
         """Close the episodes' environment."""
         self.env.close(**kwargs)
@@ -193,6 +198,8 @@ class MetaEpisodeFamily(MetaEpisodeVectorEnv):
         The other family, as in `make_meta_env`.
     num_episodes, show_progress
         See `MetaEpisodeVectorEnv`.
+    render_mode
+        That of the other family, if it can be drawn.
     """
 
     def __init__(
@@ -203,5 +210,8 @@ class MetaEpisodeFamily(MetaEpisodeVectorEnv):
         env_kwargs: Mapping[str, Any] | None = None,
         num_episodes: int,
         show_progress: bool = False,
+        render_mode: str | None = None,
     ) -> None:
-        super().__init__(make_meta_env(env_name, num_envs, env_kwargs), num_episodes, show_progress=show_progress)
+        drawn = {} if render_mode is None else {"render_mode": render_mode}
+        env = make_meta_env(env_name, num_envs, {**(env_kwargs or {}), **drawn})
+        super().__init__(env, num_episodes, show_progress=show_progress)

@@ -16,7 +16,6 @@ from maml_rl.episode import Episodes
 from maml_rl.policies import Distribution
 
 Result = TypeVar("Result")
-Picture = TypeVar("Picture")
 
 
 class Step(NamedTuple):
@@ -184,52 +183,6 @@ class ReturnRecorder(Recorder[Returns]):
             self._env_steps.reshape(self._shape),
             {name: values.reshape(self._shape) for name, values in self._measures.values.items()},
         )
-
-
-@dataclass(frozen=True)
-class Film(Generic[Picture]):
-    """Pictures of episodes.
-
-    Attributes
-    ----------
-    pictures
-        One of each of N sub-environments, before the first step and after every one.
-    returns
-        What each had obtained by then, (N, T + 1).
-    """
-
-    pictures: Sequence[Sequence[Picture]]
-    returns: np.ndarray
-
-
-class FrameRecorder(Recorder[Film[Picture]]):
-    """Keeps a picture of every step.
-
-    Parameters
-    ----------
-    draw
-        Takes a picture of each sub-environment.
-    max_steps
-        Steps shown, >= 1.
-    """
-
-    def __init__(self, draw: Callable[[MetaVectorEnv], Sequence[Picture]], max_steps: int) -> None:
-        self._draw = draw
-        self._max_steps = max_steps
-
-    def begin(self, env: MetaVectorEnv, shape: tuple[int, int], state: Any) -> None:
-        """See `Recorder.begin`."""
-        self._env, self._pictures, self._rewards = env, [self._draw(env)], [np.zeros(env.num_envs)]
-
-    def step(self, step: Step) -> None:
-        """See `Recorder.step`."""
-        if len(self._rewards) <= self._max_steps:
-            self._pictures.append(self._draw(self._env))
-            self._rewards.append(step.rewards)
-
-    def result(self) -> Film[Picture]:
-        """See `Recorder.result`."""
-        return Film(self._pictures, np.cumsum(np.stack(self._rewards, 1), axis=1))
 
 
 class StateRecorder(Recorder[Tensor]):

@@ -12,7 +12,7 @@ import torch
 from torch.autograd.functional import hessian, jacobian
 
 from maml_rl.envs import MetaEpisodeVectorEnv, make_meta_env, make_tensor_env
-from maml_rl.envs.control.double_pendulum import Arms, motion
+from maml_rl.envs.control.double_pendulum import Arms, Moments, motion
 from maml_rl.tests.test_hidden_tasks import FAMILIES, random_actions, roll_out, streams, tensors
 from maml_rl.utils.random import Purpose, generator
 
@@ -123,7 +123,7 @@ def test_the_double_pendulum_obeys_the_equations_of_euler_and_lagrange(seed):
     bend = damping * (spins[0] - spins[1])
     forces = torch.stack([torque - damping * spins[0] - bend, bend])
     expected = torch.linalg.solve(mass, slope + forces - momentum_change @ spins)
-    torch.testing.assert_close(motion(state, own, torque, damping), torch.cat([spins, expected]))
+    torch.testing.assert_close(motion(state, Moments.of(own), torque, damping), torch.cat([spins, expected]))
 
 
 @pytest.mark.parametrize("damping", [0.0, 0.2])

@@ -15,7 +15,7 @@ from maml_rl.envs import MetaEpisodeVectorEnv, check_meta_env, make_meta_env, ma
 from maml_rl.envs.family_modules import load_family
 from maml_rl.envs.hidden_tasks import HiddenTaskEnv
 from maml_rl.envs.signed_orders import draw_order, identity, is_held_out
-from maml_rl.evaluation import task_table
+from maml_rl.envs.task_table import task_table
 from maml_rl.utils.random import Purpose, generator
 
 FAMILIES = [
@@ -229,3 +229,16 @@ def test_impossible_hidden_parts_are_named_in_one_line(part, message):
     env = tensors("CartPoleControl-v0", 1)
     with pytest.raises(ValueError, match=message):
         env.set_tasks([{**env.default_task(), **part}])
+
+
+@pytest.mark.gpu
+@every_family
+def test_a_device_gives_the_same_lives(name):
+    kwargs = {**EVERYTHING, "max_episode_steps": 15}
+    host, device = (
+        make_tensor_env(name, (2, LIVES), kwargs, dtype=torch.float64, device=where) for where in ("cpu", "cuda")
+    )
+    tasks, actions = host.sample_tasks(LIVES, generator(0, Purpose.TASKS)), random_actions(host, 40)
+    for one, other in zip(roll_out(host, tasks, actions), roll_out(device, tasks, actions.cuda()), strict=True):
+        assert other.device.type == "cuda"
+        torch.testing.assert_close(other.cpu(), one, rtol=0, atol=1e-8)

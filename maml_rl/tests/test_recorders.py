@@ -12,8 +12,9 @@ from maml_rl.adaptation import expand
 from maml_rl.envs import MetaVectorEnv, make_meta_env
 from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
 from maml_rl.policies import PolicySpec, policy_kinds, registered_policies
+from maml_rl.samplers.film_recorders import EndRecorder, FrameRecorder
 from maml_rl.samplers.meta_episodes import roll_out_meta_episodes
-from maml_rl.samplers.recorders import EpisodeRecorder, FrameRecorder, ReturnRecorder, StateRecorder
+from maml_rl.samplers.recorders import EpisodeRecorder, ReturnRecorder, StateRecorder
 from maml_rl.samplers.rollout import rollout
 from maml_rl.shard import Streams
 from maml_rl.tests.builders import UNEVEN, UnevenEnv, small_options, tiny_policy
@@ -100,6 +101,15 @@ def test_a_film_has_a_picture_before_the_first_step_and_after_every_one(make):
     short, _ = record(FrameRecorder(draw, 3), *make())
     assert short.pictures == film.pictures[:4]
     np.testing.assert_array_equal(short.returns, film.returns[:, :4])
+    for steps in (2, 1000):  # the ends, of at most half of the steps
+        for part in ("start", "end"):
+            ends, _ = record(EndRecorder(draw, steps, part), *make())
+            for n, whole in enumerate(lengths.tolist()):
+                size = min(steps, max(1, whole // 2))
+                shown = range(size + 1) if part == "start" else range(whole - size, whole + 1)
+                assert [row[n] for row in ends.pictures[: size + 1]] == [film.pictures[t][n] for t in shown]
+                assert {row[n] for row in ends.pictures[size:]} == {film.pictures[shown[-1]][n]}
+                np.testing.assert_array_equal(ends.returns[n, : size + 1], film.returns[n, list(shown)])
 
 
 @every_family

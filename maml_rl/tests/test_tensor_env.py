@@ -169,7 +169,7 @@ def test_new_generators_restart_the_lives_that_the_mask_selects_and_no_others():
 
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_a_life_restarted_by_the_mask_moves_neither_its_neighbours_nor_their_generators(wrapped):
-    episodes = []
+    episodes: list[np.ndarray] = []
     for disturbed in (False, True):
         env: Any = TensorBridgeVectorEnv(NoisyCartPole(1, 4, max_episode_steps=6, dtype=torch.float64))
         env = MetaEpisodeVectorEnv(env, 3) if wrapped else env
@@ -185,7 +185,7 @@ def test_a_life_restarted_by_the_mask_moves_neither_its_neighbours_nor_their_gen
             observations, rewards, *_ = env.step(np.full(4, step % 2))
             rows.append(np.concatenate([observations, rewards[:, None]], axis=1))
         episodes.append(np.stack(rows)[:, [0, 2, 3]])
-    np.testing.assert_array_equal(*episodes)
+    np.testing.assert_array_equal(episodes[0], episodes[1])
 
 
 def test_lives_do_not_depend_on_their_neighbours():

@@ -29,6 +29,14 @@ NAVIGATION = Config(
 )
 CHEETAH = Config(env_name="HalfCheetahDir-v2", env_kwargs={"max_episode_steps": 3}, fast_batch_size=2)
 
+LIVES = Config(
+    algorithm="evolution",
+    env_name="FoodWorld-v0",
+    env_kwargs={"max_episode_steps": 5},
+    fast_batch_size=2,
+    population_size=4,
+)
+
 
 @pytest.fixture
 def navigation():
@@ -84,6 +92,27 @@ def test_without_an_inner_step_size_before_and_after_differ_by_what_the_task_s_m
         picture = np.asarray(gif.convert("RGB"))
     before, after = np.split(picture, 2)
     assert np.array_equal(before[44:], after[44:]) == (scope == "episode")  # below the captions
+
+
+def test_meta_episodes_of_a_family_with_pictures_can_be_filmed(tmp_path):
+    kwargs = {"env_name": "2DNavigation-v0", "env_kwargs": {"max_episode_steps": 3}, "num_episodes": 2}
+    algorithm = make_algorithm(NAVIGATION.replace(env_name="MetaEpisode-v0", env_kwargs=kwargs))
+    film(algorithm, algorithm.initial_parameters(), tmp_path / "film.gif")
+    with opened(tmp_path / "film.gif") as gif:
+        assert gif.n_frames == 2 * 3 + 1
+
+
+def test_lives_have_a_row_each_with_both_ends_side_by_side(tmp_path):
+    algorithm = make_algorithm(LIVES)
+    film(algorithm, algorithm.initial_parameters(), tmp_path / "film.gif")
+    with opened(tmp_path / "film.gif") as gif:
+        assert gif.size == (2 * 320, 3 * (240 + 44))
+        assert gif.n_frames == 2 * 5 // 2 + 1  # half of two episodes of five steps
+        gif.seek(gif.n_frames - 1)
+        picture = np.asarray(gif.convert("RGB"))
+    for life in np.split(picture, 3):
+        first, last = np.split(life[44:], 2, axis=1)
+        assert not np.array_equal(first, last)
 
 
 def test_each_direction_is_filmed_and_else_three_tasks(navigation):

@@ -21,14 +21,15 @@ def shrink(picture: Image.Image) -> Image.Image:
     return picture.resize((_PANEL_WIDTH, max(1, round(picture.height * _PANEL_WIDTH / picture.width))))
 
 
-def panel(picture: Image.Image, caption: str, total: float) -> Image.Image:
-    """A picture under its caption and the return `total` so far."""
+def panel(picture: Image.Image, caption: tuple[str, str], total: float) -> Image.Image:
+    """A picture under two words, "task: stage", the first of them shortened to fit, and the return `total` so far."""
     captioned = Image.new("RGB", (_PANEL_WIDTH, picture.height + _CAPTION_HEIGHT), "#ffffff")
     captioned.paste(picture, ((_PANEL_WIDTH - picture.width) // 2, _CAPTION_HEIGHT))
     draw, font = ImageDraw.Draw(captioned), ImageFont.load_default(size=15)
-    while draw.textlength(caption, font=font) > _PANEL_WIDTH - 12:
-        caption = caption.removesuffix("…")[:-1] + "…"
-    draw.text((6, 3), caption, fill="#000000", font=font)
+    task, stage = caption
+    while task and draw.textlength(f"{task}: {stage}", font=font) > _PANEL_WIDTH - 12:
+        task = task.removesuffix("…")[:-1] + "…" if len(task) > 1 else ""
+    draw.text((6, 3), f"{task}: {stage}" if task else stage, fill="#000000", font=font)
     draw.text((6, 22), f"return so far {total:.1f}", fill="#0072b2", font=font)
     return captioned
 

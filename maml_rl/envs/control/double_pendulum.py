@@ -38,34 +38,58 @@ class Arms(NamedTuple):
     gravity: Tensor
 
 
-def motion(state: Tensor, arms: Arms, torque: Tensor, damping: float) -> Tensor:
+class Moments(NamedTuple):
+    """Numbers of a double pendulum that its motion depends on, in the units of `Arms`."""
+
+    inertia_1: Tensor
+    inertia_2: Tensor
+    coupling: Tensor
+    weight_1: Tensor
+    weight_2: Tensor
+
+    @classmethod
+    def of(cls, arms: Arms) -> Moments:
+        """Those of these arms."""
+        length_1, length_2, mass_1, mass_2, gravity = arms
+        whole = mass_1 + mass_2
+        return cls(
+            whole * length_1.square(),
+            mass_2 * length_2.square(),
+            mass_2 * length_1 * length_2,
+            whole * gravity * length_1,
+            mass_2 * gravity * length_2,
+        )
+
+
+def motion(state: Tensor, moments: Moments, torque: Tensor, damping: float) -> Tensor:
     """Change (..., 4) per second of a state (theta1, theta2, theta1', theta2'); equations in `DoublePendulum`.
 
     Parameters
     ----------
     state
         (..., 4).
-    arms
+    moments
         Tensors (...).
     torque
         In N m at the first joint, (...).
     damping
         Of both joints, in N m s.
     """
-    angle_1, angle_2, spin_1, spin_2 = state.unbind(-1)
-    whole, bend = arms.mass_1 + arms.mass_2, angle_1 - angle_2
-    inertia_1, inertia_2 = whole * arms.length_1.square(), arms.mass_2 * arms.length_2.square()
-    coupling = arms.mass_2 * arms.length_1 * arms.length_2
-    cross, turn = coupling * torch.cos(bend), coupling * torch.sin(bend)
-    weight_1 = whole * arms.gravity * arms.length_1 * torch.sin(angle_1)
-    weight_2 = arms.mass_2 * arms.gravity * arms.length_2 * torch.sin(angle_2)
-    friction = damping * (spin_1 - spin_2)
-    first = torque - damping * spin_1 - friction - turn * spin_2.square() + weight_1
-    second = friction + turn * spin_1.square() + weight_2
-    determinant = inertia_1 * inertia_2 - cross.square()  # > 0, as mass_1 is
-    spin_change_1 = (inertia_2 * first - cross * second) / determinant
-    spin_change_2 = (inertia_1 * second - cross * first) / determinant
-    return torch.stack([spin_1, spin_2, spin_change_1, spin_change_2], dim=-1)
+    angles, spins = state[..., :2], state[..., 2:]
+    sine_1, sine_2 = torch.sin(angles).unbind(-1)
+    squared_1, squared_2 = spins.square().unbind(-1)
+    bend = angles[..., 0] - angles[..., 1]
+    cross, turn = moments.coupling * torch.cos(bend), moments.coupling * torch.sin(bend)
+    first = torque - turn * squared_2 + moments.weight_1 * sine_1
+    second = turn * squared_1 + moments.weight_2 * sine_2
+    if damping:
+        friction = damping * (spins[..., 0] - spins[..., 1])
+        first, second = first - damping * spins[..., 0] - friction, second + friction
+    determinant = moments.inertia_1 * moments.inertia_2 - cross.square()  # > 0, as mass_1 is
+    changes = torch.stack(
+        [moments.inertia_2 * first - cross * second, moments.inertia_1 * second - cross * first], dim=-1
+    )
+    return torch.cat([spins, changes / determinant[..., None]], dim=-1)
 
 
 class DoublePendulum(HiddenTaskEnv):
@@ -99,7 +123,7 @@ class DoublePendulum(HiddenTaskEnv):
         ``"hanging"``: episodes begin within 0.1 rad of hanging down and 0.1 rad/s of rest. ``"uniform"``: at any angles
         and within 1 rad/s.
     num_substeps
-        Runge-Kutta steps of a step, >= 1.
+        Runge-Kutta steps of a step, >= 1. Over 10 s, 4 keep the energy to 1e-3 of its range, 25 to 1e-6.
     permutations, switch_probability, switch_range, render_mode
         As in `HiddenParts`.
     max_episode_steps
@@ -179,15 +203,15 @@ class DoublePendulum(HiddenTaskEnv):
     def _advance(self, state: Tensor, actions: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         *numbers, torque_ratio, sign = self.hidden()
         arms = Arms(*numbers)
-        heaviest = (arms.mass_1 + arms.mass_2) * arms.length_1 + arms.mass_2 * arms.length_2
+        moments = Moments.of(arms)
         action = actions[..., 0].to(self.dtype).clamp(-1.0, 1.0)
-        torque = sign * action * (torque_ratio * arms.gravity * heaviest)
+        torque = sign * action * (torque_ratio * (moments.weight_1 + moments.weight_2))
         state, step = state[..., :4], SECONDS_PER_STEP / self.num_substeps
         for _ in range(self.num_substeps):
-            one = motion(state, arms, torque, self.damping)
-            two = motion(state + step / 2 * one, arms, torque, self.damping)
-            three = motion(state + step / 2 * two, arms, torque, self.damping)
-            four = motion(state + step * three, arms, torque, self.damping)
+            one = motion(state, moments, torque, self.damping)
+            two = motion(state + step / 2 * one, moments, torque, self.damping)
+            three = motion(state + step / 2 * two, moments, torque, self.damping)
+            four = motion(state + step * three, moments, torque, self.damping)
             state = state + step / 6 * (one + 2 * two + 2 * three + four)
         heights = torch.cos(state[..., :2])
         height = arms.length_1 * heights[..., 0] + arms.length_2 * heights[..., 1]
