@@ -6,6 +6,8 @@ contiguous and float32; P individuals live L lives each.
 
 from __future__ import annotations
 
+import functools
+
 import numba
 import numpy as np
 
@@ -28,80 +30,67 @@ def _tanh(x):  # type: ignore[no-untyped-def]
     return y * over / (((_B6 * s + _B4) * s + _B2) * s + _B0)
 
 
-@numba.njit(fastmath=True, cache=True, nogil=True, error_model="numpy")
-def update_synapse_gru(layer, nodes, carried, signals, node, product, synapse, change, rate, limit):  # type: ignore[no-untyped-def]
-    """See `maml_rl.policies.learning_rules.synapse_gru.SynapseGRU`.
+@functools.cache
+def synapse_gru(size):  # type: ignore[no-untyped-def]
+    """Kernel of `maml_rl.policies.learning_rules.synapse_gru.SynapseGRU` for states of `size` numbers.
 
-    Parameters
-    ----------
-    layer
-        States and weights (P, L, I, J, S + 1).
-    nodes
-        What a neuron's synapses see of it (P, L, I, F).
-    carried
-        Inputs (P, L, J).
-    signals
-        (P, L, 4).
-    node, product, synapse, change
-        The rule's parameters (P, 3S, F), (P, 3S, F), (P, 3S, S + 1) and (P, 3, S).
-    rate, limit
-        See the rule.
-
-    Returns
-    -------
-    The same as `layer` after the step.
+    Its arguments are, of one layer, states (P, L, I, J, S) and weights (P, L, I, J), what a neuron's synapses see of it
+    (P, L, I, F), inputs (P, L, J), signals (P, L, 4); parameters (P, F, 3S), (P, F, 3S), (P, S + 1, 3S), (P, S, 3);
+    rate and limit. It returns states and weights after the step.
     """
-    num_individuals, num_lives, num_out, num_in, width = layer.shape
-    size, num_seen = width - 1, nodes.shape[-1]
-    count, gates = num_out * num_in, 3 * size
-    after = np.empty_like(layer)
-    memory = np.empty((width, count), np.float32)
-    seen = np.empty((gates, count), np.float32)
-    own = np.empty((size, count), np.float32)
-    step = np.empty(count, np.float32)
-    for p in range(num_individuals):
-        for b in range(num_lives):
-            for i in range(num_out):
-                for j in range(num_in):
-                    for s in range(width):
-                        memory[s, i * num_in + j] = layer[p, b, i, j, s]
-            for k in range(gates):
-                row = seen[k]
+    gates, both = 3 * size, 2 * size
+
+    @numba.njit(fastmath=True, cache=True, nogil=True, error_model="numpy")
+    def kernel(memory, weights, nodes, carried, signals, node, product, synapse, change, rate, limit):  # type: ignore[no-untyped-def]
+        num_individuals, num_lives, num_out, num_in = weights.shape
+        num_seen, count = nodes.shape[-1], num_out * num_in
+        memory_after, weights_after = np.empty_like(memory), np.empty_like(weights)
+        of_node, of_product = np.empty(gates, np.float32), np.empty(gates, np.float32)
+        opened, candidate, mine = np.empty((count, both), np.float32), np.empty((count, size), np.float32), np.empty((count, size), np.float32)
+        flat_opened, flat_candidate, flat_mine = opened.reshape(-1), candidate.reshape(-1), mine.reshape(-1)
+        factors = np.empty(size, np.float32)
+        for p in range(num_individuals):
+            for b in range(num_lives):
                 for i in range(num_out):
-                    of_node, of_product = _ZERO, _ZERO
+                    for k in range(gates):
+                        of_node[k], of_product[k] = _ZERO, _ZERO
                     for f in range(num_seen):
-                        of_node += node[p, k, f] * nodes[p, b, i, f]
-                        of_product += product[p, k, f] * nodes[p, b, i, f]
+                        seen = nodes[p, b, i, f]
+                        for k in range(gates):
+                            of_node[k] += seen * node[p, f, k]
+                            of_product[k] += seen * product[p, f, k]
                     for j in range(num_in):
-                        row[i * num_in + j] = of_node + carried[p, b, j] * of_product
-                target = row if k < 2 * size else own[k - 2 * size]
-                if k >= 2 * size:
-                    for n in range(count):
-                        target[n] = _ZERO
-                for s in range(width):
-                    factor, column = synapse[p, k, s], memory[s]
-                    for n in range(count):
-                        target[n] += factor * column[n]
-            for s in range(size):
-                keep, reset, candidate, mine, column = seen[s], seen[size + s], seen[2 * size + s], own[s], memory[s]
+                        n, x, w = i * num_in + j, carried[p, b, j], weights[p, b, i, j]
+                        for k in range(both):
+                            total = of_node[k] + x * of_product[k] + w * synapse[p, size, k]
+                            for s in range(size):
+                                total += memory[p, b, i, j, s] * synapse[p, s, k]
+                            opened[n, k] = total
+                        for k in range(size):
+                            total = w * synapse[p, size, both + k]
+                            for s in range(size):
+                                total += memory[p, b, i, j, s] * synapse[p, s, both + k]
+                            mine[n, k] = total
+                            candidate[n, k] = of_node[both + k] + x * of_product[both + k]
+                for n in range(count * both):
+                    flat_opened[n] = _HALF + _HALF * _tanh(_HALF * flat_opened[n])
                 for n in range(count):
-                    opened = _HALF + _HALF * _tanh(_HALF * reset[n])
-                    new = _tanh(candidate[n] + opened * mine[n])
-                    kept = _HALF + _HALF * _tanh(_HALF * keep[n])
-                    column[n] = new + kept * (column[n] - new)
-            fast, slow = signals[p, b, 1], signals[p, b, 2]
-            for n in range(count):
-                step[n] = _ZERO
-            for s in range(size):
-                factor = change[p, 0, s] + fast * change[p, 1, s] + slow * change[p, 2, s]
-                column = memory[s]
+                    for k in range(size):
+                        candidate[n, k] += opened[n, size + k] * mine[n, k]
+                for n in range(count * size):
+                    flat_candidate[n] = _tanh(flat_candidate[n])
+                fast, slow = signals[p, b, 1], signals[p, b, 2]
+                for s in range(size):
+                    factors[s] = rate * (change[p, s, 0] + fast * change[p, s, 1] + slow * change[p, s, 2])
+                before, after = memory[p, b].reshape(count, size), memory_after[p, b].reshape(count, size)
+                weight, weight_after = weights[p, b].reshape(-1), weights_after[p, b].reshape(-1)
                 for n in range(count):
-                    step[n] += factor * column[n]
-            weight = memory[size]
-            for n in range(count):
-                weight[n] = min(max(weight[n] + rate * step[n], -limit), limit)
-            for i in range(num_out):
-                for j in range(num_in):
-                    for s in range(width):
-                        after[p, b, i, j, s] = memory[s, i * num_in + j]
-    return after
+                    step = weight[n]
+                    for s in range(size):
+                        value = candidate[n, s] + opened[n, s] * (before[n, s] - candidate[n, s])
+                        after[n, s] = value
+                        step += factors[s] * value
+                    weight_after[n] = min(max(step, -limit), limit)
+        return memory_after, weights_after
+
+    return kernel

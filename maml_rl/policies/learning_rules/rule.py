@@ -81,11 +81,11 @@ class LearningRule(nn.Module, abc.ABC):
 
 
 def product(weight: Tensor, inputs: Tensor) -> Tensor:
-    """``inputs @ weight^T``: weight (K, F) and inputs (..., F), or weight (P, K, F) and inputs (P, ..., F)."""
+    """``inputs @ weight``: weight (F, K) and inputs (..., F), or weight (P, F, K) and inputs (P, ..., F)."""
     if weight.dim() == 2:
-        return inputs @ weight.mT
+        return inputs @ weight
     flat = inputs.reshape(len(weight), -1, inputs.shape[-1])  # (P, ..., F) -> (P, N, F)
-    return torch.bmm(flat, weight.mT).reshape(*inputs.shape[:-1], weight.shape[1])
+    return torch.bmm(flat, weight).reshape(*inputs.shape[:-1], weight.shape[-1])
 
 
 def spread(value: Tensor, like: Tensor, num_own: int) -> Tensor:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from maml_rl.policies.learning_rules.fused import as_arrays, has_kernel
 from maml_rl.policies.learning_rules.rule import NUM_SIGNALS, Activity, LearningRule, product, spread
 from maml_rl.policies.params import Params
 
 _NODE = 2 + NUM_SIGNALS + 1  # output, noise, signals, 1
 _CHANGE = 3  # outputs of the read-out: at all times, with the reward less either mean
+
+
+class SynapseState(NamedTuple):
+    """Of a layer's synapses, states (..., I, J + 1, S) and weights (..., I, J + 1)."""
+
+    memory: Tensor
+    weight: Tensor
 
 
 class SynapseGRU(LearningRule):
@@ -44,60 +53,76 @@ class SynapseGRU(LearningRule):
         self.state_size, self.rate, self.limit = state_size, rate, limit
         gates = 3 * state_size
         for index in range(len(self.shapes)):
-            self.register_parameter(f"node{index}", nn.Parameter(torch.zeros(gates, _NODE)))
-            self.register_parameter(f"product{index}", nn.Parameter(torch.zeros(gates, _NODE)))
-            self.register_parameter(f"synapse{index}", nn.Parameter(torch.zeros(gates, state_size + 1)))
-            self.register_parameter(f"change{index}", nn.Parameter(torch.zeros(_CHANGE, state_size)))
+            self.register_parameter(f"node{index}", nn.Parameter(torch.zeros(_NODE, gates)))
+            self.register_parameter(f"product{index}", nn.Parameter(torch.zeros(_NODE, gates)))
+            self.register_parameter(f"synapse{index}", nn.Parameter(torch.zeros(state_size + 1, gates)))
+            self.register_parameter(f"change{index}", nn.Parameter(torch.zeros(state_size, _CHANGE)))
         self.log_level = nn.Parameter(torch.zeros(len(self.shapes)))
 
     def initialise(self, rng: np.random.Generator) -> None:
         """See `LearningRule.initialise`: near node perturbation, with traces of some steps."""
-        size = self.state_size
+        size, own = self.state_size, dict(self.named_parameters())
         with torch.no_grad():
-            for name, value in self.named_parameters():
-                scale = 0.0 if name == "log_level" else 0.1
-                value.copy_(torch.from_numpy(scale * rng.standard_normal(value.shape)))
+            for value in own.values():
+                value.copy_(torch.from_numpy(0.1 * rng.standard_normal(value.shape)))
             self.log_level.fill_(-1.0)
             for index in range(len(self.shapes)):
-                parameters = dict(self.named_parameters())
-                parameters[f"node{index}"][:size, -1] += 0.5  # the update gate: traces of two to three steps
-                parameters[f"product{index}"][2 * size, 1] += 1.0  # the first state follows x_j n_i
-                parameters[f"change{index}"][1, 0] += 1.0  # which counts with the reward less its mean
+                own[f"node{index}"][-1, :size] += 0.5  # the update gate: traces of two to three steps
+                own[f"product{index}"][1, 2 * size] += 1.0  # the first state follows x_j n_i
+                own[f"change{index}"][0, 1] += 1.0  # which counts with the reward less its mean
 
-    def initial_state(self, params: Params, weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """See `LearningRule.initial_state`: of each layer (..., I, J + 1, S + 1), the weight behind its synapse's state."""
-        return tuple(nn.functional.pad(weight[..., None], (self.state_size, 0)) for weight in weights)
+    def initial_state(self, params: Params, weights: Sequence[Tensor]) -> tuple[SynapseState, ...]:
+        """See `LearningRule.initial_state`."""
+        return tuple(SynapseState(w.new_zeros((*w.shape, self.state_size)), w) for w in weights)
 
-    def weights(self, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def weights(self, state: tuple[SynapseState, ...]) -> tuple[Tensor, ...]:
         """See `LearningRule.weights`."""
-        return tuple(layer[..., -1] for layer in state)
+        return tuple(layer.weight for layer in state)
 
-    def levels(self, params: Params, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def levels(self, params: Params, state: tuple[SynapseState, ...]) -> tuple[Tensor, ...]:
         """See `LearningRule.levels`."""
-        levels = spread(params["rule.log_level"], state[0][..., 0, 0, :], 1).clamp(-4.0, 1.0).exp()
+        levels = spread(params["rule.log_level"], state[0].weight[..., 0, :], 1).clamp(-4.0, 1.0).exp()
         return levels.split(1, -1)
 
-    def update(self, params: Params, activity: Activity, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def update(self, params: Params, activity: Activity, state: tuple[SynapseState, ...]) -> tuple[SynapseState, ...]:
         """See `LearningRule.update`."""
-        return tuple(self._updated(params, activity, layer, index) for index, layer in enumerate(state))
+        signals, states = activity.signals, []
+        for index, layer in enumerate(state):
+            output, noise = activity.outputs[index], activity.noise[index]
+            common = nn.functional.pad(signals, (0, 1), value=1.0)[..., None, :].expand(*output.shape, NUM_SIGNALS + 1)
+            nodes = torch.cat([output[..., None], noise[..., None], common], -1)  # (..., I, 7)
+            own = [params[f"rule.{name}{index}"] for name in ("node", "product", "synapse", "change")]
+            if has_kernel(own[0], nodes):
+                after = self._by_kernel(own, layer, nodes, activity.inputs[index], signals)
+            else:
+                after = self._by_tensors(own, layer, nodes, activity.inputs[index], signals)
+            states.append(after)
+        return tuple(states)
 
-    def _updated(self, params: Params, activity: Activity, layer: Tensor, index: int) -> Tensor:
-        """State (..., I, J + 1, S + 1) of a layer's synapses after a step."""
-        size = self.state_size
-        output, noise, signals = activity.outputs[index], activity.noise[index], activity.signals
-        seen = [output[..., None], noise[..., None]]
-        common = nn.functional.pad(signals, (0, 1), value=1.0)[..., None, :].expand(*output.shape, NUM_SIGNALS + 1)
-        nodes = torch.cat([*seen, common], -1)  # (..., I, 7)
-        of_node = product(params[f"rule.node{index}"], nodes)[..., None, :]  # (..., I, 1, 3S)
-        of_product = product(params[f"rule.product{index}"], nodes)[..., None, :]
-        carried = activity.inputs[index][..., None, :, None]  # (..., 1, J + 1, 1)
-        own = product(params[f"rule.synapse{index}"], layer)  # (..., I, J + 1, 3S)
-        seen_by = torch.addcmul(of_node, carried, of_product)
-        keep, reset = torch.sigmoid(seen_by[..., : 2 * size] + own[..., : 2 * size]).split(size, -1)
-        candidate = torch.tanh(torch.addcmul(seen_by[..., 2 * size :], reset, own[..., 2 * size :]))
-        memory = torch.lerp(candidate, layer[..., :size], keep)
-        change = product(params[f"rule.change{index}"], memory)  # (..., I, J + 1, 3)
-        always, fast, slow = change.split(1, -1)  # (..., I, J + 1, 1) each
-        reward_fast, reward_slow = signals[..., None, None, 1:3].split(1, -1)
-        weight = layer[..., size:] + self.rate * (always + reward_fast * fast + reward_slow * slow)
-        return torch.cat([memory, weight.clamp(-self.limit, self.limit)], -1)
+    def _by_tensors(
+        self, own: Sequence[Tensor], layer: SynapseState, nodes: Tensor, inputs: Tensor, signals: Tensor
+    ) -> SynapseState:
+        """A layer's synapses after a step, from nodes (..., I, 7), inputs (..., J + 1) and signals (..., 4)."""
+        size, (node, products, synapse, change) = self.state_size, own
+        memory, weight = layer
+        seen = torch.addcmul(
+            product(node, nodes)[..., None, :], inputs[..., None, :, None], product(products, nodes)[..., None, :]
+        )  # (..., I, J + 1, 3S)
+        mine = product(synapse, torch.cat([memory, weight[..., None]], -1))
+        keep, reset = torch.sigmoid(seen[..., : 2 * size] + mine[..., : 2 * size]).split(size, -1)
+        candidate = torch.tanh(torch.addcmul(seen[..., 2 * size :], reset, mine[..., 2 * size :]))
+        memory = torch.lerp(candidate, memory, keep)
+        always, fast, slow = product(change, memory).unbind(-1)  # (..., I, J + 1) each
+        reward_fast, reward_slow = signals[..., None, None, 1], signals[..., None, None, 2]
+        weight = weight + self.rate * (always + reward_fast * fast + reward_slow * slow)
+        return SynapseState(memory, weight.clamp(-self.limit, self.limit))
+
+    def _by_kernel(
+        self, own: Sequence[Tensor], layer: SynapseState, nodes: Tensor, inputs: Tensor, signals: Tensor
+    ) -> SynapseState:
+        """As `_by_tensors`, for populations (P, L, ...)."""
+        from maml_rl.policies.learning_rules.kernels import synapse_gru
+
+        arrays = as_arrays(*layer, nodes, inputs, signals, *own)
+        after = synapse_gru(self.state_size)(*arrays, np.float32(self.rate), np.float32(self.limit))
+        return SynapseState(*(torch.from_numpy(array) for array in after))
