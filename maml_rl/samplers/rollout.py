@@ -129,10 +129,12 @@ def _begin(
     """
     if not is_initial(state) or not policy.has_memory:
         return state, state
-    drawn = [policy.draw_initial_noise(rng.spawn(1)[0], (shape[0] * shape[1] // len(rngs),)) for rng in rngs]
-    noise = [part for part in drawn if part is not None]
-    if not noise:
-        return (), policy.initial_state(params, shape)
+    noise: list[np.ndarray] = []
+    for rng in rngs:
+        drawn = policy.draw_initial_noise(rng.spawn(1)[0], (shape[0] * shape[1] // len(rngs),))
+        if drawn is None:  # nor will it for other tasks
+            return (), policy.initial_state(params, shape)
+        noise.append(drawn)
     whole = torch.from_numpy(np.concatenate(noise)).to(dtype_of(params))
     state = policy.initial_state(params, shape, whole.reshape(*shape, *whole.shape[1:]))
     return state, state
