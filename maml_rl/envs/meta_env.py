@@ -250,9 +250,11 @@ class MetaVectorEnv(TaskFamily, VectorEnv[Any, Any, Any]):
         """Standard normal numbers of shape (N, *shape); see `_uniform`."""
         return self._draw(np.random.Generator.standard_normal, shape)
 
-    def _draw(self, draw: Callable[..., np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    def _draw(self, draw: Callable[..., Any], shape: tuple[int, ...]) -> np.ndarray:
         per_group = self.num_envs // len(self._rngs)
         if self._drawing.all():
+            if (per_group, shape) == (1, ()):  # half the time of arrays of one number
+                return np.array([draw(rng) for rng in self._rngs])
             return np.concatenate([draw(rng, (per_group, *shape)) for rng in self._rngs])
         numbers = np.zeros((len(self._rngs), per_group, *shape))
         for index in np.flatnonzero(self._drawing.reshape(-1, per_group).any(1)):
