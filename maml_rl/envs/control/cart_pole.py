@@ -13,6 +13,7 @@ from torch import Tensor
 from maml_rl.envs.life_draws import Draw
 from maml_rl.envs.task_table import Task
 from maml_rl.envs.tensor_env import TensorMetaVectorEnv
+from maml_rl.utils.checks import check_probabilities
 
 SECONDS_PER_STEP = 0.02
 LARGEST_POSITION = 2.4  # m
@@ -67,8 +68,7 @@ class CartPoleControl(TensorMetaVectorEnv):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        if not 0 <= flip_probability <= 1:
-            raise ValueError(f"flip_probability: got {flip_probability}, expected a probability")
+        check_probabilities(flip_probability=flip_probability)
         ranges = (length, pole_mass, cart_mass, gravity, force)
         for name, (low, high) in zip(_FIELDS, ranges, strict=False):
             if not 0 < low <= high < math.inf:

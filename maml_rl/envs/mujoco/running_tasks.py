@@ -8,6 +8,7 @@ import numpy as np
 
 from maml_rl.envs.meta_env import Task
 from maml_rl.envs.mujoco.mujoco_engine import MujocoVectorEnv
+from maml_rl.utils.checks import check_low_high
 
 
 class DirectionTasks(MujocoVectorEnv):
@@ -34,8 +35,7 @@ class RangeTasks(MujocoVectorEnv):
     """Targets that are uniform on a range [low, high]."""
 
     def _set_range(self, low: float, high: float) -> None:
-        if not low <= high:
-            raise ValueError(f"low: got {low} with high = {high}, expected low <= high")
+        check_low_high(low, high)
         self.low, self.high = float(low), float(high)
 
 
