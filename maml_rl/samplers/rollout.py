@@ -70,7 +70,7 @@ def rollout(
     env.set_tasks(tasks)
     observations, _ = env.reset(options={"rngs": streams.environment})
     batch, started = _as_batch(observations, shape, dtype), np.zeros(env.num_envs, dtype=bool)
-    noise = _action_noise(policy, streams.actions, env, num_sets)
+    noise = _action_noise(policy, streams.actions, env, num_sets, dtype)
     num_steps = 0
     with torch.no_grad():
         begin, state = _begin(policy, params, shape, streams.actions, state)
@@ -82,7 +82,7 @@ def rollout(
                     f"an episode has not ended after {_LONGEST} steps; set a limit with env-kwargs.max_episode_steps"
                 )
             active = ~env.finished
-            distribution, sampled, after = policy.act(params, batch, state, next(noise).to(dtype))
+            distribution, sampled, after = policy.act(params, batch, state, next(noise))
             if policy.has_memory:
                 state = after if active.all() else policy.keep(torch.from_numpy(active).reshape(shape), after, state)
             actions = sampled.numpy().reshape(env.num_envs, *sampled.shape[2:])  # (M, B, A*) -> (N, A*)
@@ -141,7 +141,7 @@ def _begin(
 
 
 def _action_noise(
-    policy: Policy, rngs: Sequence[np.random.Generator], env: MetaVectorEnv, num_sets: int
+    policy: Policy, rngs: Sequence[np.random.Generator], env: MetaVectorEnv, num_sets: int, dtype: torch.dtype
 ) -> Iterator[Tensor]:
     """Noise (A, B, ...) of every step, drawn in blocks of steps that never depend on the shard."""
     block = min(_NOISE_BLOCK, env.max_episode_steps or _NOISE_BLOCK)
@@ -149,7 +149,7 @@ def _action_noise(
     while True:
         per_task = [policy.draw_noise(rng, shape) for rng in rngs]
         sets = [np.concatenate(per_task[i : i + of_a_set], axis=1) for i in range(0, len(rngs), of_a_set)]
-        whole = torch.from_numpy(np.stack(sets))  # (A, block, B, ...)
+        whole = torch.from_numpy(np.stack(sets)).to(dtype)  # (A, block, B, ...)
         yield from whole.unbind(1)
 
 
