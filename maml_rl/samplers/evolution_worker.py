@@ -116,5 +116,4 @@ class EvolutionWorker:
 
 def _repeated(shard: Shard, num_individuals: int) -> Streams:
     """Streams of every individual's lives, one individual's behind the other's: the same numbers again and again."""
-    each = [shard.streams() for _ in range(num_individuals)]
-    return Streams([rng for one in each for rng in one.environment], [rng for one in each for rng in one.actions])
+    return Streams.joined([shard.streams() for _ in range(num_individuals)])
