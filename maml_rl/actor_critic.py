@@ -6,6 +6,7 @@ workers.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -49,10 +50,20 @@ class ActorCriticData(NamedTuple):
     started: Any = ()
     state: Any = ()
 
-    def of(self, tasks: slice | list[int]) -> ActorCriticData:
-        """The part of some tasks."""
-        steps: ActorCriticData = tree_map(lambda part: part[:, tasks], self._replace(state=()))
-        return steps._replace(state=tree_map(lambda part: part[tasks], self.state))
+    def each(self, function: Callable[[Tensor, int], Tensor]) -> ActorCriticData:
+        """A function of every tensor and of its tasks' dimension: 1 in (T, B, ...), 0 in the state (B, ...)."""
+        state = () if is_initial(self.state) else tree_map(lambda part: function(part, 0), self.state)
+        steps = (function(part, 1) if isinstance(part, Tensor) else part for part in self[:-1])
+        return ActorCriticData._make((*steps, state))
+
+    def of(self, tasks: Sequence[int]) -> ActorCriticData:
+        """Copy of the part of some tasks."""
+        index = torch.tensor(tasks, dtype=torch.int64)
+        return self.each(lambda part, dim: part.index_select(dim, index))
+
+    def stretch(self, start: int, stop: int) -> ActorCriticData:
+        """View of the part of consecutive tasks."""
+        return self.each(lambda part, dim: part.narrow(dim, start, stop - start))
 
 
 class Weights(NamedTuple):
@@ -76,10 +87,11 @@ def distribution_and_values(
         state = policy.initial_state(params, tuple(data.mask.shape[1:]))
     distributions, values = [], []
     for start in range(0, len(data.mask), backprop_steps or len(data.mask)):
+        if start > 0:
+            state = tree_map(lambda part: part.detach(), state)
         stretch = slice(start, start + (backprop_steps or len(data.mask)))
         started = data.started[stretch] if isinstance(data.started, Tensor) else None
         part, value, state = policy.unroll_with_values(params, data.observations[stretch], started, state, order=order)
-        state = tree_map(lambda x: x.detach(), state)
         distributions.append(part)
         values.append(value)
     if len(values) == 1:

@@ -183,13 +183,12 @@ def generalised_advantages(rewards: Tensor, values: Tensor, mask: Tensor, *, gam
     gamma, gae_lambda
         In [0, 1].
     """
-    advantages = torch.zeros_like(rewards)
-    next_value = torch.zeros_like(rewards[:, 0])
+    advantages, next_values = torch.zeros_like(rewards), torch.zeros_like(rewards)
+    next_values[:, :-1] = (values * mask)[:, 1:]
+    deltas = rewards + gamma * next_values - values
     advantage = torch.zeros_like(rewards[:, 0])
     for t in range(rewards.shape[1] - 1, -1, -1):
-        delta = rewards[:, t] + gamma * next_value - values[:, t]
-        advantage = (delta + gamma * gae_lambda * advantage) * mask[:, t]
-        next_value = values[:, t] * mask[:, t]
+        advantage = (deltas[:, t] + gamma * gae_lambda * advantage) * mask[:, t]
         advantages[:, t] = advantage
     return advantages
 

@@ -21,6 +21,11 @@ class Streams:
     environment: Sequence[np.random.Generator]
     actions: Sequence[np.random.Generator]
 
+    @staticmethod
+    def joined(parts: Sequence[Streams]) -> Streams:
+        """Those of one part behind the other's."""
+        return Streams([rng for one in parts for rng in one.environment], [rng for one in parts for rng in one.actions])
+
 
 @dataclass(frozen=True)
 class Shard:

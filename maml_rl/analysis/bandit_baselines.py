@@ -26,6 +26,8 @@ from typing import Literal
 import numpy as np
 from scipy.special import xlog1py, xlogy
 
+from maml_rl.utils.checks import check_at_least, check_probabilities
+
 BanditPolicy = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 
 
@@ -80,8 +82,7 @@ def roll_out_bandit(
     ([[0, 1, 1, 1, 1]], [[0.0, 1.0, 1.0, 1.0, 1.0]])
     """
     means = _check_means(means)
-    if num_pulls < 1:
-        raise ValueError(f"num_pulls: got {num_pulls}, expected at least 1")
+    check_at_least(1, num_pulls=num_pulls)
     if ties not in ("random", "first"):
         raise ValueError(f"ties: got {ties!r}, expected 'random' or 'first'")
     wins = np.zeros(means.shape, dtype=np.int64)
@@ -140,8 +141,7 @@ def greedy(wins: np.ndarray, losses: np.ndarray, rng: np.random.Generator) -> np
 
 def epsilon_greedy(epsilon: float = 0.02) -> BanditPolicy:
     """Any arm with probability `epsilon` in [0, 1], else that with the highest posterior mean."""
-    if not 0.0 <= epsilon <= 1.0:
-        raise ValueError(f"epsilon: got {epsilon}, expected a probability")
+    check_probabilities(epsilon=epsilon)
 
     def policy(wins: np.ndarray, losses: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         exploring = rng.random((len(wins), 1)) < epsilon
@@ -207,8 +207,7 @@ def most_likely_thompson(num_samples: int = 20) -> BanditPolicy:
     ValueError
         If `num_samples` is below 1.
     """
-    if num_samples < 1:
-        raise ValueError(f"num_samples: got {num_samples}, expected at least 1")
+    check_at_least(1, num_samples=num_samples)
 
     def policy(wins: np.ndarray, losses: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         best = thompson(wins, losses, rng)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from maml_rl.analysis.arms import MISSED, check_choices
+from maml_rl.utils.checks import check_at_least
 from maml_rl.utils.errors import InputError
 
 _NO_CHOICE = ("", "na", "nan", "-1", "-1.0")
@@ -37,8 +38,7 @@ class Choices:
     num_arms: int
 
     def __post_init__(self) -> None:
-        if self.num_arms < 2:
-            raise ValueError(f"num_arms: got {self.num_arms}, expected at least 2")
+        check_at_least(2, num_arms=self.num_arms)
         choices = np.atleast_2d(np.asarray(self.choices))
         check_choices(np.where(choices == MISSED, 0, choices), self.num_arms)
         rewards = np.atleast_2d(np.asarray(self.rewards, dtype=np.float64))

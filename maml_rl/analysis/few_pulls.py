@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from maml_rl.utils.checks import check_at_least
+
 _MOST_PULLS = 16
 
 Records = tuple[tuple[int, int], ...]
@@ -34,8 +36,7 @@ def few_pulls_optimum(num_arms: int, num_pulls: int) -> float:
     >>> [round(few_pulls_optimum(num_arms, 10), 3) for num_arms in (2, 5, 10, 50)]
     [6.022, 6.66, 6.714, 6.714]
     """
-    if num_arms < 1:
-        raise ValueError(f"num_arms: got {num_arms}, expected at least 1")
+    check_at_least(1, num_arms=num_arms)
     if not 1 <= num_pulls <= _MOST_PULLS:
         raise ValueError(f"num_pulls: got {num_pulls}, expected 1 to {_MOST_PULLS}: more than can be counted")
     reachable: list[set[Records]] = [{()}]

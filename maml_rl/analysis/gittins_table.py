@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from maml_rl.analysis.bandit_baselines import BanditPolicy
+from maml_rl.utils.checks import check_at_least
 
 # How many levels beyond the last one asked for the recursion starts, at least; and the number of safe rewards it tries.
 LEVELS_BEYOND = 100
@@ -54,8 +55,7 @@ def gittins_indices(num_pulls: int, discount: float) -> np.ndarray:
            [0.8  , 0.635,   nan],
            [0.845,   nan,   nan]])
     """
-    if num_pulls < 1:
-        raise ValueError(f"num_pulls: got {num_pulls}, expected at least 1")
+    check_at_least(1, num_pulls=num_pulls)
     if not 0.0 < discount < 1.0:
         raise ValueError(f"discount: got {discount}, expected a number between 0 and 1, neither included")
     safe = np.sin(np.linspace(0.0, np.pi / 2, NUM_SAFE_REWARDS)) ** 2  # (L,), from 0 to 1

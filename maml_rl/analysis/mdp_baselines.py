@@ -21,6 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from maml_rl.utils.checks import check_at_least
+
 
 @dataclass(frozen=True)
 class MDPOptimum:
@@ -75,8 +77,7 @@ def value_iteration(
     ([3.0, 6.0], [1, 0])
     """
     transitions, rewards_mean = _check_tables(transitions, rewards_mean)
-    if num_steps < 1:
-        raise ValueError(f"num_steps: got {num_steps}, expected at least 1")
+    check_at_least(1, num_steps=num_steps)
     if not 0.0 <= discount <= 1.0:
         raise ValueError(f"discount: got {discount}, expected a number in [0, 1]")
     *batch, num_states, num_actions = rewards_mean.shape
@@ -153,9 +154,7 @@ def roll_out_mdp(
     transitions, rewards_mean = _check_tables(transitions, rewards_mean)
     if rewards_mean.ndim != 3:
         raise ValueError(f"rewards_mean: got shape {rewards_mean.shape}, expected (M, S, A)")
-    for name, number in (("num_episodes", num_episodes), ("num_steps", num_steps)):
-        if number < 1:
-            raise ValueError(f"{name}: got {number}, expected at least 1")
+    check_at_least(1, num_episodes=num_episodes, num_steps=num_steps)
     thresholds = transitions.cumsum(axis=-1)[..., :-1]  # (M, S, A, S - 1)
     experience = MDPExperience(np.zeros(transitions.shape), np.zeros(rewards_mean.shape))
     rows = np.arange(len(rewards_mean))
@@ -228,8 +227,7 @@ def opsrl(num_samples: int = 10, *, prior_mean: float = 0.0) -> MDPPolicy:
     ValueError
         If `num_samples` is below 1.
     """
-    if num_samples < 1:
-        raise ValueError(f"num_samples: got {num_samples}, expected at least 1")
+    check_at_least(1, num_samples=num_samples)
 
     def policy(experience: MDPExperience, num_steps: int, rng: np.random.Generator) -> np.ndarray:
         best = None

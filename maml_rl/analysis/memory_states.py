@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from maml_rl.analysis.arms import MISSED, check_arms_or_missed
+from maml_rl.utils.checks import check_at_least
 from maml_rl.utils.errors import InputError
 
 
@@ -48,8 +49,7 @@ def decode_choices(
     num_episodes, _, width = states.shape
     if not 2 <= num_folds <= num_episodes:
         raise ValueError(f"num_folds: got {num_folds} with {num_episodes} episodes, expected 2 to {num_episodes}")
-    if num_components < 1:
-        raise ValueError(f"num_components: got {num_components}, expected at least 1")
+    check_at_least(1, num_components=num_components)
     folds = np.arange(num_episodes) % num_folds
     fractions = np.empty(max_lag)
     for lag in range(1, max_lag + 1):

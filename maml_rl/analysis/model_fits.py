@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 
 from maml_rl.analysis.choices import Choices
 from maml_rl.analysis.cognitive_models import ChoiceModel
+from maml_rl.utils.checks import check_at_least
 
 PARAMETERS = ("learning rate", "inverse temperature", "perseveration")
 """alpha, beta and kappa of `maml_rl.analysis.cognitive_models`."""
@@ -82,8 +83,7 @@ def fit_model(
     ValueError
         If there is nothing to fit, or rewards are larger than 25: bounds and starts are made for the order of 1.
     """
-    if num_starts < 1:
-        raise ValueError(f"num_starts: got {num_starts}, expected at least 1")
+    check_at_least(1, num_starts=num_starts)
     largest = float(np.abs(data.rewards).max(initial=0.0))
     if largest > _LARGEST_REWARD:
         raise ValueError(

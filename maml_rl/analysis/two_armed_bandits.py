@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from maml_rl.analysis.bandit_baselines import BanditPolicy
+from maml_rl.utils.checks import check_at_least
 
 # Scores closer than this are equal: what is left of a difference of equal sums of 100 rewards.
 TIE = 1e-10
@@ -144,7 +145,7 @@ def dependent_arms_optimum(num_pulls: int, *, better: float | None = None) -> Ba
     >>> [round(dependent_arms_optimum(100, better=better).regret, 2) for better in (None, 0.9, 0.75, 0.6)]
     [1.22, 0.62, 1.0, 2.31]
     """
-    _check_num_pulls(num_pulls)
+    check_at_least(1, num_pulls=num_pulls)
     if better is not None and not 0.5 < better < 1.0:
         raise ValueError(f"better: got {better}, expected a number between 0.5 and 1")
 
@@ -175,7 +176,7 @@ def _backward(num_pulls: int, choose: Callable[[int, np.ndarray, np.ndarray], np
     Arrays are indexed by [pulls of arm 0, wins of arm 0, wins of arm 1] with t pulls in all. Some entries stand
     for what cannot happen, more wins than pulls; none of the others ever reads them.
     """
-    _check_num_pulls(num_pulls)
+    check_at_least(1, num_pulls=num_pulls)
     values = np.zeros((num_pulls + 1,) * 3)
     for pulls in range(num_pulls - 1, -1, -1):
         of_first, won_first, won_second = np.ogrid[: pulls + 1, : pulls + 1, : pulls + 1]
@@ -197,8 +198,3 @@ def _pulls(wins: np.ndarray, losses: np.ndarray, num_pulls: int) -> np.ndarray:
     if pulls.max(initial=0) >= num_pulls:
         raise ValueError(f"wins + losses: got {pulls.max()} pulls, expected fewer than num_pulls = {num_pulls}")
     return pulls
-
-
-def _check_num_pulls(num_pulls: int) -> None:
-    if num_pulls < 1:
-        raise ValueError(f"num_pulls: got {num_pulls}, expected at least 1")

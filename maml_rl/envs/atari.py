@@ -12,6 +12,7 @@ from ale_py import Action
 from maml_rl.envs.atari_emulator import beginning_of, make_emulator
 from maml_rl.envs.atari_tasks import SPLITS, pairs_of_splits, refuse_tasks_over_at_once
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
+from maml_rl.utils.checks import check_at_least, check_probabilities
 
 _HEIGHT, _WIDTH = 210, 160
 _RAM_SIZE = 128
@@ -79,14 +80,12 @@ class AtariModesVectorEnv(MetaVectorEnv):
         max_episode_steps: int = 500,
         render_mode: str | None = None,
     ) -> None:
-        if frame_skip < 1:
-            raise ValueError(f"frame_skip: got {frame_skip}, expected at least 1")
+        check_at_least(1, frame_skip=frame_skip)
         if num_stack is not None and not 1 <= num_stack <= _MAX_STACK:
             raise ValueError(f"num_stack: got {num_stack}, expected 1 to {_MAX_STACK}")
         if not 1 <= size <= _WIDTH:
             raise ValueError(f"size: got {size}, expected 1 to {_WIDTH}")
-        if not 0 <= sticky_actions <= 1:
-            raise ValueError(f"sticky_actions: got {sticky_actions}, expected a probability")
+        check_probabilities(sticky_actions=sticky_actions)
         for name, value, choices in (("split", split, SPLITS), ("observation", observation, ("ram", "pixels"))):
             if value not in choices:
                 raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(map(repr, choices))}")

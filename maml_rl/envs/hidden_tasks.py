@@ -15,6 +15,7 @@ from torch import Tensor
 from maml_rl.envs.signed_orders import ACTION_ORDER, OBSERVATION_ORDER, TaskOrders, draw_order, identity, num_numbers
 from maml_rl.envs.task_table import Task
 from maml_rl.envs.tensor_env import TensorMetaVectorEnv, TensorStepResult
+from maml_rl.utils.checks import check_probabilities
 
 Permutations = Literal["none", "train", "held-out", "all"]
 _SWITCH_STEP, _AFTER = "switch_step", "after"
@@ -46,7 +47,7 @@ class HiddenParts:
     def __post_init__(self) -> None:
         if self.permutations not in ("none", "train", "held-out", "all"):
             raise ValueError(f"permutations: got {self.permutations!r}, expected none, train, held-out or all")
-        check_probability("switch_probability", self.switch_probability)
+        check_probabilities(switch_probability=self.switch_probability)
         low, high = self.switch_range
         if not (0 <= low <= high and low == int(low) and high == int(high)):
             raise ValueError(f"switch_range: got ({low}, {high}), expected whole numbers with 0 <= low <= high")
@@ -223,12 +224,6 @@ class HiddenTaskEnv(TensorMetaVectorEnv):
             self._draw(state, dict(zip(self.fields, row.tolist(), strict=True)))
             for state, row in zip(states, rows, strict=True)
         )
-
-
-def check_probability(name: str, value: float) -> None:
-    """Refuse what is no probability."""
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name}: got {value}, expected a probability")
 
 
 def check_ranges(ranges: Mapping[str, tuple[float, float]], *, positive: bool = True) -> None:

@@ -14,6 +14,7 @@ from gymnasium.vector.utils import batch_space
 from maml_rl.envs.errors import check_shape
 from maml_rl.envs.task_family import TaskFamily
 from maml_rl.envs.task_table import Task
+from maml_rl.utils.checks import check_at_least
 
 __all__ = ["MetaVectorEnv", "StepResult", "Task"]
 
@@ -60,10 +61,7 @@ class MetaVectorEnv(TaskFamily, VectorEnv[Any, Any, Any]):
         *,
         max_episode_steps: int | None,
     ) -> None:
-        if num_envs < 1:
-            raise ValueError(f"num_envs: got {num_envs}, expected at least 1")
-        if max_episode_steps is not None and max_episode_steps < 1:
-            raise ValueError(f"max_episode_steps: got {max_episode_steps}, expected at least 1")
+        check_at_least(1, num_envs=num_envs, max_episode_steps=max_episode_steps)
         self.num_envs = num_envs
         self.single_observation_space = observation_space
         self.single_action_space = action_space
@@ -250,9 +248,11 @@ class MetaVectorEnv(TaskFamily, VectorEnv[Any, Any, Any]):
         """Standard normal numbers of shape (N, *shape); see `_uniform`."""
         return self._draw(np.random.Generator.standard_normal, shape)
 
-    def _draw(self, draw: Callable[..., np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    def _draw(self, draw: Callable[..., Any], shape: tuple[int, ...]) -> np.ndarray:
         per_group = self.num_envs // len(self._rngs)
         if self._drawing.all():
+            if (per_group, shape) == (1, ()):  # half the time of arrays of one number
+                return np.array([draw(rng) for rng in self._rngs])
             return np.concatenate([draw(rng, (per_group, *shape)) for rng in self._rngs])
         numbers = np.zeros((len(self._rngs), per_group, *shape))
         for index in np.flatnonzero(self._drawing.reshape(-1, per_group).any(1)):

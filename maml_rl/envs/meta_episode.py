@@ -11,6 +11,7 @@ import numpy as np
 
 from maml_rl.envs.making import make_meta_env
 from maml_rl.envs.meta_env import MetaVectorEnv, StepResult, Task
+from maml_rl.utils.checks import check_at_least
 
 
 class MetaEpisodeVectorEnv(MetaVectorEnv):
@@ -46,8 +47,7 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         show_progress: bool = False,
         reward_clip: float | None = None,
     ) -> None:
-        if num_episodes < 1:
-            raise ValueError(f"num_episodes: got {num_episodes}, expected at least 1")
+        check_at_least(1, num_episodes=num_episodes)
         space = env.single_action_space
         if not isinstance(space, gym.spaces.Discrete | gym.spaces.Box):
             raise ValueError(f"action space: got {space}, expected Box or Discrete")

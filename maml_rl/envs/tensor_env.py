@@ -14,6 +14,7 @@ from torch import Tensor
 from maml_rl.envs.life_draws import Draw, LifeDraws, RestartedDraws
 from maml_rl.envs.task_family import TaskFamily
 from maml_rl.envs.task_table import Task
+from maml_rl.utils.checks import check_at_least
 
 TensorStepResult = tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Tensor]]
 
@@ -72,11 +73,7 @@ class TensorMetaVectorEnv(TaskFamily):
         device: torch.device | str,
         dtype: torch.dtype,
     ) -> None:
-        for name, count in (("num_individuals", num_individuals), ("num_lives", num_lives)):
-            if count < 1:
-                raise ValueError(f"{name}: got {count}, expected at least 1")
-        if max_episode_steps is not None and max_episode_steps < 1:
-            raise ValueError(f"max_episode_steps: got {max_episode_steps}, expected at least 1")
+        check_at_least(1, num_individuals=num_individuals, num_lives=num_lives, max_episode_steps=max_episode_steps)
         self.num_individuals, self.num_lives = num_individuals, num_lives
         self.single_observation_space, self.single_action_space = observation_space, action_space
         self.max_episode_steps = max_episode_steps

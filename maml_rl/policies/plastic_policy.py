@@ -14,7 +14,7 @@ from torch import Tensor
 from maml_rl.policies.heads import NeuronHead
 from maml_rl.policies.learning_rules.noise import neuron_noise
 from maml_rl.policies.learning_rules.rule import NUM_SIGNALS, Activity, LearningRule
-from maml_rl.policies.params import Params, dtype_of
+from maml_rl.policies.params import Params
 from maml_rl.policies.policy import Interface, Policy
 from maml_rl.settings import Settings
 from maml_rl.settings.base import Width
@@ -118,7 +118,13 @@ class PlasticPolicy(Policy):
     has_memory = True
 
     def __init__(
-        self, interface: Interface, sizes: Sequence[int], rule: LearningRule, *, num_observed: int, options: PlasticOptions
+        self,
+        interface: Interface,
+        sizes: Sequence[int],
+        rule: LearningRule,
+        *,
+        num_observed: int,
+        options: PlasticOptions,
     ) -> None:
         num_hidden = sum(sizes[1:-1])
         num_features = 2 * interface.head.output_size + (num_hidden if interface.with_value else 0)

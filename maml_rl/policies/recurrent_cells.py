@@ -200,12 +200,12 @@ class LSTMCell(GatedCell):
 
     def _reordered(self, part: Tensor) -> Tensor:
         """Rows (4 H, ...) in the order i, f, g, o."""
-        input_gate, forget_gate, output_gate, candidate = part.split(self.hidden_size)
+        input_gate, forget_gate, output_gate, candidate = part.chunk(self.num_gates)
         return torch.cat([input_gate, forget_gate, candidate, output_gate])
 
     def _open(self, gates: Tensor) -> tuple[Tensor, ...]:
         """Input, forget and output gate and the candidate, (..., H) each."""
-        logistic, candidate = gates.split((3 * self.hidden_size, self.hidden_size), -1)
+        logistic, candidate = gates.split_with_sizes((3 * self.hidden_size, self.hidden_size), -1)
         return (*torch.sigmoid(logistic).chunk(3, -1), torch.tanh(candidate))
 
 

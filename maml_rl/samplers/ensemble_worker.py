@@ -132,10 +132,7 @@ class EnsembleWorker:
         """Meta-episodes of every agent, all of them step by step together."""
         each = [self.spec.agents[agent].layout.on("cpu").params(v) for agent, v in zip(agents, parameters, strict=True)]
         tasks = [task for shard in shards for task in shard.tasks]
-        of_shards = [shard.streams() for shard in shards]
-        streams = Streams(
-            [rng for one in of_shards for rng in one.environment], [rng for one in of_shards for rng in one.actions]
-        )
+        streams = Streams.joined([shard.streams() for shard in shards])
         env = self._env.of(len(tasks), num_episodes)
         whole = roll_out_meta_episodes(env, self.policy, stack_params(each), tasks, streams, heartbeat=self.heartbeat)
         size = len(shards[0].tasks)

@@ -55,7 +55,6 @@ class EvolutionWorkerSpec:
         """An environment of this many lives of this many episodes."""
         return MetaEpisodeVectorEnv(make_meta_env(self.task.env_name, num_lives, self.task.env_kwargs), num_episodes)
 
-
     def make_tensor_env(self, num_individuals: int, num_lives: int) -> TensorMetaVectorEnv:
         """An environment of a tensor family for so many individuals and lives."""
         shape, dtype = (num_individuals, num_lives), DTYPES[self.policy.dtype]
@@ -141,5 +140,4 @@ class EvolutionWorker:
 
 def _repeated(shard: Shard, num_individuals: int) -> Streams:
     """Streams of every individual's lives, one individual's behind the other's: the same numbers again and again."""
-    each = [shard.streams() for _ in range(num_individuals)]
-    return Streams([rng for one in each for rng in one.environment], [rng for one in each for rng in one.actions])
+    return Streams.joined([shard.streams() for _ in range(num_individuals)])

@@ -68,7 +68,7 @@ class MetaEpisodeBatch(NamedTuple):
 
     def part(self, tasks: slice) -> MetaEpisodeBatch:
         """Some of the tasks."""
-        data = tree_map(lambda part: part.contiguous(), self.data.of(tasks))
+        data = self.data.stretch(tasks.start, tasks.stop).each(lambda part, _: part.contiguous())
         measures = {name: values[tasks] for name, values in self.measures.items()}
         return MetaEpisodeBatch(data, self.rewards[:, tasks].contiguous(), self.returns[tasks], measures)
 

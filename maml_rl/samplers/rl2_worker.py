@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._pytree import tree_map
 
 from maml_rl.actor_critic import (
     ActorCriticData,
@@ -188,9 +187,9 @@ class RL2Worker:
             Of the parts of the loss.
         """
         assert self._data is not None
-        mine = None if tasks is None else [self._places[i] for i in tasks if i in self._places]
-        total, sums = np.zeros(len(vector)), {"steps": 0.0}
-        data = self._data if mine is None else self._data.of(mine)
+        total, sums, data = np.zeros(len(vector)), {"steps": 0.0}, self._data
+        if tasks is not None:
+            data = data.of([self._places[i] for i in tasks if i in self._places])
         learning = {k: v.requires_grad_() for k, v in self.spec.layout.learning(vector).items()}
         params, names = {**self.spec.layout.frozen(), **learning}, self.spec.layout.names
         for part in self._chunks(data):
@@ -240,7 +239,8 @@ class RL2Worker:
         num_tasks = data.mask.shape[1]
         size = max(1, _CHUNK_ROWS // max(1, data.mask.shape[0]))
         for start in range(0, num_tasks, size):
-            yield tree_map(lambda part: part.to(self.spec.layout.device), data.of(slice(start, start + size)))
+            part = data if num_tasks <= size else data.stretch(start, min(start + size, num_tasks))
+            yield part.each(lambda tensor, _: tensor.to(self.spec.layout.device))
 
     def close(self) -> None:
         """Free the environments."""

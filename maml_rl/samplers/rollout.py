@@ -70,7 +70,7 @@ def rollout(
     env.set_tasks(tasks)
     observations, _ = env.reset(options={"rngs": streams.environment})
     batch, started = _as_batch(observations, shape, dtype), np.zeros(env.num_envs, dtype=bool)
-    noise = _action_noise(policy, streams.actions, env, num_sets)
+    noise = _action_noise(policy, streams.actions, env, num_sets, dtype)
     num_steps = 0
     with torch.no_grad():
         begin, state = _begin(policy, params, shape, streams.actions, state)
@@ -82,7 +82,7 @@ def rollout(
                     f"an episode has not ended after {_LONGEST} steps; set a limit with env-kwargs.max_episode_steps"
                 )
             active = ~env.finished
-            distribution, sampled, after = policy.act(params, batch, state, next(noise).to(dtype))
+            distribution, sampled, after = policy.act(params, batch, state, next(noise))
             if policy.has_memory:
                 state = after if active.all() else policy.keep(torch.from_numpy(active).reshape(shape), after, state)
             actions = sampled.numpy().reshape(env.num_envs, *sampled.shape[2:])  # (M, B, A*) -> (N, A*)
@@ -129,18 +129,18 @@ def _begin(
     """
     if not is_initial(state) or not policy.has_memory:
         return state, state
-    drawn = [policy.draw_initial_noise(rng.spawn(1)[0], (shape[0] * shape[1] // len(rngs),)) for rng in rngs]
-    noise = [part for part in drawn if part is not None]
-    if not noise:
-        return (), policy.initial_state(params, shape)
+    noise: list[np.ndarray] = []
+    for rng in rngs:
+        drawn = policy.draw_initial_noise(rng.spawn(1)[0], (shape[0] * shape[1] // len(rngs),))
+        if drawn is None:  # nor will it for other tasks
+            return (), policy.initial_state(params, shape)
+        noise.append(drawn)
     whole = torch.from_numpy(np.concatenate(noise)).to(dtype_of(params))
     state = policy.initial_state(params, shape, whole.reshape(*shape, *whole.shape[1:]))
     return state, state
 
 
-def begin_lives(
-    policy: Policy, params: Params, shape: tuple[int, int], rngs: Sequence[np.random.Generator]
-) -> Any:
+def begin_lives(policy: Policy, params: Params, shape: tuple[int, int], rngs: Sequence[np.random.Generator]) -> Any:
     """State (P, L, ...) of P individuals at the start of L lives, from the lives' generators of action noise (L)."""
     if not policy.has_memory:
         return ()
@@ -153,7 +153,7 @@ def begin_lives(
 
 
 def _action_noise(
-    policy: Policy, rngs: Sequence[np.random.Generator], env: MetaVectorEnv, num_sets: int
+    policy: Policy, rngs: Sequence[np.random.Generator], env: MetaVectorEnv, num_sets: int, dtype: torch.dtype
 ) -> Iterator[Tensor]:
     """Noise (A, B, ...) of every step, drawn in blocks of steps that never depend on the shard."""
     block = min(_NOISE_BLOCK, env.max_episode_steps or _NOISE_BLOCK)
@@ -161,7 +161,7 @@ def _action_noise(
     while True:
         per_task = [policy.draw_noise(rng, shape) for rng in rngs]
         sets = [np.concatenate(per_task[i : i + of_a_set], axis=1) for i in range(0, len(rngs), of_a_set)]
-        whole = torch.from_numpy(np.stack(sets))  # (A, block, B, ...)
+        whole = torch.from_numpy(np.stack(sets)).to(dtype)  # (A, block, B, ...)
         yield from whole.unbind(1)
 
 

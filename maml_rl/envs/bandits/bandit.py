@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
+from maml_rl.utils.checks import check_at_least, check_low_high
 
 
 class BanditVectorEnv(MetaVectorEnv):
@@ -35,8 +36,7 @@ class BanditVectorEnv(MetaVectorEnv):
     def __init__(self, num_envs: int = 1, *, k: int, num_pulls: int = 1, show_time: bool = False) -> None:
         if k < 2:
             raise ValueError(f"k: got {k}, expected at least 2 arms")
-        if num_pulls < 1:
-            raise ValueError(f"num_pulls: got {num_pulls}, expected at least 1")
+        check_at_least(1, num_pulls=num_pulls)
         super().__init__(
             num_envs,
             gym.spaces.Box(0.0, 1.0, (1,), np.float32),
@@ -127,8 +127,7 @@ class GaussianBanditVectorEnv(BanditVectorEnv):
         std: float = 1.0,
         max_std: float | None = None,
     ) -> None:
-        if not low <= high:
-            raise ValueError(f"low: got {low} with high = {high}, expected low <= high")
+        check_low_high(low, high)
         if not (np.isfinite(std) and std >= 0):
             raise ValueError(f"std: got {std}, expected a number >= 0")
         if max_std is not None and not (np.isfinite(max_std) and max_std >= std):

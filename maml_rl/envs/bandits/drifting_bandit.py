@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
+from maml_rl.utils.checks import check_at_least
 
 STEPS_PER_TRIAL = 2
 
@@ -60,9 +61,7 @@ class DriftingBanditVectorEnv(MetaVectorEnv):
         payoff_scale: float = 50.0,
         penalty: float = 1.0,
     ) -> None:
-        for name, count in (("num_arms", num_arms), ("num_trials", num_trials)):
-            if count < 1:
-                raise ValueError(f"{name}: got {count}, expected at least 1")
+        check_at_least(1, num_arms=num_arms, num_trials=num_trials)
         for name, value in (("centre", centre), ("payoff_scale", payoff_scale)):
             if not value > 0:
                 raise ValueError(f"{name}: got {value}, expected a number > 0")

@@ -8,6 +8,7 @@ import numpy as np
 
 from maml_rl.envs.bandits.bandit import BanditVectorEnv
 from maml_rl.envs.meta_env import Task
+from maml_rl.utils.checks import check_at_least
 
 
 class InformativeArmVectorEnv(BanditVectorEnv):
@@ -44,8 +45,7 @@ class InformativeArmVectorEnv(BanditVectorEnv):
         num_pulls: int = 5,
         show_time: bool = True,
     ) -> None:
-        if num_candidates < 2:
-            raise ValueError(f"num_candidates: got {num_candidates}, expected at least 2")
+        check_at_least(2, num_candidates=num_candidates)
         if not (np.isfinite([target_reward, other_reward]).all() and target_reward > other_reward):
             raise ValueError(f"target_reward: got {target_reward}, expected more than {other_reward}, the other_reward")
         super().__init__(num_envs, k=num_candidates + 1, num_pulls=num_pulls, show_time=show_time)

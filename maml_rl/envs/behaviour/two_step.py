@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
+from maml_rl.utils.checks import check_at_least, check_probabilities
 
 NUM_STATES = 3
 STEPS_PER_TRIAL = 2
@@ -52,16 +53,13 @@ class TwoStepVectorEnv(MetaVectorEnv):
         poor_probability: float = 0.1,
         switch_probability: float = 0.025,
     ) -> None:
-        if num_trials < 1:
-            raise ValueError(f"num_trials: got {num_trials}, expected at least 1")
-        for name, value in (
-            ("common_probability", common_probability),
-            ("rich_probability", rich_probability),
-            ("poor_probability", poor_probability),
-            ("switch_probability", switch_probability),
-        ):
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name}: got {value}, expected a probability")
+        check_at_least(1, num_trials=num_trials)
+        check_probabilities(
+            common_probability=common_probability,
+            rich_probability=rich_probability,
+            poor_probability=poor_probability,
+            switch_probability=switch_probability,
+        )
         space = gym.spaces.Box(0.0, 1.0, (NUM_STATES,), np.float32)
         super().__init__(num_envs, space, gym.spaces.Discrete(2), max_episode_steps=None)
         self.num_trials = num_trials

@@ -16,12 +16,12 @@ from maml_rl.envs.hidden_tasks import (
     HiddenParts,
     HiddenTaskEnv,
     Permutations,
-    check_probability,
     check_ranges,
     draw_signs,
 )
 from maml_rl.envs.life_draws import Draw
 from maml_rl.envs.task_table import Task
+from maml_rl.utils.checks import check_probabilities
 
 SECONDS_PER_STEP = 0.02
 LARGEST_POSITION = 2.4  # m
@@ -92,7 +92,7 @@ class CartPoleControl(HiddenTaskEnv):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        check_probability("flip_probability", flip_probability)
+        check_probabilities(flip_probability=flip_probability)
         ranges = (length, pole_mass, cart_mass, gravity, force)
         check_ranges(dict(zip(_FIELDS, ranges, strict=False)))
         left, right = target_position

@@ -16,12 +16,12 @@ from maml_rl.envs.hidden_tasks import (
     HiddenParts,
     HiddenTaskEnv,
     Permutations,
-    check_probability,
     check_ranges,
     draw_signs,
 )
 from maml_rl.envs.life_draws import Draw
 from maml_rl.envs.task_table import Task
+from maml_rl.utils.checks import check_probabilities
 
 SECONDS_PER_STEP = 0.05
 AT_TOP = 0.9  # least height of a tip that counts as at the top
@@ -156,7 +156,7 @@ class DoublePendulum(HiddenTaskEnv):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        check_probability("flip_probability", flip_probability)
+        check_probabilities(flip_probability=flip_probability)
         check_ranges({"length": length, "mass": mass, "gravity": gravity, "torque_ratio": torque_ratio})
         if damping < 0:
             raise ValueError(f"damping: got {damping}, expected a number >= 0")

@@ -16,13 +16,13 @@ from maml_rl.envs.hidden_tasks import (
     HiddenParts,
     HiddenTaskEnv,
     Permutations,
-    check_probability,
     check_ranges,
     draw_signs,
 )
 from maml_rl.envs.life_draws import Draw
 from maml_rl.envs.task_table import Task
 from maml_rl.envs.tensor_env import TensorStepResult
+from maml_rl.utils.checks import check_probabilities
 
 SECONDS_PER_STEP = 0.05
 _EATEN = 6  # index in the state
@@ -95,8 +95,7 @@ class FoodWorld(HiddenTaskEnv):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        check_probability("flip_probability", flip_probability)
-        check_probability("poison_probability", poison_probability)
+        check_probabilities(flip_probability=flip_probability, poison_probability=poison_probability)
         check_ranges({"force": force})
         check_ranges({"drag": drag}, positive=False)
         if not 0 < radius < 1:

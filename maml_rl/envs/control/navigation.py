@@ -10,6 +10,7 @@ import numpy as np
 
 from maml_rl.envs.control.navigation_picture import draw_navigation
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
+from maml_rl.utils.checks import check_low_high
 
 MAX_MOVE = 0.1
 GOAL_HALF_WIDTH = 0.01
@@ -50,8 +51,7 @@ class NavigationVectorEnv(MetaVectorEnv):
         max_episode_steps: int | None = 100,
         render_mode: str | None = None,
     ) -> None:
-        if not low <= high:
-            raise ValueError(f"low: got {low} with high = {high}, expected low <= high")
+        check_low_high(low, high)
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode: got {render_mode!r}, expected 'rgb_array' or None")
         farthest = np.finfo(np.float32).max if max_episode_steps is None else MAX_MOVE * (max_episode_steps + 1)

@@ -16,12 +16,12 @@ from maml_rl.envs.hidden_tasks import (
     HiddenParts,
     HiddenTaskEnv,
     Permutations,
-    check_probability,
     check_ranges,
     draw_signs,
 )
 from maml_rl.envs.life_draws import Draw
 from maml_rl.envs.task_table import Task
+from maml_rl.utils.checks import check_probabilities
 
 SECONDS_PER_STEP = 0.05
 LARGEST_SPIN = 8.0  # rad/s
@@ -91,7 +91,7 @@ class PendulumSwingUp(HiddenTaskEnv):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        check_probability("flip_probability", flip_probability)
+        check_probabilities(flip_probability=flip_probability)
         ranges = (length, mass, gravity, torque_ratio)
         check_ranges(dict(zip(self.fields, ranges, strict=False)))
         if torque_cost < 0:

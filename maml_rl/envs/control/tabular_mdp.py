@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
+from maml_rl.utils.checks import check_at_least
 
 
 class TabularMDPVectorEnv(MetaVectorEnv):
@@ -43,9 +44,7 @@ class TabularMDPVectorEnv(MetaVectorEnv):
         max_episode_steps: int = 10,
         one_hot: bool = False,
     ) -> None:
-        for name, size in (("num_states", num_states), ("num_actions", num_actions)):
-            if size < 1:
-                raise ValueError(f"{name}: got {size}, expected at least 1")
+        check_at_least(1, num_states=num_states, num_actions=num_actions)
         if reachable_states is not None and not 1 <= reachable_states <= num_states:
             raise ValueError(f"reachable_states: got {reachable_states}, expected 1 to {num_states}, the num_states")
         if one_hot:

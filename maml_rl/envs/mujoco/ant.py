@@ -10,6 +10,7 @@ import numpy as np
 
 from maml_rl.envs.meta_env import Task
 from maml_rl.envs.mujoco.mujoco_engine import MujocoVectorEnv
+from maml_rl.envs.mujoco.running_tasks import DirectionTasks, RangeTasks, VelocityTasks
 
 
 class AntVectorEnv(MujocoVectorEnv):
@@ -81,54 +82,14 @@ class AntVectorEnv(MujocoVectorEnv):
         """Return the task's part of the reward (N,) of the step just made."""
 
 
-class AntDirVectorEnv(AntVectorEnv):
+class AntDirVectorEnv(DirectionTasks, AntVectorEnv):
     """AntDir-v2: run forward (+1) or backward (-1) along x, reward ``direction * velocity`` - costs + 0.05."""
-
-    def default_task(self) -> Task:
-        """Forward."""
-        return {"direction": 1}
-
-    @property
-    def num_distinct_tasks(self) -> int:
-        """Forward and backward."""
-        return 2
-
-    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
-        """Draw directions from {-1, +1} with equal probability."""
-        return [{"direction": int(d)} for d in 2 * rng.integers(0, 2, size=num_tasks) - 1]
-
-    def _apply_tasks(self, tasks: Sequence[Task]) -> None:
-        self._direction = np.array([float(task["direction"]) for task in tasks])
 
     def _task_reward(self) -> np.ndarray:
         return self._direction * self._forward_velocity
 
 
-class _AntRangeVectorEnv(AntVectorEnv):
-    """An Ant family whose tasks are uniform on a range [low, high]."""
-
-    def __init__(
-        self,
-        num_envs: int,
-        *,
-        low: float,
-        high: float,
-        max_episode_steps: int | None,
-        normalization_scale: float,
-        render_mode: str | None,
-    ) -> None:
-        if not low <= high:
-            raise ValueError(f"low: got {low} with high = {high}, expected low <= high")
-        super().__init__(
-            num_envs,
-            max_episode_steps=max_episode_steps,
-            normalization_scale=normalization_scale,
-            render_mode=render_mode,
-        )
-        self.low, self.high = float(low), float(high)
-
-
-class AntVelVectorEnv(_AntRangeVectorEnv):
+class AntVelVectorEnv(VelocityTasks, AntVectorEnv):
     """AntVel-v2: run at a target velocity in [low, high] m/s, reward ``1 - |velocity - target|`` - costs + 0.05."""
 
     def __init__(
@@ -141,31 +102,19 @@ class AntVelVectorEnv(_AntRangeVectorEnv):
         normalization_scale: float = 1.0,
         render_mode: str | None = None,
     ) -> None:
+        self._set_range(low, high)
         super().__init__(
             num_envs,
-            low=low,
-            high=high,
             max_episode_steps=max_episode_steps,
             normalization_scale=normalization_scale,
             render_mode=render_mode,
         )
 
-    def default_task(self) -> Task:
-        """Stand still."""
-        return {"velocity": 0.0}
-
-    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
-        """Draw target velocities uniformly from [low, high]."""
-        return [{"velocity": float(v)} for v in rng.uniform(self.low, self.high, size=num_tasks)]
-
-    def _apply_tasks(self, tasks: Sequence[Task]) -> None:
-        self._velocity = np.array([float(task["velocity"]) for task in tasks])
-
     def _task_reward(self) -> np.ndarray:
         return 1.0 - np.abs(self._forward_velocity - self._velocity)
 
 
-class AntPosVectorEnv(_AntRangeVectorEnv):
+class AntPosVectorEnv(RangeTasks, AntVectorEnv):
     """AntPos-v1: go to a position in [low, high]^2 m, reward ``4 - L1 distance`` - costs + 0.05."""
 
     def __init__(
@@ -178,10 +127,9 @@ class AntPosVectorEnv(_AntRangeVectorEnv):
         normalization_scale: float = 1.0,
         render_mode: str | None = None,
     ) -> None:
+        self._set_range(low, high)
         super().__init__(
             num_envs,
-            low=low,
-            high=high,
             max_episode_steps=max_episode_steps,
             normalization_scale=normalization_scale,
             render_mode=render_mode,

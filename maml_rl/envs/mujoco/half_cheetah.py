@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
 
 import numpy as np
 
-from maml_rl.envs.meta_env import Task
 from maml_rl.envs.mujoco.mujoco_engine import MujocoVectorEnv
+from maml_rl.envs.mujoco.running_tasks import DirectionTasks, VelocityTasks
 
 
 class HalfCheetahVectorEnv(MujocoVectorEnv):
@@ -69,30 +68,14 @@ class HalfCheetahVectorEnv(MujocoVectorEnv):
         """Return the task's part of the reward (N,) from the forward velocity (N,) in m/s."""
 
 
-class HalfCheetahDirVectorEnv(HalfCheetahVectorEnv):
+class HalfCheetahDirVectorEnv(DirectionTasks, HalfCheetahVectorEnv):
     """HalfCheetahDir-v2: run forward (+1) or backward (-1), reward ``direction * velocity`` - control cost."""
-
-    def default_task(self) -> Task:
-        """Forward."""
-        return {"direction": 1}
-
-    @property
-    def num_distinct_tasks(self) -> int:
-        """Forward and backward."""
-        return 2
-
-    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
-        """Draw directions from {-1, +1} with equal probability."""
-        return [{"direction": int(d)} for d in 2 * rng.integers(0, 2, size=num_tasks) - 1]
-
-    def _apply_tasks(self, tasks: Sequence[Task]) -> None:
-        self._direction = np.array([float(task["direction"]) for task in tasks])
 
     def _task_reward(self, velocity: np.ndarray) -> np.ndarray:
         return self._direction * velocity
 
 
-class HalfCheetahVelVectorEnv(HalfCheetahVectorEnv):
+class HalfCheetahVelVectorEnv(VelocityTasks, HalfCheetahVectorEnv):
     """HalfCheetahVel-v2: run at a target velocity, reward ``-|velocity - target|`` - control cost.
 
     Parameters
@@ -111,26 +94,13 @@ class HalfCheetahVelVectorEnv(HalfCheetahVectorEnv):
         normalization_scale: float = 1.0,
         render_mode: str | None = None,
     ) -> None:
-        if not low <= high:
-            raise ValueError(f"low: got {low} with high = {high}, expected low <= high")
+        self._set_range(low, high)
         super().__init__(
             num_envs,
             max_episode_steps=max_episode_steps,
             normalization_scale=normalization_scale,
             render_mode=render_mode,
         )
-        self.low, self.high = float(low), float(high)
-
-    def default_task(self) -> Task:
-        """Stand still."""
-        return {"velocity": 0.0}
-
-    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
-        """Draw target velocities uniformly from [low, high]."""
-        return [{"velocity": float(v)} for v in rng.uniform(self.low, self.high, size=num_tasks)]
-
-    def _apply_tasks(self, tasks: Sequence[Task]) -> None:
-        self._velocity = np.array([float(task["velocity"]) for task in tasks])
 
     def _task_reward(self, velocity: np.ndarray) -> np.ndarray:
         return -np.abs(velocity - self._velocity)

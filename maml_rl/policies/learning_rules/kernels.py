@@ -11,7 +11,6 @@ import functools
 import numba
 import numpy as np
 
-
 _BOUND = np.float32(7.9)
 _A1, _A3, _A5 = np.float32(4.89352455891786e-03), np.float32(6.37261928875436e-04), np.float32(1.48572235717979e-05)
 _A7, _A9 = np.float32(5.12229709037114e-08), np.float32(-8.60467152213735e-11)
@@ -46,7 +45,11 @@ def synapse_gru(size):  # type: ignore[no-untyped-def]
         num_seen, count = nodes.shape[-1], num_out * num_in
         memory_after, weights_after = np.empty_like(memory), np.empty_like(weights)
         of_node, of_product = np.empty(gates, np.float32), np.empty(gates, np.float32)
-        opened, candidate, mine = np.empty((count, both), np.float32), np.empty((count, size), np.float32), np.empty((count, size), np.float32)
+        opened, candidate, mine = (
+            np.empty((count, both), np.float32),
+            np.empty((count, size), np.float32),
+            np.empty((count, size), np.float32),
+        )
         flat_opened, flat_candidate, flat_mine = opened.reshape(-1), candidate.reshape(-1), mine.reshape(-1)
         factors = np.empty(size, np.float32)
         for p in range(num_individuals):

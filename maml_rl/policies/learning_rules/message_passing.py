@@ -168,7 +168,13 @@ class MessagePassing(LearningRule):
         return _network(own, "reward", seen)[..., 0]
 
     def _layer(
-        self, own: Params, activity: Activity, state: MessagePassingState, infos: list[Tensor], index: int, signal: Tensor
+        self,
+        own: Params,
+        activity: Activity,
+        state: MessagePassingState,
+        infos: list[Tensor],
+        index: int,
+        signal: Tensor,
     ) -> tuple[tuple[Tensor, ...], Tensor]:
         """Weights, states, traces, levels and neurons' states of a layer, and signals (..., J) to the one below."""
         size = self.state_size
@@ -176,7 +182,9 @@ class MessagePassing(LearningRule):
         leaks = torch.sigmoid(own["leak"])
         of_neuron, of_synapse = leaks[..., :size], leaks[..., size:]
         said = _network(
-            own, "node", torch.cat([infos[index + 1], signal[..., None], torch.ones_like(signal)[..., None], before], -1)
+            own,
+            "node",
+            torch.cat([infos[index + 1], signal[..., None], torch.ones_like(signal)[..., None], before], -1),
         )
         message, bias_change, level_change = said[..., 0], said[..., 1], said[..., 2]
         neurons = before + spread(of_neuron, before, 1) * (torch.tanh(said[..., 3:]) - before)
@@ -190,18 +198,24 @@ class MessagePassing(LearningRule):
             fresh = activity.noise[index][..., None] * activity.inputs[index][..., None, :]
             trace = state.traces[index] + torch.sigmoid(decay)[..., None] * (fresh - state.traces[index])
             parts.append(trace[..., None])
-        hidden = torch.tanh(product(own["synapse_in"], torch.cat(parts, -1)) + post[..., None, :] + pre[..., None, :, :])
+        hidden = torch.tanh(
+            product(own["synapse_in"], torch.cat(parts, -1)) + post[..., None, :] + pre[..., None, :, :]
+        )
         out = product(own["synapse_out"][..., :-1], hidden) + spread(own["synapse_out"][..., -1], hidden, 1)
         change = out[..., 0]
         if self.repairs.eligibility:
             reward = activity.signals[..., 1:3, None, None]
-            change = change + trace * (gain[..., None] * reward[..., 0, :, :] + gain_slow[..., None] * reward[..., 1, :, :])
+            change = change + trace * (
+                gain[..., None] * reward[..., 0, :, :] + gain_slow[..., None] * reward[..., 1, :, :]
+            )
         change = torch.cat([change[..., :-1], change[..., -1:] + bias_change[..., None]], -1)
         weight = (weight + self.rate * change).clamp(-self.limit, self.limit)
         synapses = memory + spread(of_synapse, memory, 1) * (torch.tanh(out[..., 2:]) - memory)
         levels = (state.levels[index] + self.rate * level_change).clamp(_LOWEST_LEVEL, _HIGHEST_LEVEL)
         messages = out[..., :-1, 1]
-        signal = messages.sum(-2) * spread(own["sum"], messages[..., 0, :], 1) if self.repairs.summed else messages.mean(-2)
+        signal = (
+            messages.sum(-2) * spread(own["sum"], messages[..., 0, :], 1) if self.repairs.summed else messages.mean(-2)
+        )
         return (weight, synapses, trace, levels, neurons), signal
 
 
