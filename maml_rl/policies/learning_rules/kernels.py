@@ -6,18 +6,19 @@ contiguous and float32; P individuals live L lives each.
 
 from __future__ import annotations
 
-import functools
+from typing import Any
 
 import numba
 import numpy as np
 
+_FAST: dict[str, Any] = {"fastmath": True, "cache": True, "nogil": True, "error_model": "numpy"}
 _BOUND = np.float32(7.9)
 _A1, _A3, _A5 = np.float32(4.89352455891786e-03), np.float32(6.37261928875436e-04), np.float32(1.48572235717979e-05)
 _A7, _A9 = np.float32(5.12229709037114e-08), np.float32(-8.60467152213735e-11)
 _A11, _A13 = np.float32(2.00018790482477e-13), np.float32(-2.76076847742355e-16)
 _B0, _B2 = np.float32(4.89352518554385e-03), np.float32(2.26843463243900e-03)
 _B4, _B6 = np.float32(1.18534705686654e-04), np.float32(1.19825839466702e-06)
-_HALF, _ZERO = np.float32(0.5), np.float32(0.0)
+_HALF, _ZERO, _ONE = np.float32(0.5), np.float32(0.0), np.float32(1.0)
 
 
 @numba.njit(inline="always", fastmath=True)
@@ -29,71 +30,220 @@ def _tanh(x):  # type: ignore[no-untyped-def]
     return y * over / (((_B6 * s + _B4) * s + _B2) * s + _B0)
 
 
-@functools.cache
-def synapse_gru(size):  # type: ignore[no-untyped-def]
-    """Kernel of `maml_rl.policies.learning_rules.synapse_gru.SynapseGRU` for states of `size` numbers.
+@numba.njit(**_FAST)
+def _project(seen, weight, columns, out):  # type: ignore[no-untyped-def]
+    """``out[k] = sum over f of weight[f, columns + k] * seen[f]``: rows (F, V) -> (K, V)."""
+    for k in range(out.shape[0]):
+        row = out[k]
+        for v in range(row.shape[0]):
+            row[v] = _ZERO
+        for f in range(seen.shape[0]):
+            factor, told = weight[f, columns + k], seen[f]
+            for v in range(row.shape[0]):
+                row[v] += factor * told[v]
 
-    Its arguments are, of one layer, states (P, L, I, J, S) and weights (P, L, I, J), what a neuron's synapses see of it
-    (P, L, I, F), inputs (P, L, J), signals (P, L, 4); parameters (P, F, 3S), (P, F, 3S), (P, S + 1, 3S), (P, S, 3);
-    rate and limit. It returns states and weights after the step.
-    """
-    gates, both = 3 * size, 2 * size
 
-    @numba.njit(fastmath=True, cache=True, nogil=True, error_model="numpy")
-    def kernel(memory, weights, nodes, carried, signals, node, product, synapse, change, rate, limit):  # type: ignore[no-untyped-def]
-        num_individuals, num_lives, num_out, num_in = weights.shape
-        num_seen, count = nodes.shape[-1], num_out * num_in
-        memory_after, weights_after = np.empty_like(memory), np.empty_like(weights)
-        of_node, of_product = np.empty(gates, np.float32), np.empty(gates, np.float32)
-        opened, candidate, mine = (
-            np.empty((count, both), np.float32),
-            np.empty((count, size), np.float32),
-            np.empty((count, size), np.float32),
+@numba.njit(**_FAST)
+def _add(out, factor, row):  # type: ignore[no-untyped-def]
+    """``out += factor * row``, rows (V,)."""
+    for v in range(out.shape[0]):
+        out[v] += factor * row[v]
+
+
+@numba.njit(**_FAST)
+def _add_node(out, of_node, of_product, carried):  # type: ignore[no-untyped-def]
+    """``out += of_node + of_product * carried``, rows (V,)."""
+    for v in range(out.shape[0]):
+        out[v] += of_node[v] + of_product[v] * carried[v]
+
+
+@numba.njit(**_FAST)
+def _add_mixture(out, matrix, column, rows):  # type: ignore[no-untyped-def]
+    """``out += sum over r of matrix[r, column] * rows[r]``: rows (R, V), four at a time."""
+    count, start = rows.shape[0], 0
+    while start + 4 <= count:
+        a, b, c, d = (
+            matrix[start, column],
+            matrix[start + 1, column],
+            matrix[start + 2, column],
+            matrix[start + 3, column],
         )
-        flat_opened, flat_candidate, flat_mine = opened.reshape(-1), candidate.reshape(-1), mine.reshape(-1)
-        factors = np.empty(size, np.float32)
-        for p in range(num_individuals):
+        first, second, third, fourth = rows[start], rows[start + 1], rows[start + 2], rows[start + 3]
+        for v in range(out.shape[0]):
+            out[v] += a * first[v] + b * second[v] + c * third[v] + d * fourth[v]
+        start += 4
+    for r in range(start, count):
+        _add(out, matrix[r, column], rows[r])
+
+
+@numba.njit(**_FAST)
+def _leaky(after, before, leak, target):  # type: ignore[no-untyped-def]
+    """``after = before + leak * (tanh(target) - before)``, rows (V,)."""
+    for v in range(after.shape[0]):
+        after[v] = before[v] + leak * (_tanh(target[v]) - before[v])
+
+
+@numba.njit(**_FAST)
+def _through_tanh(row):  # type: ignore[no-untyped-def]
+    for v in range(row.shape[0]):
+        row[v] = _tanh(row[v])
+
+
+@numba.njit(**_FAST)
+def _add_product(out, factors, row):  # type: ignore[no-untyped-def]
+    """``out += factors * row``, rows (V,)."""
+    for v in range(out.shape[0]):
+        out[v] += factors[v] * row[v]
+
+
+@numba.njit(**_FAST)
+def _gated(out, keep, reset, candidate, mine, before):  # type: ignore[no-untyped-def]
+    """State of a gated recurrent unit after a step, rows (V,) all."""
+    for v in range(out.shape[0]):
+        new = _tanh(candidate[v] + (_HALF + _HALF * _tanh(_HALF * reset[v])) * mine[v])
+        mine[v] = new
+    for v in range(out.shape[0]):
+        out[v] = mine[v] + (_HALF + _HALF * _tanh(_HALF * keep[v])) * (before[v] - mine[v])
+
+
+@numba.njit(**_FAST)
+def synapse_gru(memory, weights, nodes, carried, signals, node, product, synapse, change, rate, limit):  # type: ignore[no-untyped-def]
+    """Kernel of `maml_rl.policies.learning_rules.synapse_gru.SynapseGRU`, of one layer.
+
+    Neurons i of all lives b stand behind one another, v = (b, i): every loop over them is one of vector instructions.
+
+    Parameters
+    ----------
+    memory, weights
+        States of synapses (P, J, S, V), and their weights (P, J, V).
+    nodes
+        What a neuron's synapses see of it (P, F, V).
+    carried
+        Inputs (P, J, L).
+    signals
+        (P, L, 4).
+    node, product, synapse, change
+        Parameters (P, F, 3S), (P, F, 3S), (P, S + 1, 3S) and (P, S, 3).
+    rate, limit
+        See the rule.
+
+    Returns
+    -------
+    `memory` and `weights` after the step.
+    """
+    num_individuals, num_in, size, count = memory.shape
+    num_lives = signals.shape[1]
+    num_out, gates = count // num_lives, 3 * size
+    memory_after, weights_after = np.empty_like(memory), np.empty_like(weights)
+    of_node, of_product = np.empty((gates, count), np.float32), np.empty((gates, count), np.float32)
+    total = np.empty((gates, count), np.float32)
+    mine, factors = np.empty((size, count), np.float32), np.empty((size, count), np.float32)
+    inputs = np.empty(count, np.float32)
+    for p in range(num_individuals):
+        _project(nodes[p], node[p], 0, of_node)
+        _project(nodes[p], product[p], 0, of_product)
+        for b in range(num_lives):
+            fast, slow = signals[p, b, 1], signals[p, b, 2]
+            for s in range(size):
+                factor = rate * (change[p, s, 0] + fast * change[p, s, 1] + slow * change[p, s, 2])
+                for i in range(num_out):
+                    factors[s, b * num_out + i] = factor
+        for j in range(num_in):
             for b in range(num_lives):
                 for i in range(num_out):
-                    for k in range(gates):
-                        of_node[k], of_product[k] = _ZERO, _ZERO
-                    for f in range(num_seen):
-                        seen = nodes[p, b, i, f]
-                        for k in range(gates):
-                            of_node[k] += seen * node[p, f, k]
-                            of_product[k] += seen * product[p, f, k]
-                    for j in range(num_in):
-                        n, x, w = i * num_in + j, carried[p, b, j], weights[p, b, i, j]
-                        for k in range(both):
-                            total = of_node[k] + x * of_product[k] + w * synapse[p, size, k]
-                            for s in range(size):
-                                total += memory[p, b, i, j, s] * synapse[p, s, k]
-                            opened[n, k] = total
-                        for k in range(size):
-                            total = w * synapse[p, size, both + k]
-                            for s in range(size):
-                                total += memory[p, b, i, j, s] * synapse[p, s, both + k]
-                            mine[n, k] = total
-                            candidate[n, k] = of_node[both + k] + x * of_product[both + k]
-                for n in range(count * both):
-                    flat_opened[n] = _HALF + _HALF * _tanh(_HALF * flat_opened[n])
-                for n in range(count):
-                    for k in range(size):
-                        candidate[n, k] += opened[n, size + k] * mine[n, k]
-                for n in range(count * size):
-                    flat_candidate[n] = _tanh(flat_candidate[n])
-                fast, slow = signals[p, b, 1], signals[p, b, 2]
-                for s in range(size):
-                    factors[s] = rate * (change[p, s, 0] + fast * change[p, s, 1] + slow * change[p, s, 2])
-                before, after = memory[p, b].reshape(count, size), memory_after[p, b].reshape(count, size)
-                weight, weight_after = weights[p, b].reshape(-1), weights_after[p, b].reshape(-1)
-                for n in range(count):
-                    step = weight[n]
-                    for s in range(size):
-                        value = candidate[n, s] + opened[n, s] * (before[n, s] - candidate[n, s])
-                        after[n, s] = value
-                        step += factors[s] * value
-                    weight_after[n] = min(max(step, -limit), limit)
-        return memory_after, weights_after
+                    inputs[b * num_out + i] = carried[p, j, b]
+            for k in range(gates):
+                own = total[k] if k < 2 * size else mine[k - 2 * size]
+                total[k] = _ZERO
+                own[:] = _ZERO
+                _add_mixture(own, synapse[p], k, memory[p, j])
+                _add(own, synapse[p, size, k], weights[p, j])
+                _add_node(total[k], of_node[k], of_product[k], inputs)
+            weight = weights_after[p, j]
+            weight[:] = weights[p, j]
+            for s in range(size):
+                after = memory_after[p, j, s]
+                _gated(after, total[s], total[size + s], total[2 * size + s], mine[s], memory[p, j, s])
+                _add_product(weight, factors[s], after)
+            for v in range(count):
+                weight[v] = min(max(weight[v], -limit), limit)
+    return memory_after, weights_after
 
-    return kernel
+
+@numba.njit(**_FAST)
+def message_passing(synapses, memory, post, pre, carried, noise, gains, bias_change, inside, outside, leak, decay, rate, limit):  # type: ignore[no-untyped-def]
+    """Kernel of `maml_rl.policies.learning_rules.message_passing.MessagePassing`: a layer's connection networks.
+
+    Neurons i of all lives b stand behind one another, v = (b, i), as in `synapse_gru`.
+
+    Parameters
+    ----------
+    synapses
+        Weights and, if the rule keeps any, traces of synapses (P, J, 1 or 2, V).
+    memory
+        Their states (P, J, S, V).
+    post, pre
+        What the hidden units receive from either neuron (P, K, V) and (P, J, K, L).
+    carried, noise
+        Inputs (P, J, L), noise of the neurons (P, V).
+    gains
+        Factor of a trace in the change of a weight (P, V).
+    bias_change
+        Added to the change of the last input's weight (P, V).
+    inside, outside
+        Parameters (P, 1 or 2 + S, K): of weight, trace and states; (P, K + 1, 2 + S), the bias last.
+    leak, decay
+        Fractions (P, S) and (P,) by which states and traces follow.
+    rate, limit
+        See the rule.
+
+    Returns
+    -------
+    `synapses` and `memory` after the step, and the sum of each input's messages (P, J, L).
+    """
+    num_individuals, num_in, size, count = memory.shape
+    num_kept, units, num_lives = synapses.shape[2], post.shape[1], carried.shape[2]
+    num_out = count // num_lives
+    synapses_after, memory_after = np.empty_like(synapses), np.empty_like(memory)
+    messages = np.zeros((num_individuals, num_in, num_lives), np.float32)
+    hidden, out = np.empty((units, count), np.float32), np.empty((2 + size, count), np.float32)
+    inputs = np.empty(count, np.float32)
+    for p in range(num_individuals):
+        states = inside[p, num_kept:]
+        for j in range(num_in):
+            after = synapses_after[p, j]
+            after[:] = synapses[p, j]
+            if num_kept > 1:
+                for b in range(num_lives):
+                    for i in range(num_out):
+                        v = b * num_out + i
+                        inputs[v] = carried[p, j, b]
+                trace, fraction = after[1], decay[p]
+                for v in range(count):
+                    trace[v] += fraction * (inputs[v] * noise[p, v] - trace[v])
+            for k in range(units):
+                row, of_neuron = hidden[k], post[p, k]
+                for b in range(num_lives):
+                    told = pre[p, j, k, b]
+                    for i in range(b * num_out, (b + 1) * num_out):
+                        row[i] = told + of_neuron[i]
+                for r in range(num_kept):
+                    _add(row, inside[p, r, k], after[r])
+                _add_mixture(row, states, k, memory[p, j])
+                _through_tanh(row)
+            for o in range(2 + size):
+                out[o] = outside[p, units, o]
+                _add_mixture(out[o], outside[p], o, hidden)
+            change, weight = out[0], after[0]
+            if num_kept > 1:
+                _add_product(change, gains[p], after[1])
+            if j == num_in - 1:
+                _add(change, _ONE, bias_change[p])
+            for v in range(count):
+                weight[v] = min(max(weight[v] + rate * change[v], -limit), limit)
+            for s in range(size):
+                _leaky(memory_after[p, j, s], memory[p, j, s], leak[p, s], out[2 + s])
+            for b in range(num_lives):
+                for i in range(b * num_out, (b + 1) * num_out):
+                    messages[p, j, b] += out[1, i]
+    return synapses_after, memory_after, messages

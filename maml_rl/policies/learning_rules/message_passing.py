@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from maml_rl.policies.learning_rules.fused import as_arrays, has_kernel
 from maml_rl.policies.learning_rules.rule import NUM_SIGNALS, Activity, LearningRule, product, spread
 from maml_rl.policies.params import Params
 
 _INFO = 5  # drive, output, noise, noise level, bias
+Infos = list[Tensor]
 _LOWEST_LEVEL, _HIGHEST_LEVEL = 0.01, 1.0
 
 
@@ -52,6 +54,30 @@ class MessagePassingState(NamedTuple):
     neurons: tuple[Tensor, ...]
 
 
+class _Layer(NamedTuple):
+    """A layer after a step."""
+
+    weight: Tensor
+    memory: Tensor
+    trace: Tensor | None
+    levels: Tensor
+    neurons: Tensor
+
+
+class _Connections(NamedTuple):
+    """All that the connection networks of a layer see."""
+
+    weight: Tensor  # (..., I, J + 1)
+    memory: Tensor  # (..., I, J + 1, S)
+    trace: Tensor | None  # (..., I, J + 1)
+    post: Tensor  # (..., I, K)
+    pre: Tensor  # (..., J + 1, K)
+    inputs: Tensor  # (..., J + 1)
+    noise: Tensor  # (..., I)
+    bias_change: Tensor  # (..., I)
+    signals: Tensor  # (..., 4)
+
+
 class MessagePassing(LearningRule):
     """Reward, node and connection networks, each with one hidden layer of tanh units, shared by all of a kind.
 
@@ -85,14 +111,14 @@ class MessagePassing(LearningRule):
         self.state_size, self.units, self.rate, self.limit, self.repairs = state_size, units, rate, limit, repairs
         rewards = NUM_SIGNALS if repairs.centred else 1
         shapes = {
-            "reward_in": (units, rewards + 2),
-            "reward_out": (1, units + 1),
-            "node_in": (units, _INFO + 2 + state_size),
-            "node_out": (3 + state_size, units + 1),
-            "post_in": (units, _INFO + 2),
-            "pre_in": (units, _INFO),
-            "synapse_in": (units, 1 + state_size + repairs.eligibility),
-            "synapse_out": (2 + state_size, units + 1),
+            "reward_in": (rewards + 2, units),
+            "reward_out": (units + 1, 1),
+            "node_in": (_INFO + 2 + state_size, units),
+            "node_out": (units + 1, 3 + state_size),
+            "post_in": (_INFO + 2, units),
+            "pre_in": (_INFO, units),
+            "synapse_in": (1 + repairs.eligibility + state_size, units),
+            "synapse_out": (units + 1, 2 + state_size),
             "leak": (2 * state_size,),
         }
         if repairs.summed:
@@ -106,7 +132,7 @@ class MessagePassing(LearningRule):
         """See `LearningRule.initialise`; with eligibility near node perturbation."""
         with torch.no_grad():
             for value in self.parameters():
-                scale = 0.5 / np.sqrt(value.shape[-1])
+                scale = 0.5 / np.sqrt(value.shape[0])
                 value.copy_(torch.from_numpy(scale * rng.standard_normal(value.shape)))
             if self.repairs.summed:
                 dict(self.named_parameters())["sum"].fill_(0.5)
@@ -141,17 +167,20 @@ class MessagePassing(LearningRule):
         for index in reversed(range(len(self.shapes))):
             if index == len(self.shapes) - 1 or self.repairs.broadcast:
                 told = self._rewarded(own, activity, index)
-                if self.repairs.separate_neurons and not self.repairs.broadcast:
-                    told = nn.functional.pad(told[..., -1:], (told.shape[-1] - 1, 0))
                 signal = told if signal is None else signal + told
             assert signal is not None
             layer, signal = self._layer(own, activity, state, infos, index, signal)
             layers.append(layer)
-        columns = zip(*reversed(layers), strict=True)
-        weights, synapses, traces, levels, neurons = (tuple(column) for column in columns)
-        return MessagePassingState(weights, synapses, traces if self.repairs.eligibility else (), levels, neurons)
+        layers.reverse()
+        return MessagePassingState(
+            tuple(layer.weight for layer in layers),
+            tuple(layer.memory for layer in layers),
+            tuple(layer.trace for layer in layers if layer.trace is not None),
+            tuple(layer.levels for layer in layers),
+            tuple(layer.neurons for layer in layers),
+        )
 
-    def _infos(self, activity: Activity, state: MessagePassingState) -> list[Tensor]:
+    def _infos(self, activity: Activity, state: MessagePassingState) -> Infos:
         """Info (..., I, 5) of the neurons of every layer, the input layer's first."""
         first = activity.inputs[0][..., :-1, None]
         infos = [nn.functional.pad(first, (1, _INFO - 2))]
@@ -163,64 +192,105 @@ class MessagePassing(LearningRule):
     def _rewarded(self, own: Params, activity: Activity, index: int) -> Tensor:
         """Signal (..., I) of the reward network to the neurons of a layer."""
         output = activity.outputs[index][..., None]
-        rewards = activity.signals[..., None, : own["reward_in"].shape[-1] - 2]
+        rewards = activity.signals[..., None, : own["reward_in"].shape[-2] - 2]
         seen = torch.cat([rewards.expand(*output.shape[:-1], rewards.shape[-1]), output, torch.ones_like(output)], -1)
         return _network(own, "reward", seen)[..., 0]
 
     def _layer(
-        self,
-        own: Params,
-        activity: Activity,
-        state: MessagePassingState,
-        infos: list[Tensor],
-        index: int,
-        signal: Tensor,
-    ) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Weights, states, traces, levels and neurons' states of a layer, and signals (..., J) to the one below."""
-        size = self.state_size
-        weight, memory, before = state.weights[index], state.synapses[index], state.neurons[index]
+        self, own: Params, activity: Activity, state: MessagePassingState, infos: Infos, index: int, signal: Tensor
+    ) -> tuple[_Layer, Tensor]:
+        """A layer after a step, given signals (..., I) to its neurons, and signals (..., J) to the layer below."""
+        size, before = self.state_size, state.neurons[index]
         leaks = torch.sigmoid(own["leak"])
-        of_neuron, of_synapse = leaks[..., :size], leaks[..., size:]
-        said = _network(
-            own,
-            "node",
-            torch.cat([infos[index + 1], signal[..., None], torch.ones_like(signal)[..., None], before], -1),
-        )
+        ones = torch.ones_like(signal)[..., None]
+        said = _network(own, "node", torch.cat([infos[index + 1], signal[..., None], ones, before], -1))
         message, bias_change, level_change = said[..., 0], said[..., 1], said[..., 2]
-        neurons = before + spread(of_neuron, before, 1) * (torch.tanh(said[..., 3:]) - before)
-        flag = torch.full_like(message, float(index > 0))
-        post = product(own["post_in"], torch.cat([infos[index + 1], message[..., None], flag[..., None]], -1))
-        pre = product(own["pre_in"], nn.functional.pad(infos[index], (0, 0, 0, 1), value=1.0))  # the bias's too
-        parts = [weight[..., None], memory]
-        trace = ()
-        if self.repairs.eligibility:
-            decay, gain, gain_slow = spread(own["trace"], weight, 1).unbind(-1)
-            fresh = activity.noise[index][..., None] * activity.inputs[index][..., None, :]
-            trace = state.traces[index] + torch.sigmoid(decay)[..., None] * (fresh - state.traces[index])
-            parts.append(trace[..., None])
-        hidden = torch.tanh(
-            product(own["synapse_in"], torch.cat(parts, -1)) + post[..., None, :] + pre[..., None, :, :]
-        )
-        out = product(own["synapse_out"][..., :-1], hidden) + spread(own["synapse_out"][..., -1], hidden, 1)
-        change = out[..., 0]
-        if self.repairs.eligibility:
-            reward = activity.signals[..., 1:3, None, None]
-            change = change + trace * (
-                gain[..., None] * reward[..., 0, :, :] + gain_slow[..., None] * reward[..., 1, :, :]
-            )
-        change = torch.cat([change[..., :-1], change[..., -1:] + bias_change[..., None]], -1)
-        weight = (weight + self.rate * change).clamp(-self.limit, self.limit)
-        synapses = memory + spread(of_synapse, memory, 1) * (torch.tanh(out[..., 2:]) - memory)
+        neurons = before + spread(leaks[..., :size], before, 1) * (torch.tanh(said[..., 3:].contiguous()) - before)
         levels = (state.levels[index] + self.rate * level_change).clamp(_LOWEST_LEVEL, _HIGHEST_LEVEL)
-        messages = out[..., :-1, 1]
-        signal = (
-            messages.sum(-2) * spread(own["sum"], messages[..., 0, :], 1) if self.repairs.summed else messages.mean(-2)
+        flag = torch.full_like(ones, float(index > 0))
+        post = product(own["post_in"], torch.cat([infos[index + 1], message[..., None], flag], -1))
+        pre = product(own["pre_in"], nn.functional.pad(infos[index], (0, 0, 0, 1), value=1.0))  # the bias's too
+        part = _Connections(
+            state.weights[index],
+            state.synapses[index],
+            state.traces[index] if self.repairs.eligibility else None,
+            post,
+            pre,
+            activity.inputs[index],
+            activity.noise[index],
+            bias_change,
+            activity.signals,
         )
-        return (weight, synapses, trace, levels, neurons), signal
+        connect = self._by_kernel if has_kernel(own["synapse_in"], post) else self._by_tensors
+        weight, synapses, trace, messages = connect(own, part, leaks[..., size:])
+        signal = messages[..., :-1]
+        signal = signal * spread(own["sum"], signal, 1) if self.repairs.summed else signal / post.shape[-2]
+        return _Layer(weight, synapses, trace, levels, neurons), signal
+
+    def _by_tensors(
+        self, own: Params, part: _Connections, leak: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+        """Weights, states and traces after a step, and sums of messages (..., J + 1); states follow by `leak` (S)."""
+        parts, trace, memory = [part.weight[..., None]], part.trace, part.memory
+        if trace is not None:
+            decay = spread(torch.sigmoid(own["trace"][..., :1]), part.weight, 1)
+            trace = trace + decay * (part.noise[..., None] * part.inputs[..., None, :] - trace)
+            parts.append(trace[..., None])
+        seen = product(own["synapse_in"], torch.cat([*parts, memory], -1))
+        hidden = torch.tanh(seen + part.post[..., None, :] + part.pre[..., None, :, :])
+        out = _with_bias(own["synapse_out"], hidden)
+        change = out[..., 0]
+        if trace is not None:
+            change = change + self._gains(own, part)[..., None] * trace
+        change = torch.cat([change[..., :-1], change[..., -1:] + part.bias_change[..., None]], -1)
+        weight = (part.weight + self.rate * change).clamp(-self.limit, self.limit)
+        memory = memory + spread(leak, memory, 1) * (torch.tanh(out[..., 2:].contiguous()) - memory)
+        return weight, memory, trace, out[..., 1].sum(-2)
+
+    def _by_kernel(self, own: Params, part: _Connections, leak: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+        """As `_by_tensors`, for populations (P, L, ...)."""
+        from maml_rl.policies.learning_rules.kernels import message_passing
+
+        kept = [part.weight] if part.trace is None else [part.weight, part.trace]
+        synapses = torch.stack([one.permute(0, 3, 1, 2).flatten(2) for one in kept], 2)  # (P, J, 1 or 2, V)
+        memory = part.memory.permute(0, 3, 4, 1, 2).flatten(3)  # (P, L, I, J, S) -> (P, J, S, V)
+        has_trace = part.trace is not None
+        gains = self._gains(own, part) if has_trace else part.bias_change
+        decay = torch.sigmoid(own["trace"][:, 0]) if has_trace else leak[:, 0]
+        arrays = as_arrays(
+            synapses,
+            memory,
+            part.post.permute(0, 3, 1, 2).flatten(2),
+            part.pre.permute(0, 2, 3, 1),
+            part.inputs.mT,
+            *(one.flatten(1) for one in (part.noise, gains, part.bias_change)),
+            own["synapse_in"],
+            own["synapse_out"],
+            leak,
+            decay,
+        )
+        arrays = message_passing(*arrays, np.float32(self.rate), np.float32(self.limit))
+        synapses, memory, messages = (torch.from_numpy(array) for array in arrays)
+        lives = part.weight.shape[1:3]
+        kept = [one.unflatten(2, lives).permute(0, 2, 3, 1) for one in synapses.unbind(2)]
+        return (
+            kept[0],
+            memory.unflatten(3, lives).permute(0, 3, 4, 1, 2),
+            kept[1] if has_trace else None,
+            messages.mT,
+        )
+
+    def _gains(self, own: Params, part: _Connections) -> Tensor:
+        """Factors (..., I) of traces in changes of weights."""
+        _, fast, slow = spread(own["trace"], part.signals[..., :3], 1).unbind(-1)
+        return (fast * part.signals[..., 1] + slow * part.signals[..., 2])[..., None].expand_as(part.noise)
 
 
 def _network(own: Params, name: str, inputs: Tensor) -> Tensor:
     """Outputs (..., K) of one of the shared networks for inputs (..., F)."""
-    hidden = torch.tanh(product(own[f"{name}_in"], inputs))
-    weight = own[f"{name}_out"]
-    return product(weight[..., :-1], hidden) + spread(weight[..., -1], hidden, 1)
+    return _with_bias(own[f"{name}_out"], torch.tanh(product(own[f"{name}_in"], inputs)))
+
+
+def _with_bias(weight: Tensor, inputs: Tensor) -> Tensor:
+    """``inputs @ weight[:-1] + weight[-1]`` for inputs (..., F)."""
+    return product(weight[..., :-1, :], inputs) + spread(weight[..., -1, :], inputs, 1)

@@ -123,6 +123,13 @@ class SynapseGRU(LearningRule):
         """As `_by_tensors`, for populations (P, L, ...)."""
         from maml_rl.policies.learning_rules.kernels import synapse_gru
 
-        arrays = as_arrays(*layer, nodes, inputs, signals, *own)
-        after = synapse_gru(self.state_size)(*arrays, np.float32(self.rate), np.float32(self.limit))
-        return SynapseState(*(torch.from_numpy(array) for array in after))
+        shape = layer.weight.shape  # (P, L, I, J)
+        memory = layer.memory.permute(0, 3, 4, 1, 2).flatten(3)  # -> (P, J, S, V)
+        weights = layer.weight.permute(0, 3, 1, 2).flatten(2)
+        arrays = as_arrays(memory, weights, nodes.permute(0, 3, 1, 2).flatten(2), inputs.mT, signals, *own)
+        memory, weights = synapse_gru(*arrays, np.float32(self.rate), np.float32(self.limit))
+        lives = shape[1:3]
+        return SynapseState(
+            torch.from_numpy(memory).unflatten(3, lives).permute(0, 3, 4, 1, 2),
+            torch.from_numpy(weights).unflatten(2, lives).permute(0, 2, 3, 1),
+        )
