@@ -50,6 +50,8 @@ class TensorMetaVectorEnv(TaskFamily):
     ----------
     births
         Random numbers that the beginning of an episode takes.
+    averaged
+        Those of `measures` that are means over an episode's steps so far; the others are values of its last step.
     noise
         Random numbers that a step takes; ``None``: chance has no part in it.
     render_modes, render_fps, render_mode
@@ -58,6 +60,7 @@ class TensorMetaVectorEnv(TaskFamily):
 
     births: Draw
     noise: Draw | None = None
+    averaged: tuple[str, ...] = ()
     render_modes: tuple[str, ...] = ()
     render_fps: float = 20
     render_mode: str | None = None
@@ -231,6 +234,8 @@ class TensorMetaVectorEnv(TaskFamily):
         self._finished = self._finished | terminated | truncated
         if self.measures:
             values = self._measure(self._state)
+            for name in self.averaged:
+                values[name] = self._measured[name] + (values[name] - self._measured[name]) / self._elapsed.clamp(min=1)
             self._measured = {
                 n: torch.where(active, values[n].to(self.dtype), old) for n, old in self._measured.items()
             }

@@ -27,7 +27,7 @@ class OpenAIES(Strategy):
     sigma_decay, sigma_limit
         Factor of `sigma` from one generation to the next, and the value it does not fall below.
     learning_rate
-        Step size of Adam, > 0.
+        Step size of Adam at the first `sigma`, > 0; it falls with sigma.
     weight_decay
         Fraction of the mean that is lost in every generation.
 
@@ -55,7 +55,7 @@ class OpenAIES(Strategy):
         self.sigma_decay, self.sigma_limit, self.weight_decay = sigma_decay, sigma_limit, weight_decay
         self._mean = initial.astype(np.float64).copy()
         self._first, self._second = np.zeros_like(self._mean), np.zeros_like(self._mean)
-        self._sigma, self._steps = float(sigma), 0
+        self._sigma, self._first_sigma, self._steps = float(sigma), float(sigma), 0
 
     @property
     def solution(self) -> np.ndarray:
@@ -80,7 +80,8 @@ class OpenAIES(Strategy):
         self._second = _BETA_2 * self._second + (1.0 - _BETA_2) * gradient**2
         first = self._first / (1.0 - _BETA_1**self._steps)
         second = self._second / (1.0 - _BETA_2**self._steps)
-        self._mean = (1.0 - self.weight_decay) * self._mean + self.learning_rate * first / (np.sqrt(second) + _EPSILON)
+        step_size = self.learning_rate * self._sigma / self._first_sigma
+        self._mean = (1.0 - self.weight_decay) * self._mean + step_size * first / (np.sqrt(second) + _EPSILON)
         self._sigma = max(self._sigma * self.sigma_decay, self.sigma_limit)
 
     def state_dict(self) -> dict[str, np.ndarray]:

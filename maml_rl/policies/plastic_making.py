@@ -17,13 +17,21 @@ from maml_rl.policies.spec import PolicySpec
 from maml_rl.utils.errors import InputError
 
 
+def _baseline(options: PlasticOptions) -> int:
+    return {"fast": 0, "middle": 1, "slow": 2}[options.plastic_baseline]
+
+
 def _hebbian(sizes: Sequence[int], options: PlasticOptions) -> LearningRule:
     return HebbianABCD(sizes, rate=options.plastic_rate, limit=options.plastic_weight_limit)
 
 
 def _synapse_gru(sizes: Sequence[int], options: PlasticOptions) -> LearningRule:
     return SynapseGRU(
-        sizes, state_size=options.plastic_state_size, rate=options.plastic_rate, limit=options.plastic_weight_limit
+        sizes,
+        state_size=options.plastic_state_size,
+        rate=options.plastic_rate,
+        limit=options.plastic_weight_limit,
+        baseline=_baseline(options),
     )
 
 
@@ -34,6 +42,7 @@ def _message_passing(sizes: Sequence[int], options: PlasticOptions) -> LearningR
         units=options.plastic_units,
         rate=options.plastic_rate,
         limit=options.plastic_weight_limit,
+        baseline=_baseline(options),
         repairs=Repairs(
             broadcast=options.plastic_broadcast,
             centred=options.plastic_centred,

@@ -19,9 +19,10 @@ from maml_rl.policies.policy import Interface, Policy
 from maml_rl.settings import Settings
 from maml_rl.settings.base import Width
 
-_HORIZONS = (20.0, 200.0)
+_HORIZONS = (2.0, 20.0, 200.0)
 """Steps over which the means of reward reach back."""
 _SMALLEST_SCALE = 1e-3
+_LARGEST_SIGNAL = 5.0
 
 
 class PlasticOptions(Settings):
@@ -40,6 +41,14 @@ class PlasticOptions(Settings):
     plastic_weight_limit: float = Field(default=3.0, gt=0, description="Size that no weight exceeds.")
     plastic_normalise: bool = Field(
         default=True, description="Whether inputs are divided by their root mean square in the life so far."
+    )
+    plastic_normalise_reward: bool = Field(
+        default=True,
+        description="Whether reward less its running means is divided by the usual size of the difference.",
+    )
+    plastic_baseline: Literal["fast", "middle", "slow"] = Field(
+        default="fast",
+        description="Running mean of reward, over 2, 20 or 200 steps, that the rule begins with as its baseline.",
     )
     plastic_hidden_noise: bool = Field(
         default=True, description="Whether chance moves hidden neurons as it moves actions: they are stochastic units."
@@ -75,7 +84,7 @@ class PlasticState(NamedTuple):
     activity
         Of the last step.
     means
-        Running means of reward (..., 2).
+        Running means of reward (..., 3), and of the size of its deviations from them (..., 3): (..., 6).
     squares
         Running mean squares of the observation (..., O).
     age
@@ -162,7 +171,7 @@ class PlasticPolicy(Policy):
         return PlasticState(
             self.rule.initial_state(params, weights),
             activity,
-            zeros((*batch_shape, 2)),
+            zeros((*batch_shape, 2 * len(_HORIZONS))),
             zeros((*batch_shape, self.num_observed)),
             zeros(batch_shape),
             noise[..., -1].long(),
@@ -192,13 +201,18 @@ class PlasticPolicy(Policy):
             features += activity.outputs[:-1]
         return torch.cat(features, -1), PlasticState(rule, activity, means, squares, age, state.key)
 
-    def _signals(self, told: Tensor, age: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
-        """Signals (..., 4) of reward and done (..., 2), and the reward's running means (..., 2)."""
+    def _signals(self, told: Tensor, age: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        """Signals (..., 5) of reward and done (..., 2), and the means (..., 6) that `PlasticState` keeps."""
         reward, done = told.split(1, -1)
-        horizons = reward.new_tensor(_HORIZONS)
-        fractions = torch.maximum(1.0 / horizons, 1.0 / age[..., None])
-        signals = torch.cat([reward, reward - means, done], -1)
-        return signals, means + fractions * (reward - means)
+        means, sizes = before.split(len(_HORIZONS), -1)
+        rest = reward - means
+        fractions = torch.maximum(1.0 / reward.new_tensor((*_HORIZONS,)), 1.0 / age[..., None])
+        means = means + fractions * rest
+        sizes = sizes + (1.0 / age[..., None]).clamp(min=1.0 / _HORIZONS[-1]) * (rest.abs() - sizes)
+        if self.options.plastic_normalise_reward:
+            rest = rest / (sizes + _SMALLEST_SCALE)
+        signals = torch.cat([reward, rest], -1).clamp(-_LARGEST_SIGNAL, _LARGEST_SIGNAL)
+        return torch.cat([signals, done], -1), torch.cat([means, sizes], -1)
 
     def _judged(self, activity: Activity, actions: Tensor, signals: Tensor) -> Activity:
         """The last step's activity with what became known since: the actions' noise, and the signals."""

@@ -131,7 +131,7 @@ class DoublePendulum(HiddenTaskEnv):
     """
 
     fields = ("length_1", "length_2", "mass_1", "mass_2", "gravity", "torque_ratio", "sign")
-    measures = ("at_top",)
+    measures = averaged = ("at_top",)
     births = Draw("uniform", (4,))
     render_fps = 1 / SECONDS_PER_STEP
 

@@ -42,7 +42,7 @@ class PendulumSwingUp(HiddenTaskEnv):
 
     The observation is (cos theta, sin theta, theta' / 8); the target is never observed. The reward of a step is
     cos(theta - target) where it ends, less `torque_cost` * action^2. Episodes never terminate. A switch turns the motor
-    over. The measure ``"at_target"`` is 1 where cos(theta - target) > 0.95, else 0, at that step.
+    over. The measure ``"at_target"`` is the fraction of an episode's steps that end with cos(theta - target) > 0.95.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class PendulumSwingUp(HiddenTaskEnv):
     """
 
     fields = ("length", "mass", "gravity", "torque_ratio", "sign", "target")
-    measures = ("at_target",)
+    measures = averaged = ("at_target",)
     births = Draw("uniform", (2,))
     render_fps = 1 / SECONDS_PER_STEP
 

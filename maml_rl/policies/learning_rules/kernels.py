@@ -121,9 +121,9 @@ def synapse_gru(memory, weights, nodes, carried, signals, node, product, synapse
     carried
         Inputs (P, J, L).
     signals
-        (P, L, 4).
+        (P, L, 5).
     node, product, synapse, change
-        Parameters (P, F, 3S), (P, F, 3S), (P, S + 1, 3S) and (P, S, 3).
+        Parameters (P, F, 3S), (P, F, 3S), (P, S + 1, 3S) and (P, S, 4).
     rate, limit
         See the rule.
 
@@ -143,9 +143,11 @@ def synapse_gru(memory, weights, nodes, carried, signals, node, product, synapse
         _project(nodes[p], node[p], 0, of_node)
         _project(nodes[p], product[p], 0, of_product)
         for b in range(num_lives):
-            fast, slow = signals[p, b, 1], signals[p, b, 2]
             for s in range(size):
-                factor = rate * (change[p, s, 0] + fast * change[p, s, 1] + slow * change[p, s, 2])
+                factor = change[p, s, 0]
+                for q in range(1, change.shape[2]):
+                    factor += signals[p, b, q] * change[p, s, q]
+                factor *= rate
                 for i in range(num_out):
                     factors[s, b * num_out + i] = factor
         for j in range(num_in):
@@ -171,7 +173,9 @@ def synapse_gru(memory, weights, nodes, carried, signals, node, product, synapse
 
 
 @numba.njit(**_FAST)
-def message_passing(synapses, memory, post, pre, carried, noise, gains, bias_change, inside, outside, leak, decay, rate, limit):  # type: ignore[no-untyped-def]
+def message_passing(
+    synapses, memory, post, pre, carried, noise, gains, bias_change, inside, outside, leak, decay, rate, limit
+):  # type: ignore[no-untyped-def]
     """Kernel of `maml_rl.policies.learning_rules.message_passing.MessagePassing`: a layer's connection networks.
 
     Neurons i of all lives b stand behind one another, v = (b, i), as in `synapse_gru`.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from maml_rl.policies.learning_rules.fused import as_arrays, has_kernel
-from maml_rl.policies.learning_rules.rule import NUM_SIGNALS, Activity, LearningRule, product, spread
+from maml_rl.policies.learning_rules.rule import NUM_BASELINES, NUM_SIGNALS, Activity, LearningRule, product, spread
 from maml_rl.policies.params import Params
 
 _INFO = 5  # drive, output, noise, noise level, bias
@@ -75,7 +75,7 @@ class _Connections(NamedTuple):
     inputs: Tensor  # (..., J + 1)
     noise: Tensor  # (..., I)
     bias_change: Tensor  # (..., I)
-    signals: Tensor  # (..., 4)
+    signals: Tensor  # (..., 5)
 
 
 class MessagePassing(LearningRule):
@@ -98,17 +98,26 @@ class MessagePassing(LearningRule):
         Numbers S in the recurrent state of a neuron or synapse, >= 1.
     units
         Hidden units K of each of the three networks.
-    rate, limit
+    rate, limit, baseline
         As in `SynapseGRU`.
     repairs
         See `Repairs`.
     """
 
     def __init__(
-        self, sizes: Sequence[int], *, state_size: int, units: int, rate: float, limit: float, repairs: Repairs
+        self,
+        sizes: Sequence[int],
+        *,
+        state_size: int,
+        units: int,
+        rate: float,
+        limit: float,
+        repairs: Repairs,
+        baseline: int = 0,
     ) -> None:
         super().__init__(sizes)
         self.state_size, self.units, self.rate, self.limit, self.repairs = state_size, units, rate, limit, repairs
+        self.baseline = baseline
         rewards = NUM_SIGNALS if repairs.centred else 1
         shapes = {
             "reward_in": (rewards + 2, units),
@@ -124,7 +133,7 @@ class MessagePassing(LearningRule):
         if repairs.summed:
             shapes["sum"] = (1,)
         if repairs.eligibility:
-            shapes["trace"] = (3,)
+            shapes["trace"] = (1 + NUM_BASELINES,)
         for name, shape in shapes.items():
             self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
 
@@ -137,7 +146,9 @@ class MessagePassing(LearningRule):
             if self.repairs.summed:
                 dict(self.named_parameters())["sum"].fill_(0.5)
             if self.repairs.eligibility:
-                dict(self.named_parameters())["trace"].copy_(torch.tensor([0.5, 1.0, 0.0]))
+                trace = dict(self.named_parameters())["trace"]
+                trace.zero_()
+                trace[0], trace[1 + self.baseline] = 0.5, 1.0
 
     def initial_state(self, params: Params, weights: Sequence[Tensor]) -> MessagePassingState:
         """See `LearningRule.initial_state`."""
@@ -282,8 +293,9 @@ class MessagePassing(LearningRule):
 
     def _gains(self, own: Params, part: _Connections) -> Tensor:
         """Factors (..., I) of traces in changes of weights."""
-        _, fast, slow = spread(own["trace"], part.signals[..., :3], 1).unbind(-1)
-        return (fast * part.signals[..., 1] + slow * part.signals[..., 2])[..., None].expand_as(part.noise)
+        told = part.signals[..., 1 : 1 + NUM_BASELINES]
+        gains = (spread(own["trace"][..., 1:], told, 1) * told).sum(-1, keepdim=True)
+        return gains.expand_as(part.noise)
 
 
 def _network(own: Params, name: str, inputs: Tensor) -> Tensor:

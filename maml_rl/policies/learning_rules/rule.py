@@ -13,8 +13,11 @@ from torch import Tensor, nn
 
 from maml_rl.policies.params import Params
 
-NUM_SIGNALS = 4
+NUM_SIGNALS = 5
 """Numbers of `Activity.signals`."""
+
+NUM_BASELINES = 3
+"""Those of them, from the second on, that are reward less a running mean."""
 
 
 class Activity(NamedTuple):
@@ -31,7 +34,7 @@ class Activity(NamedTuple):
     noise
         Of each layer, what chance added to its neurons (..., I): in the last layer the action less the expected one.
     signals
-        (..., 4): the reward that followed, the same less its means over some 20 and some 200 steps, and 1 where an
+        (..., 5): the reward that followed, the same less its means over some 2, 20 and 200 steps, and 1 where an
         episode ended.
     """
 

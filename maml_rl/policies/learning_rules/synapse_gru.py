@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from maml_rl.policies.learning_rules.fused import as_arrays, has_kernel
-from maml_rl.policies.learning_rules.rule import NUM_SIGNALS, Activity, LearningRule, product, spread
+from maml_rl.policies.learning_rules.rule import NUM_BASELINES, NUM_SIGNALS, Activity, LearningRule, product, spread
 from maml_rl.policies.params import Params
 
 _NODE = 2 + NUM_SIGNALS + 1  # output, noise, signals, 1
-_CHANGE = 3  # outputs of the read-out: at all times, with the reward less either mean
+_CHANGE = 1 + NUM_BASELINES  # outputs of the read-out: at all times, with the reward less each of its means
 
 
 class SynapseState(NamedTuple):
@@ -32,7 +32,7 @@ class SynapseGRU(LearningRule):
 
         a = A (y_i, n_i, s, 1) + x_j G (y_i, n_i, s, 1) + U (m, w)      for update gate, reset gate and candidate
         m' = z m + (1 - z) tanh(a_candidate),  the reset gate scales U's part of the candidate
-        w' = clip(w + rate (1, s_2, s_3) . V m', -limit, limit)
+        w' = clip(w + rate (1, s_2, s_3, s_4) . V m', -limit, limit)
 
     so that node perturbation, a trace of x_j n_i times the reward less its mean, is one of the rules it can be.
 
@@ -46,11 +46,13 @@ class SynapseGRU(LearningRule):
         Largest order of a weight's change in a step, > 0.
     limit
         Weights stay in [-limit, limit], > 0.
+    baseline
+        Which of the reward's running means `initialise` begins with: 0, 1 or 2, the slowest.
     """
 
-    def __init__(self, sizes: Sequence[int], *, state_size: int, rate: float, limit: float) -> None:
+    def __init__(self, sizes: Sequence[int], *, state_size: int, rate: float, limit: float, baseline: int = 0) -> None:
         super().__init__(sizes)
-        self.state_size, self.rate, self.limit = state_size, rate, limit
+        self.state_size, self.rate, self.limit, self.baseline = state_size, rate, limit, baseline
         gates = 3 * state_size
         for index in range(len(self.shapes)):
             self.register_parameter(f"node{index}", nn.Parameter(torch.zeros(_NODE, gates)))
@@ -69,7 +71,7 @@ class SynapseGRU(LearningRule):
             for index in range(len(self.shapes)):
                 own[f"node{index}"][-1, :size] += 0.5  # the update gate: traces of two to three steps
                 own[f"product{index}"][1, 2 * size] += 1.0  # the first state follows x_j n_i
-                own[f"change{index}"][0, 1] += 1.0  # which counts with the reward less its mean
+                own[f"change{index}"][0, 1 + self.baseline] += 1.0  # which counts with the reward less its mean
 
     def initial_state(self, params: Params, weights: Sequence[Tensor]) -> tuple[SynapseState, ...]:
         """See `LearningRule.initial_state`."""
@@ -90,7 +92,7 @@ class SynapseGRU(LearningRule):
         for index, layer in enumerate(state):
             output, noise = activity.outputs[index], activity.noise[index]
             common = nn.functional.pad(signals, (0, 1), value=1.0)[..., None, :].expand(*output.shape, NUM_SIGNALS + 1)
-            nodes = torch.cat([output[..., None], noise[..., None], common], -1)  # (..., I, 7)
+            nodes = torch.cat([output[..., None], noise[..., None], common], -1)  # (..., I, 8)
             own = [params[f"rule.{name}{index}"] for name in ("node", "product", "synapse", "change")]
             if has_kernel(own[0], nodes):
                 after = self._by_kernel(own, layer, nodes, activity.inputs[index], signals)
@@ -102,7 +104,7 @@ class SynapseGRU(LearningRule):
     def _by_tensors(
         self, own: Sequence[Tensor], layer: SynapseState, nodes: Tensor, inputs: Tensor, signals: Tensor
     ) -> SynapseState:
-        """A layer's synapses after a step, from nodes (..., I, 7), inputs (..., J + 1) and signals (..., 4)."""
+        """A layer's synapses after a step, from nodes (..., I, 8), inputs (..., J + 1) and signals (..., 5)."""
         size, (node, products, synapse, change) = self.state_size, own
         memory, weight = layer
         seen = torch.addcmul(
@@ -112,9 +114,9 @@ class SynapseGRU(LearningRule):
         keep, reset = torch.sigmoid(seen[..., : 2 * size] + mine[..., : 2 * size]).split(size, -1)
         candidate = torch.tanh(torch.addcmul(seen[..., 2 * size :], reset, mine[..., 2 * size :]))
         memory = torch.lerp(candidate, memory, keep)
-        always, fast, slow = product(change, memory).unbind(-1)  # (..., I, J + 1) each
-        reward_fast, reward_slow = signals[..., None, None, 1], signals[..., None, None, 2]
-        weight = weight + self.rate * (always + reward_fast * fast + reward_slow * slow)
+        change = product(change, memory)  # (..., I, J + 1, 4)
+        told = signals[..., None, None, 1 : 1 + NUM_BASELINES]
+        weight = weight + self.rate * (change[..., 0] + (change[..., 1:] * told).sum(-1))
         return SynapseState(memory, weight.clamp(-self.limit, self.limit))
 
     def _by_kernel(
