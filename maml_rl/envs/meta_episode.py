@@ -63,10 +63,13 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         box = gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
         super().__init__(env.num_envs, box, space, max_episode_steps=None)
         self.metadata, self.render_mode = env.metadata, env.render_mode
+        self.shown_rewards: np.ndarray | None = None
+        """Rewards (N, T) to be observed in place of those obtained, a control; ``None``: those obtained."""
         self._rows = np.arange(env.num_envs)
         self._episodes_over = np.zeros(env.num_envs, dtype=np.int64)
         self._episode_over = np.zeros(env.num_envs, dtype=bool)
         self._episodes_info: dict[str, Any] = {}
+        self._step_index = 0
 
     @property
     def episodes_over(self) -> np.ndarray:
@@ -106,6 +109,7 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
     def _reset(self, mask: np.ndarray) -> np.ndarray:
         begun, _ = self.env.reset(options={"rngs": self._rngs, "reset_mask": mask})
         self._episodes_over[mask] = 0
+        self._step_index = 0
         observations = np.zeros((self.num_envs, *self._observation_shape), np.float32)
         observations[:, : self._num_inputs] = _numbers(begun).reshape(self.num_envs, -1)
         return observations
@@ -134,7 +138,11 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
             observations[self._rows, self._num_inputs + actions] = 1.0
         else:
             observations[:, self._num_inputs : stop] = actions.reshape(self.num_envs, -1)
-        observations[:, stop] = np.clip(rewards, -self.reward_clip, self.reward_clip)
+        shown = rewards
+        if self.shown_rewards is not None:
+            shown = self.shown_rewards[:, min(self._step_index, self.shown_rewards.shape[1] - 1)]
+        self._step_index += 1
+        observations[:, stop] = np.clip(shown, -self.reward_clip, self.reward_clip)
         observations[:, stop + 1] = ended
         if self.show_progress:
             observations[:, stop + 2] = self._episodes_over / self.num_episodes

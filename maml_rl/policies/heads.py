@@ -92,7 +92,7 @@ class NeuronHead:
         """Nothing to add to `policy`."""
 
     def __call__(self, params: Params, features: Tensor) -> Normal | Categorical:
-        """Features (..., >= 2A), outputs and logarithms of standard deviations -> distribution over actions (..., A)."""
+        """Features (..., >= 2A), outputs and logarithms of their noise -> distribution over actions (..., A)."""
         size = self.output_size
         outputs = features[..., :size]
         return Categorical(outputs) if self.discrete else Normal(outputs, features[..., size : 2 * size])

@@ -70,8 +70,9 @@ def make_plastic(spec: PolicySpec) -> PlasticPolicy:
         If observations are not those of a meta-episode, or need an encoder.
     """
     options = cast(PlasticOptions, spec.options)
-    num_observed = math.prod(spec.observation_shape) if spec.observation_shape else spec.input_size
-    if spec.input_size < num_observed + spec.output_size + 2:
+    beside = spec.output_size + 2  # previous action, reward and done
+    num_observed = math.prod(spec.observation_shape) if spec.observation_shape else spec.input_size - beside
+    if num_observed < 1 or spec.input_size < num_observed + beside:
         raise InputError(
             "policy: got 'plastic' where neither previous action nor reward are observed, expected algorithm rl2 or "
             "evolution, or env-name MetaEpisode-v0; choose one of them"

@@ -182,7 +182,7 @@ class PlasticPolicy(Policy):
         return torch.cat([weight.flatten(-2) for weight in self.rule.weights(state.rule)], -1)
 
     def advance(self, params: Params, inputs: Tensor, state: PlasticState) -> tuple[Tensor, PlasticState]:
-        """See `Policy.advance`: features are the outputs, the logarithms of their noise, and hidden units for values."""
+        """See `Policy.advance`: features are outputs, logarithms of their noise, and hidden units for values."""
         observed, actions, told = inputs[..., : self.num_observed + self.num_actions + 2].split(
             [self.num_observed, self.num_actions, 2], -1
         )

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from maml_rl.envs import is_tensor_family, make_meta_env, make_tensor_env
 from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
@@ -21,6 +20,7 @@ from maml_rl.samplers.rollout import rollout
 from maml_rl.samplers.sized_environment import SizedEnvironment
 from maml_rl.settings import EvolutionSettings, TaskSettings
 from maml_rl.shard import Shard, Streams
+from maml_rl.utils.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,6 @@ class EvolutionWorker:
         self.policy = make_policy(spec.policy)
         self._layout = spec.layout.on("cpu")
         self._env = SizedEnvironment(spec.make_env)
-        self._act = torch.compile(self.policy.act, dynamic=False) if spec.evolution.compile_policy else None
         self._tensors = is_tensor_family(spec.task.env_name)
 
     def live(self, shard: Shard, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -121,16 +120,26 @@ class EvolutionWorker:
             shard.tasks,
             shard.streams(),
             num_episodes=self.spec.task.fast_batch_size,
-            act=self._act,
             heartbeat=self.heartbeat,
         )
 
     def evaluate(self, shard: Shard, vector: np.ndarray, num_episodes: int) -> MetaEpisodes:
         """Lives of `num_episodes` episodes of one individual with parameters `vector` (D,), step by step."""
         env = self._env.of(len(shard.tasks), num_episodes)
-        batch = roll_out_meta_episodes(
-            env, self.policy, self._layout.params(vector), shard.tasks, shard.streams(), heartbeat=self.heartbeat
-        )
+        lives = self._lived(env, shard, vector)
+        if self.spec.evolution.yoked_reward:
+            if len(shard.tasks) < 2:
+                raise InputError("yoked-reward: got one life, expected another to take rewards from; test more tasks")
+            env.shown_rewards = np.roll(lives.rewards[0], 1, axis=0)  # (1, L, T) -> (L, T)
+            try:
+                lives = self._lived(env, shard, vector)
+            finally:
+                env.shown_rewards = None
+        return lives
+
+    def _lived(self, env: MetaEpisodeVectorEnv, shard: Shard, vector: np.ndarray) -> MetaEpisodes:
+        params = self._layout.params(vector)
+        batch = roll_out_meta_episodes(env, self.policy, params, shard.tasks, shard.streams(), heartbeat=self.heartbeat)
         return batch.meta_episodes(env.num_inputs)
 
     def close(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +26,6 @@ def live(
     streams: Streams,
     *,
     num_episodes: int,
-    act: Callable[..., Any] | None = None,
     heartbeat: Callable[[], None] = lambda: None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Roll out lives of E episodes for P individuals on L tasks, each life with its own stream of random numbers.
@@ -47,8 +45,6 @@ def live(
         Generators of environment and action noise, L each, common to all individuals.
     num_episodes
         Episodes E of a life, >= 1.
-    act
-        What computes `Policy.act`; ``None``: that itself.
     heartbeat
         Called once per step.
 
@@ -62,14 +58,14 @@ def live(
     shape, dtype = (env.num_individuals, env.num_lives), dtype_of(params)
     env.set_tasks(tasks)
     observed, _ = env.reset(options={"rngs": streams.environment})
-    memory, act = _Lives(env, num_episodes), act or policy.act
+    memory = _Lives(env, num_episodes)
     with torch.no_grad():
         state = begin_lives(policy, params, shape, streams.actions)
         noise = _action_noise(policy, streams.actions, env.num_individuals)
         batch = memory.begin(observed).to(dtype)
         while not memory.over:
             heartbeat()
-            _, actions, after = act(params, batch, state, next(noise).to(batch))
+            _, actions, after = policy.act(params, batch, state, next(noise).to(batch))
             if policy.has_memory:
                 state = after if memory.all_alive else policy.keep(memory.alive, after, state)
             batch, ended = memory.step(actions)

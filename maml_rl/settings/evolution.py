@@ -29,7 +29,9 @@ class EvolutionSettings(Settings):
         default=1.0, gt=0, le=1, description="Factor of es-sigma from one generation to the next (openai-es)."
     )
     es_sigma_limit: float = Field(default=0.0, ge=0, description="Value es-sigma does not fall below (openai-es).")
-    es_learning_rate: float = Field(default=0.03, gt=0, description="Step size of Adam (openai-es); it falls as es-sigma does.")
+    es_learning_rate: float = Field(
+        default=0.03, gt=0, description="Step size of Adam (openai-es); it falls as es-sigma does."
+    )
     es_weight_decay: float = Field(
         default=0.0, ge=0, lt=1, description="Fraction of the mean that is lost in every generation (openai-es)."
     )
@@ -48,10 +50,10 @@ class EvolutionSettings(Settings):
         default=64,
         description="Individuals that act together in one batch of a worker; changes memory and speed alone.",
     )
-    compile_policy: bool = Field(
+    yoked_reward: bool = Field(
         default=False,
         description=(
-            "Whether policies are compiled in tensor families, by a C++ compiler: up to twice the steps a second, "
-            "after a minute; changes rounding alone."
+            "Whether every life observes the rewards of another life of the same agent in place of its own: a control, "
+            "for test.py alone."
         ),
     )

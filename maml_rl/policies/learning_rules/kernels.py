@@ -4,6 +4,8 @@ Each computes what the rule of the same name computes with tensors, without keep
 contiguous and float32; P individuals live L lives each.
 """
 
+# mypy: disable-error-code="no-untyped-def"
+
 from __future__ import annotations
 
 from typing import Any
@@ -22,7 +24,7 @@ _HALF, _ZERO, _ONE = np.float32(0.5), np.float32(0.0), np.float32(1.0)
 
 
 @numba.njit(inline="always", fastmath=True)
-def _tanh(x):  # type: ignore[no-untyped-def]
+def _tanh(x):
     """tanh as a quotient of polynomials, within 4e-7: sums and products alone, so that loops become vector code."""
     y = min(max(x, -_BOUND), _BOUND)
     s = y * y
@@ -31,7 +33,7 @@ def _tanh(x):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(**_FAST)
-def _project(seen, weight, columns, out):  # type: ignore[no-untyped-def]
+def _project(seen, weight, columns, out):
     """``out[k] = sum over f of weight[f, columns + k] * seen[f]``: rows (F, V) -> (K, V)."""
     for k in range(out.shape[0]):
         row = out[k]
@@ -44,21 +46,21 @@ def _project(seen, weight, columns, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(**_FAST)
-def _add(out, factor, row):  # type: ignore[no-untyped-def]
+def _add(out, factor, row):
     """``out += factor * row``, rows (V,)."""
     for v in range(out.shape[0]):
         out[v] += factor * row[v]
 
 
 @numba.njit(**_FAST)
-def _add_node(out, of_node, of_product, carried):  # type: ignore[no-untyped-def]
+def _add_node(out, of_node, of_product, carried):
     """``out += of_node + of_product * carried``, rows (V,)."""
     for v in range(out.shape[0]):
         out[v] += of_node[v] + of_product[v] * carried[v]
 
 
 @numba.njit(**_FAST)
-def _add_mixture(out, matrix, column, rows):  # type: ignore[no-untyped-def]
+def _add_mixture(out, matrix, column, rows):
     """``out += sum over r of matrix[r, column] * rows[r]``: rows (R, V), four at a time."""
     count, start = rows.shape[0], 0
     while start + 4 <= count:
@@ -77,27 +79,27 @@ def _add_mixture(out, matrix, column, rows):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(**_FAST)
-def _leaky(after, before, leak, target):  # type: ignore[no-untyped-def]
+def _leaky(after, before, leak, target):
     """``after = before + leak * (tanh(target) - before)``, rows (V,)."""
     for v in range(after.shape[0]):
         after[v] = before[v] + leak * (_tanh(target[v]) - before[v])
 
 
 @numba.njit(**_FAST)
-def _through_tanh(row):  # type: ignore[no-untyped-def]
+def _through_tanh(row):
     for v in range(row.shape[0]):
         row[v] = _tanh(row[v])
 
 
 @numba.njit(**_FAST)
-def _add_product(out, factors, row):  # type: ignore[no-untyped-def]
+def _add_product(out, factors, row):
     """``out += factors * row``, rows (V,)."""
     for v in range(out.shape[0]):
         out[v] += factors[v] * row[v]
 
 
 @numba.njit(**_FAST)
-def _gated(out, keep, reset, candidate, mine, before):  # type: ignore[no-untyped-def]
+def _gated(out, keep, reset, candidate, mine, before):
     """State of a gated recurrent unit after a step, rows (V,) all."""
     for v in range(out.shape[0]):
         new = _tanh(candidate[v] + (_HALF + _HALF * _tanh(_HALF * reset[v])) * mine[v])
@@ -107,7 +109,7 @@ def _gated(out, keep, reset, candidate, mine, before):  # type: ignore[no-untype
 
 
 @numba.njit(**_FAST)
-def synapse_gru(memory, weights, nodes, carried, signals, node, product, synapse, change, rate, limit):  # type: ignore[no-untyped-def]
+def synapse_gru(memory, weights, nodes, carried, signals, node, product, synapse, change, rate, limit):
     """Kernel of `maml_rl.policies.learning_rules.synapse_gru.SynapseGRU`, of one layer.
 
     Neurons i of all lives b stand behind one another, v = (b, i): every loop over them is one of vector instructions.
@@ -175,7 +177,7 @@ def synapse_gru(memory, weights, nodes, carried, signals, node, product, synapse
 @numba.njit(**_FAST)
 def message_passing(
     synapses, memory, post, pre, carried, noise, gains, bias_change, inside, outside, leak, decay, rate, limit
-):  # type: ignore[no-untyped-def]
+):
     """Kernel of `maml_rl.policies.learning_rules.message_passing.MessagePassing`: a layer's connection networks.
 
     Neurons i of all lives b stand behind one another, v = (b, i), as in `synapse_gru`.
