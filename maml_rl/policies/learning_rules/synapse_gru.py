@@ -14,6 +14,8 @@ from maml_rl.policies.learning_rules.rule import NUM_BASELINES, NUM_SIGNALS, Act
 from maml_rl.policies.params import Params
 
 _NODE = 2 + NUM_SIGNALS + 1  # output, noise, signals, 1
+_LOWEST, _HIGHEST = -4.0, 0.7  # of the logarithm of a noise level
+_LEVEL = NUM_SIGNALS + 1 + NUM_BASELINES + 1
 _CHANGE = 1 + NUM_BASELINES  # outputs of the read-out: at all times, with the reward less each of its means
 
 
@@ -22,6 +24,13 @@ class SynapseState(NamedTuple):
 
     memory: Tensor
     weight: Tensor
+
+
+class SynapseGRUState(NamedTuple):
+    """Synapses of each layer, and logarithms of its neurons' noise levels (..., I)."""
+
+    synapses: tuple[SynapseState, ...]
+    log_levels: tuple[Tensor, ...]
 
 
 class SynapseGRU(LearningRule):
@@ -34,7 +43,11 @@ class SynapseGRU(LearningRule):
         m' = z m + (1 - z) tanh(a_candidate),  the reset gate scales U's part of the candidate
         w' = clip(w + rate (1, s_2, s_3, s_4) . V m', -limit, limit)
 
-    so that node perturbation, a trace of x_j n_i times the reward less its mean, is one of the rules it can be.
+    so that node perturbation, a trace of x_j n_i times the reward less its mean, is one of the rules it can be. The
+    noise level sigma_i of a neuron follows what it sees too, with a policy gradient (Williams 1992, section 6) among
+    what it can be:
+
+        log sigma_i' = clip(log sigma_i + rate C (1, s, (n_i^2 / sigma_i^2 - 1) (s_1, ..., s_4)))
 
     Parameters
     ----------
@@ -59,6 +72,7 @@ class SynapseGRU(LearningRule):
             self.register_parameter(f"product{index}", nn.Parameter(torch.zeros(_NODE, gates)))
             self.register_parameter(f"synapse{index}", nn.Parameter(torch.zeros(state_size + 1, gates)))
             self.register_parameter(f"change{index}", nn.Parameter(torch.zeros(state_size, _CHANGE)))
+            self.register_parameter(f"level{index}", nn.Parameter(torch.zeros(_LEVEL, 1)))
         self.log_level = nn.Parameter(torch.zeros(len(self.shapes)))
 
     def initialise(self, rng: np.random.Generator) -> None:
@@ -69,37 +83,41 @@ class SynapseGRU(LearningRule):
                 value.copy_(torch.from_numpy(0.1 * rng.standard_normal(value.shape)))
             self.log_level.fill_(-1.0)
             for index in range(len(self.shapes)):
+                own[f"level{index}"].zero_()
                 own[f"node{index}"][-1, :size] += 0.5  # the update gate: traces of two to three steps
                 own[f"product{index}"][1, 2 * size] += 1.0  # the first state follows x_j n_i
                 own[f"change{index}"][0, 1 + self.baseline] += 1.0  # which counts with the reward less its mean
 
-    def initial_state(self, params: Params, weights: Sequence[Tensor]) -> tuple[SynapseState, ...]:
+    def initial_state(self, params: Params, weights: Sequence[Tensor]) -> SynapseGRUState:
         """See `LearningRule.initial_state`."""
-        return tuple(SynapseState(w.new_zeros((*w.shape, self.state_size)), w) for w in weights)
+        synapses = tuple(SynapseState(w.new_zeros((*w.shape, self.state_size)), w) for w in weights)
+        levels = spread(params["rule.log_level"], weights[0][..., 0, :], 1).clamp(_LOWEST, _HIGHEST)
+        each = zip(levels.split(1, -1), weights, strict=True)
+        return SynapseGRUState(synapses, tuple(level.expand(weight.shape[:-1]) for level, weight in each))
 
-    def weights(self, state: tuple[SynapseState, ...]) -> tuple[Tensor, ...]:
+    def weights(self, state: SynapseGRUState) -> tuple[Tensor, ...]:
         """See `LearningRule.weights`."""
-        return tuple(layer.weight for layer in state)
+        return tuple(layer.weight for layer in state.synapses)
 
-    def levels(self, params: Params, state: tuple[SynapseState, ...]) -> tuple[Tensor, ...]:
+    def levels(self, params: Params, state: SynapseGRUState) -> tuple[Tensor, ...]:
         """See `LearningRule.levels`."""
-        levels = spread(params["rule.log_level"], state[0].weight[..., 0, :], 1).clamp(-4.0, 1.0).exp()
-        return levels.split(1, -1)
+        return tuple(level.exp() for level in state.log_levels)
 
-    def update(self, params: Params, activity: Activity, state: tuple[SynapseState, ...]) -> tuple[SynapseState, ...]:
+    def update(self, params: Params, activity: Activity, state: SynapseGRUState) -> SynapseGRUState:
         """See `LearningRule.update`."""
-        signals, states = activity.signals, []
-        for index, layer in enumerate(state):
+        signals, synapses, levels = activity.signals, [], []
+        for index, (layer, level) in enumerate(zip(*state, strict=True)):
             output, noise = activity.outputs[index], activity.noise[index]
             common = nn.functional.pad(signals, (0, 1), value=1.0)[..., None, :].expand(*output.shape, NUM_SIGNALS + 1)
             nodes = torch.cat([output[..., None], noise[..., None], common], -1)  # (..., I, 8)
             own = [params[f"rule.{name}{index}"] for name in ("node", "product", "synapse", "change")]
-            if has_kernel(own[0], nodes):
-                after = self._by_kernel(own, layer, nodes, activity.inputs[index], signals)
-            else:
-                after = self._by_tensors(own, layer, nodes, activity.inputs[index], signals)
-            states.append(after)
-        return tuple(states)
+            step = self._by_kernel if has_kernel(own[0], nodes) else self._by_tensors
+            synapses.append(step(own, layer, nodes, activity.inputs[index], signals))
+            surprise = noise.square() * torch.exp(-2.0 * level) - 1.0
+            told = torch.cat([common, surprise[..., None] * common[..., : NUM_BASELINES + 1]], -1)
+            change = product(params[f"rule.level{index}"], told)[..., 0]
+            levels.append((level + self.rate * change).clamp(_LOWEST, _HIGHEST))
+        return SynapseGRUState(tuple(synapses), tuple(levels))
 
     def _by_tensors(
         self, own: Sequence[Tensor], layer: SynapseState, nodes: Tensor, inputs: Tensor, signals: Tensor
