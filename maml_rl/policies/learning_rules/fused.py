@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 
 def has_kernel(parameter: Tensor, activity: Tensor) -> bool:
-    """Whether a kernel computes a rule with parameters (P, ...) for activity (P, L, ...).
+    """Whether a kernel computes a rule with parameters (P, K) for activity (P, L, F).
 
     It does for populations on the CPU in float32 where no derivative is asked and numba is installed.
     """
@@ -24,6 +25,17 @@ def has_kernel(parameter: Tensor, activity: Tensor) -> bool:
     )
 
 
-def as_arrays(*tensors: Tensor) -> list[np.ndarray]:
+def as_arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
     """The same tensors as contiguous arrays."""
-    return [tensor.detach().contiguous().numpy() for tensor in tensors]
+    return tuple(tensor.detach().contiguous().numpy() for tensor in tensors)
+
+
+def as_lanes(*tensors: Tensor) -> tuple[np.ndarray, ...]:
+    """Tensors (P, L, ...) as contiguous arrays (..., N) of the lives n = (p, l); those of `from_lanes` without copy."""
+    return as_arrays(*(tensor.permute(*range(2, tensor.dim()), 0, 1).flatten(-2) for tensor in tensors))
+
+
+def from_lanes(lives: Sequence[int], *arrays: np.ndarray) -> tuple[Tensor, ...]:
+    """Arrays (..., N) as tensors (P, L, ...) of lives (P, L)."""
+    tensors = [torch.from_numpy(array).unflatten(-1, lives) for array in arrays]
+    return tuple(tensor.permute(-2, -1, *range(tensor.dim() - 2)) for tensor in tensors)

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from maml_rl.policies.learning_rules.fused import as_arrays, has_kernel
+from maml_rl.policies.learning_rules.fused import as_arrays, as_lanes, from_lanes, has_kernel
 from maml_rl.policies.learning_rules.rule import NUM_BASELINES, NUM_SIGNALS, Activity, LearningRule, product, spread
 from maml_rl.policies.params import Params
 
 _INFO = 5  # drive, output, noise, noise level, bias
 Infos = list[Tensor]
 _LOWEST_LEVEL, _HIGHEST_LEVEL = 0.01, 1.0
+_NETWORKS = ("reward_in", "reward_out", "node_in", "node_out", "post_in", "pre_in", "synapse_in", "synapse_out")
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,8 @@ class MessagePassing(LearningRule):
     def update(self, params: Params, activity: Activity, state: MessagePassingState) -> MessagePassingState:
         """See `LearningRule.update`."""
         own = {name[5:]: value for name, value in params.items() if name.startswith("rule.")}
+        if has_kernel(own["leak"], activity.signals):
+            return self._by_kernel(own, activity, state)
         signal: Tensor | None = None
         layers = []
         infos = self._infos(activity, state)
@@ -232,13 +235,12 @@ class MessagePassing(LearningRule):
             bias_change,
             activity.signals,
         )
-        connect = self._by_kernel if has_kernel(own["synapse_in"], post) else self._by_tensors
-        weight, synapses, trace, messages = connect(own, part, leaks[..., size:])
+        weight, synapses, trace, messages = self._connected(own, part, leaks[..., size:])
         signal = messages[..., :-1]
         signal = signal * spread(own["sum"], signal, 1) if self.repairs.summed else signal / post.shape[-2]
         return _Layer(weight, synapses, trace, levels, neurons), signal
 
-    def _by_tensors(
+    def _connected(
         self, own: Params, part: _Connections, leak: Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
         """Weights, states and traces after a step, and sums of messages (..., J + 1); states follow by `leak` (S)."""
@@ -258,38 +260,30 @@ class MessagePassing(LearningRule):
         memory = memory + spread(leak, memory, 1) * (torch.tanh(out[..., 2:].contiguous()) - memory)
         return weight, memory, trace, out[..., 1].sum(-2)
 
-    def _by_kernel(self, own: Params, part: _Connections, leak: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-        """As `_by_tensors`, for populations (P, L, ...)."""
-        from maml_rl.policies.learning_rules.kernels import message_passing
+    def _by_kernel(self, own: Params, activity: Activity, state: MessagePassingState) -> MessagePassingState:
+        """As `update`, for populations (P, L, ...)."""
+        from maml_rl.policies.learning_rules.message_passing_kernel import message_passing
 
-        kept = [part.weight] if part.trace is None else [part.weight, part.trace]
-        synapses = torch.stack([one.permute(0, 3, 1, 2).flatten(2) for one in kept], 2)  # (P, J, 1 or 2, V)
-        memory = part.memory.permute(0, 3, 4, 1, 2).flatten(3)  # (P, L, I, J, S) -> (P, J, S, V)
-        has_trace = part.trace is not None
-        gains = self._gains(own, part) if has_trace else part.bias_change
-        decay = torch.sigmoid(own["trace"][:, 0]) if has_trace else leak[:, 0]
-        arrays = as_arrays(
-            synapses,
-            memory,
-            part.post.permute(0, 3, 1, 2).flatten(2),
-            part.pre.permute(0, 2, 3, 1),
-            part.inputs.mT,
-            *(one.flatten(1) for one in (part.noise, gains, part.bias_change)),
-            own["synapse_in"],
-            own["synapse_out"],
-            leak,
-            decay,
+        lives = activity.signals.shape[:2]
+        traces = state.traces or [weight[..., :0, :0] for weight in state.weights]
+        before = tuple(as_lanes(*layers) for layers in (*state[:2], traces, *state[3:]))
+        after = tuple(tuple(np.empty_like(layer) for layer in layers) for layers in before)
+        absent = own["leak"][:, :0]
+        vectors = [own.get(name, absent)[:, None] for name in ("leak", "sum", "trace")]
+        message_passing(
+            after,
+            before,
+            tuple(as_arrays(*(part.flatten(0, 1) for part in layers)) for layers in activity[:4]),
+            *as_arrays(activity.signals.flatten(0, 1)),
+            as_arrays(*(own[name] for name in _NETWORKS), *vectors),
+            lives[1],
+            self.repairs.broadcast,
+            np.float32(self.rate),
+            np.float32(self.limit),
+            (np.float32(_LOWEST_LEVEL), np.float32(_HIGHEST_LEVEL)),
         )
-        arrays = message_passing(*arrays, np.float32(self.rate), np.float32(self.limit))
-        synapses, memory, messages = (torch.from_numpy(array) for array in arrays)
-        lives = part.weight.shape[1:3]
-        kept = [one.unflatten(2, lives).permute(0, 2, 3, 1) for one in synapses.unbind(2)]
-        return (
-            kept[0],
-            memory.unflatten(3, lives).permute(0, 3, 4, 1, 2),
-            kept[1] if has_trace else None,
-            messages.mT,
-        )
+        weights, memory, traces, *rest = (from_lanes(lives, *layers) for layers in after)
+        return MessagePassingState(weights, memory, traces if state.traces else (), *rest)
 
     def _gains(self, own: Params, part: _Connections) -> Tensor:
         """Factors (..., I) of traces in changes of weights."""
