@@ -15,6 +15,7 @@ from maml_rl.policies import PolicySpec
 from maml_rl.samplers import Backend, MAMLWorkerSpec
 from maml_rl.settings import MAMLSettings, ReturnSettings, TrustRegion
 from maml_rl.shard import Shard
+from maml_rl.utils.errors import InputError
 
 
 class MAML(Algorithm):
@@ -33,7 +34,13 @@ class MAML(Algorithm):
     def __init__(self, config: Config, device: str, dtype: str) -> None:
         env = tried_env(config)
         self.spec: PolicySpec = policy_spec(config, env, dtype)
-        super().__init__(config, env, [initial_policy(self.spec, config.run.seed)], device=device)
+        policy = initial_policy(self.spec, config.run.seed)
+        if config.section(MAMLSettings).adapted_layers == "head" and not policy.head_parameters():
+            raise InputError(
+                f"adapted-layers: got 'head' with policy {self.spec.name!r}, whose head has no weights, expected "
+                "'all'; leave it out"
+            )
+        super().__init__(config, env, [policy], device=device)
 
     @property
     def settings(self) -> MAMLSettings:

@@ -31,7 +31,13 @@ from maml_rl.samplers.backend import builds_state
 from maml_rl.settings import Settings
 from maml_rl.shard import Shard
 
-_SMALL = {"geometric": {"memory_slots": 3, "memory_width": 2}}
+_SMALL = {
+    "geometric": {"memory_slots": 3, "memory_width": 2},
+    "plastic": {"plastic_state_size": 1},
+}
+
+_INPUT_SIZES = {"plastic": 6}  # previous action, reward and done behind two numbers of the environment's
+_WITHOUT_ENCODER = {"plastic"}
 
 
 def small_options(name: str) -> Settings:
@@ -40,7 +46,7 @@ def small_options(name: str) -> Settings:
 
 
 POLICY_SPECS = [
-    PolicySpec(name, 3, 2, continuous, (3,), "tanh", small_options(name))
+    PolicySpec(name, _INPUT_SIZES.get(name, 3), 2, continuous, (3,), "tanh", small_options(name))
     for name in registered_policies()
     for continuous in (True, False)
 ]
@@ -50,7 +56,7 @@ ENCODED_SPECS = [  # one number follows image and memory
     replace(spec, input_size=size, encoder=encoder, encoder_channels=(2,), observation_shape=shape)
     for spec in POLICY_SPECS
     for encoder, (size, shape) in _ENCODED.items()
-    if not spec.continuous
+    if not spec.continuous and spec.name not in _WITHOUT_ENCODER
 ]
 
 

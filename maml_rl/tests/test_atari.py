@@ -265,7 +265,7 @@ def test_modes_that_end_at_once_are_refused_before_anything_is_played(monkeypatc
 CONFIGS = ("space-invaders", "demon-attack")
 
 
-@pytest.mark.parametrize("policy", registered_policies())
+@pytest.mark.parametrize("policy", sorted(set(registered_policies()) - {"plastic"}))  # it must see rewards
 @pytest.mark.parametrize("path", [f"{game}{kind}" for game in CONFIGS for kind in ("", "-pixels")])
 def test_every_policy_learns_from_memory_and_pixels(path, policy, monkeypatch):
     if (policy != "mlp") == (path in ("demon-attack", "demon-attack-pixels")):

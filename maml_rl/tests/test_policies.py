@@ -24,6 +24,7 @@ from maml_rl.utils.errors import InputError
 pytestmark = pytest.mark.numerical
 
 every_policy = pytest.mark.parametrize("spec", POLICY_SPECS, ids=spec_id)
+WITHOUT_RECURRENT_LAYER = {"mlp", "plastic"}
 MODULES = {
     "tanh": nn.Tanh(),
     "relu": nn.ReLU(),
@@ -191,7 +192,7 @@ def names_of(policy):
 def test_recurrent_weights_start_orthogonal_and_lstms_remember(spec):
     policy = make_policy(replace(spec, hidden_sizes=(50,)))
     policy.initialise(np.random.default_rng(0))
-    if not policy.has_memory:
+    if spec.name in WITHOUT_RECURRENT_LAYER:
         assert "layer1.hh" not in names_of(policy)
         return
     params = policy.params()
@@ -246,7 +247,7 @@ def test_what_was_read_does_not_saturate_the_layer_behind_it(continuous):
 def test_only_recurrent_weights_and_biases_are_left_out_by_the_mask(spec):
     policy = make_policy(spec)
     everything, masked = policy.named_meta_parameters(), policy.named_meta_parameters(train_recurrent=False)
-    left_out = {"layer1.hh.weight", "layer1.hh.bias"} if policy.has_memory else set()
+    left_out = {"layer1.hh.weight", "layer1.hh.bias"} if spec.name not in WITHOUT_RECURRENT_LAYER else set()
     assert set(everything) - set(masked) == left_out
     assert set(everything) == set(policy.params())
 

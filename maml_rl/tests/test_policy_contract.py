@@ -29,6 +29,8 @@ from maml_rl.tests.builders import POLICY_SPECS, UNEVEN, pick, spec_id, tiny_dat
 from maml_rl.utils.random import Purpose, generator
 
 every_policy = pytest.mark.parametrize("spec", POLICY_SPECS, ids=spec_id)
+BORN_BY_CHANCE = {"plastic"}
+"""Kinds that take noise for their initial state."""
 
 
 class DiaryOptions(Settings):
@@ -156,8 +158,15 @@ def test_by_default_noise_is_what_the_distribution_over_actions_needs(spec):
     expected = policy.distribution.draw_noise(np.random.default_rng(1), (4, 5), spec.output_size)
     np.testing.assert_array_equal(drawn, expected)
     rng = np.random.default_rng(1)
-    assert policy.draw_initial_noise(rng, (4,)) is None
-    assert rng.random() == np.random.default_rng(1).random()
+    if spec.name in BORN_BY_CHANCE:
+        first, again = (policy.draw_initial_noise(np.random.default_rng(1), (4,)) for _ in range(2))
+        assert first is not None
+        assert again is not None
+        assert first.shape[0] == 4
+        np.testing.assert_array_equal(first, again)
+    else:
+        assert policy.draw_initial_noise(rng, (4,)) is None
+        assert rng.random() == np.random.default_rng(1).random()
 
 
 @with_diaries

@@ -17,6 +17,7 @@ from maml_rl.metalearners.rl2 import RL2, RL2Step, minibatches
 from maml_rl.policies import PolicySpec, make_policy, policy_kinds, registered_policies
 from maml_rl.policies.layout import ParameterLayout
 from maml_rl.policies.params import affine
+from maml_rl.policies.policy import is_initial
 from maml_rl.samplers import MultiprocessBackend, SerialBackend
 from maml_rl.samplers.rl2_worker import RL2WorkerSpec
 from maml_rl.settings import ReturnSettings, RL2Settings, RunSettings, TaskSettings, TrustRegion
@@ -76,6 +77,7 @@ class Case:
             hidden_sizes=(hidden,),
             nonlinearity="tanh",
             options=small_options(policy_name),
+            observation_shape=(env.num_inputs,),
             with_value=True,
             dtype=dtype,
         )
@@ -105,6 +107,10 @@ class Case:
         like = self.policy.params()
         return unflatten(self.theta if vector is None else vector, like, self.names)
 
+    def initial_state(self, data):
+        """State that meta-episodes began with: noise may be part of it."""
+        return self.policy.initial_state(self.params(), (TASKS,)) if is_initial(data.state) else data.state
+
     def learner(self, num_workers=1, **changes):
         backend = SerialBackend(self.spec, num_workers)
         return RL2(backend, self.theta[np.newaxis], outer(**changes))
@@ -122,7 +128,7 @@ def test_memory_lasts_from_the_first_step_of_a_task_to_its_last(env_name, policy
     worker, _ = case.worker()
     data = worker._data
     assert (data.observations[:, :, case.env.done_index] * data.mask).sum() == TASKS * (EPISODES - 1)
-    params, state = case.params(), case.policy.initial_state(case.params(), (TASKS,))
+    params, state = case.params(), case.initial_state(data)
     for step, observation in enumerate(data.observations):
         distribution, state = case.policy.step(params, observation, state)
         log_probs = distribution.log_prob(data.actions[step]) * data.mask[step]
@@ -250,14 +256,14 @@ def test_truncated_back_propagation_keeps_values_and_cuts_gradients(policy_name)
     worker, _ = case.worker()
     data = worker._data
     params = leaves(case)
-    weight = params["layer1.ih.weight"]
+    weight = next(iter(params.values()))
 
     def along(backprop_steps):
         _, values = distribution_and_values(case.policy, params, data, backprop_steps)
         return values.detach(), torch.autograd.grad(values.sin().sum(), weight)[0]
 
     def by_stepping():
-        state, total = case.policy.initial_state(params, (TASKS,)), torch.zeros((), dtype=torch.float64)
+        state, total = case.initial_state(data), torch.zeros((), dtype=torch.float64)
         for t, observation in enumerate(data.observations):
             if t % cut == 0:
                 state = tree_map(lambda x: x.detach(), state)

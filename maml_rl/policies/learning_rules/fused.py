@@ -9,9 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_POPULATION_DIM = 3
+"""Dimensions of a matrix of parameters of each of P individuals; without P there are two."""
+
 
 def has_kernel(parameter: Tensor, activity: Tensor) -> bool:
-    """Whether a kernel computes a rule with parameters (P, K) for activity (P, L, F).
+    """Whether a kernel computes a rule with matrices of parameters (P, F, K) for activity (P, L, I, F).
 
     It does for populations on the CPU in float32 where no derivative is asked and numba is installed.
     """
@@ -19,7 +22,8 @@ def has_kernel(parameter: Tensor, activity: Tensor) -> bool:
         importlib.util.find_spec("numba") is not None
         and activity.dtype == torch.float32
         and activity.device.type == "cpu"
-        and activity.dim() == parameter.dim() + 1
+        and parameter.dim() == _POPULATION_DIM
+        and activity.dim() == _POPULATION_DIM + 1
         and not torch.compiler.is_compiling()
         and not (torch.is_grad_enabled() and (parameter.requires_grad or activity.requires_grad))
     )

@@ -173,7 +173,7 @@ class MessagePassing(LearningRule):
     def update(self, params: Params, activity: Activity, state: MessagePassingState) -> MessagePassingState:
         """See `LearningRule.update`."""
         own = {name[5:]: value for name, value in params.items() if name.startswith("rule.")}
-        if has_kernel(own["leak"], activity.signals):
+        if has_kernel(own["node_in"], state.weights[0]):
             return self._by_kernel(own, activity, state)
         signal: Tensor | None = None
         layers = []
