@@ -159,13 +159,14 @@ def register_families() -> None:
         displays=["tabular-mdp"],
     )
     register_meta_env("2DNavigation-v0", "maml_rl.envs.control.navigation:NavigationVectorEnv", max_episode_steps=100)
-    register_meta_env("CartPoleControl-v0", "maml_rl.envs.control.cart_pole:CartPoleControl", max_episode_steps=500)
+    cart_pole = "maml_rl.envs.control.cart_pole:CartPoleControl"
+    register_meta_env("CartPoleControl-v0", cart_pole, max_episode_steps=500, displays=["lives"])
     for name, family in (
         ("PendulumSwingUp-v0", "pendulum:PendulumSwingUp"),
         ("DoublePendulum-v0", "double_pendulum:DoublePendulum"),
         ("FoodWorld-v0", "food_world:FoodWorld"),
     ):
-        register_meta_env(name, f"maml_rl.envs.control.{family}", max_episode_steps=200)
+        register_meta_env(name, f"maml_rl.envs.control.{family}", max_episode_steps=200, displays=["lives"])
     register_meta_env("DelayedRecall-v0", "maml_rl.envs.behaviour.delayed_recall:DelayedRecallVectorEnv", delay=10)
     register_meta_env("MetaEpisode-v0", "maml_rl.envs.meta_episode:MetaEpisodeFamily")
     register_meta_env("AttributeSweep-v0", "maml_rl.envs.adapter:AttributeSweepVectorEnv")

@@ -41,8 +41,9 @@ class PendulumSwingUp(HiddenTaskEnv):
         theta += 0.05 * theta'
 
     The observation is (cos theta, sin theta, theta' / 8); the target is never observed. The reward of a step is
-    cos(theta - target) where it ends, less `torque_cost` * action^2. Episodes never terminate. A switch turns the motor
-    over. The measure ``"at_target"`` is the fraction of an episode's steps that end with cos(theta - target) > 0.95.
+    cos(theta - target) where it ends, and `target_bonus` where that exceeds 0.95, less `torque_cost` * action^2.
+    Episodes never terminate. A switch turns the motor over. The measure ``"at_target"`` is the fraction of an episode's
+    steps that end with cos(theta - target) > 0.95.
 
     Parameters
     ----------
@@ -57,6 +58,9 @@ class PendulumSwingUp(HiddenTaskEnv):
     start
         ``"hanging"``: episodes begin within 0.1 rad of hanging down and 0.1 rad/s of rest. ``"uniform"``: at any angle
         and within 1 rad/s, as Gymnasium's.
+    target_bonus
+        Reward, >= 0, of each step that ends at the target: without it turning round slowly obtains a third of what
+        staying does.
     torque_cost
         Cost of an action of size 1, >= 0.
     permutations, switch_probability, switch_range, render_mode
@@ -83,6 +87,7 @@ class PendulumSwingUp(HiddenTaskEnv):
         target_angles: Literal["upright", "two", "circle"] = "upright",
         start: Literal["hanging", "uniform"] = "hanging",
         torque_cost: float = 0.001,
+        target_bonus: float = 0.0,
         permutations: Permutations = "none",
         switch_probability: float = 0.0,
         switch_range: tuple[float, float] = (100, 300),
@@ -94,8 +99,9 @@ class PendulumSwingUp(HiddenTaskEnv):
         check_probabilities(flip_probability=flip_probability)
         ranges = (length, mass, gravity, torque_ratio)
         check_ranges(dict(zip(self.fields, ranges, strict=False)))
-        if torque_cost < 0:
-            raise ValueError(f"torque_cost: got {torque_cost}, expected a number >= 0")
+        for name, value in (("torque_cost", torque_cost), ("target_bonus", target_bonus)):
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name}: got {value}, expected a number >= 0")
         super().__init__(
             num_individuals,
             num_lives,
@@ -107,6 +113,7 @@ class PendulumSwingUp(HiddenTaskEnv):
             dtype=dtype,
         )
         self.flip_probability, self.torque_cost = float(flip_probability), float(torque_cost)
+        self.target_bonus = float(target_bonus)
         self.target_angles, self.start = target_angles, start
         self._low, self._high = np.array(ranges, dtype=np.float64).T
 
@@ -146,7 +153,8 @@ class PendulumSwingUp(HiddenTaskEnv):
         nearness = torch.cos(angle - target)
         after = torch.stack([angle, spin, (nearness > AT_TARGET).to(self.dtype)], dim=-1)
         never = torch.zeros_like(nearness, dtype=torch.bool)
-        return after, nearness - self.torque_cost * action.square(), never
+        rewards = nearness + self.target_bonus * after[..., 2] - self.torque_cost * action.square()
+        return after, rewards, never
 
     def _observe(self, state: Tensor) -> Tensor:
         angle, spin, _ = state.unbind(-1)

@@ -240,9 +240,7 @@ class MessagePassing(LearningRule):
         signal = signal * spread(own["sum"], signal, 1) if self.repairs.summed else signal / post.shape[-2]
         return _Layer(weight, synapses, trace, levels, neurons), signal
 
-    def _connected(
-        self, own: Params, part: _Connections, leak: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    def _connected(self, own: Params, part: _Connections, leak: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
         """Weights, states and traces after a step, and sums of messages (..., J + 1); states follow by `leak` (S)."""
         parts, trace, memory = [part.weight[..., None]], part.trace, part.memory
         if trace is not None:

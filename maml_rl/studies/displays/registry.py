@@ -66,6 +66,7 @@ for _name, _place in {
     "two-step": "two_step:TwoStepDisplay",
     "tabular-mdp": "tabular_mdps:TabularMDPDisplay",
     "restless-bandit": "restless_bandits:RestlessBanditDisplay",
+    "lives": "lives:LivesDisplay",
     "drifting-bandit": "drifting_bandit:DriftingBanditDisplay",
 }.items():
     register_display(_name, f"maml_rl.studies.displays.{_place}")
