@@ -12,7 +12,7 @@ from maml_rl.config import Config
 from maml_rl.envs import MetaEpisodeVectorEnv, make_meta_env, make_tensor_env
 from maml_rl.policies import PolicySpec, registered_policies
 from maml_rl.policies.plastic_making import RULES
-from maml_rl.samplers import evolution_worker
+from maml_rl.samplers import SerialBackend, evolution_worker
 from maml_rl.samplers.lives import live
 from maml_rl.samplers.meta_episodes import MetaEpisodeBatch, roll_out_meta_episodes
 from maml_rl.samplers.recorders import ReturnRecorder
@@ -81,9 +81,9 @@ def test_yoked_lives_see_each_other_s_rewards_and_are_judged_by_their_own(policy
 
     monkeypatch.setattr(evolution_worker, "roll_out_meta_episodes", kept)
     algorithm = make_algorithm(config, dtype="float64")
-    worker = algorithm.worker_spec.build(lambda: None)
-    shard = Shard.whole(algorithm.sample_tasks(0), iteration=0, seed=1)
-    lives = worker.evaluate(shard, algorithm.initial_parameters()[0], 2)
+    shard, parameters = Shard.whole(algorithm.sample_tasks(0), iteration=0, seed=1), algorithm.initial_parameters()
+    backend = SerialBackend(algorithm.worker_spec)
+    evaluation = algorithm.evaluate(backend, shard, parameters, 1)
     free, yoked = batches
     place = 2 + 2  # behind position and action
     assert_close(free.data.observations[1:, :, place], free.rewards[:-1], check_dtype=False)
@@ -94,9 +94,10 @@ def test_yoked_lives_see_each_other_s_rewards_and_are_judged_by_their_own(policy
     inside = ~yoked.data.started[1:].bool()  # elsewhere the next position is that of another episode
     distance = (yoked.data.observations[1:, :, :2] - goals).norm(dim=-1)
     assert_close(yoked.rewards[:-1][inside].double(), -distance[inside].double(), rtol=0, atol=1e-5)
-    np.testing.assert_allclose(lives.returns.sum(), float(yoked.rewards.sum()), rtol=1e-6)
-    again = worker._lived(worker._env.of(len(shard.tasks), 2), shard, algorithm.initial_parameters()[0])
-    np.testing.assert_allclose(again.returns[0], free.returns, rtol=0, atol=1e-9)  # the control leaves no trace
+    np.testing.assert_allclose(evaluation.returns.sum(), float(yoked.rewards.sum()), rtol=1e-6)
+    apart = algorithm.evaluate(SerialBackend(algorithm.worker_spec, 3), shard, parameters, 1)
+    np.testing.assert_allclose(apart.returns, evaluation.returns, rtol=0, atol=1e-9)
+    algorithm.evaluate(backend, shard, parameters, 1)
+    np.testing.assert_array_equal(batches[-2].returns, free.returns)  # the control leaves no trace
     with pytest.raises(InputError, match="yoked-reward: got one life, expected another"):
-        worker.evaluate(Shard.whole(shard.tasks[:1], iteration=0, seed=1), algorithm.initial_parameters()[0], 2)
-    worker.close()
+        algorithm.evaluate(backend, Shard.whole(shard.tasks[:1], iteration=0, seed=1), parameters, 1)
