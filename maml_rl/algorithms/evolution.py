@@ -18,6 +18,7 @@ from maml_rl.samplers.evolution_worker import EvolutionWorkerSpec
 from maml_rl.samplers.meta_episodes import MetaEpisodes
 from maml_rl.settings import EvolutionSettings
 from maml_rl.shard import Shard
+from maml_rl.utils.errors import InputError
 
 
 class EvolvedAgent(Algorithm):
@@ -65,8 +66,17 @@ class EvolvedAgent(Algorithm):
 
     def evaluate(self, backend: Backend, shard: Shard, parameters: np.ndarray, num_adaptation_steps: int) -> Evaluation:
         """See `Algorithm.evaluate`: parameters (1, D)."""
-        calls = [(part, parameters[0], num_adaptation_steps + 1) for part in shard.split(backend.num_workers)]
-        return evaluation(shard, MetaEpisodes.joined(backend.map("evaluate", calls)), self.adaptation)
+        if self.settings.yoked_reward and len(shard.tasks) < 2:
+            raise InputError("yoked-reward: got one life, expected another to take rewards from; test more tasks")
+        parts = shard.split(backend.num_workers)
+        calls: list[tuple[Any, ...]] = [(part, parameters[0], num_adaptation_steps + 1) for part in parts]
+        lives = MetaEpisodes.joined(backend.map("evaluate", calls))
+        if self.settings.yoked_reward:
+            shown = np.roll(lives.rewards[0], 1, axis=0)  # (1, L, T) -> (L, T)
+            ends = np.cumsum([len(part.tasks) for part in parts])[:-1]
+            yoked = [(*call, own) for call, own in zip(calls, np.split(shown, ends), strict=True)]
+            lives = MetaEpisodes.joined(backend.map("evaluate", yoked))
+        return evaluation(shard, lives, self.adaptation)
 
     def stages(self, shard: Shard, parameters: np.ndarray, heartbeat: Any = lambda: None) -> list[Stage]:
         """See `Algorithm.stages`: both ends of a life with parameters (1, D)."""

@@ -233,12 +233,10 @@ class TensorMetaVectorEnv(TaskFamily):
             truncated = (self._elapsed >= self.max_episode_steps) & active & ~terminated
         self._finished = self._finished | terminated | truncated
         if self.measures:
-            values = self._measure(self._state)
+            values = {name: values.to(self.dtype) for name, values in self._measure(self._state).items()}
             for name in self.averaged:
                 values[name] = self._measured[name] + (values[name] - self._measured[name]) / self._elapsed.clamp(min=1)
-            self._measured = {
-                n: torch.where(active, values[n].to(self.dtype), old) for n, old in self._measured.items()
-            }
+            self._measured = {n: torch.where(active, values[n], old) for n, old in self._measured.items()}
         rewards = torch.where(active, rewards, torch.zeros_like(rewards))
         return self._observe(self._state), rewards, terminated, truncated, dict(self._measured)
 

@@ -20,7 +20,6 @@ from maml_rl.samplers.rollout import rollout
 from maml_rl.samplers.sized_environment import SizedEnvironment
 from maml_rl.settings import EvolutionSettings, TaskSettings
 from maml_rl.shard import Shard, Streams
-from maml_rl.utils.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -123,23 +122,21 @@ class EvolutionWorker:
             heartbeat=self.heartbeat,
         )
 
-    def evaluate(self, shard: Shard, vector: np.ndarray, num_episodes: int) -> MetaEpisodes:
-        """Lives of `num_episodes` episodes of one individual with parameters `vector` (D,), step by step."""
-        env = self._env.of(len(shard.tasks), num_episodes)
-        lives = self._lived(env, shard, vector)
-        if self.spec.evolution.yoked_reward:
-            if len(shard.tasks) < 2:
-                raise InputError("yoked-reward: got one life, expected another to take rewards from; test more tasks")
-            env.shown_rewards = np.roll(lives.rewards[0], 1, axis=0)  # (1, L, T) -> (L, T)
-            try:
-                lives = self._lived(env, shard, vector)
-            finally:
-                env.shown_rewards = None
-        return lives
+    def evaluate(
+        self, shard: Shard, vector: np.ndarray, num_episodes: int, shown_rewards: np.ndarray | None = None
+    ) -> MetaEpisodes:
+        """Lives of `num_episodes` episodes of one individual with parameters `vector` (D,), step by step.
 
-    def _lived(self, env: MetaEpisodeVectorEnv, shard: Shard, vector: np.ndarray) -> MetaEpisodes:
-        params = self._layout.params(vector)
-        batch = roll_out_meta_episodes(env, self.policy, params, shard.tasks, shard.streams(), heartbeat=self.heartbeat)
+        Rewards `shown_rewards` (L, T) are observed in place of those obtained, a control; ``None``: those obtained.
+        """
+        env, params = self._env.of(len(shard.tasks), num_episodes), self._layout.params(vector)
+        env.shown_rewards = shown_rewards
+        try:
+            batch = roll_out_meta_episodes(
+                env, self.policy, params, shard.tasks, shard.streams(), heartbeat=self.heartbeat
+            )
+        finally:
+            env.shown_rewards = None
         return batch.meta_episodes(env.num_inputs)
 
     def close(self) -> None:

@@ -35,6 +35,19 @@ FAMILIES = {
     "bandit": {},
     "uneven": {"env_name": UNEVEN, "env_kwargs": {"longest": 5}, "policy": "mlp"},
     "cart pole": {"env_name": "CartPoleControl-v0", "env_kwargs": {"max_episode_steps": 40}, "policy": "lstm"},
+    "plastic pole": {
+        "env_name": "CartPoleControl-v0",
+        "env_kwargs": {"max_episode_steps": 20},
+        "policy": "plastic",
+        "plastic_state_size": 2,
+    },
+    "plastic point": {
+        "env_name": "2DNavigation-v0",
+        "env_kwargs": {"max_episode_steps": 4},
+        "policy": "plastic",
+        "plastic_rule": "message-passing",
+        "plastic_units": 2,
+    },
     "navigation": {"env_name": "2DNavigation-v0", "env_kwargs": {"max_episode_steps": 4}, "policy": "geometric"},
 }
 every_family = pytest.mark.parametrize("changes", FAMILIES.values(), ids=FAMILIES)
@@ -83,11 +96,12 @@ def test_individuals_have_the_same_births_tasks_and_noise(changes):
 
 
 @every_strategy
-def test_an_interrupted_run_resumes_bit_for_bit(strategy, tmp_path):
-    config = SMALL.replace(es_strategy=strategy)
-    expected = trained(config, tmp_path / "whole")
-    trained(config.replace(num_batches=1), tmp_path / "part")
-    rows, parameters = trained(config, tmp_path / "part", resume=True)
+@pytest.mark.parametrize("changes", [{}, {"policy": "plastic", "plastic_state_size": 1}], ids=["rnn", "plastic"])
+def test_an_interrupted_run_resumes_bit_for_bit(strategy, changes, tmp_path):
+    config, dtype = SMALL.replace(es_strategy=strategy, **changes), "float32"  # as runs are, with kernels
+    expected = trained(config, tmp_path / "whole", dtype)
+    trained(config.replace(num_batches=1), tmp_path / "part", dtype)
+    rows, parameters = trained(config, tmp_path / "part", dtype, resume=True)
     assert rows == expected[0]
     np.testing.assert_array_equal(parameters, expected[1])
 

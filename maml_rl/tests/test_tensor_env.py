@@ -23,7 +23,7 @@ class NoisyCartPole(CartPoleControl):
     """The cart is pushed at random too, and the pole's angle is measured."""
 
     noise = Draw("normal", ())
-    measures = ("angle", "upright")
+    measures: tuple[str, ...] = ("angle", "upright")
 
     def _advance(self, state, actions, noise):
         after, rewards, terminated = super()._advance(state, actions, noise)
@@ -312,3 +312,55 @@ def test_a_device_gives_the_same_lives():
     for one, other in zip(host, device, strict=True):
         assert other.device.type == "cuda"
         torch.testing.assert_close(other.cpu(), one, rtol=0, atol=1e-9)
+
+
+class MeasuredCartPole(NoisyCartPole):
+    """Two measures are means over the steps of an episode."""
+
+    measures = ("angle", "mean_angle", "upright")
+    averaged = ("mean_angle", "upright")
+
+    def _measure(self, state):
+        values = super()._measure(state)
+        return {**values, "mean_angle": values["angle"]}
+
+
+def test_averaged_measures_are_means_over_the_steps_of_an_episode_so_far():
+    env = MeasuredCartPole(2, 3, max_episode_steps=30, dtype=torch.float64)
+    env.set_tasks([env.default_task()])
+    env.reset(options={"rngs": streams(3)})
+    kept: list[list[list[float]]] = [[[] for _ in range(3)] for _ in range(2)]
+    lengths: set[int] = set()
+    for action in random_actions(90, 2, 3):
+        running = ~env.finished
+        info = env.step(action)[-1]
+        for p, life in np.ndindex(2, 3):
+            if running[p, life]:
+                kept[p][life].append(float(info["angle"][p, life]))
+            angles = np.array(kept[p][life])
+            assert float(info["mean_angle"][p, life]) == pytest.approx(angles.mean(), abs=1e-12)
+            assert float(info["upright"][p, life]) == pytest.approx((angles < 0.1).mean(), abs=1e-12)
+        if len(lengths) < 4 and bool(env.finished[0, 0]):  # one begins again, others stay as they ended
+            lengths.add(len(kept[0][0]))
+            env.reset(options={"reset_mask": torch.tensor([[True, False, False], [False] * 3])})
+            kept[0][0] = []
+    assert len(lengths) > 1
+    assert bool(env.finished[1].all())
+
+
+def test_averaged_measures_are_those_of_each_episode_of_a_meta_episode():
+    env = MetaEpisodeVectorEnv(TensorBridgeVectorEnv(MeasuredCartPole(1, 4, max_episode_steps=30)), 3)
+    env.set_tasks(env.sample_tasks(4, np.random.default_rng(0)))
+    env.reset(options={"rngs": streams(4)})
+    kept: list[list[float]] = [[] for _ in range(4)]
+    ended = 0
+    for action in random_actions(90, 1, 4)[:, 0].numpy():
+        running = ~env.finished
+        info = env.step(action)[-1]
+        for life in np.flatnonzero(running):
+            kept[life].append(float(info["angle"][life]))
+            assert info["mean_angle"][life] == pytest.approx(np.mean(kept[life]), abs=1e-6)
+            if info["episode_over"][life]:
+                kept[life] = []
+                ended += 1
+    assert ended >= 8

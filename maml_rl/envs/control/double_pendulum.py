@@ -106,8 +106,8 @@ class DoublePendulum(HiddenTaskEnv):
 
     in steps of 0.05 s, each of several fourth-order Runge-Kutta steps. The observation is (cos theta1, sin theta1,
     cos theta2, sin theta2, theta1' / 8, theta2' / 8). The reward of a step is the height of the tip where it ends, from
-    -1, hanging, to 1, upright. Episodes never terminate. A switch turns the motor over. The measure ``"at_top"`` is 1
-    where the height exceeds 0.9, else 0, at that step.
+    -1, hanging, to 1, upright. Episodes never terminate. A switch turns the motor over. The measure ``"at_top"`` is
+    the fraction of an episode's steps that end with a height above 0.9.
 
     Parameters
     ----------

@@ -205,10 +205,13 @@ class MessagePassing(LearningRule):
 
     def _rewarded(self, own: Params, activity: Activity, index: int) -> Tensor:
         """Signal (..., I) of the reward network to the neurons of a layer."""
-        output = activity.outputs[index][..., None]
+        output, alone = activity.outputs[index][..., None], self.repairs.separate_neurons
         rewards = activity.signals[..., None, : own["reward_in"].shape[-2] - 2]
         seen = torch.cat([rewards.expand(*output.shape[:-1], rewards.shape[-1]), output, torch.ones_like(output)], -1)
-        return _network(own, "reward", seen)[..., 0]
+        told = _network(own, "reward", seen)[..., 0]
+        if alone and index == len(self.shapes) - 1:  # neurons of actions hear nothing of it
+            return nn.functional.pad(told[..., -1:], (told.shape[-1] - 1, 0))
+        return told
 
     def _layer(
         self, own: Params, activity: Activity, state: MessagePassingState, infos: Infos, index: int, signal: Tensor
