@@ -9,6 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+LANES = 32
+"""Lives that kernels compute side by side, see `maml_rl.policies.learning_rules.lanes`."""
+
 
 def has_kernel(parameter: Tensor, activity: Tensor) -> bool:
     """Whether a kernel computes a rule with parameters (P, K) for activity (P, L, F).
@@ -23,6 +26,11 @@ def has_kernel(parameter: Tensor, activity: Tensor) -> bool:
         and not torch.compiler.is_compiling()
         and not (torch.is_grad_enabled() and (parameter.requires_grad or activity.requires_grad))
     )
+
+
+def has_lanes(parameter: Tensor, activity: Tensor) -> bool:
+    """Whether a kernel over lanes computes it: as `has_kernel`, of at least `LANES` lives in all."""
+    return has_kernel(parameter, activity) and activity[..., 0].numel() >= LANES
 
 
 def as_arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
