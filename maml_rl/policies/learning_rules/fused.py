@@ -12,6 +12,9 @@ from torch import Tensor
 _POPULATION_DIM = 3
 """Dimensions of a matrix of parameters of each of P individuals; without P there are two."""
 
+LANES = 32
+"""Lives that kernels compute side by side, see `maml_rl.policies.learning_rules.lanes`."""
+
 
 def has_kernel(parameter: Tensor, activity: Tensor) -> bool:
     """Whether a kernel computes a rule with matrices of parameters (P, F, K) for activity (P, L, I, F).
@@ -27,6 +30,11 @@ def has_kernel(parameter: Tensor, activity: Tensor) -> bool:
         and not torch.compiler.is_compiling()
         and not (torch.is_grad_enabled() and (parameter.requires_grad or activity.requires_grad))
     )
+
+
+def has_lanes(parameter: Tensor, activity: Tensor) -> bool:
+    """Whether a kernel over lanes computes it: as `has_kernel`, of at least `LANES` lives in all."""
+    return has_kernel(parameter, activity) and activity.shape[0] * activity.shape[1] >= LANES
 
 
 def as_arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:

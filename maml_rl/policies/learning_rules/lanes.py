@@ -1,8 +1,12 @@
 """Arithmetic on lanes: numbers of many lives side by side, in loops that numba makes vector instructions.
 
 A lane is one life of one individual. `LANES` of them are computed together, each with its own individual's parameters:
-so one life each and many lives each cost the same. Rows are float32 and of length `LANES`; where fewer lives are left,
-the other lanes compute with whatever they hold, and nobody reads them.
+so one life each and many lives each cost the same. Rows are as long as `LANES` and stand behind one another in flat
+arrays of float32, row r from ``r * LANES`` on; functions take arrays that begin with the row that is meant.
+
+The functions are inlined, and to be called with constants for sizes. Then the compiler unrolls all loops but those over
+lanes, and sums stay in registers. No index is computed from variables but by slices, for the compiler takes others to
+be negative perhaps, and writes no vector instructions.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -14,8 +18,9 @@ from typing import Any
 import numba
 import numpy as np
 
+from maml_rl.policies.learning_rules.fused import LANES
+
 COMPILED: dict[str, Any] = {"fastmath": True, "cache": True, "nogil": True, "error_model": "numpy"}
-LANES = 64
 _BOUND = np.float32(7.9)
 _A1, _A3, _A5 = np.float32(4.89352455891786e-03), np.float32(6.37261928875436e-04), np.float32(1.48572235717979e-05)
 _A7, _A9 = np.float32(5.12229709037114e-08), np.float32(-8.60467152213735e-11)
@@ -40,74 +45,75 @@ def sigmoid(x):
     return _HALF + _HALF * tanh(_HALF * x)
 
 
-@numba.njit(**COMPILED)
-def load(row, numbers, first, width):
-    """Numbers (N,) of lanes from `first` on."""
-    for v in range(width):
-        row[v] = numbers[first + v]
+@numba.njit(inline="always", fastmath=True)
+def fill(row, value):
+    """Set a row to one value."""
+    for v in range(LANES):
+        row[v] = value
+
+
+@numba.njit(inline="always", fastmath=True)
+def copy(row, other):
+    """Set a row to another, or to numbers (LANES,)."""
+    for v in range(LANES):
+        row[v] = other[v]
 
 
 @numba.njit(**COMPILED)
-def load_column(row, numbers, column, first, width):
-    """Numbers (N, F) of lanes from `first` on, of one column."""
-    for v in range(width):
-        row[v] = numbers[first + v, column]
-
-
-@numba.njit(**COMPILED)
-def load_parameters(rows, parameter, first, width, num_lives):
-    """Parameters (P, F, K) of the individuals in lanes from `first` on, as rows (F, K, LANES)."""
-    for v in range(width):
-        own = parameter[(first + v) // num_lives]
+def load_columns(rows, array, first):
+    """Numbers (N, F) of lanes from `first` on, as F rows."""
+    for v in range(LANES):
+        own = array[first + v]
         for f in range(own.shape[0]):
-            for k in range(own.shape[1]):
-                rows[f, k, v] = own[f, k]
+            rows[f * LANES + v] = own[f]
 
 
 @numba.njit(**COMPILED)
-def add_products(row, weights, column, seen):
-    """``row += sum over f of weights[f, column] * seen[f]``: weights (F, K, LANES), seen (F, LANES), four at a time."""
-    count, f = seen.shape[0], 0
-    while f + 4 <= count:
-        a, b, c, d = weights[f, column], weights[f + 1, column], weights[f + 2, column], weights[f + 3, column]
-        p, q, r, s = seen[f], seen[f + 1], seen[f + 2], seen[f + 3]
-        for v in range(LANES):
-            row[v] += a[v] * p[v] + b[v] * q[v] + c[v] * r[v] + d[v] * s[v]
-        f += 4
-    while f < count:
-        a, p = weights[f, column], seen[f]
-        for v in range(LANES):
-            row[v] += a[v] * p[v]
-        f += 1
+def load_parameters(rows, parameters, first, num_lives):
+    """Parameters (P, D) of the individuals in lanes from `first` on, as D rows."""
+    for v in range(LANES):
+        own = parameters[(first + v) // num_lives]
+        for d in range(own.shape[0]):
+            rows[d * LANES + v] = own[d]
 
 
-@numba.njit(**COMPILED)
-def run_network(inside, outside, seen, hidden, out):
-    """``out = outside . (tanh(hidden + inside . seen), 1)``; `hidden` (K, LANES), what units receive, is written."""
-    units = hidden.shape[0]
+@numba.njit(inline="always", fastmath=True)
+def transform(out, weights, seen, num_seen, num_out):
+    """``out[k] += sum over f of weights[f, k] * seen[f]``: rows of F numbers seen, F * K weights and K numbers out."""
+    for k in range(num_out):
+        for v in range(LANES):
+            total = out[k * LANES + v]
+            for f in range(num_seen):
+                total += weights[(f * num_out + k) * LANES + v] * seen[f * LANES + v]
+            out[k * LANES + v] = total
+
+
+@numba.njit(inline="always", fastmath=True)
+def run_network(out, inside, outside, seen, hidden, num_seen, units, num_out):
+    """``out = outside . (tanh(hidden + inside . seen), 1)``; `hidden`, what the units receive beside, is written."""
     for k in range(units):
-        row = hidden[k]
-        add_products(row, inside, k, seen)
         for v in range(LANES):
-            row[v] = tanh(row[v])
-    for o in range(out.shape[0]):
-        row, bias = out[o], outside[units, o]
+            total = hidden[k * LANES + v]
+            for f in range(num_seen):
+                total += inside[(f * units + k) * LANES + v] * seen[f * LANES + v]
+            hidden[k * LANES + v] = tanh(total)
+    for o in range(num_out):
         for v in range(LANES):
-            row[v] = bias[v]
-        add_products(row, outside, o, hidden)
+            total = outside[(units * num_out + o) * LANES + v]
+            for k in range(units):
+                total += outside[(k * num_out + o) * LANES + v] * hidden[k * LANES + v]
+            out[o * LANES + v] = total
 
 
-@numba.njit(**COMPILED)
-def change(after, before, amount, rate, low, high, first, width):
-    """``after = clip(before + rate * amount, low, high)``: numbers (N,) of these lanes, and a row `amount`."""
-    for v in range(width):
-        after[first + v] = min(max(before[first + v] + rate * amount[v], low), high)
+@numba.njit(inline="always", fastmath=True)
+def change(after, before, amount, rate, low, high):
+    """``after = clip(before + rate * amount, low, high)``, rows."""
+    for v in range(LANES):
+        after[v] = min(max(before[v] + rate * amount[v], low), high)
 
 
-@numba.njit(**COMPILED)
-def follow(after, before, leak, target, first, width):
-    """``after = before + leak * (tanh(target) - before)``: numbers (S, N) of these lanes, and rows (S, LANES)."""
-    for s in range(after.shape[0]):
-        new, old, fraction, goal = after[s], before[s], leak[s], target[s]
-        for v in range(width):
-            new[first + v] = old[first + v] + fraction[v] * (tanh(goal[v]) - old[first + v])
+@numba.njit(inline="always", fastmath=True)
+def follow(after, before, leak, target):
+    """``after = before + leak * (tanh(target) - before)``, rows."""
+    for v in range(LANES):
+        after[v] = before[v] + leak[v] * (tanh(target[v]) - before[v])

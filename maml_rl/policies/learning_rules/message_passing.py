@@ -10,14 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from maml_rl.policies.learning_rules.fused import as_arrays, as_lanes, from_lanes, has_kernel
+from maml_rl.policies.learning_rules.fused import as_arrays, as_lanes, from_lanes, has_lanes
 from maml_rl.policies.learning_rules.rule import NUM_BASELINES, NUM_SIGNALS, Activity, LearningRule, product, spread
 from maml_rl.policies.params import Params
 
 _INFO = 5  # drive, output, noise, noise level, bias
 Infos = list[Tensor]
 _LOWEST_LEVEL, _HIGHEST_LEVEL = 0.01, 1.0
-_NETWORKS = ("reward_in", "reward_out", "node_in", "node_out", "post_in", "pre_in", "synapse_in", "synapse_out")
+_PARAMETERS = (
+    *("reward_in", "reward_out", "node_in", "node_out", "post_in", "pre_in", "synapse_in", "synapse_out"),
+    *("leak", "sum", "trace"),
+)
 
 
 @dataclass(frozen=True)
@@ -173,7 +176,7 @@ class MessagePassing(LearningRule):
     def update(self, params: Params, activity: Activity, state: MessagePassingState) -> MessagePassingState:
         """See `LearningRule.update`."""
         own = {name[5:]: value for name, value in params.items() if name.startswith("rule.")}
-        if has_kernel(own["node_in"], state.weights[0]):
+        if has_lanes(own["node_in"], state.weights[0]):
             return self._by_kernel(own, activity, state)
         signal: Tensor | None = None
         layers = []
@@ -263,22 +266,24 @@ class MessagePassing(LearningRule):
 
     def _by_kernel(self, own: Params, activity: Activity, state: MessagePassingState) -> MessagePassingState:
         """As `update`, for populations (P, L, ...)."""
-        from maml_rl.policies.learning_rules.message_passing_kernel import message_passing
+        from maml_rl.policies.learning_rules.message_passing_kernel import message_passing_kernel
 
+        repairs, num_rewards = self.repairs, own["reward_in"].shape[1] - 2
+        kernel = message_passing_kernel(
+            self.units, self.state_size, num_rewards, repairs.eligibility, repairs.summed, repairs.broadcast
+        )
         lives = activity.signals.shape[:2]
         traces = state.traces or [weight[..., :0, :0] for weight in state.weights]
         before = tuple(as_lanes(*layers) for layers in (*state[:2], traces, *state[3:]))
         after = tuple(tuple(np.empty_like(layer) for layer in layers) for layers in before)
         absent = own["leak"][:, :0]
-        vectors = [own.get(name, absent)[:, None] for name in ("leak", "sum", "trace")]
-        message_passing(
+        kernel(
             after,
             before,
             tuple(as_arrays(*(part.flatten(0, 1) for part in layers)) for layers in activity[:4]),
             *as_arrays(activity.signals.flatten(0, 1)),
-            as_arrays(*(own[name] for name in _NETWORKS), *vectors),
+            as_arrays(*(own.get(name, absent).flatten(1) for name in _PARAMETERS)),
             lives[1],
-            self.repairs.broadcast,
             np.float32(self.rate),
             np.float32(self.limit),
             (np.float32(_LOWEST_LEVEL), np.float32(_HIGHEST_LEVEL)),

@@ -4,192 +4,227 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
 import numba
 import numpy as np
 
+from maml_rl.policies.learning_rules.fused import LANES
 from maml_rl.policies.learning_rules.lanes import (
     COMPILED,
-    LANES,
-    add_products,
     change,
+    copy,
+    fill,
     follow,
-    load,
-    load_column,
+    load_columns,
     load_parameters,
     run_network,
     sigmoid,
+    transform,
 )
 
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 _DRIVE, _OUTPUT, _NOISE, _LEVEL, _BIAS, _INFO = 0, 1, 2, 3, 4, 5
-_TOLD, _FLAG = 5, 6  # what a neuron is told, and 1 or a flag, behind its info
+_TOLD, _FLAG = 5, 6  # behind its info what a neuron is told, and 1 or a flag
+_SIGNALS, _BASELINES = 5, 3
 
 
 @numba.njit(**COMPILED)
-def _rows(parameter):
-    """Room for parameters (P, F, K) as rows (F, K, LANES)."""
-    return np.zeros((parameter.shape[1], parameter.shape[2], LANES), np.float32)
+def _rows(count):
+    return np.zeros(count * LANES, np.float32)
 
 
 @numba.njit(**COMPILED)
-def _see_neuron(rows, layer, i, activity, before, first, width):
-    """Info of neuron i of a layer as rows 0 to 4; layer -1 is the input, whose neurons have only an output."""
+def _load_infos(infos, activity, before, first):
+    """Infos of all neurons, five rows each, from the inputs on, which have only an output."""
     inputs, drives, outputs, noise = activity
-    if layer < 0:
-        rows[:_INFO] = _ZERO
-        load_column(rows[_OUTPUT], inputs[0], i, first, width)
-        return
-    weights, levels = before[0][layer], before[3][layer]
-    load_column(rows[_DRIVE], drives[layer], i, first, width)
-    load_column(rows[_OUTPUT], outputs[layer], i, first, width)
-    load_column(rows[_NOISE], noise[layer], i, first, width)
-    load(rows[_LEVEL], levels[i], first, width)
-    load(rows[_BIAS], weights[i, weights.shape[1] - 1], first, width)
+    weights, _, _, levels, _ = before
+    columns = _rows(inputs[0].shape[1])
+    load_columns(columns, inputs[0], first)
+    place = 0
+    for j in range(inputs[0].shape[1] - 1):
+        copy(infos[(place + _OUTPUT) * LANES :], columns[j * LANES :])
+        place += _INFO
+    for layer in range(len(weights)):
+        drive, output, chance = drives[layer], outputs[layer], noise[layer]
+        for i in range(drive.shape[1]):
+            info = infos[place * LANES : (place + _INFO) * LANES]
+            for v in range(LANES):
+                info[_DRIVE * LANES + v] = drive[first + v, i]
+                info[_OUTPUT * LANES + v] = output[first + v, i]
+                info[_NOISE * LANES + v] = chance[first + v, i]
+            copy(info[_LEVEL * LANES :], levels[layer][i, first:])
+            copy(info[_BIAS * LANES :], weights[layer][i, -1, first:])
+            place += _INFO
+    return place
 
 
-@numba.njit(**COMPILED)
-def _send(rows, layer, pre_in, seen, activity, before, first, width):
-    """What the inputs j of a layer add to the hidden units of their connections: rows (J, K, LANES)."""
-    bias = before[0][layer].shape[1] - 1
-    for j in range(bias):
-        _see_neuron(seen, layer - 1, j, activity, before, first, width)
-        for k in range(rows.shape[1]):
-            rows[j, k] = _ZERO
-            add_products(rows[j, k], pre_in, k, seen[:_INFO])
-    for k in range(rows.shape[1]):
-        rows[bias, k] = _ZERO
-        for f in range(_INFO):
-            rows[bias, k] += pre_in[f, k]
+@numba.njit(inline="always", fastmath=True)
+def _update_trace(row, after, before, decay, noise, carried):
+    """``row = after = before + decay * (noise * carried - before)``."""
+    for v in range(LANES):
+        new = before[v] + decay[v] * (noise[v] * carried[v] - before[v])
+        row[v] = new
+        after[v] = new
 
 
-@numba.njit(**COMPILED)
-def _trace(row, after, before, decay, noise, carried, first, width):
-    """``after = row = before + decay * (noise * carried - before)``, numbers (N,) and rows."""
-    for v in range(width):
-        old = before[first + v]
-        row[v] = old + decay[v] * (noise[v] * carried[v] - old)
-        after[first + v] = row[v]
+@cache
+def message_passing_kernel(
+    units: int, size: int, num_rewards: int, traced: bool, summed: bool, broadcast: bool
+) -> Callable[..., Any]:
+    """Kernel of `maml_rl.policies.learning_rules.message_passing.MessagePassing`, compiled for these sizes.
 
+    Lives of all individuals stand behind one another, n = (p, l), N of them. It takes
 
-@numba.njit(**COMPILED)
-def message_passing(after, before, activity, signals, own, num_lives, broadcast, rate, limit, level_bounds):
-    """Kernel of `maml_rl.policies.learning_rules.message_passing.MessagePassing`.
-
-    Lives of all individuals stand behind one another, n = (p, l), N of them.
-
-    Parameters
-    ----------
     after, before
-        Weights (I, J, N), states of synapses (I, J, S, N), traces (I, J, N), noise levels (I, N) and states of
-        neurons (I, S, N), of each layer; `after` is written.
+        Weights (I, J, N), states of synapses (I, J, S, N), traces (I, J, N), noise levels (I, N) and states of neurons
+        (I, S, N), of each layer; `after` is written.
     activity
         Inputs (N, J), drives, outputs and noise (N, I), of each layer.
     signals
         (N, 5).
     own
-        Parameters (P, F, K): reward_in, reward_out, node_in, node_out, post_in, pre_in, synapse_in, synapse_out; leak
-        (P, 1, 2S); sum (P, 1, 1), or (P, 1, 0) for means; trace (P, 1, 4), or (P, 1, 0) without traces.
+        Parameters (P, F * K): reward_in, reward_out, node_in, node_out, post_in, pre_in, synapse_in, synapse_out, leak,
+        sum, trace; empty ones (P, 0) that the rule has not.
     num_lives
         L.
-    broadcast, rate, limit, level_bounds
+    rate, limit, level_bounds
         See the rule; the last are the least and the greatest noise level.
+
+    Parameters
+    ----------
+    units, size
+        See the rule.
+    num_rewards
+        Signals that the reward network sees.
+    traced, summed, broadcast
+        See `Repairs`.
     """
-    weights, memory, traces, levels, neurons = before
-    inputs, drives, outputs, noise = activity
-    reward_in, reward_out, node_in, node_out = _rows(own[0]), _rows(own[1]), _rows(own[2]), _rows(own[3])
-    post_in, pre_in, synapse_in, synapse_out = _rows(own[4]), _rows(own[5]), _rows(own[6]), _rows(own[7])
-    leaks, factor, tracing = _rows(own[8]), _rows(own[9]), _rows(own[10])
-    has_sum, has_trace = factor.shape[1] > 0, tracing.shape[1] > 0
-    size, units, num_rewards = leaks.shape[1] // 2, node_in.shape[1], reward_in.shape[0] - 2
-    most = 1
-    for layer in range(len(weights)):
-        most = max(most, weights[layer].shape[0], weights[layer].shape[1])
-    pre, post, hidden = (
-        np.zeros((most, units, LANES), np.float32),
-        np.zeros((units, LANES), np.float32),
-        np.zeros((units, LANES), np.float32),
-    )
-    signal, below = np.zeros((most, LANES), np.float32), np.zeros((most, LANES), np.float32)
-    told = np.zeros((num_rewards + 2, LANES), np.float32)
-    seen, synapse = np.zeros((_INFO + 2 + size, LANES), np.float32), np.zeros((1 + has_trace + size, LANES), np.float32)
-    reward, said, out = (
-        np.zeros((1, LANES), np.float32),
-        np.zeros((3 + size, LANES), np.float32),
-        np.zeros((2 + size, LANES), np.float32),
-    )
-    signal_rows, gain, carried = (
-        np.zeros((5, LANES), np.float32),
-        np.zeros(LANES, np.float32),
-        np.zeros(LANES, np.float32),
-    )
-    for first in range(0, len(signals), LANES):
-        width = min(LANES, len(signals) - first)
-        load_parameters(reward_in, own[0], first, width, num_lives)
-        load_parameters(reward_out, own[1], first, width, num_lives)
-        load_parameters(node_in, own[2], first, width, num_lives)
-        load_parameters(node_out, own[3], first, width, num_lives)
-        load_parameters(post_in, own[4], first, width, num_lives)
-        load_parameters(pre_in, own[5], first, width, num_lives)
-        load_parameters(synapse_in, own[6], first, width, num_lives)
-        load_parameters(synapse_out, own[7], first, width, num_lives)
-        load_parameters(leaks, own[8], first, width, num_lives)
-        load_parameters(factor, own[9], first, width, num_lives)
-        load_parameters(tracing, own[10], first, width, num_lives)
-        for s in range(2 * size):
-            for v in range(LANES):
-                leaks[0, s, v] = sigmoid(leaks[0, s, v])
-        for f in range(5):
-            load_column(signal_rows[f], signals, f, first, width)
-        if has_trace:
-            for v in range(LANES):
-                tracing[0, 0, v] = sigmoid(tracing[0, 0, v])
-            gain[:] = _ZERO
-            add_products(gain, tracing[0, 1:].copy().reshape((3, 1, LANES)), 0, signal_rows[1:4])
-        told[:num_rewards] = signal_rows[:num_rewards]
-        told[num_rewards + 1] = _ONE
-        signal[:] = _ZERO
-        for layer in range(len(weights) - 1, -1, -1):
-            num_out, num_in = weights[layer].shape[:2]
-            _send(pre, layer, pre_in, seen, activity, before, first, width)
-            below[:] = _ZERO
-            for i in range(num_out):
-                _see_neuron(seen, layer, i, activity, before, first, width)
-                if broadcast or layer == len(weights) - 1:
-                    told[num_rewards] = seen[_OUTPUT]
-                    hidden[:] = _ZERO
-                    run_network(reward_in, reward_out, told, hidden, reward)
-                    signal[i] += reward[0]
-                seen[_TOLD], seen[_FLAG] = signal[i], _ONE
-                for s in range(size):
-                    load(seen[_INFO + 2 + s], neurons[layer][i, s], first, width)
-                hidden[:] = _ZERO
-                run_network(node_in, node_out, seen, hidden, said)
-                follow(after[4][layer][i], neurons[layer][i], leaks[0, :size], said[3:], first, width)
-                low, high = level_bounds
-                change(after[3][layer][i], levels[layer][i], said[2], rate, low, high, first, width)
-                seen[_TOLD], seen[_FLAG] = said[0], np.float32(layer > 0)
-                for k in range(units):
-                    post[k] = _ZERO
-                    add_products(post[k], post_in, k, seen[: _INFO + 2])
+    num_seen, num_kept = _INFO + 2 + size, 1 + int(traced)
+    num_said, num_connected = 3 + size, 2 + size
+
+    @numba.njit(**COMPILED)
+    def kernel(after, before, activity, signals, own, num_lives, rate, limit, level_bounds):
+        weights, memory, traces, levels, neurons = before
+        most, num_neurons = 1, weights[0].shape[1]
+        for layer in range(len(weights)):
+            most = max(most, weights[layer].shape[0], weights[layer].shape[1])
+            num_neurons += weights[layer].shape[0]
+        reward_in, reward_out = _rows(own[0].shape[1]), _rows(own[1].shape[1])
+        node_in, node_out = _rows(own[2].shape[1]), _rows(own[3].shape[1])
+        post_in, pre_in = _rows(own[4].shape[1]), _rows(own[5].shape[1])
+        synapse_in, synapse_out = _rows(own[6].shape[1]), _rows(own[7].shape[1])
+        leaks, factor, tracing = _rows(2 * size), _rows(own[9].shape[1]), _rows(own[10].shape[1])
+        rewards, told, reward = _rows(_SIGNALS), _rows(num_rewards + 2), _rows(1)
+        infos, seen, said = _rows(num_neurons * _INFO), _rows(num_seen), _rows(num_said)
+        pre, post, hidden = _rows(most * units), _rows(units), _rows(units)
+        synapse, out = _rows(num_kept + size), _rows(num_connected)
+        signal, below, gain, carries = _rows(most), _rows(most), _rows(1), _rows(most)
+        ones = np.ones(_INFO * LANES, np.float32)
+        low, high = level_bounds
+        for block in range(0, len(signals), LANES):
+            first = min(block, len(signals) - LANES)  # the last block may do again what was done
+            load_parameters(reward_in, own[0], first, num_lives)
+            load_parameters(reward_out, own[1], first, num_lives)
+            load_parameters(node_in, own[2], first, num_lives)
+            load_parameters(node_out, own[3], first, num_lives)
+            load_parameters(post_in, own[4], first, num_lives)
+            load_parameters(pre_in, own[5], first, num_lives)
+            load_parameters(synapse_in, own[6], first, num_lives)
+            load_parameters(synapse_out, own[7], first, num_lives)
+            load_parameters(leaks, own[8], first, num_lives)
+            load_parameters(factor, own[9], first, num_lives)
+            load_parameters(tracing, own[10], first, num_lives)
+            load_columns(rewards, signals, first)
+            for v in range(2 * size * LANES):
+                leaks[v] = sigmoid(leaks[v])
+            if traced:
+                fill(gain, _ZERO)
+                transform(gain, tracing[LANES:], rewards[LANES:], _BASELINES, 1)
+                for v in range(LANES):
+                    tracing[v] = sigmoid(tracing[v])
+            for f in range(num_rewards):
+                copy(told[f * LANES :], rewards[f * LANES :])
+            fill(told[(num_rewards + 1) * LANES :], _ONE)
+            signal[:] = _ZERO
+            place = _load_infos(infos, activity, before, first)  # where the infos of the layer above begin
+            for layer in range(len(weights) - 1, -1, -1):
+                weight, state, trace = weights[layer], memory[layer], traces[layer]
+                new_weight, new_state, new_trace = after[0][layer], after[1][layer], after[2][layer]
+                level, neuron, new_level, new_neuron = levels[layer], neurons[layer], after[3][layer], after[4][layer]
+                num_out, num_in = weight.shape[:2]
+                place -= num_out * _INFO
+                if traced:
+                    load_columns(carries, activity[0][layer], first)
+                pre[:] = _ZERO
                 for j in range(num_in):
-                    load(synapse[0], weights[layer][i, j], first, width)
-                    if has_trace:
-                        load_column(carried, inputs[layer], j, first, width)
-                        old, new = traces[layer][i, j], after[2][layer][i, j]
-                        _trace(synapse[1], new, old, tracing[0, 0], seen[_NOISE], carried, first, width)
-                    for s in range(size):
-                        load(synapse[1 + has_trace + s], memory[layer][i, j, s], first, width)
-                    for k in range(units):
+                    info = ones if j == num_in - 1 else infos[(place + (j - num_in + 1) * _INFO) * LANES :]
+                    transform(pre[j * units * LANES :], pre_in, info, _INFO, units)
+                below[:] = _ZERO
+                for i in range(num_out):
+                    info = infos[(place + i * _INFO) * LANES :]
+                    told_here = signal[i * LANES :]
+                    for f in range(_INFO):
+                        copy(seen[f * LANES :], info[f * LANES :])
+                    if broadcast or layer == len(weights) - 1:
+                        copy(told[num_rewards * LANES :], info[_OUTPUT * LANES :])
+                        hidden[:] = _ZERO
+                        run_network(reward, reward_in, reward_out, told, hidden, num_rewards + 2, units, 1)
                         for v in range(LANES):
-                            hidden[k, v] = post[k, v] + pre[j, k, v]
-                    run_network(synapse_in, synapse_out, synapse, hidden, out)
-                    if has_trace:
-                        out[0] += gain * synapse[1]
-                    if j == num_in - 1:
-                        out[0] += said[1]
-                    change(after[0][layer][i, j], weights[layer][i, j], out[0], rate, -limit, limit, first, width)
-                    follow(after[1][layer][i, j], memory[layer][i, j], leaks[0, size:], out[2:], first, width)
-                    below[j] += out[1]
-            for j in range(num_in - 1):
-                signal[j] = below[j] * factor[0, 0] if has_sum else below[j] / np.float32(num_out)
-            signal[num_in - 1 :] = _ZERO
+                            told_here[v] += reward[v]
+                    copy(seen[_TOLD * LANES :], told_here)
+                    fill(seen[_FLAG * LANES :], _ONE)
+                    for s in range(size):
+                        copy(seen[(_INFO + 2 + s) * LANES :], neuron[i, s, first:])
+                    hidden[:] = _ZERO
+                    run_network(said, node_in, node_out, seen, hidden, num_seen, units, num_said)
+                    change(new_level[i, first:], level[i, first:], said[2 * LANES :], rate, low, high)
+                    for s in range(size):
+                        follow(
+                            new_neuron[i, s, first:], neuron[i, s, first:], leaks[s * LANES :], said[(3 + s) * LANES :]
+                        )
+                    copy(seen[_TOLD * LANES :], said)
+                    fill(seen[_FLAG * LANES :], np.float32(layer > 0))
+                    post[:] = _ZERO
+                    transform(post, post_in, seen, _INFO + 2, units)
+                    for j in range(num_in):
+                        from_input, message = pre[j * units * LANES :], below[j * LANES :]
+                        copy(synapse, weight[i, j, first:])
+                        if traced:
+                            _update_trace(
+                                synapse[LANES:],
+                                new_trace[i, j, first:],
+                                trace[i, j, first:],
+                                tracing,
+                                info[_NOISE * LANES :],
+                                carries[j * LANES :],
+                            )
+                        for s in range(size):
+                            copy(synapse[(num_kept + s) * LANES :], state[i, j, s, first:])
+                        for v in range(units * LANES):
+                            hidden[v] = post[v] + from_input[v]
+                        run_network(
+                            out, synapse_in, synapse_out, synapse, hidden, num_kept + size, units, num_connected
+                        )
+                        for v in range(LANES):
+                            message[v] += out[LANES + v]
+                        if traced:
+                            for v in range(LANES):
+                                out[v] += gain[v] * synapse[LANES + v]
+                        if j == num_in - 1:
+                            for v in range(LANES):
+                                out[v] += said[LANES + v]
+                        change(new_weight[i, j, first:], synapse, out, rate, -limit, limit)
+                        for s in range(size):
+                            target, old = out[(2 + s) * LANES :], synapse[(num_kept + s) * LANES :]
+                            follow(new_state[i, j, s, first:], old, leaks[(size + s) * LANES :], target)
+                fill(below[(num_in - 1) * LANES :], _ZERO)
+                signal[:] = _ZERO
+                for j in range(num_in - 1):
+                    told_here, message = signal[j * LANES :], below[j * LANES :]
+                    for v in range(LANES):
+                        told_here[v] = message[v] * (factor[v] if summed else _ONE / np.float32(num_out))
+
+    return kernel

@@ -141,7 +141,7 @@ class SynapseGRU(LearningRule):
         self, own: Sequence[Tensor], layer: SynapseState, nodes: Tensor, inputs: Tensor, signals: Tensor
     ) -> SynapseState:
         """As `_by_tensors`, for populations (P, L, ...)."""
-        from maml_rl.policies.learning_rules.kernels import synapse_gru
+        from maml_rl.policies.learning_rules.synapse_gru_kernel import synapse_gru
 
         shape = layer.weight.shape  # (P, L, I, J)
         memory = layer.memory.permute(0, 3, 4, 1, 2).flatten(3)  # -> (P, J, S, V)

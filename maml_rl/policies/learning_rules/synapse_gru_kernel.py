@@ -1,8 +1,4 @@
-"""Learning rules in one pass over memory, for populations on the CPU: numba compiles these functions.
-
-Each computes what the rule of the same name computes with tensors, without keeping what lies between. Arrays are
-contiguous and float32; P individuals live L lives each.
-"""
+"""Kernel of the rule of recurrent synapses: a layer's step in one pass over memory; numba compiles these functions."""
 
 # mypy: disable-error-code="no-untyped-def"
 
@@ -20,7 +16,7 @@ _A7, _A9 = np.float32(5.12229709037114e-08), np.float32(-8.60467152213735e-11)
 _A11, _A13 = np.float32(2.00018790482477e-13), np.float32(-2.76076847742355e-16)
 _B0, _B2 = np.float32(4.89352518554385e-03), np.float32(2.26843463243900e-03)
 _B4, _B6 = np.float32(1.18534705686654e-04), np.float32(1.19825839466702e-06)
-_HALF, _ZERO, _ONE = np.float32(0.5), np.float32(0.0), np.float32(1.0)
+_HALF, _ZERO = np.float32(0.5), np.float32(0.0)
 
 
 @numba.njit(inline="always", fastmath=True)
@@ -76,19 +72,6 @@ def _add_mixture(out, matrix, column, rows):
         start += 4
     for r in range(start, count):
         _add(out, matrix[r, column], rows[r])
-
-
-@numba.njit(**_FAST)
-def _leaky(after, before, leak, target):
-    """``after = before + leak * (tanh(target) - before)``, rows (V,)."""
-    for v in range(after.shape[0]):
-        after[v] = before[v] + leak * (_tanh(target[v]) - before[v])
-
-
-@numba.njit(**_FAST)
-def _through_tanh(row):
-    for v in range(row.shape[0]):
-        row[v] = _tanh(row[v])
 
 
 @numba.njit(**_FAST)
@@ -172,84 +155,3 @@ def synapse_gru(memory, weights, nodes, carried, signals, node, product, synapse
             for v in range(count):
                 weight[v] = min(max(weight[v], -limit), limit)
     return memory_after, weights_after
-
-
-@numba.njit(**_FAST)
-def message_passing(
-    synapses, memory, post, pre, carried, noise, gains, bias_change, inside, outside, leak, decay, rate, limit
-):
-    """Kernel of `maml_rl.policies.learning_rules.message_passing.MessagePassing`: a layer's connection networks.
-
-    Neurons i of all lives b stand behind one another, v = (b, i), as in `synapse_gru`.
-
-    Parameters
-    ----------
-    synapses
-        Weights and, if the rule keeps any, traces of synapses (P, J, 1 or 2, V).
-    memory
-        Their states (P, J, S, V).
-    post, pre
-        What the hidden units receive from either neuron (P, K, V) and (P, J, K, L).
-    carried, noise
-        Inputs (P, J, L), noise of the neurons (P, V).
-    gains
-        Factor of a trace in the change of a weight (P, V).
-    bias_change
-        Added to the change of the last input's weight (P, V).
-    inside, outside
-        Parameters (P, 1 or 2 + S, K): of weight, trace and states; (P, K + 1, 2 + S), the bias last.
-    leak, decay
-        Fractions (P, S) and (P,) by which states and traces follow.
-    rate, limit
-        See the rule.
-
-    Returns
-    -------
-    `synapses` and `memory` after the step, and the sum of each input's messages (P, J, L).
-    """
-    num_individuals, num_in, size, count = memory.shape
-    num_kept, units, num_lives = synapses.shape[2], post.shape[1], carried.shape[2]
-    num_out = count // num_lives
-    synapses_after, memory_after = np.empty_like(synapses), np.empty_like(memory)
-    messages = np.zeros((num_individuals, num_in, num_lives), np.float32)
-    hidden, out = np.empty((units, count), np.float32), np.empty((2 + size, count), np.float32)
-    inputs = np.empty(count, np.float32)
-    for p in range(num_individuals):
-        states = inside[p, num_kept:]
-        for j in range(num_in):
-            after = synapses_after[p, j]
-            after[:] = synapses[p, j]
-            if num_kept > 1:
-                for b in range(num_lives):
-                    for i in range(num_out):
-                        v = b * num_out + i
-                        inputs[v] = carried[p, j, b]
-                trace, fraction = after[1], decay[p]
-                for v in range(count):
-                    trace[v] += fraction * (inputs[v] * noise[p, v] - trace[v])
-            for k in range(units):
-                row, of_neuron = hidden[k], post[p, k]
-                for b in range(num_lives):
-                    told = pre[p, j, k, b]
-                    for i in range(b * num_out, (b + 1) * num_out):
-                        row[i] = told + of_neuron[i]
-                for r in range(num_kept):
-                    _add(row, inside[p, r, k], after[r])
-                _add_mixture(row, states, k, memory[p, j])
-                _through_tanh(row)
-            for o in range(2 + size):
-                out[o] = outside[p, units, o]
-                _add_mixture(out[o], outside[p], o, hidden)
-            change, weight = out[0], after[0]
-            if num_kept > 1:
-                _add_product(change, gains[p], after[1])
-            if j == num_in - 1:
-                _add(change, _ONE, bias_change[p])
-            for v in range(count):
-                weight[v] = min(max(weight[v] + rate * change[v], -limit), limit)
-            for s in range(size):
-                _leaky(memory_after[p, j, s], memory[p, j, s], leak[p, s], out[2 + s])
-            for b in range(num_lives):
-                for i in range(b * num_out, (b + 1) * num_out):
-                    messages[p, j, b] += out[1, i]
-    return synapses_after, memory_after, messages

@@ -1,0 +1,51 @@
+"""Kernels compute what tensors compute."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from maml_rl.policies.learning_rules import fused
+from maml_rl.policies.learning_rules.message_passing import MessagePassing, Repairs
+from maml_rl.policies.learning_rules.rule import Activity
+
+pytestmark = pytest.mark.numerical
+NUM_INDIVIDUALS, NUM_LIVES = 19, 2  # no multiple of the lanes
+
+
+def draw_activity(sizes, generator):
+    def draw(*shape):
+        return torch.randn(NUM_INDIVIDUALS, NUM_LIVES, *shape, generator=generator)
+
+    inputs = tuple(torch.nn.functional.pad(draw(size), (0, 1), value=1.0) for size in sizes[:-1])
+    drives, outputs, noise = (tuple(draw(size) for size in sizes[1:]) for _ in range(3))
+    return Activity(inputs, drives, outputs, noise, draw(5))
+
+
+@pytest.mark.parametrize("sizes", [(3, 4, 1), (2, 3)])
+@pytest.mark.parametrize("repairs", [*itertools.islice(itertools.product((False, True), repeat=4), 0, None, 5)])
+def test_the_kernel_of_message_passing_computes_what_tensors_do(sizes, repairs, monkeypatch):
+    rule = MessagePassing(
+        sizes, state_size=3, units=2, rate=0.1, limit=1.5, repairs=Repairs(*repairs, separate_neurons=False)
+    )
+    rule.initialise(np.random.default_rng(0))
+    generator = torch.Generator().manual_seed(1)
+    params = {
+        f"rule.{name}": value.detach() + 0.5 * torch.randn(NUM_INDIVIDUALS, *value.shape, generator=generator)
+        for name, value in rule.named_parameters()
+    }
+    weights = [torch.randn(NUM_INDIVIDUALS, NUM_LIVES, *shape, generator=generator) for shape in rule.shapes]
+    by_kernel = by_tensors = rule.initial_state(params, weights)
+    for _ in range(3):
+        activity = draw_activity(sizes, generator)
+        assert fused.has_lanes(params["rule.leak"], activity.signals)
+        by_kernel = rule.update(params, activity, by_kernel)
+        with monkeypatch.context() as context:
+            context.setattr(fused, "LANES", 10**6)
+            by_tensors = rule.update(params, activity, by_tensors)
+    for kernel, tensors in zip(by_kernel, by_tensors, strict=True):
+        for one, other in zip(kernel, tensors, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
