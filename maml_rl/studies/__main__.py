@@ -12,6 +12,7 @@ from maml_rl.cli import add_worker_arguments, available_cores, run_command
 from maml_rl.experiment import Workforce
 from maml_rl.samplers import check_backend
 from maml_rl.studies.archive import pack
+from maml_rl.studies.displays.registry import displays_of_runs
 from maml_rl.studies.report import report
 from maml_rl.studies.run import execute
 from maml_rl.studies.study import load_study, study_runs
@@ -64,7 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             ]
             execute(wanted, Workforce(num_workers, arguments.backend), arguments.jobs, _show)
         if arguments.command == "pack":
-            _show(f"wrote {pack(arguments.results / study.name)}")
+            needed = {
+                run.folder
+                for run in study_runs(study, arguments.results)
+                if any(display.reads_trials for display in displays_of_runs([run])) or not displays_of_runs([run])
+            }
+            _show(f"wrote {pack(arguments.results / study.name, needed.__contains__)}")
         else:
             _show(report(study, arguments.results))
 

@@ -31,6 +31,8 @@ class Display:
     """Words for its figures, followed by the run's name."""
     analysis_file: str | None = None
     """File that `analyse` writes into the run's folder."""
+    reads_trials: bool = True
+    """False if it needs no observations, actions and rewards of evaluations, so that archives leave them out."""
     shows_ensembles: bool = False
     """True if it can show runs of several agents; others are refused where no display can."""
 

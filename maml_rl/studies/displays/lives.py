@@ -30,6 +30,7 @@ class LivesDisplay(Display):
 
     figure_name = "lives"
     caption = "learning within lives"
+    reads_trials = False
 
     def table(self, runs: Sequence[StudyRun]) -> list[str]:
         """Rows for every run, test set and measure; nothing before there are evaluations."""
@@ -55,8 +56,8 @@ class LivesDisplay(Display):
             intervals = [mean_interval(row) for row in values]
             episodes = np.arange(1, len(values) + 1)
             (line,) = axes.plot(episodes, [x.mean for x in intervals], marker="o", label=label)
-            band = [[x.low for x in intervals], [x.high for x in intervals]]
-            axes.fill_between(episodes, *band, color=line.get_color(), alpha=0.2)
+            low, high = [float(x.low) for x in intervals], [float(x.high) for x in intervals]
+            axes.fill_between(episodes, low, high, color=line.get_color(), alpha=0.2)
             axes.set_ylabel(f"{measure} (band: 95 % interval over lives)")
         axes.set_xlabel(f"episode of a life; {seeds_in_words(len(runs))}")
         axes.legend(fontsize="small")
