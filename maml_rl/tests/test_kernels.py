@@ -28,7 +28,9 @@ def draw_activity(sizes, generator):
 @pytest.mark.parametrize("sizes", [(3, 4, 1), (2, 3)])
 @pytest.mark.parametrize("repairs", [*itertools.islice(itertools.product((False, True), repeat=4), 0, None, 5)])
 def test_the_kernel_of_message_passing_computes_what_tensors_do(sizes, repairs, monkeypatch):
-    rule = MessagePassing(sizes, state_size=3, units=2, rate=0.1, limit=1.5, repairs=Repairs(*repairs, False))
+    broadcast, centred, summed, eligibility = repairs
+    chosen = Repairs(broadcast, centred, summed, eligibility, separate_neurons=False)
+    rule = MessagePassing(sizes, state_size=3, units=2, rate=0.1, limit=1.5, repairs=chosen)
     rule.initialise(np.random.default_rng(0))
     generator = torch.Generator().manual_seed(1)
     params = {
