@@ -41,7 +41,7 @@ def test_the_kernel_of_message_passing_computes_what_tensors_do(sizes, repairs, 
     by_kernel = by_tensors = rule.initial_state(params, weights)
     for _ in range(3):
         activity = draw_activity(sizes, generator)
-        assert fused.has_lanes(params["rule.leak"], activity.signals)
+        assert fused.has_lanes(params["rule.node_in"], weights[0])
         by_kernel = rule.update(params, activity, by_kernel)
         with monkeypatch.context() as context:
             context.setattr(fused, "LANES", 10**6)

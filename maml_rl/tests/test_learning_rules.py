@@ -19,7 +19,7 @@ from maml_rl.policies.learning_rules.hebbian import HebbianABCD
 from maml_rl.policies.learning_rules.message_passing import MessagePassing, Repairs
 from maml_rl.policies.learning_rules.noise import neuron_noise
 from maml_rl.policies.learning_rules.rule import Activity, LearningRule
-from maml_rl.policies.learning_rules.synapse_gru import SynapseGRU
+from maml_rl.policies.learning_rules.synapse_gru import SynapseGRU, SynapseGRUState, SynapseState
 from maml_rl.tests.builders import pick
 
 pytestmark = pytest.mark.numerical
@@ -89,9 +89,10 @@ def clip(value, low, high):
 def synapse_gru_by_loops(rule, params, activity, state):
     """Weights and states of every synapse, one after the other."""
     size, signals, after = rule.state_size, activity.signals.tolist(), []
-    for index, layer in enumerate(state):
+    for index, (layer, louder) in enumerate(zip(*state, strict=True)):
         node, product, synapse, change = (params[f"rule.{n}{index}"] for n in ("node", "product", "synapse", "change"))
-        memory, weights = layer.memory.clone(), layer.weight.clone()
+        memory, weights, levels = layer.memory.clone(), layer.weight.clone(), louder.clone()
+        born = clip(float(params["rule.log_level"][index]), -4.0, 0.7)
         for i in range(weights.shape[0]):
             about = [float(activity.outputs[index][i]), float(activity.noise[index][i]), *signals, 1.0]
             for j in range(weights.shape[1]):
@@ -105,7 +106,12 @@ def synapse_gru_by_loops(rule, params, activity, state):
                 parts = rows(change, memory[i, j].tolist())
                 step = parts[0] + sum(part * s for part, s in zip(parts[1:], signals[1:4], strict=True))
                 weights[i, j] = clip(w + RATE * step, -LIMIT, LIMIT)
-        after.append((memory, weights))
+            noise = float(activity.noise[index][i])
+            level = born + float(louder[i])
+            surprise = noise**2 * math.exp(-2.0 * level) - 1.0
+            (step,) = rows(params[f"rule.level{index}"], [*signals, 1.0, *(surprise * s for s in signals[:4])])
+            levels[i] = clip(level + RATE * step, -4.0, 0.7) - born
+        after.append((SynapseState(memory, weights), levels))
     return after
 
 
@@ -196,6 +202,8 @@ LOOPS: dict[type[LearningRule], Any] = {
 
 def by_layer(state):
     """Tensors of every layer, as the loops above return them."""
+    if isinstance(state, SynapseGRUState):
+        return list(zip(*state, strict=True))
     if isinstance(state, message_passing.MessagePassingState):
         return list(zip(*(part for part in state if part), strict=True))
     return [tuple(layer) if isinstance(layer, tuple) else (layer,) for layer in state]
@@ -242,11 +250,11 @@ def test_kernels_are_the_tensors(name, num_lives, monkeypatch):
         raise AssertionError("a kernel computes this")
 
     for kernel in (False, True):
-        for module in (synapse_gru, message_passing):
-            monkeypatch.setattr(module, "has_kernel", has_kernel if kernel else lambda *args: False)
+        for module, asked in ((synapse_gru, "has_kernel"), (message_passing, "has_lanes")):
+            monkeypatch.setattr(module, asked, has_kernel if kernel else lambda *args: False)
         with monkeypatch.context() as context:
             if kernel:
-                context.setattr(type(rule), "_by_tensors", forbidden)
+                context.setattr(rule, "_by_tensors" if isinstance(rule, SynapseGRU) else "_layer", forbidden)
             params = in_float32(parameters(rule, (2,)))
             state = birth(rule, params, lead)
             state, chain = in_float32(state), []

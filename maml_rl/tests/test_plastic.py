@@ -82,12 +82,14 @@ def test_hidden_neurons_are_moved_by_their_noise_level():
     policy, params = network(hidden=(200,), plastic_rule="synapse-gru")
     _, state = policy.step(params, observations(1, 50)[0], born(policy, params, (50,)))
     hidden, drive = state.activity.noise[0], state.activity.drives[0]
-    level = float(params["rule.log_level"][0].clamp(-4, 1).exp())
+    levels = policy.rule.levels(params, state.rule)
+    assert not torch.equal(levels[0], levels[0][:1].expand_as(levels[0]))  # they change within a life
+    level = float(levels[0].square().mean().sqrt())
     assert float(hidden.std()) == pytest.approx(level, rel=0.03)
     assert_close(state.activity.outputs[0], torch.tanh(drive + hidden))
     assert_close(
         policy.step(params, observations(1, 50)[0], born(policy, params, (50,)))[0][1].exp()[0, 0],
-        params["rule.log_level"][1].clamp(-4, 1).exp(),
+        levels[1][0, 0],
     )
 
 

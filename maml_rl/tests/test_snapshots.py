@@ -83,6 +83,8 @@ def run_case(name: str, folder: Path) -> dict[str, Any]:
                 "serial",
                 "--seed",
                 "3",
+                "--dtype",
+                "float64",
             ]
         )
         == 0

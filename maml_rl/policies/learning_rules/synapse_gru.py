@@ -27,10 +27,10 @@ class SynapseState(NamedTuple):
 
 
 class SynapseGRUState(NamedTuple):
-    """Synapses of each layer, and logarithms of its neurons' noise levels (..., I)."""
+    """Synapses of each layer, and how far logarithms of its neurons' noise levels (..., I) are from those of birth."""
 
     synapses: tuple[SynapseState, ...]
-    log_levels: tuple[Tensor, ...]
+    louder: tuple[Tensor, ...]
 
 
 class SynapseGRU(LearningRule):
@@ -91,9 +91,7 @@ class SynapseGRU(LearningRule):
     def initial_state(self, params: Params, weights: Sequence[Tensor]) -> SynapseGRUState:
         """See `LearningRule.initial_state`."""
         synapses = tuple(SynapseState(w.new_zeros((*w.shape, self.state_size)), w) for w in weights)
-        levels = spread(params["rule.log_level"], weights[0][..., 0, :], 1).clamp(_LOWEST, _HIGHEST)
-        each = zip(levels.split(1, -1), weights, strict=True)
-        return SynapseGRUState(synapses, tuple(level.expand(weight.shape[:-1]) for level, weight in each))
+        return SynapseGRUState(synapses, tuple(torch.zeros_like(weight[..., 0]) for weight in weights))
 
     def weights(self, state: SynapseGRUState) -> tuple[Tensor, ...]:
         """See `LearningRule.weights`."""
@@ -101,23 +99,31 @@ class SynapseGRU(LearningRule):
 
     def levels(self, params: Params, state: SynapseGRUState) -> tuple[Tensor, ...]:
         """See `LearningRule.levels`."""
-        return tuple(level.exp() for level in state.log_levels)
+        born = self._log_levels(params, state)
+        return tuple((level + louder).exp() for level, louder in zip(born, state.louder, strict=True))
+
+    def _log_levels(self, params: Params, state: SynapseGRUState) -> tuple[Tensor, ...]:
+        """Logarithms of the noise levels of birth, (..., 1) of each layer."""
+        levels = spread(params["rule.log_level"], state.louder[0], 1).clamp(_LOWEST, _HIGHEST)
+        return levels.split(1, -1)
 
     def update(self, params: Params, activity: Activity, state: SynapseGRUState) -> SynapseGRUState:
         """See `LearningRule.update`."""
-        signals, synapses, levels = activity.signals, [], []
-        for index, (layer, level) in enumerate(zip(*state, strict=True)):
+        signals, synapses, changed = activity.signals, [], []
+        each = zip(*state, self._log_levels(params, state), strict=True)
+        for index, (layer, louder, born) in enumerate(each):
             output, noise = activity.outputs[index], activity.noise[index]
             common = nn.functional.pad(signals, (0, 1), value=1.0)[..., None, :].expand(*output.shape, NUM_SIGNALS + 1)
             nodes = torch.cat([output[..., None], noise[..., None], common], -1)  # (..., I, 8)
             own = [params[f"rule.{name}{index}"] for name in ("node", "product", "synapse", "change")]
             step = self._by_kernel if has_kernel(own[0], nodes) else self._by_tensors
             synapses.append(step(own, layer, nodes, activity.inputs[index], signals))
+            level = born + louder
             surprise = noise.square() * torch.exp(-2.0 * level) - 1.0
             told = torch.cat([common, surprise[..., None] * common[..., : NUM_BASELINES + 1]], -1)
             change = product(params[f"rule.level{index}"], told)[..., 0]
-            levels.append((level + self.rate * change).clamp(_LOWEST, _HIGHEST))
-        return SynapseGRUState(tuple(synapses), tuple(levels))
+            changed.append((level + self.rate * change).clamp(_LOWEST, _HIGHEST) - born)
+        return SynapseGRUState(tuple(synapses), tuple(changed))
 
     def _by_tensors(
         self, own: Sequence[Tensor], layer: SynapseState, nodes: Tensor, inputs: Tensor, signals: Tensor
