@@ -32,6 +32,7 @@ def _synapse_gru(sizes: Sequence[int], options: PlasticOptions) -> LearningRule:
         rate=options.plastic_rate,
         limit=options.plastic_weight_limit,
         baseline=_baseline(options),
+        moves_levels=options.plastic_moves_levels,
     )
 
 

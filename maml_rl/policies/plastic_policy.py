@@ -53,6 +53,9 @@ class PlasticOptions(Settings):
     plastic_hidden_noise: bool = Field(
         default=True, description="Whether chance moves hidden neurons as it moves actions: they are stochastic units."
     )
+    plastic_moves_levels: bool = Field(
+        default=True, description="Synapse-gru: whether noise levels change within a life; message-passing: they do."
+    )
     plastic_write_action: bool = Field(
         default=True, description="Whether the action taken is written into the output neurons before the rule acts."
     )

@@ -33,7 +33,7 @@ from maml_rl.shard import Shard
 
 _SMALL = {
     "geometric": {"memory_slots": 3, "memory_width": 2},
-    "plastic": {"plastic_state_size": 1, "plastic_rate": 0.5},
+    "plastic": {"plastic_state_size": 1, "plastic_rate": 0.5, "plastic_moves_levels": False},
 }
 
 _INPUT_SIZES = {"plastic": 6}  # previous action, reward and done behind two numbers of the environment's

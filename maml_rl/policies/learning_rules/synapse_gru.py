@@ -61,18 +61,31 @@ class SynapseGRU(LearningRule):
         Weights stay in [-limit, limit], > 0.
     baseline
         Which of the reward's running means `initialise` begins with: 0, 1 or 2, the slowest.
+    moves_levels
+        Whether noise levels change within a life.
     """
 
-    def __init__(self, sizes: Sequence[int], *, state_size: int, rate: float, limit: float, baseline: int = 0) -> None:
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        state_size: int,
+        rate: float,
+        limit: float,
+        baseline: int = 0,
+        moves_levels: bool = True,
+    ) -> None:
         super().__init__(sizes)
         self.state_size, self.rate, self.limit, self.baseline = state_size, rate, limit, baseline
+        self.moves_levels = moves_levels
         gates = 3 * state_size
         for index in range(len(self.shapes)):
             self.register_parameter(f"node{index}", nn.Parameter(torch.zeros(_NODE, gates)))
             self.register_parameter(f"product{index}", nn.Parameter(torch.zeros(_NODE, gates)))
             self.register_parameter(f"synapse{index}", nn.Parameter(torch.zeros(state_size + 1, gates)))
             self.register_parameter(f"change{index}", nn.Parameter(torch.zeros(state_size, _CHANGE)))
-            self.register_parameter(f"level{index}", nn.Parameter(torch.zeros(_LEVEL, 1)))
+            if moves_levels:
+                self.register_parameter(f"level{index}", nn.Parameter(torch.zeros(_LEVEL, 1)))
         self.log_level = nn.Parameter(torch.zeros(len(self.shapes)))
 
     def initialise(self, rng: np.random.Generator) -> None:
@@ -83,7 +96,8 @@ class SynapseGRU(LearningRule):
                 value.copy_(torch.from_numpy(0.1 * rng.standard_normal(value.shape)))
             self.log_level.fill_(-1.0)
             for index in range(len(self.shapes)):
-                own[f"level{index}"].zero_()
+                if self.moves_levels:
+                    own[f"level{index}"].zero_()
                 own[f"node{index}"][-1, :size] += 0.5  # the update gate: traces of two to three steps
                 own[f"product{index}"][1, 2 * size] += 1.0  # the first state follows x_j n_i
                 own[f"change{index}"][0, 1 + self.baseline] += 1.0  # which counts with the reward less its mean
@@ -118,6 +132,9 @@ class SynapseGRU(LearningRule):
             own = [params[f"rule.{name}{index}"] for name in ("node", "product", "synapse", "change")]
             step = self._by_kernel if has_kernel(own[0], nodes) else self._by_tensors
             synapses.append(step(own, layer, nodes, activity.inputs[index], signals))
+            if not self.moves_levels:
+                changed.append(louder)
+                continue
             level = born + louder
             surprise = noise.square() * torch.exp(-2.0 * level) - 1.0
             told = torch.cat([common, surprise[..., None] * common[..., : NUM_BASELINES + 1]], -1)
