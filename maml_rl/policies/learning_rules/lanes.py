@@ -60,15 +60,6 @@ def copy(row, other):
 
 
 @numba.njit(**COMPILED)
-def load_columns(rows, array, first):
-    """Numbers (N, F) of lanes from `first` on, as F rows."""
-    for v in range(LANES):
-        own = array[first + v]
-        for f in range(own.shape[0]):
-            rows[f * LANES + v] = own[f]
-
-
-@numba.njit(**COMPILED)
 def load_parameters(rows, parameters, first, num_lives):
     """Parameters (P, D) of the individuals in lanes from `first` on, as D rows."""
     for v in range(LANES):

@@ -18,7 +18,6 @@ from maml_rl.policies.learning_rules.lanes import (
     copy,
     fill,
     follow,
-    load_columns,
     load_parameters,
     run_network,
     sigmoid,
@@ -41,20 +40,17 @@ def _load_infos(infos, activity, before, first):
     """Infos of all neurons, five rows each, from the inputs on, which have only an output."""
     inputs, drives, outputs, noise = activity
     weights, _, _, levels, _ = before
-    columns = _rows(inputs[0].shape[1])
-    load_columns(columns, inputs[0], first)
     place = 0
-    for j in range(inputs[0].shape[1] - 1):
-        copy(infos[(place + _OUTPUT) * LANES :], columns[j * LANES :])
+    for j in range(inputs[0].shape[0] - 1):
+        copy(infos[(place + _OUTPUT) * LANES :], inputs[0][j, first:])
         place += _INFO
     for layer in range(len(weights)):
         drive, output, chance = drives[layer], outputs[layer], noise[layer]
-        for i in range(drive.shape[1]):
-            info = infos[place * LANES : (place + _INFO) * LANES]
-            for v in range(LANES):
-                info[_DRIVE * LANES + v] = drive[first + v, i]
-                info[_OUTPUT * LANES + v] = output[first + v, i]
-                info[_NOISE * LANES + v] = chance[first + v, i]
+        for i in range(drive.shape[0]):
+            info = infos[place * LANES :]
+            copy(info[_DRIVE * LANES :], drive[i, first:])
+            copy(info[_OUTPUT * LANES :], output[i, first:])
+            copy(info[_NOISE * LANES :], chance[i, first:])
             copy(info[_LEVEL * LANES :], levels[layer][i, first:])
             copy(info[_BIAS * LANES :], weights[layer][i, -1, first:])
             place += _INFO
@@ -82,9 +78,9 @@ def message_passing_kernel(
         Weights (I, J, N), states of synapses (I, J, S, N), traces (I, J, N), noise levels (I, N) and states of neurons
         (I, S, N), of each layer; `after` is written.
     activity
-        Inputs (N, J), drives, outputs and noise (N, I), of each layer.
+        Inputs (J, N), drives, outputs and noise (I, N), of each layer.
     signals
-        (N, 5).
+        (5, N).
     own
         Parameters (P, F * K): reward_in, reward_out, node_in, node_out, post_in, pre_in, synapse_in, synapse_out, leak,
         sum, trace; empty ones (P, 0) that the rule has not.
@@ -121,11 +117,11 @@ def message_passing_kernel(
         infos, seen, said = _rows(num_neurons * _INFO), _rows(num_seen), _rows(num_said)
         pre, post, hidden = _rows(most * units), _rows(units), _rows(units)
         synapse, out = _rows(num_kept + size), _rows(num_connected)
-        signal, below, gain, carries = _rows(most), _rows(most), _rows(1), _rows(most)
+        signal, below, gain = _rows(most), _rows(most), _rows(1)
         ones = np.ones(_INFO * LANES, np.float32)
         low, high = level_bounds
-        for block in range(0, len(signals), LANES):
-            first = min(block, len(signals) - LANES)  # the last block may do again what was done
+        for block in range(0, signals.shape[1], LANES):
+            first = min(block, signals.shape[1] - LANES)  # the last block may do again what was done
             load_parameters(reward_in, own[0], first, num_lives)
             load_parameters(reward_out, own[1], first, num_lives)
             load_parameters(node_in, own[2], first, num_lives)
@@ -137,7 +133,8 @@ def message_passing_kernel(
             load_parameters(leaks, own[8], first, num_lives)
             load_parameters(factor, own[9], first, num_lives)
             load_parameters(tracing, own[10], first, num_lives)
-            load_columns(rewards, signals, first)
+            for f in range(_SIGNALS):
+                copy(rewards[f * LANES :], signals[f, first:])
             for v in range(2 * size * LANES):
                 leaks[v] = sigmoid(leaks[v])
             if traced:
@@ -156,8 +153,7 @@ def message_passing_kernel(
                 level, neuron, new_level, new_neuron = levels[layer], neurons[layer], after[3][layer], after[4][layer]
                 num_out, num_in = weight.shape[:2]
                 place -= num_out * _INFO
-                if traced:
-                    load_columns(carries, activity[0][layer], first)
+                carries = activity[0][layer]
                 pre[:] = _ZERO
                 for j in range(num_in):
                     info = ones if j == num_in - 1 else infos[(place + (j - num_in + 1) * _INFO) * LANES :]
@@ -199,7 +195,7 @@ def message_passing_kernel(
                                 trace[i, j, first:],
                                 tracing,
                                 info[_NOISE * LANES :],
-                                carries[j * LANES :],
+                                carries[j, first:],
                             )
                         for s in range(size):
                             copy(synapse[(num_kept + s) * LANES :], state[i, j, s, first:])
