@@ -61,11 +61,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--without", nargs="*", default=[], choices=["compiled", "jax"], help="baselines to leave out")
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.memory_of is not None:
-        print(json.dumps(peak_memory(arguments.memory_of, arguments.population_size)))
-        return
     result = measure(
         arguments.num_workers, arguments.population_size, arguments.steps, arguments.rounds, set(arguments.without)
     )
@@ -183,13 +179,16 @@ def memory(cores: int, num_individuals: int) -> dict[str, float]:
 
     ``worker_beyond_torch`` is a worker's less that of a process that only imports torch.
     """
-    command = [sys.executable, "-m", "benchmarks.evolution_scale", "--population-size", str(num_individuals)]
-    alone, shared = (
-        json.loads(subprocess.run([*command, "--memory-of", str(n)], check=True, capture_output=True).stdout)
-        for n in (0, cores)
+
+    def run(program: str) -> Any:
+        done = subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.PIPE)
+        return json.loads(done.stdout)
+
+    measured = "import json; from benchmarks.evolution_scale import peak_memory as p; print(json.dumps(p({}, {})))"
+    alone, shared = (run(measured.format(n, num_individuals)) for n in (0, cores))
+    torch_alone = (
+        run("import re, torch; print(int(re.search('VmHWM:\\s*(\\d+)', open('/proc/self/status').read())[1]))") / 1024
     )
-    imports = "import torch, resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
-    torch_alone = float(subprocess.run([sys.executable, "-c", imports], check=True, capture_output=True).stdout)
     return {
         "serial": alone["main"],
         "import_torch": torch_alone,
