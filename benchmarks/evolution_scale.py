@@ -32,6 +32,7 @@ from maml_rl.algorithms import Algorithm, make_algorithm
 from maml_rl.cli import available_cores
 from maml_rl.config import Config
 from maml_rl.experiment import workers
+from maml_rl.metalearners.learner import Report
 from maml_rl.shard import Shard
 
 CONFIG: dict[str, Any] = {
@@ -47,7 +48,7 @@ CONFIG: dict[str, Any] = {
     "plastic_eligibility": False,
     "fast_batch_size": 1,
     "meta_batch_size": 1,
-    "chunk_size": 1000,
+    "chunk_size": 800,
 }
 SIZES = (100, 1000, 10_000)
 
@@ -57,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--num-workers", type=int, default=available_cores())
     parser.add_argument("--population-size", type=int, default=SIZES[-1])
-    parser.add_argument("--steps", type=int, default=40, help="of a life")
+    parser.add_argument("--steps", type=int, default=200, help="of a life")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--without", nargs="*", default=[], choices=["compiled", "jax"], help="baselines to leave out")
     parser.add_argument("--output", type=Path)
@@ -146,9 +147,9 @@ def measure(cores: int, num_individuals: int, steps: int, num_rounds: int, witho
             generations[size] = _generation(own, own.learner(backend, own.initial_parameters()))
         torch.set_num_threads(cores)
         for index in range(num_rounds + 1):
-            row = {"ours": num_individuals * steps / _seconds(generations[num_individuals])}
+            sizes = {str(size): live().sampling_seconds / size / steps * 1e6 for size, live in generations.items()}
+            row = {"ours": 1e6 / sizes[str(num_individuals)]}
             row |= {name: num_individuals * steps / _seconds(live) for name, live in baselines.items()}
-            sizes = {str(size): _seconds(live) / size / steps * 1e6 for size, live in generations.items()}
             if index:
                 rows.append(row)
                 by_size.append(sizes)
@@ -212,7 +213,7 @@ def _peak(pid: int | str) -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
-def _generation(algorithm: Algorithm, learner: Any) -> Callable[[], Any]:
+def _generation(algorithm: Algorithm, learner: Any) -> Callable[[], Report]:
     tasks = algorithm.sample_tasks(0)
     return lambda: learner.step(tasks, 0)
 

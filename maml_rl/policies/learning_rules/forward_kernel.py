@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 from maml_rl.policies.learning_rules.fused import LANES
-from maml_rl.policies.learning_rules.lanes import COMPILED, tanh
+from maml_rl.policies.learning_rules.lanes import COMPILED, prefetch, tanh
 from maml_rl.policies.learning_rules.noise import FACTORS, GOLDEN, MASK
 
 _SCALE, _HALF, _SPREAD = np.float32(2.0**-32), np.float32(0.5), np.float32(math.sqrt(12.0))
@@ -51,11 +51,14 @@ def run_forward(inputs, drives, outputs, noise, weights, levels, key, age, noisy
         its_key, its_age = key[first : first + LANES], age[first : first + LANES]
         for layer in range(last + 1):
             weight, level, carried = weights[layer], levels[layer], inputs[layer]
-            for i in range(weight.shape[0]):
+            num_out, num_in = weight.shape[:2]
+            for i in range(num_out):
+                ahead = min(i + 1, num_out - 1) * num_in * num_lives + first
+                prefetch(weight.ctypes.data + 4 * ahead, num_in, num_lives)
                 drive, output = drives[layer][i, first : first + LANES], outputs[layer][i, first : first + LANES]
                 random = noise[layer][i, first : first + LANES]
                 drive[:] = weight[i, -1, first : first + LANES]
-                for j in range(weight.shape[1] - 1):
+                for j in range(num_in - 1):
                     factor, unit = weight[i, j, first : first + LANES], carried[j, first : first + LANES]
                     for v in range(LANES):
                         drive[v] += factor[v] * unit[v]

@@ -9,7 +9,7 @@ lanes, and sums stay in registers. No index is computed from variables but by sl
 be negative perhaps, and writes no vector instructions.
 """
 
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def, call-arg"
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
 
 from maml_rl.policies.learning_rules.fused import LANES
 
@@ -43,6 +46,28 @@ def tanh(x):
 def sigmoid(x):
     """The logistic function, by `tanh`."""
     return _HALF + _HALF * tanh(_HALF * x)
+
+
+@intrinsic
+def _prefetch(context, address):
+    """Ask for the cache line of 64 bytes at an address."""
+
+    def generate(context, builder, signature, arguments):
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [builder.inttoptr(arguments[0], byte), number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), generate
+
+
+@numba.njit(inline="always", fastmath=True)
+def prefetch(address, num_rows, step):
+    """Ask for rows of lanes, from an address on and `step` numbers apart: the processor does not foresee such steps."""
+    for row in range(num_rows):
+        for line in range(LANES // 16):
+            _prefetch(address + 4 * (row * step + 16 * line))
 
 
 @numba.njit(inline="always", fastmath=True)

@@ -19,6 +19,7 @@ from maml_rl.policies.learning_rules.lanes import (
     fill,
     follow,
     load_parameters,
+    prefetch,
     run_network,
     sigmoid,
     transform,
@@ -28,6 +29,7 @@ _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 _DRIVE, _OUTPUT, _NOISE, _LEVEL, _BIAS, _INFO = 0, 1, 2, 3, 4, 5
 _TOLD, _FLAG = 5, 6  # behind its info what a neuron is told, and 1 or a flag
 _SIGNALS, _BASELINES = 5, 3
+_AHEAD = 2  # synapses
 
 
 @numba.njit(**COMPILED)
@@ -104,6 +106,7 @@ def message_passing_kernel(
     @numba.njit(**COMPILED)
     def kernel(after, before, activity, signals, own, num_lives, rate, limit, level_bounds):
         weights, memory, traces, levels, neurons = before
+        count = signals.shape[1]
         most, num_neurons = 1, weights[0].shape[1]
         for layer in range(len(weights)):
             most = max(most, weights[layer].shape[0], weights[layer].shape[1])
@@ -120,8 +123,8 @@ def message_passing_kernel(
         signal, below, gain = _rows(most), _rows(most), _rows(1)
         ones = np.ones(_INFO * LANES, np.float32)
         low, high = level_bounds
-        for block in range(0, signals.shape[1], LANES):
-            first = min(block, signals.shape[1] - LANES)  # the last block may do again what was done
+        for block in range(0, count, LANES):
+            first = min(block, count - LANES)  # the last block may do again what was done
             load_parameters(reward_in, own[0], first, num_lives)
             load_parameters(reward_out, own[1], first, num_lives)
             load_parameters(node_in, own[2], first, num_lives)
@@ -186,6 +189,11 @@ def message_passing_kernel(
                     post[:] = _ZERO
                     transform(post, post_in, seen, _INFO + 2, units)
                     for j in range(num_in):
+                        ahead = min(i * num_in + j + _AHEAD, num_out * num_in - 1) * count
+                        prefetch(weight.ctypes.data + 4 * (ahead + first), 1, count)
+                        prefetch(new_weight.ctypes.data + 4 * (ahead + first), 1, count)
+                        prefetch(state.ctypes.data + 4 * (ahead * size + first), size, count)
+                        prefetch(new_state.ctypes.data + 4 * (ahead * size + first), size, count)
                         from_input, message = pre[j * units * LANES :], below[j * LANES :]
                         copy(synapse, weight[i, j, first:])
                         if traced:
