@@ -48,7 +48,7 @@ CONFIG: dict[str, Any] = {
     "plastic_eligibility": False,
     "fast_batch_size": 1,
     "meta_batch_size": 1,
-    "chunk_size": 800,
+    "chunk_size": 1000,
 }
 SIZES = (100, 1000, 10_000)
 
