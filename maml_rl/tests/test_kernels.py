@@ -69,3 +69,16 @@ def test_the_kernel_of_a_network_computes_what_tensors_do(sizes, noisy, monkeypa
     for kernel, tensors in zip(by_kernel[:4], by_tensors[:4], strict=True):
         for one, other in zip(kernel, tensors, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_where_no_cache_can_be_written_functions_are_compiled_without(monkeypatch):
+    lanes = pytest.importorskip("maml_rl.policies.learning_rules.lanes")
+    njit = lanes.numba.njit
+
+    def refuse(*, cache=False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function '<lambda>': no locator available")
+        return njit(**options)
+
+    monkeypatch.setattr(lanes.numba, "njit", refuse)
+    assert lanes.compiled(lambda x: 2 * x)(3) == 6

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 from maml_rl.policies.learning_rules.fused import LANES
-from maml_rl.policies.learning_rules.lanes import COMPILED, prefetch, tanh
+from maml_rl.policies.learning_rules.lanes import compiled, prefetch, tanh
 from maml_rl.policies.learning_rules.noise import FACTORS, GOLDEN, MASK
 
 _SCALE, _HALF, _SPREAD = np.float32(2.0**-32), np.float32(0.5), np.float32(math.sqrt(12.0))
@@ -27,7 +27,7 @@ def _neuron_noise(row, key, age, neuron, count):
         row[v] = (np.float32(bits ^ (bits >> 16)) * _SCALE - _HALF) * _SPREAD
 
 
-@numba.njit(**COMPILED)
+@compiled
 def run_forward(inputs, drives, outputs, noise, weights, levels, key, age, noisy):
     """Kernel of `maml_rl.policies.learning_rules.forward.run_forward`, of N lives.
 

@@ -13,6 +13,7 @@ be negative perhaps, and writes no vector instructions.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -23,7 +24,6 @@ from numba.extending import intrinsic
 
 from maml_rl.policies.learning_rules.fused import LANES
 
-COMPILED: dict[str, Any] = {"fastmath": True, "cache": True, "nogil": True, "error_model": "numpy"}
 _BOUND = np.float32(7.9)
 _A1, _A3, _A5 = np.float32(4.89352455891786e-03), np.float32(6.37261928875436e-04), np.float32(1.48572235717979e-05)
 _A7, _A9 = np.float32(5.12229709037114e-08), np.float32(-8.60467152213735e-11)
@@ -46,6 +46,18 @@ def tanh(x):
 def sigmoid(x):
     """The logistic function, by `tanh`."""
     return _HALF + _HALF * tanh(_HALF * x)
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function, and keep it on disk: where ``NUMBA_CACHE_DIR`` says, or beside its file, or in ``~/.cache``.
+
+    Where nothing can be written every process compiles it.
+    """
+    options: dict[str, Any] = {"fastmath": True, "nogil": True, "error_model": "numpy"}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # "no locator available"
+        return numba.njit(**options)(function)
 
 
 @intrinsic
@@ -84,7 +96,7 @@ def copy(row, other):
         row[v] = other[v]
 
 
-@numba.njit(**COMPILED)
+@compiled
 def load_parameters(rows, parameters, first, num_lives):
     """Parameters (P, D) of the individuals in lanes from `first` on, as D rows."""
     for v in range(LANES):

@@ -13,8 +13,8 @@ import numpy as np
 
 from maml_rl.policies.learning_rules.fused import LANES
 from maml_rl.policies.learning_rules.lanes import (
-    COMPILED,
     change,
+    compiled,
     copy,
     fill,
     follow,
@@ -32,12 +32,12 @@ _SIGNALS, _BASELINES = 5, 3
 _AHEAD = 2  # synapses
 
 
-@numba.njit(**COMPILED)
+@compiled
 def _rows(count):
     return np.zeros(count * LANES, np.float32)
 
 
-@numba.njit(**COMPILED)
+@compiled
 def _load_infos(infos, activity, before, first):
     """Infos of all neurons, five rows each, from the inputs on, which have only an output."""
     inputs, drives, outputs, noise = activity
@@ -103,7 +103,7 @@ def message_passing_kernel(
     num_seen, num_kept = _INFO + 2 + size, 1 + int(traced)
     num_said, num_connected = 3 + size, 2 + size
 
-    @numba.njit(**COMPILED)
+    @compiled
     def kernel(after, before, activity, signals, own, num_lives, rate, limit, level_bounds):
         weights, memory, traces, levels, neurons = before
         count = signals.shape[1]
