@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from maml_rl.policies.heads import NeuronHead
-from maml_rl.policies.learning_rules.noise import neuron_noise
+from maml_rl.policies.learning_rules.forward import run_forward
 from maml_rl.policies.learning_rules.rule import NUM_SIGNALS, Activity, LearningRule
 from maml_rl.policies.params import Params
 from maml_rl.policies.policy import Interface, Policy
@@ -197,7 +197,9 @@ class PlasticPolicy(Policy):
         squares = state.squares + (observed.square() - state.squares) / age[..., None]
         if self.options.plastic_normalise:
             observed = observed * torch.rsqrt(squares + _SMALLEST_SCALE**2)
-        activity, levels = self._active(params, rule, observed, signals, age, state.key)
+        weights, levels = self.rule.weights(rule), self.rule.levels(params, rule)
+        noisy = self.options.plastic_hidden_noise
+        activity = run_forward(weights, levels, observed, signals, age=age, key=state.key, noisy=noisy)
         outputs = activity.drives[-1][..., : self.num_actions]
         features = [outputs, levels[-1].log().expand_as(activity.drives[-1])[..., : self.num_actions]]
         if self._modules.get("value") is not None:
@@ -228,26 +230,3 @@ class PlasticPolicy(Policy):
         return activity._replace(
             outputs=(*activity.outputs[:-1], written), noise=(*activity.noise[:-1], noise), signals=signals
         )
-
-    def _active(
-        self, params: Params, rule: Any, observed: Tensor, signals: Tensor, age: Tensor, key: Tensor
-    ) -> tuple[Activity, tuple[Tensor, ...]]:
-        """Activity of the network on an observation (..., O), and the noise levels of its layers."""
-        weights, levels = self.rule.weights(rule), self.rule.levels(params, rule)
-        drawn: Sequence[Tensor] = [torch.zeros_like(key)] * (len(weights) - 1)
-        hidden = self.sizes[1:-1]
-        if self.options.plastic_hidden_noise and hidden:
-            drawn = neuron_noise(key, age, sum(hidden)).split(hidden, -1)
-        carried, drives, outputs, noise, unit = [], [], [], [], observed
-        for index, weight in enumerate(weights):
-            carried.append(torch.nn.functional.pad(unit, (0, 1), value=1.0))
-            drive = (weight @ carried[-1][..., None])[..., 0]
-            last = index == len(weights) - 1
-            random = torch.zeros_like(drive)
-            if not last and self.options.plastic_hidden_noise:
-                random = levels[index] * drawn[index].to(drive.dtype)
-            unit = drive if last else torch.tanh(drive + random)
-            drives.append(drive)
-            outputs.append(unit)
-            noise.append(random)
-        return Activity(tuple(carried), tuple(drives), tuple(outputs), tuple(noise), signals), levels

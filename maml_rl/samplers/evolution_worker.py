@@ -89,10 +89,11 @@ class EvolutionWorker:
         shard
             A task for each life.
         vectors
-            Parameters (P, D) of the individuals; `chunk_size` of them act together.
+            Parameters (P, D) of the individuals; at most `chunk_size` of them act together, in chunks of like size.
         """
-        chunk, live_part = self.spec.evolution.chunk_size, self._live_on_tensors if self._tensors else self._live
-        parts = [live_part(shard, vectors[first : first + chunk]) for first in range(0, len(vectors), chunk)]
+        live_part = self._live_on_tensors if self._tensors else self._live
+        chunks = np.array_split(vectors, -(-len(vectors) // self.spec.evolution.chunk_size))
+        parts = [live_part(shard, chunk) for chunk in chunks]
         returns, steps = zip(*parts, strict=True)
         return np.concatenate(returns), np.concatenate(steps)
 

@@ -48,7 +48,7 @@ class EvolutionSettings(Settings):
     )
     chunk_size: Count = Field(
         default=64,
-        description="Individuals that act together in one batch of a worker; changes memory and speed alone.",
+        description="Most individuals that act together in one batch of a worker; changes memory and speed alone.",
     )
     yoked_reward: bool = Field(
         default=False,

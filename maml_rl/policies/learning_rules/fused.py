@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -39,15 +40,18 @@ def has_lanes(parameter: Tensor, activity: Tensor) -> bool:
 
 def as_arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
     """The same tensors as contiguous arrays."""
-    return tuple(tensor.detach().contiguous().numpy() for tensor in tensors)
+    return tuple(np.ascontiguousarray(tensor.detach().numpy()) for tensor in tensors)
 
 
 def as_lanes(*tensors: Tensor) -> tuple[np.ndarray, ...]:
     """Tensors (P, L, ...) as contiguous arrays (..., N) of the lives n = (p, l); those of `from_lanes` without copy."""
-    return as_arrays(*(tensor.permute(*range(2, tensor.dim()), 0, 1).flatten(-2) for tensor in tensors))
+    arrays = (tensor.detach().numpy() for tensor in tensors)
+    turned = (array.transpose(*range(2, array.ndim), 0, 1) for array in arrays)
+    flat = (array.reshape(*array.shape[:-2], math.prod(array.shape[-2:])) for array in turned)
+    return tuple(np.ascontiguousarray(array) for array in flat)
 
 
 def from_lanes(lives: Sequence[int], *arrays: np.ndarray) -> tuple[Tensor, ...]:
     """Arrays (..., N) as tensors (P, L, ...) of lives (P, L)."""
-    tensors = [torch.from_numpy(array).unflatten(-1, lives) for array in arrays]
-    return tuple(tensor.permute(-2, -1, *range(tensor.dim() - 2)) for tensor in tensors)
+    whole = (array.reshape(*array.shape[:-1], *lives) for array in arrays)
+    return tuple(torch.from_numpy(array.transpose(-2, -1, *range(array.ndim - 2))) for array in whole)

@@ -9,18 +9,21 @@ lanes, and sums stay in registers. No index is computed from variables but by sl
 be negative perhaps, and writes no vector instructions.
 """
 
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def, call-arg"
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
 
 from maml_rl.policies.learning_rules.fused import LANES
 
-COMPILED: dict[str, Any] = {"fastmath": True, "cache": True, "nogil": True, "error_model": "numpy"}
 _BOUND = np.float32(7.9)
 _A1, _A3, _A5 = np.float32(4.89352455891786e-03), np.float32(6.37261928875436e-04), np.float32(1.48572235717979e-05)
 _A7, _A9 = np.float32(5.12229709037114e-08), np.float32(-8.60467152213735e-11)
@@ -45,6 +48,40 @@ def sigmoid(x):
     return _HALF + _HALF * tanh(_HALF * x)
 
 
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function, and keep it on disk: where ``NUMBA_CACHE_DIR`` says, or beside its file, or in ``~/.cache``.
+
+    Where nothing can be written every process compiles it.
+    """
+    options: dict[str, Any] = {"fastmath": True, "nogil": True, "error_model": "numpy"}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # "no locator available"
+        return numba.njit(**options)(function)
+
+
+@intrinsic
+def _prefetch(context, address):
+    """Ask for the cache line of 64 bytes at an address."""
+
+    def generate(context, builder, signature, arguments):
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [builder.inttoptr(arguments[0], byte), number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), generate
+
+
+@numba.njit(inline="always", fastmath=True)
+def prefetch(address, num_rows, step):
+    """Ask for rows of lanes, from an address on and `step` numbers apart: the processor does not foresee such steps."""
+    for row in range(num_rows):
+        for line in range(LANES // 16):
+            _prefetch(address + 4 * (row * step + 16 * line))
+
+
 @numba.njit(inline="always", fastmath=True)
 def fill(row, value):
     """Set a row to one value."""
@@ -59,16 +96,7 @@ def copy(row, other):
         row[v] = other[v]
 
 
-@numba.njit(**COMPILED)
-def load_columns(rows, array, first):
-    """Numbers (N, F) of lanes from `first` on, as F rows."""
-    for v in range(LANES):
-        own = array[first + v]
-        for f in range(own.shape[0]):
-            rows[f * LANES + v] = own[f]
-
-
-@numba.njit(**COMPILED)
+@compiled
 def load_parameters(rows, parameters, first, num_lives):
     """Parameters (P, D) of the individuals in lanes from `first` on, as D rows."""
     for v in range(LANES):

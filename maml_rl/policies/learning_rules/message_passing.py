@@ -280,8 +280,8 @@ class MessagePassing(LearningRule):
         kernel(
             after,
             before,
-            tuple(as_arrays(*(part.flatten(0, 1) for part in layers)) for layers in activity[:4]),
-            *as_arrays(activity.signals.flatten(0, 1)),
+            tuple(as_lanes(*layers) for layers in activity[:4]),
+            *as_lanes(activity.signals),
             as_arrays(*(own.get(name, absent).flatten(1) for name in _PARAMETERS)),
             lives[1],
             np.float32(self.rate),

@@ -13,13 +13,13 @@ import numpy as np
 
 from maml_rl.policies.learning_rules.fused import LANES
 from maml_rl.policies.learning_rules.lanes import (
-    COMPILED,
     change,
+    compiled,
     copy,
     fill,
     follow,
-    load_columns,
     load_parameters,
+    prefetch,
     run_network,
     sigmoid,
     transform,
@@ -29,32 +29,30 @@ _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 _DRIVE, _OUTPUT, _NOISE, _LEVEL, _BIAS, _INFO = 0, 1, 2, 3, 4, 5
 _TOLD, _FLAG = 5, 6  # behind its info what a neuron is told, and 1 or a flag
 _SIGNALS, _BASELINES = 5, 3
+_AHEAD = 2  # synapses
 
 
-@numba.njit(**COMPILED)
+@compiled
 def _rows(count):
     return np.zeros(count * LANES, np.float32)
 
 
-@numba.njit(**COMPILED)
+@compiled
 def _load_infos(infos, activity, before, first):
     """Infos of all neurons, five rows each, from the inputs on, which have only an output."""
     inputs, drives, outputs, noise = activity
     weights, _, _, levels, _ = before
-    columns = _rows(inputs[0].shape[1])
-    load_columns(columns, inputs[0], first)
     place = 0
-    for j in range(inputs[0].shape[1] - 1):
-        copy(infos[(place + _OUTPUT) * LANES :], columns[j * LANES :])
+    for j in range(inputs[0].shape[0] - 1):
+        copy(infos[(place + _OUTPUT) * LANES :], inputs[0][j, first:])
         place += _INFO
     for layer in range(len(weights)):
         drive, output, chance = drives[layer], outputs[layer], noise[layer]
-        for i in range(drive.shape[1]):
-            info = infos[place * LANES : (place + _INFO) * LANES]
-            for v in range(LANES):
-                info[_DRIVE * LANES + v] = drive[first + v, i]
-                info[_OUTPUT * LANES + v] = output[first + v, i]
-                info[_NOISE * LANES + v] = chance[first + v, i]
+        for i in range(drive.shape[0]):
+            info = infos[place * LANES :]
+            copy(info[_DRIVE * LANES :], drive[i, first:])
+            copy(info[_OUTPUT * LANES :], output[i, first:])
+            copy(info[_NOISE * LANES :], chance[i, first:])
             copy(info[_LEVEL * LANES :], levels[layer][i, first:])
             copy(info[_BIAS * LANES :], weights[layer][i, -1, first:])
             place += _INFO
@@ -82,9 +80,9 @@ def message_passing_kernel(
         Weights (I, J, N), states of synapses (I, J, S, N), traces (I, J, N), noise levels (I, N) and states of neurons
         (I, S, N), of each layer; `after` is written.
     activity
-        Inputs (N, J), drives, outputs and noise (N, I), of each layer.
+        Inputs (J, N), drives, outputs and noise (I, N), of each layer.
     signals
-        (N, 5).
+        (5, N).
     own
         Parameters (P, F * K): reward_in, reward_out, node_in, node_out, post_in, pre_in, synapse_in, synapse_out, leak,
         sum, trace; empty ones (P, 0) that the rule has not.
@@ -105,9 +103,10 @@ def message_passing_kernel(
     num_seen, num_kept = _INFO + 2 + size, 1 + int(traced)
     num_said, num_connected = 3 + size, 2 + size
 
-    @numba.njit(**COMPILED)
+    @compiled
     def kernel(after, before, activity, signals, own, num_lives, rate, limit, level_bounds):
         weights, memory, traces, levels, neurons = before
+        count = signals.shape[1]
         most, num_neurons = 1, weights[0].shape[1]
         for layer in range(len(weights)):
             most = max(most, weights[layer].shape[0], weights[layer].shape[1])
@@ -121,11 +120,11 @@ def message_passing_kernel(
         infos, seen, said = _rows(num_neurons * _INFO), _rows(num_seen), _rows(num_said)
         pre, post, hidden = _rows(most * units), _rows(units), _rows(units)
         synapse, out = _rows(num_kept + size), _rows(num_connected)
-        signal, below, gain, carries = _rows(most), _rows(most), _rows(1), _rows(most)
+        signal, below, gain = _rows(most), _rows(most), _rows(1)
         ones = np.ones(_INFO * LANES, np.float32)
         low, high = level_bounds
-        for block in range(0, len(signals), LANES):
-            first = min(block, len(signals) - LANES)  # the last block may do again what was done
+        for block in range(0, count, LANES):
+            first = min(block, count - LANES)  # the last block may do again what was done
             load_parameters(reward_in, own[0], first, num_lives)
             load_parameters(reward_out, own[1], first, num_lives)
             load_parameters(node_in, own[2], first, num_lives)
@@ -137,7 +136,8 @@ def message_passing_kernel(
             load_parameters(leaks, own[8], first, num_lives)
             load_parameters(factor, own[9], first, num_lives)
             load_parameters(tracing, own[10], first, num_lives)
-            load_columns(rewards, signals, first)
+            for f in range(_SIGNALS):
+                copy(rewards[f * LANES :], signals[f, first:])
             for v in range(2 * size * LANES):
                 leaks[v] = sigmoid(leaks[v])
             if traced:
@@ -156,8 +156,7 @@ def message_passing_kernel(
                 level, neuron, new_level, new_neuron = levels[layer], neurons[layer], after[3][layer], after[4][layer]
                 num_out, num_in = weight.shape[:2]
                 place -= num_out * _INFO
-                if traced:
-                    load_columns(carries, activity[0][layer], first)
+                carries = activity[0][layer]
                 pre[:] = _ZERO
                 for j in range(num_in):
                     info = ones if j == num_in - 1 else infos[(place + (j - num_in + 1) * _INFO) * LANES :]
@@ -190,6 +189,11 @@ def message_passing_kernel(
                     post[:] = _ZERO
                     transform(post, post_in, seen, _INFO + 2, units)
                     for j in range(num_in):
+                        ahead = min(i * num_in + j + _AHEAD, num_out * num_in - 1) * count
+                        prefetch(weight.ctypes.data + 4 * (ahead + first), 1, count)
+                        prefetch(new_weight.ctypes.data + 4 * (ahead + first), 1, count)
+                        prefetch(state.ctypes.data + 4 * (ahead * size + first), size, count)
+                        prefetch(new_state.ctypes.data + 4 * (ahead * size + first), size, count)
                         from_input, message = pre[j * units * LANES :], below[j * LANES :]
                         copy(synapse, weight[i, j, first:])
                         if traced:
@@ -199,7 +203,7 @@ def message_passing_kernel(
                                 trace[i, j, first:],
                                 tracing,
                                 info[_NOISE * LANES :],
-                                carries[j * LANES :],
+                                carries[j, first:],
                             )
                         for s in range(size):
                             copy(synapse[(num_kept + s) * LANES :], state[i, j, s, first:])

@@ -7,7 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-_MASK = 0xFFFFFFFF
+MASK = 0xFFFFFFFF
+GOLDEN = 0x9E3779B9
+FACTORS = ((16, 0x7FEB352D), (15, 0x2C1B3C6D))
+"""Shifts and factors that mix the bits."""
 
 
 def neuron_noise(key: Tensor, age: Tensor, count: int) -> Tensor:
@@ -26,9 +29,9 @@ def neuron_noise(key: Tensor, age: Tensor, count: int) -> Tensor:
         Neurons.
     """
     neurons = torch.arange(count, device=key.device)
-    bits = (key + 0x9E3779B9 * (age.long() * count)).unsqueeze(-1) + 0x9E3779B9 * neurons
-    bits = bits & _MASK
-    for shift, factor in ((16, 0x7FEB352D), (15, 0x2C1B3C6D)):
-        bits = ((bits ^ (bits >> shift)) * factor) & _MASK
+    bits = (key + GOLDEN * (age.long() * count)).unsqueeze(-1) + GOLDEN * neurons
+    bits = bits & MASK
+    for shift, factor in FACTORS:
+        bits = ((bits ^ (bits >> shift)) * factor) & MASK
     bits = bits ^ (bits >> 16)
     return (bits.to(age.dtype) * 2.0**-32 - 0.5) * math.sqrt(12.0)

@@ -4,31 +4,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
 import numpy as np
 
-_FAST: dict[str, Any] = {"fastmath": True, "cache": True, "nogil": True, "error_model": "numpy"}
-_BOUND = np.float32(7.9)
-_A1, _A3, _A5 = np.float32(4.89352455891786e-03), np.float32(6.37261928875436e-04), np.float32(1.48572235717979e-05)
-_A7, _A9 = np.float32(5.12229709037114e-08), np.float32(-8.60467152213735e-11)
-_A11, _A13 = np.float32(2.00018790482477e-13), np.float32(-2.76076847742355e-16)
-_B0, _B2 = np.float32(4.89352518554385e-03), np.float32(2.26843463243900e-03)
-_B4, _B6 = np.float32(1.18534705686654e-04), np.float32(1.19825839466702e-06)
+from maml_rl.policies.learning_rules.lanes import compiled, tanh
+
 _HALF, _ZERO = np.float32(0.5), np.float32(0.0)
 
 
-@numba.njit(inline="always", fastmath=True)
-def _tanh(x):
-    """tanh as a quotient of polynomials, within 4e-7: sums and products alone, so that loops become vector code."""
-    y = min(max(x, -_BOUND), _BOUND)
-    s = y * y
-    over = (((((_A13 * s + _A11) * s + _A9) * s + _A7) * s + _A5) * s + _A3) * s + _A1
-    return y * over / (((_B6 * s + _B4) * s + _B2) * s + _B0)
-
-
-@numba.njit(**_FAST)
+@compiled
 def _project(seen, weight, columns, out):
     """``out[k] = sum over f of weight[f, columns + k] * seen[f]``: rows (F, V) -> (K, V)."""
     for k in range(out.shape[0]):
@@ -41,21 +24,21 @@ def _project(seen, weight, columns, out):
                 row[v] += factor * told[v]
 
 
-@numba.njit(**_FAST)
+@compiled
 def _add(out, factor, row):
     """``out += factor * row``, rows (V,)."""
     for v in range(out.shape[0]):
         out[v] += factor * row[v]
 
 
-@numba.njit(**_FAST)
+@compiled
 def _add_node(out, of_node, of_product, carried):
     """``out += of_node + of_product * carried``, rows (V,)."""
     for v in range(out.shape[0]):
         out[v] += of_node[v] + of_product[v] * carried[v]
 
 
-@numba.njit(**_FAST)
+@compiled
 def _add_mixture(out, matrix, column, rows):
     """``out += sum over r of matrix[r, column] * rows[r]``: rows (R, V), four at a time."""
     count, start = rows.shape[0], 0
@@ -74,24 +57,24 @@ def _add_mixture(out, matrix, column, rows):
         _add(out, matrix[r, column], rows[r])
 
 
-@numba.njit(**_FAST)
+@compiled
 def _add_product(out, factors, row):
     """``out += factors * row``, rows (V,)."""
     for v in range(out.shape[0]):
         out[v] += factors[v] * row[v]
 
 
-@numba.njit(**_FAST)
+@compiled
 def _gated(out, keep, reset, candidate, mine, before):
     """State of a gated recurrent unit after a step, rows (V,) all."""
     for v in range(out.shape[0]):
-        new = _tanh(candidate[v] + (_HALF + _HALF * _tanh(_HALF * reset[v])) * mine[v])
+        new = tanh(candidate[v] + (_HALF + _HALF * tanh(_HALF * reset[v])) * mine[v])
         mine[v] = new
     for v in range(out.shape[0]):
-        out[v] = mine[v] + (_HALF + _HALF * _tanh(_HALF * keep[v])) * (before[v] - mine[v])
+        out[v] = mine[v] + (_HALF + _HALF * tanh(_HALF * keep[v])) * (before[v] - mine[v])
 
 
-@numba.njit(**_FAST)
+@compiled
 def synapse_gru(memory, weights, nodes, carried, signals, node, product, synapse, change, rate, limit):
     """Kernel of `maml_rl.policies.learning_rules.synapse_gru.SynapseGRU`, of one layer.
 
