@@ -90,7 +90,7 @@ def make_tensor_env(
 
 
 def is_tensor_family(env_name: str) -> bool:
-    """Whether a registered family steps tensors, so that `make_tensor_env` makes it; errors as in `make_meta_env`.
+    """True if a registered family steps tensors, so that `make_tensor_env` makes it; errors as in `make_meta_env`.
 
     Examples
     --------

@@ -26,12 +26,22 @@ def draw_activity(sizes, generator):
     return Activity(inputs, drives, outputs, noise, draw(5))
 
 
+def forbidden(*args, **kwargs):
+    raise AssertionError("tensors compute this")
+
+
 @pytest.mark.parametrize(
-    ("sizes", "repairs"), [((3, 4, 1), (False,) * 4), ((3, 4, 1), (True,) * 4), ((2, 3), (False, True, False, True))]
+    ("sizes", "repairs"),
+    [
+        ((3, 4, 1), (False,) * 5),
+        ((3, 4, 2), (True,) * 5),
+        ((2, 3), (False, True, False, True, False)),
+        ((3, 2, 2), (False, True, True, False, True)),
+    ],
 )
 def test_the_kernel_of_message_passing_computes_what_tensors_do(sizes, repairs, monkeypatch):
-    broadcast, centred, summed, eligibility = repairs
-    chosen = Repairs(broadcast, centred, summed, eligibility, separate_neurons=False)
+    broadcast, centred, summed, eligibility, separate_neurons = repairs
+    chosen = Repairs(broadcast, centred, summed, eligibility, separate_neurons)
     rule = MessagePassing(sizes, state_size=3, units=2, rate=0.1, limit=1.5, repairs=chosen)
     rule.initialise(np.random.default_rng(0))
     generator = torch.Generator().manual_seed(1)
@@ -43,8 +53,9 @@ def test_the_kernel_of_message_passing_computes_what_tensors_do(sizes, repairs, 
     by_kernel = by_tensors = rule.initial_state(params, weights)
     for _ in range(3):
         activity = draw_activity(sizes, generator)
-        assert fused.has_lanes(params["rule.node_in"], weights[0])
-        by_kernel = rule.update(params, activity, by_kernel)
+        with monkeypatch.context() as context:
+            context.setattr(rule, "_layer", forbidden)
+            by_kernel = rule.update(params, activity, by_kernel)
         with monkeypatch.context() as context:
             context.setattr(fused, "LANES", 10**6)
             by_tensors = rule.update(params, activity, by_tensors)
@@ -63,7 +74,9 @@ def test_the_kernel_of_a_network_computes_what_tensors_do(sizes, noisy, monkeypa
     observed, signals = torch.randn(*lives, sizes[0], generator=generator), torch.zeros(*lives, 5)
     age = torch.randint(1, 300, lives, generator=generator).float()
     key = torch.randint(2**24, lives, generator=generator)
-    by_kernel = run_forward(weights, levels, observed, signals, age=age, key=key, noisy=noisy)
+    with monkeypatch.context() as context:
+        context.setattr(torch, "tanh", forbidden)
+        by_kernel = run_forward(weights, levels, observed, signals, age=age, key=key, noisy=noisy)
     monkeypatch.setattr(fused, "LANES", 10**6)
     by_tensors = run_forward(weights, levels, observed, signals, age=age, key=key, noisy=noisy)
     for kernel, tensors in zip(by_kernel[:4], by_tensors[:4], strict=True):
@@ -82,3 +95,8 @@ def test_where_no_cache_can_be_written_functions_are_compiled_without(monkeypatc
 
     monkeypatch.setattr(lanes.numba, "njit", refuse)
     assert lanes.compiled(lambda x: 2 * x)(3) == 6
+
+
+def test_a_kernel_over_lanes_refuses_fewer_lives_than_it_writes():
+    with pytest.raises(ValueError, match="lives: got 6, expected at least 32"):
+        fused.as_lanes(torch.zeros(2, 3, 4))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maml_rl.policies.learning_rules.fused import as_lanes, from_lanes, has_lanes
+from maml_rl.policies.learning_rules.fused import as_lanes, fill_lanes, from_lanes, in_reach
 from maml_rl.policies.learning_rules.noise import neuron_noise
 from maml_rl.policies.learning_rules.rule import Activity
 
@@ -40,7 +40,7 @@ def run_forward(
     noisy
         Whether hidden neurons have noise.
     """
-    if has_lanes(weights[0][..., 0, 0], observed):
+    if fill_lanes(observed) and in_reach(observed, *weights):
         return _by_kernel(weights, levels, observed, signals, age, key, noisy)
     hidden = [weight.shape[-2] for weight in weights[:-1]]
     drawn = neuron_noise(key, age, sum(hidden)).split(hidden, -1) if noisy and hidden else None

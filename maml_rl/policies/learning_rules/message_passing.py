@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from maml_rl.policies.learning_rules.fused import as_arrays, as_lanes, from_lanes, has_lanes
+from maml_rl.policies.learning_rules.fused import as_arrays, as_lanes, fill_lanes, from_lanes, has_kernel
 from maml_rl.policies.learning_rules.rule import NUM_BASELINES, NUM_SIGNALS, Activity, LearningRule, product, spread
 from maml_rl.policies.params import Params
 
@@ -176,7 +176,7 @@ class MessagePassing(LearningRule):
     def update(self, params: Params, activity: Activity, state: MessagePassingState) -> MessagePassingState:
         """See `LearningRule.update`."""
         own = {name[5:]: value for name, value in params.items() if name.startswith("rule.")}
-        if has_lanes(own["node_in"], state.weights[0]):
+        if has_kernel(own["node_in"], state.weights[0]) and fill_lanes(activity.signals):
             return self._by_kernel(own, activity, state)
         signal: Tensor | None = None
         layers = []
@@ -270,7 +270,13 @@ class MessagePassing(LearningRule):
 
         repairs, num_rewards = self.repairs, own["reward_in"].shape[1] - 2
         kernel = message_passing_kernel(
-            self.units, self.state_size, num_rewards, repairs.eligibility, repairs.summed, repairs.broadcast
+            self.units,
+            self.state_size,
+            num_rewards,
+            repairs.eligibility,
+            repairs.summed,
+            repairs.broadcast,
+            repairs.separate_neurons,
         )
         lives = activity.signals.shape[:2]
         traces = state.traces or [weight[..., :0, :0] for weight in state.weights]

@@ -70,7 +70,7 @@ def _update_trace(row, after, before, decay, noise, carried):
 
 @cache
 def message_passing_kernel(
-    units: int, size: int, num_rewards: int, traced: bool, summed: bool, broadcast: bool
+    units: int, size: int, num_rewards: int, traced: bool, summed: bool, broadcast: bool, separate: bool
 ) -> Callable[..., Any]:
     """Kernel of `maml_rl.policies.learning_rules.message_passing.MessagePassing`, compiled for these sizes.
 
@@ -97,8 +97,8 @@ def message_passing_kernel(
         See the rule.
     num_rewards
         Signals that the reward network sees.
-    traced, summed, broadcast
-        See `Repairs`.
+    traced, summed, broadcast, separate
+        See `Repairs`; `separate` is `separate_neurons`.
     """
     num_seen, num_kept = _INFO + 2 + size, 1 + int(traced)
     num_said, num_connected = 3 + size, 2 + size
@@ -167,7 +167,8 @@ def message_passing_kernel(
                     told_here = signal[i * LANES :]
                     for f in range(_INFO):
                         copy(seen[f * LANES :], info[f * LANES :])
-                    if broadcast or layer == len(weights) - 1:
+                    deaf = separate and layer == len(weights) - 1 and i < num_out - 1
+                    if (broadcast or layer == len(weights) - 1) and not deaf:
                         copy(told[num_rewards * LANES :], info[_OUTPUT * LANES :])
                         hidden[:] = _ZERO
                         run_network(reward, reward_in, reward_out, told, hidden, num_rewards + 2, units, 1)

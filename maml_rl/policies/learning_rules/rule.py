@@ -92,7 +92,17 @@ def product(weight: Tensor, inputs: Tensor) -> Tensor:
 
 
 def spread(value: Tensor, like: Tensor, num_own: int) -> Tensor:
-    """A parameter (*own) or (P, *own) as it broadcasts against `like` (B, ..., *own) or (P, B, ..., *own)."""
+    """A parameter as it broadcasts against tensors of lives.
+
+    Parameters
+    ----------
+    value
+        (*own) or, of each of P individuals, (P, *own).
+    like
+        Of the lives, (B, ..., *own) or (P, B, ..., *own); only its rank counts.
+    num_own
+        Length of own.
+    """
     if value.dim() == num_own:
         return value
     return value.reshape(len(value), *[1] * (like.dim() - 1 - num_own), *value.shape[1:])

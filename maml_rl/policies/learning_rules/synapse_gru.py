@@ -169,8 +169,8 @@ class SynapseGRU(LearningRule):
         shape = layer.weight.shape  # (P, L, I, J)
         memory = layer.memory.permute(0, 3, 4, 1, 2).flatten(3)  # -> (P, J, S, V)
         weights = layer.weight.permute(0, 3, 1, 2).flatten(2)
-        arrays = as_arrays(memory, weights, nodes.permute(0, 3, 1, 2).flatten(2), inputs.mT, signals, *own)
-        memory, weights = synapse_gru(*arrays, np.float32(self.rate), np.float32(self.limit))
+        arrays = as_arrays(memory, weights, nodes.permute(0, 3, 1, 2).flatten(2), inputs.mT, signals)
+        memory, weights = synapse_gru(*arrays, as_arrays(*own), np.float32(self.rate), np.float32(self.limit))
         lives = shape[1:3]
         return SynapseState(
             torch.from_numpy(memory).unflatten(3, lives).permute(0, 3, 4, 1, 2),

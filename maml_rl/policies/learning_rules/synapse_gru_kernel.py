@@ -75,7 +75,7 @@ def _gated(out, keep, reset, candidate, mine, before):
 
 
 @compiled
-def synapse_gru(memory, weights, nodes, carried, signals, node, product, synapse, change, rate, limit):
+def synapse_gru(memory, weights, nodes, carried, signals, parameters, rate, limit):
     """Kernel of `maml_rl.policies.learning_rules.synapse_gru.SynapseGRU`, of one layer.
 
     Neurons i of all lives b stand behind one another, v = (b, i): every loop over them is one of vector instructions.
@@ -90,8 +90,8 @@ def synapse_gru(memory, weights, nodes, carried, signals, node, product, synapse
         Inputs (P, J, L).
     signals
         (P, L, 5).
-    node, product, synapse, change
-        Parameters (P, F, 3S), (P, F, 3S), (P, S + 1, 3S) and (P, S, 4).
+    parameters
+        Of nodes (P, F, 3S), products (P, F, 3S), synapses (P, S + 1, 3S) and changes (P, S, 4).
     rate, limit
         See the rule.
 
@@ -99,6 +99,7 @@ def synapse_gru(memory, weights, nodes, carried, signals, node, product, synapse
     -------
     `memory` and `weights` after the step.
     """
+    node, product, synapse, change = parameters
     num_individuals, num_in, size, count = memory.shape
     num_lives = signals.shape[1]
     num_out, gates = count // num_lives, 3 * size
