@@ -87,11 +87,11 @@ class TaskOrders:
             raise ValueError(f"task[{ACTION_ORDER!r}]: got a negative index, expected none for discrete actions")
 
     def observations(self, observations: Tensor) -> Tensor:
-        """Numbers (P, L, O) as the agent sees them."""
+        """The same `observations` (P, L, O) as the agent sees them."""
         return observations if self._observed is None else _permuted(observations, *self._observed)
 
     def actions(self, actions: Tensor) -> Tensor:
-        """Actions (P, L, A), or (P, L) discrete ones, as the environment takes them."""
+        """The same `actions` (P, L, A), or discrete ones (P, L), as the environment takes them."""
         if self._taken is None:
             return actions
         if not self._discrete:

@@ -117,10 +117,10 @@ class PlasticPolicy(Policy):
     ----------
     interface
         See `Policy`; no encoder.
-    hidden_sizes
-        Units of each hidden layer.
+    sizes
+        Units of the network from its inputs to its outputs.
     rule
-        Made for a network of `sizes`.
+        Made for a network of these sizes.
     num_observed
         Length O of the environment's own observation.
     options

@@ -69,9 +69,9 @@ def motion(state: Tensor, moments: Moments, torque: Tensor, damping: float) -> T
     state
         (..., 4).
     moments
-        Tensors (...).
+        Of the task, tensors (...).
     torque
-        In N m at the first joint, (...).
+        (...), at the first joint in N m.
     damping
         Of both joints, in N m s.
     """

@@ -74,6 +74,6 @@ def _by_kernel(
     inputs = tuple(np.ones((weight.shape[1], weight.shape[2]), np.float32) for weight in own)
     (inputs[0][:-1],) = as_lanes(observed)
     drives, outputs, noise = (tuple(np.empty((len(one), one.shape[-1]), np.float32) for one in own) for _ in range(3))
-    kernel(inputs, drives, outputs, noise, own, sizes, *as_lanes(key, age), noisy)
+    kernel((inputs, drives, outputs, noise), own, sizes, *as_lanes(key, age), noisy)
     carried, received, said, random = (from_lanes(lives, *arrays) for arrays in (inputs, drives, outputs, noise))
     return Activity(carried, received, said, random, signals)

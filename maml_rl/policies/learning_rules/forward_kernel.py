@@ -28,13 +28,13 @@ def _neuron_noise(row, key, age, neuron, count):
 
 
 @compiled
-def run_forward(inputs, drives, outputs, noise, weights, levels, key, age, noisy):
+def run_forward(activity, weights, levels, key, age, noisy):
     """Kernel of `maml_rl.policies.learning_rules.forward.run_forward`, of N lives.
 
     Parameters
     ----------
-    inputs, drives, outputs, noise
-        (J, N), (I, N), (I, N), (I, N) of each layer, written but for the first layer's inputs; the last of each
+    activity
+        Inputs, drives, outputs and noise, (J, N), (I, N), (I, N), (I, N) of each layer, written but for the first layer's inputs; the last of each
         layer's inputs is 1.
     weights, levels
         Weights (I, J, N) and noise levels (I, N), or (1, N) for all neurons, of each layer.
@@ -43,6 +43,7 @@ def run_forward(inputs, drives, outputs, noise, weights, levels, key, age, noisy
     noisy
         Whether hidden neurons have noise.
     """
+    inputs, drives, outputs, noise = activity
     num_lives, last, num_hidden = len(key), len(weights) - 1, 0
     for layer in range(last):
         num_hidden += weights[layer].shape[0]

@@ -18,7 +18,7 @@ _HEAD = [
     "",
     "New births on new tasks; lives of all seeds together, means with their 95 % intervals over lives: they hold for "
     "these agents, not for others that would be trained. First, last: episode of a life. Gain: the last less the "
-    "first of the same life. Beside a test set's name: how it differs from the one of training.",
+    "first of the same life.",
     "",
     "| run | lives on | seeds x lives | of an episode | first | last | gain |",
     "|---|---|---|---|---|---|---|",
