@@ -159,7 +159,7 @@ def test_the_gradient_through_a_hundred_steps_agrees_with_finite_differences(spe
     data = pick(tiny_data(spec, 1, num_tasks=1, num_steps=100), 0)
     gradient = torch.func.grad(lambda values: inner_loss(inner, values, data))(params)
     direction = flat(random_like(params, inner.names, 3), inner.names)
-    theta, step = flat(params, inner.names), 1e-4
+    theta, step = flat(params, inner.names), 1e-5  # a longer one meets weights of plastic networks at their limit
 
     def loss(scale):
         return inner_loss(inner, unflat(theta + scale * step * direction, params, inner.names), data)
