@@ -12,10 +12,8 @@ from maml_rl.envs.task_table import Task
 from maml_rl.envs.tensor_env import TensorMetaVectorEnv
 from maml_rl.policies import Params, Policy
 from maml_rl.policies.params import dtype_of
-from maml_rl.samplers.rollout import begin_lives
+from maml_rl.samplers.rollout import NOISE_BLOCK, begin_lives
 from maml_rl.shard import Streams
-
-_NOISE_BLOCK = 128
 
 
 def live(
@@ -116,7 +114,7 @@ class _Lives:
 def _action_noise(policy: Policy, rngs: Sequence[np.random.Generator], num_individuals: int) -> Iterator[Tensor]:
     """Noise (P, L, ...) of every step, the same for all individuals, drawn in blocks of steps."""
     while True:
-        per_life = [policy.draw_noise(rng, (_NOISE_BLOCK, 1))[:, 0] for rng in rngs]
+        per_life = [policy.draw_noise(rng, (NOISE_BLOCK, 1))[:, 0] for rng in rngs]
         whole = torch.from_numpy(np.stack(per_life, axis=1))  # (block, L, ...)
         for step in whole:
             yield step.expand(num_individuals, *step.shape)

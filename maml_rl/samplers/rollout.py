@@ -21,7 +21,8 @@ from maml_rl.samplers.recorders import Recorder, Result, Step
 from maml_rl.settings import ReturnSettings
 from maml_rl.shard import Streams
 
-_NOISE_BLOCK = 128
+NOISE_BLOCK = 128
+"""Steps whose noise is drawn together: part of the results, never of the shard."""
 _LONGEST = 100_000
 """Steps after which an episode without a limit counts as endless."""
 
@@ -129,14 +130,10 @@ def _begin(
     """
     if not is_initial(state) or not policy.has_memory:
         return state, state
-    noise: list[np.ndarray] = []
-    for rng in rngs:
-        drawn = policy.draw_initial_noise(rng.spawn(1)[0], (shape[0] * shape[1] // len(rngs),))
-        if drawn is None:  # nor will it for other tasks
-            return (), policy.initial_state(params, shape)
-        noise.append(drawn)
-    whole = torch.from_numpy(np.concatenate(noise)).to(dtype_of(params))
-    state = policy.initial_state(params, shape, whole.reshape(*shape, *whole.shape[1:]))
+    noise = _initial_noise(policy, params, rngs, shape[0] * shape[1] // len(rngs))
+    if noise is None:
+        return (), policy.initial_state(params, shape)
+    state = policy.initial_state(params, shape, noise.reshape(*shape, *noise.shape[1:]))
     return state, state
 
 
@@ -144,19 +141,26 @@ def begin_lives(policy: Policy, params: Params, shape: tuple[int, int], rngs: Se
     """State (P, L, ...) of P individuals at the start of L lives, from the lives' generators of action noise (L)."""
     if not policy.has_memory:
         return ()
-    drawn = [policy.draw_initial_noise(rng.spawn(1)[0], (1,)) for rng in rngs]
-    noise = [part for part in drawn if part is not None]
-    if not noise:
-        return policy.initial_state(params, shape)
-    whole = torch.from_numpy(np.concatenate(noise)).to(next(iter(params.values())))  # (L, ...)
-    return policy.initial_state(params, shape, whole.expand(shape[0], *whole.shape))
+    noise = _initial_noise(policy, params, rngs, 1)
+    return policy.initial_state(params, shape, None if noise is None else noise.expand(shape[0], *noise.shape))
+
+
+def _initial_noise(policy: Policy, params: Params, rngs: Sequence[np.random.Generator], num_each: int) -> Tensor | None:
+    """Noise (N, ...) for `Policy.initial_state`, `num_each` rows from each generator; ``None`` if it takes none."""
+    noise: list[np.ndarray] = []
+    for rng in rngs:
+        drawn = policy.draw_initial_noise(rng.spawn(1)[0], (num_each,))
+        if drawn is None:  # nor will it for other tasks
+            return None
+        noise.append(drawn)
+    return torch.from_numpy(np.concatenate(noise)).to(next(iter(params.values())))
 
 
 def _action_noise(
     policy: Policy, rngs: Sequence[np.random.Generator], env: MetaVectorEnv, num_sets: int, dtype: torch.dtype
 ) -> Iterator[Tensor]:
     """Noise (A, B, ...) of every step, drawn in blocks of steps that never depend on the shard."""
-    block = min(_NOISE_BLOCK, env.max_episode_steps or _NOISE_BLOCK)
+    block = min(NOISE_BLOCK, env.max_episode_steps or NOISE_BLOCK)
     shape, of_a_set = (block, env.num_envs // len(rngs)), len(rngs) // num_sets
     while True:
         per_task = [policy.draw_noise(rng, shape) for rng in rngs]

@@ -34,8 +34,8 @@ def run_forward(activity, weights, levels, key, age, noisy):
     Parameters
     ----------
     activity
-        Inputs, drives, outputs and noise, (J, N), (I, N), (I, N), (I, N) of each layer, written but for the first layer's inputs; the last of each
-        layer's inputs is 1.
+        Inputs (J, N), drives, outputs and noise (I, N), of each layer: written but for the first layer's inputs. The
+        last of each layer's inputs is 1.
     weights, levels
         Weights (I, J, N) and noise levels (I, N), or (1, N) for all neurons, of each layer.
     key, age

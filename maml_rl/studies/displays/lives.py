@@ -59,6 +59,7 @@ class LivesDisplay(Display):
             low, high = [float(x.low) for x in intervals], [float(x.high) for x in intervals]
             axes.fill_between(episodes, low, high, color=line.get_color(), alpha=0.2)
             axes.set_ylabel(f"{measure} (band: 95 % interval over lives)")
+        axes.set_xticks(range(1, len(lines[0][-1]) + 1))
         axes.set_xlabel(f"episode of a life; {seeds_in_words(len(runs))}")
         axes.legend(fontsize="small")
         tidy(axes)
