@@ -71,6 +71,8 @@ class MetaVectorEnv(TaskFamily, VectorEnv[Any, Any, Any]):
         self.tasks: list[Task] = []
         self._rngs: list[np.random.Generator] = []
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
+        self._episode_index = np.full(num_envs, -1, dtype=np.int64)
+        """Place (N,) of the present episode among those on its task since tasks or generators were given, from 0."""
         self._finished = np.ones(num_envs, dtype=bool)
         self._drawing = np.ones(num_envs, dtype=bool)
         self._observations = np.zeros((num_envs, *self._observation_shape), self._observation_dtype)
@@ -125,12 +127,16 @@ class MetaVectorEnv(TaskFamily, VectorEnv[Any, Any, Any]):
         per_env = [task for task in tasks for _ in range(episodes_per_task)]
         self._apply_tasks(per_env)
         self.tasks = per_env
+        self._episode_index[:] = -1
         self._finished[:] = True
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start new episodes, and return observations (N, O*) and an empty dict.
+
+        Most families forget the episodes before. In one whose episodes follow each other on a task, the next one
+        begins; with a seed or generators the first.
 
         Parameters
         ----------
@@ -144,7 +150,8 @@ class MetaVectorEnv(TaskFamily, VectorEnv[Any, Any, Any]):
 
         """
         options = options or {}
-        if "rngs" in options or seed is not None or not self._rngs:
+        anew = "rngs" in options or seed is not None or not self._rngs
+        if anew:
             self._rngs = self._generators(seed, options.get("rngs"))
         if not self.tasks:
             self.set_tasks([self.default_task()])
@@ -152,6 +159,7 @@ class MetaVectorEnv(TaskFamily, VectorEnv[Any, Any, Any]):
         if mask.shape != (self.num_envs,):
             raise ValueError(f"options['reset_mask']: got shape {mask.shape}, expected ({self.num_envs},)")
         self._elapsed[mask] = 0
+        self._episode_index[mask] = 0 if anew else self._episode_index[mask] + 1
         self._finished[mask] = False
         self._drawing = mask
         observations = self._reset(mask)

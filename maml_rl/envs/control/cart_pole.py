@@ -43,7 +43,8 @@ class CartPoleControl(HiddenTaskEnv):
 
     The observation is (x, x', theta, theta'), the reward 1 per step; with a hidden target, which is in the task as
     ``"target_position"`` and never observed, it is 1 - |x - target| / 4.8 m. An episode terminates when |x| exceeds
-    2.4 m or |theta| 12 degrees; it begins uniform on [-0.05, 0.05] in all four. A switch turns the motor over.
+    2.4 m or |theta| 12 degrees, with the reward of a fall; it begins uniform on [-0.05, 0.05] in all four. A switch
+    turns the motor over.
 
     Parameters
     ----------
@@ -59,6 +60,8 @@ class CartPoleControl(HiddenTaskEnv):
         ``"hidden"``: the reward tells of a place where the cart shall be. ``"none"``: it does not.
     target_position
         Range of that place in m, within (-2.4, 2.4).
+    fall_reward
+        Reward of the step that terminates an episode; CartPole-v1 has 1, as in all others.
     permutations, switch_probability, switch_range, render_mode
         As in `HiddenParts`.
     max_episode_steps
@@ -84,6 +87,7 @@ class CartPoleControl(HiddenTaskEnv):
         continuous: bool = False,
         target: Literal["none", "hidden"] = "none",
         target_position: tuple[float, float] = (-1.2, 1.2),
+        fall_reward: float = 1.0,
         permutations: Permutations = "none",
         switch_probability: float = 0.0,
         switch_range: tuple[float, float] = (100, 300),
@@ -112,6 +116,7 @@ class CartPoleControl(HiddenTaskEnv):
             dtype=dtype,
         )
         self.flip_probability, self.continuous = float(flip_probability), continuous
+        self.fall_reward = float(fall_reward)
         self.target_position = target_position if target == "hidden" else None
         if target == "hidden":
             self.fields = (*_FIELDS, "target_position")
@@ -154,7 +159,7 @@ class CartPoleControl(HiddenTaskEnv):
         rewards = torch.ones_like(position)
         if target:
             rewards = rewards - (position - target[0]).abs() / (2 * LARGEST_POSITION)
-        return after, rewards, terminated
+        return after, torch.where(terminated, self.fall_reward, rewards), terminated
 
     def _observe(self, state: Tensor) -> Tensor:
         return state
