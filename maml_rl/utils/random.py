@@ -20,6 +20,7 @@ class Purpose(IntEnum):
     STATISTICS = 7
     MINIBATCHES = 8
     MUTATIONS = 9
+    PICTURES = 10
 
 
 def generator(
