@@ -148,6 +148,11 @@ def register_families() -> None:
         "RestlessBandit-RandomWalk-v0", f"{restless}:RandomWalkBanditVectorEnv", displays=["restless-bandit"]
     )
     register_meta_env("TwoStep-v0", "maml_rl.envs.behaviour.two_step:TwoStepVectorEnv", displays=["two-step"])
+    for name, family in (
+        ("HarlowStrip-v0", "harlow_strip:HarlowStripVectorEnv"),
+        ("HarlowFixation-v0", "harlow_fixation:HarlowFixationVectorEnv"),
+    ):
+        register_meta_env(name, f"maml_rl.envs.behaviour.{family}", max_episode_steps=250, displays=["harlow"])
     drifting = "maml_rl.envs.bandits.drifting_bandit:DriftingBanditVectorEnv"
     register_meta_env("DriftingBandit-v0", drifting, displays=["drifting-bandit"])
     register_meta_env(
