@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from maml_rl.analysis.axes import AFTER_COLOUR, COLOURS, tidy, write_note
+from maml_rl.analysis.axes import AFTER_COLOUR, COLOURS, NOTE_COLOUR, tidy, write_note
 from maml_rl.analysis.intervals import Interval, mean_interval
 
 if TYPE_CHECKING:
@@ -83,4 +83,41 @@ def plot_stay_probabilities(ax: Axes, stay: Interval, *, seeds: np.ndarray | Non
     ax.set_ylim(0.0, 1.05)
     ax.set_ylabel("probability of staying")
     ax.legend(frameon=False, title="transition", loc="upper left", bbox_to_anchor=(1.0, 1.0), alignment="left")
+    tidy(ax)
+
+
+def plot_accuracy_by_trial(ax: Axes, accuracy: Interval, *, seeds: np.ndarray | None = None) -> None:
+    """Draw the fraction of right choices against the trial, as in Harlow's learning sets (1949).
+
+    Parameters
+    ----------
+    accuracy
+        Mean and ends of the interval, (K,) each, as `maml_rl.analysis.harlow.accuracy_by_trial` gives them.
+    seeds
+        (S, K), of single agents, drawn as points.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    """
+    mean = np.asarray(accuracy.mean)
+    shapes = [np.shape(part) for part in (accuracy.mean, accuracy.low, accuracy.high)]
+    if mean.ndim != 1 or set(shapes) != {mean.shape}:
+        raise ValueError(f"accuracy: got shapes {shapes}, expected (trials,) each")
+    if seeds is not None and np.shape(seeds)[1:] != mean.shape:
+        raise ValueError(f"seeds: got shape {np.shape(seeds)}, expected (S, {len(mean)})")
+    trials = np.arange(1, len(mean) + 1)
+    ends = np.nan_to_num([mean - np.asarray(accuracy.low), np.asarray(accuracy.high) - mean])
+    ax.axhline(0.5, color=NOTE_COLOUR, linestyle="--", linewidth=1, label="guessing")
+    ax.errorbar(trials, mean, yerr=np.maximum(0.0, ends), color=AFTER_COLOUR, linewidth=2, capsize=3, label="mean")
+    if seeds is not None:
+        spread = np.linspace(-0.12, 0.12, len(seeds)) if len(seeds) > 1 else np.zeros(1)
+        for shift, values in zip(spread, seeds, strict=True):
+            ax.plot(trials + shift, values, "o", color="#333333", markersize=3)
+    ax.set_xticks(trials)
+    ax.set_ylim(0.0, 1.05)
+    ax.set_xlabel("trial")
+    ax.set_ylabel("accuracy (fraction of right choices)")
+    ax.legend(frameon=False, loc="lower right")
     tidy(ax)

@@ -9,9 +9,8 @@ import numpy as np
 
 from maml_rl.envs.behaviour.harlow_trials import Course, HarlowVectorEnv
 
-NUM_CELLS = 17
 WINDOW = 9
-_MIDDLE = NUM_CELLS // 2
+"""Cells that are seen; with four places of the gaze on either side of the middle the strip has 17."""
 _MOST_OBJECTS = 100_000
 
 
@@ -71,7 +70,7 @@ class HarlowStripVectorEnv(HarlowVectorEnv):
         max_episode_steps: int | None = 250,
     ) -> None:
         if codes not in ("bits", "number"):
-            raise ValueError(f"codes: got {codes!r}, expected 'bits' or 'number'")
+            raise ValueError(f"codes: got {codes!r}, expected one of 'bits', 'number'")
         if num_objects > _MOST_OBJECTS:
             raise ValueError(f"num_objects: got {num_objects}, expected at most {_MOST_OBJECTS}")
         self.codes = codes
@@ -87,14 +86,16 @@ class HarlowStripVectorEnv(HarlowVectorEnv):
         )
 
     def _observe(self) -> np.ndarray:
-        strips = np.zeros((self.num_envs, NUM_CELLS, 1 + self._table.shape[1]), np.float32)
-        strips[self._fixating, _MIDDLE, 0] = 1.0
-        rows = np.flatnonzero(~self._fixating)
-        side = self._sides[rows, np.minimum(self._trial[rows], self.course.num_trials - 1)]
-        for index, sign in enumerate((1, -1)):
-            strips[rows, _MIDDLE + sign * side * self.object_place, 1:] = self._table[self._objects[rows, index]]
-        cells = _MIDDLE + self._gaze[:, None] + np.arange(WINDOW) - WINDOW // 2  # (N, 9)
-        return strips[self._rows[:, None], cells].reshape(self.num_envs, -1)  # (N, 9, C) -> (N, 9 * C)
+        windows = np.zeros((self.num_envs, WINDOW, 1 + self._table.shape[1]), np.float32)
+        middle = WINDOW // 2 - self._gaze  # (N,), where the strip's middle is in the window
+        fixating, rows = np.flatnonzero(self._fixating), np.flatnonzero(~self._fixating)
+        windows[fixating, middle[fixating], 0] = 1.0
+        sides = self.object_sides[rows]
+        for index in (0, 1):
+            cells = middle[rows] + sides[:, index] * self.object_place
+            seen = (cells >= 0) & (cells < WINDOW)
+            windows[rows[seen], cells[seen], 1:] = self._table[self._objects[rows[seen], index]]
+        return windows.reshape(self.num_envs, -1)  # (N, 9, C) -> (N, 9 * C)
 
 
 def _code_table(codes: str, num_objects: int) -> np.ndarray:

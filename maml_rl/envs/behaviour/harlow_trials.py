@@ -129,6 +129,22 @@ class HarlowVectorEnv(MetaVectorEnv):
         self._num_fixated = np.zeros(num_envs, dtype=np.int64)
         self._trial = np.zeros(num_envs, dtype=np.int64)
 
+    @property
+    def gaze(self) -> np.ndarray:
+        """(N,): place of the gaze, 0 in the middle; like the next two for oracles, not for agents."""
+        return self._gaze.copy()
+
+    @property
+    def fixating(self) -> np.ndarray:
+        """(N,) bool: the mark is there, and the objects are not."""
+        return self._fixating.copy()
+
+    @property
+    def object_sides(self) -> np.ndarray:
+        """(N, 2): side of each object in the present trial, -1 left and 1 right."""
+        first = self._sides[self._rows, np.minimum(self._trial, self.course.num_trials - 1)]
+        return np.stack([first, -first], axis=1)
+
     def objects_of(self, split: str) -> np.ndarray:
         """Numbers (K,) of the objects of a split."""
         numbers = np.arange(1, self.num_objects + 1)
@@ -186,15 +202,14 @@ class HarlowVectorEnv(MetaVectorEnv):
 
     def _step(self, actions: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         course, last = self.course, self.course.num_trials - 1
-        trial = np.minimum(self._trial, last)
         moved = np.clip(self._gaze + _MOVES[actions], -self.gaze_limit, self.gaze_limit)
         gaze = np.where(active, moved, self._gaze)
         fixates = active & self._fixating & (gaze == 0)
         chooses = active & ~self._fixating & (np.abs(gaze) == self.object_place)
-        chosen = (np.sign(gaze) != self._sides[self._rows, trial]).astype(np.int64)  # 0: the first object
+        chosen = (np.sign(gaze) != self.object_sides[:, 0]).astype(np.int64)  # 0: the first object
         right = chooses & (chosen == self._rewarded)
         wrong = chooses & ~right
-        self._outcomes[self._rows, trial] += right.astype(np.int8) - wrong.astype(np.int8)
+        self._outcomes[self._rows, np.minimum(self._trial, last)] += right.astype(np.int8) - wrong.astype(np.int8)
         self._num_fixated += fixates
         ended = chooses if course.choosing else fixates
         self._trial = self._trial + ended

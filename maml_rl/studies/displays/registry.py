@@ -68,5 +68,6 @@ for _name, _place in {
     "restless-bandit": "restless_bandits:RestlessBanditDisplay",
     "lives": "lives:LivesDisplay",
     "drifting-bandit": "drifting_bandit:DriftingBanditDisplay",
+    "harlow": "harlow:HarlowDisplay",
 }.items():
     register_display(_name, f"maml_rl.studies.displays.{_place}")
