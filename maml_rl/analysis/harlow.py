@@ -111,5 +111,7 @@ def fraction_made(choices: np.ndarray) -> float:
 def _outcomes(choices: np.ndarray) -> np.ndarray:
     choices = np.asarray(choices)
     if not np.isin(choices, (1, 0, MISSED)).all():
-        raise ValueError(f"choices: got {np.unique(choices)[:5].tolist()}, expected 1, 0 or {MISSED}; see harlow_choices")
+        raise ValueError(
+            f"choices: got {np.unique(choices)[:5].tolist()}, expected 1, 0 or {MISSED}; see harlow_choices"
+        )
     return choices
