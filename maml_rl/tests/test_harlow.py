@@ -242,7 +242,7 @@ def test_a_film_shows_the_scene_with_the_gaze_in_it():
     env.set_tasks(env.sample_tasks(2, generator(0, Purpose.TASKS)))
     env.reset(seed=0)
     before = env.render()
-    assert [(picture.shape, picture.dtype) for picture in before] == [((200, 240, 3), np.dtype(np.uint8))] * 2
+    assert [(picture.shape, picture.dtype) for picture in before] == [((180, 240, 3), np.dtype(np.uint8))] * 2
     env.step(np.where(env.gaze == env.gaze_limit, 0, 1))
     assert all((one != other).any() for one, other in zip(before, env.render(), strict=True))
     with pytest.raises(ValueError, match=r"render: got render_mode None, expected 'rgb_array'; pass it to make"):

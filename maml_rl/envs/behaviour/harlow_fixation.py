@@ -140,7 +140,7 @@ class HarlowFixationVectorEnv(HarlowVectorEnv):
         return np.stack([scene[..., start : start + self.size] for start in map(self._start_of, places)])
 
     def render(self) -> tuple[np.ndarray, ...]:
-        """One picture (200, 240, 3) uint8 per sub-environment: scene, retina and gaze in it, outcomes of trials."""
+        """One picture (180, 240, 3) uint8 per sub-environment: scene, retina and gaze in it, outcomes of trials."""
         if self.render_mode is None:
             raise ValueError("render: got render_mode None, expected 'rgb_array'; pass it to make")
         scenes = np.repeat(_cross_scene(self.size, self._scene_width)[None], self.num_envs, axis=0)

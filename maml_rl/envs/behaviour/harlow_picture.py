@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw
 
-_WIDTH, _HEIGHT, _TOP = 240, 200, 20  # pixels
+_WIDTH, _HEIGHT, _TOP = 240, 180, 16  # pixels
 _FRAME, _GAZE, _DARK = "#e69f00", "#f0e442", "#202020"
 _COLOURS = {1: "#009e73", -1: "#d55e00"}
 _OPEN = "#808080"
@@ -13,7 +13,7 @@ _MOST_DOTS = 20
 
 
 def draw_scene(scene: np.ndarray, *, start: int, outcomes: np.ndarray) -> np.ndarray:
-    """Return an RGB picture (200, 240, 3) uint8: the scene, a frame around the retina, a ring at the gaze.
+    """Return an RGB picture (180, 240, 3) uint8: the scene, a frame around the retina, a ring at the gaze.
 
     Dots below are the trials: green after a right choice, red after a wrong one, rings before it.
 
