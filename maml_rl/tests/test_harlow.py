@@ -16,6 +16,11 @@ STRIP, FIXATION = "HarlowStrip-v0", "HarlowFixation-v0"
 both = pytest.mark.parametrize("env_name", [STRIP, FIXATION])
 
 
+def made(env_name: str, num_envs: int = 1, env_kwargs: dict[str, Any] | None = None) -> Any:
+    """A batch, of which mypy does not know that it is one of Harlow's."""
+    return make_meta_env(env_name, num_envs, env_kwargs)
+
+
 def roll_out(env: Any, choose: Any, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Rewards and sides of the choices, (T, N) each, 0: no choice; `choose` tells objects (N,) from choice and reward.
 
@@ -79,12 +84,11 @@ def test_rewards_follow_the_object_and_sides_are_tossed_anew(env_name):
     assert all(consistent((by_trial[:, trial] > 0).sum(), 300, 0.5) for trial in range(6))
     assert consistent((by_trial[:, 1:] == by_trial[:, :-1]).sum(), 1500, 0.5)
     env, _ = started(env_name, 300)  # and whoever always looks to the left is right half of the time
-    outcomes = []
+    outcomes: list[float] = []
     while not env.finished.all():
         reward = env.step(np.where(env.fixating & (env.gaze < 0), 1, 0))[1]
-        outcomes.append(reward[np.abs(reward) == 1.0])
-    outcomes = np.concatenate(outcomes)
-    assert consistent((outcomes > 0).sum(), len(outcomes), 0.5)
+        outcomes.extend(reward[np.abs(reward) == 1.0].tolist())
+    assert consistent(outcomes.count(1.0), len(outcomes), 0.5)
     assert len(outcomes) == 1800
 
 
@@ -99,7 +103,7 @@ def test_a_trial_begins_beside_its_mark_at_each_place_alike(env_name):
 
 @both
 def test_held_out_objects_are_in_no_task_of_training(env_name):
-    env = make_meta_env(env_name)
+    env = made(env_name)
     drawn = {
         split: {
             number
@@ -115,7 +119,7 @@ def test_held_out_objects_are_in_no_task_of_training(env_name):
         assert len(numbers) > 0.8 * len(env.objects_of(split))
     every = np.concatenate([env.objects_of(split) for split in env.splits])
     np.testing.assert_array_equal(np.sort(every), np.arange(1, env.num_objects + 1))
-    own = make_meta_env(env_name, 1, {"split": "held-out"})
+    own = made(env_name, 1, {"split": "held-out"})
     assert own.sample_tasks(9, generator(3, Purpose.TASKS)) == env.sample_tasks(
         9, generator(3, Purpose.TASKS), split="held-out"
     )
@@ -123,14 +127,13 @@ def test_held_out_objects_are_in_no_task_of_training(env_name):
 
 @both
 def test_a_masked_reset_leaves_other_episodes_alone(env_name):
-    tasks = make_meta_env(env_name).sample_tasks(4, generator(0, Purpose.TASKS))
-    rng, actions = generator(0, Purpose.ACTIONS), []
+    tasks = made(env_name).sample_tasks(4, generator(0, Purpose.TASKS))
+    actions = generator(0, Purpose.ACTIONS).integers(2, size=(30, 4))
     episodes = []
     for mask in (None, np.array([False, True, False, True])):
-        env = make_meta_env(env_name, 4)
+        env = made(env_name, 4)
         env.set_tasks(tasks)
         env.reset(seed=1)
-        actions = actions or [rng.integers(2, size=4) for _ in range(30)]
         steps = []
         for index, action in enumerate(actions):
             if index == 9 and mask is not None:
@@ -143,7 +146,7 @@ def test_a_masked_reset_leaves_other_episodes_alone(env_name):
 
 
 def test_the_strip_shows_mark_and_codes_where_they_are():
-    env = make_meta_env(STRIP, 2, {"can_stay": True})
+    env = made(STRIP, 2, {"can_stay": True})
     env.set_tasks([{"objects": [5, 1000], "rewarded": 0}])
     observations = env.reset(seed=0)[0].reshape(2, 9, 11)
     for row in (0, 1):
@@ -164,7 +167,7 @@ def test_the_strip_shows_mark_and_codes_where_they_are():
 
 
 def test_numbers_may_stand_for_objects():
-    env = make_meta_env(STRIP, 1, {"codes": "number", "num_objects": 20})
+    env = made(STRIP, 1, {"codes": "number", "num_objects": 20})
     env.set_tasks([{"objects": [5, 20], "rewarded": 0}])
     env.reset(seed=0)
     while env.fixating[0]:
@@ -175,7 +178,7 @@ def test_numbers_may_stand_for_objects():
 
 @pytest.mark.parametrize("size", [12, 24, 36])
 def test_the_retina_shows_mark_and_textures_where_they_are(size):
-    env = make_meta_env(FIXATION, 3, {"size": size})
+    env = made(FIXATION, 3, {"size": size})
     tasks = env.sample_tasks(3, generator(0, Purpose.TASKS))
     env.set_tasks(tasks)
     env.reset(seed=0)
@@ -190,13 +193,14 @@ def test_the_retina_shows_mark_and_textures_where_they_are(size):
             assert columns.max() == min(size, middle + saccade) - 1
         env.step(np.where(env.fixating, np.where(env.gaze > 0, 0, 1), 2))
     seen = env.step(stay)[0]
-    for row, task in enumerate(tasks):
-        left, right = (object_image(task["objects"][index], third) for index in np.argsort(env.object_sides[row]))
+    for place, task in enumerate(tasks):
+        order = np.argsort(env.object_sides[place])
+        left, right = (object_image(task["objects"][index], third) for index in order)
         rows = slice(third, 2 * third)
-        np.testing.assert_array_equal(seen[row, :, rows, :third], left)
-        np.testing.assert_array_equal(seen[row, :, rows, 2 * third :], right)
-        assert not seen[row, :, :third].any()
-        assert not seen[row, :, :, third : 2 * third].any()
+        np.testing.assert_array_equal(seen[place, :, rows, :third], left)
+        np.testing.assert_array_equal(seen[place, :, rows, 2 * third :], right)
+        assert not seen[place, :, :third].any()
+        assert not seen[place, :, :, third : 2 * third].any()
     moved = env.step(np.ones(3, dtype=np.int64))[0]
     np.testing.assert_array_equal(moved[..., : size - saccade], seen[..., saccade:])
 
@@ -238,7 +242,7 @@ def test_textures_are_functions_of_their_numbers_and_far_apart():
 
 
 def test_a_film_shows_the_scene_with_the_gaze_in_it():
-    env = make_meta_env(FIXATION, 2, {"render_mode": "rgb_array"})
+    env = made(FIXATION, 2, {"render_mode": "rgb_array"})
     env.set_tasks(env.sample_tasks(2, generator(0, Purpose.TASKS)))
     env.reset(seed=0)
     before = env.render()
@@ -246,7 +250,7 @@ def test_a_film_shows_the_scene_with_the_gaze_in_it():
     env.step(np.where(env.gaze == env.gaze_limit, 0, 1))
     assert all((one != other).any() for one, other in zip(before, env.render(), strict=True))
     with pytest.raises(ValueError, match=r"render: got render_mode None, expected 'rgb_array'; pass it to make"):
-        make_meta_env(FIXATION).render()
+        made(FIXATION).render()
 
 
 @pytest.mark.parametrize(
@@ -260,7 +264,7 @@ def test_a_film_shows_the_scene_with_the_gaze_in_it():
 @both
 def test_a_task_that_makes_no_sense_is_refused(env_name, task, message):
     with pytest.raises(ValueError, match=message):
-        make_meta_env(env_name, 2).set_tasks([task])
+        made(env_name, 2).set_tasks([task])
 
 
 @pytest.mark.parametrize(
@@ -281,11 +285,11 @@ def test_a_task_that_makes_no_sense_is_refused(env_name, task, message):
 )
 def test_arguments_that_make_no_sense_are_refused_in_one_line(env_name, env_kwargs, message):
     with pytest.raises(ValueError, match=message) as caught:
-        make_meta_env(env_name, 1, env_kwargs)
+        made(env_name, 1, env_kwargs)
     assert "\n" not in str(caught.value)
 
 
 def test_a_family_of_few_objects_has_few_tasks():
-    assert make_meta_env(FIXATION, 1, {"num_objects": 6}).num_distinct_tasks == 12
-    assert make_meta_env(STRIP, 1, {"num_objects": 10, "split": "held-out"}).num_distinct_tasks == 4
-    assert make_meta_env(STRIP).num_distinct_tasks is None
+    assert made(FIXATION, 1, {"num_objects": 6}).num_distinct_tasks == 12
+    assert made(STRIP, 1, {"num_objects": 10, "split": "held-out"}).num_distinct_tasks == 4
+    assert made(STRIP).num_distinct_tasks is None

@@ -9,12 +9,11 @@ import pytest
 from maml_rl.analysis.behaviour_plots import plot_accuracy_by_trial
 from maml_rl.analysis.harlow import accuracy, accuracy_by_trial, fraction_made, harlow_choices
 from maml_rl.analysis.intervals import Interval, fraction_interval
-from maml_rl.envs import make_meta_env
 from maml_rl.studies.displays.registry import displays_of
 from maml_rl.tests.builders import tiny_config
 from maml_rl.tests.sampling import consistent, started
 from maml_rl.tests.study_builders import all_runs, only_plain, run_study, tiny_study
-from maml_rl.tests.test_harlow import STRIP, roll_out, with_win_stay
+from maml_rl.tests.test_harlow import STRIP, made, roll_out, with_win_stay
 from maml_rl.utils.random import Purpose, generator
 
 
@@ -94,9 +93,9 @@ def test_a_study_tells_accuracy_by_trial_on_old_and_new_objects(tmp_path):
     only_plain(study, task, "test_on: {new: [env-kwargs.split=held-out]}")
     assert run_study(study) == 0
     folder = study.parent / "results" / "tiny"
-    rows = [line for line in (folder / "table.md").read_text().splitlines() if line.startswith("| plain")]
-    rows = {row.split(" | ")[0]: row.strip("| ").split(" | ") for row in rows if "2 x 4" in row or "2 x 6" in row}
-    held_out = set(make_meta_env(STRIP).objects_of("held-out").tolist())
+    lines = [line.split(" | ") for line in (folder / "table.md").read_text().splitlines() if " | 2 x 6 | " in line]
+    rows = {line[0]: line for line in lines}
+    held_out = set(made(STRIP).objects_of("held-out").tolist())
     for name, path in (("| plain", "results.npz"), ("| plain on new", "results-new.npz")):
         each = []
         for seed in (1, 2):
