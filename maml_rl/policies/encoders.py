@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -67,16 +68,16 @@ class RAMEncoder:
         if memory.dtype != torch.uint8:
             memory = (memory * 255.0).round() % 256.0
         rest = as_numbers(rest)
-        codes = nn.functional.embedding(memory.int(), _codes().to(rest))  # (..., K) -> (..., K, 9)
+        codes = nn.functional.embedding(memory.int(), torch.from_numpy(_codes()).to(rest))  # (..., K) -> (..., K, 9)
         return torch.cat([codes.flatten(-2), rest], -1)
 
 
 @functools.cache
-def _codes() -> Tensor:
-    """Codes (256, 9) that `RAMEncoder` gives the bytes."""
-    numbers = torch.arange(256)
-    bits = (numbers.unsqueeze(-1) >> torch.arange(8)) & 1
-    return (2.0 * torch.cat([numbers.unsqueeze(-1) / 255.0, bits], -1) - 1.0) / 3.0
+def _codes() -> np.ndarray:
+    """Codes (256, 9) float32 that `RAMEncoder` gives the bytes; no tensor, which a transform could hold on to."""
+    numbers = np.arange(256)[:, np.newaxis]
+    bits = (numbers >> np.arange(8)) & 1
+    return ((2.0 * np.concatenate([numbers / 255.0, bits], -1) - 1.0) / 3.0).astype(np.float32)
 
 
 class ConvEncoder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import cast
@@ -71,13 +70,7 @@ def make_plastic(spec: PolicySpec) -> PlasticPolicy:
         If observations are not those of a meta-episode, or need an encoder.
     """
     options = cast(PlasticOptions, spec.options)
-    beside = spec.output_size + 2  # previous action, reward and done
-    num_observed = math.prod(spec.observation_shape) if spec.observation_shape else spec.input_size - beside
-    if num_observed < 1 or spec.input_size < num_observed + beside:
-        raise InputError(
-            "policy: got 'plastic' where neither previous action nor reward are observed, expected algorithm rl2 or "
-            "evolution, or env-name MetaEpisode-v0; choose one of them"
-        )
+    num_observed = spec.num_observed
     if spec.encoder != "none":
         raise InputError(f"encoder: got {spec.encoder!r}, expected none for policy 'plastic'; set encoder=none")
     extra = options.plastic_rule == "message-passing" and options.plastic_separate_neurons

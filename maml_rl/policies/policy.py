@@ -87,6 +87,8 @@ class Policy(nn.Module, abc.ABC):
 
     has_memory: bool = False
     """True if a step depends on the ones before it."""
+    tasks_together: int = 1
+    """Tasks that are better unrolled together: more than one where a step costs more than what it computes."""
 
     def __init__(self, interface: Interface, layers: Mapping[str, nn.Module], num_features: int) -> None:
         super().__init__()
@@ -115,7 +117,7 @@ class Policy(nn.Module, abc.ABC):
         """State in which the next episode of a meta-episode begins; by default unchanged, the hidden state lasts.
 
         A policy with two lifetimes lets `closing` enter, writes its long-term memory and then resets its working
-        memory, where `started`.
+        memory, where `started`. It may write into the state it was given, unless gradients are recorded.
 
         Parameters
         ----------

@@ -51,25 +51,28 @@ class Cell(abc.ABC):
         """Outputs (T, ..., H) that `advance` gives along inputs (T, ..., I), and the state after the last one."""
 
 
-class GatedCell(Cell):
-    """A cell whose gates are affine in input and output, and whose state follows from them unit by unit.
+class AffineGates:
+    """Gates that are affine in a layer's input and in its last output.
 
     The input's part (``NAME.ih``) is one affine map that `project` computes for a whole sequence at once; the
     recurrent part (``NAME.hh``) is the only thing that has to wait for the step before.
+
+    Parameters
+    ----------
+    name, hidden_size
+        See `Cell`.
     """
 
     num_gates = 1
-    num_states = 1
+
+    def __init__(self, name: str, hidden_size: int) -> None:
+        self.name = name
+        self.hidden_size = hidden_size
 
     def make_layers(self, input_size: int) -> nn.Module:
         """See `Cell.make_layers`: the linear layers ``ih`` and ``hh``."""
         outputs = self.num_gates * self.hidden_size
         return nn.ModuleDict({"ih": nn.Linear(input_size, outputs), "hh": nn.Linear(self.hidden_size, outputs)})
-
-    def initial_state(self, params: Params, batch_shape: tuple[int, ...]) -> CellState:
-        """See `Cell.initial_state`: zeros (*batch_shape, H) of the parameters' type."""
-        like = params[f"{self.name}.hh.weight"]
-        return tuple(like.new_zeros((*batch_shape, self.hidden_size)) for _ in range(self.num_states))
 
     def initialise(self, policy: nn.Module, rng: np.random.Generator) -> None:
         """Make the recurrent weights of every gate orthogonal: they neither blow up nor damp the state.
@@ -89,6 +92,21 @@ class GatedCell(Cell):
         bias = params[f"{self.name}.ih.bias"] + params[f"{self.name}.hh.bias"]
         return add_product(bias.unsqueeze(-2), inputs, params[f"{self.name}.ih.weight"])
 
+    def gates(self, params: Params, projected: Tensor, output: Tensor) -> Tensor:
+        """Gates (..., G * H) from `project`'s part (..., G * H) and the last output (..., H)."""
+        return add_product(projected, output, params[f"{self.name}.hh.weight"])
+
+
+class GatedCell(AffineGates, Cell):
+    """A cell whose gates are affine in input and output, and whose state follows from them unit by unit."""
+
+    num_states = 1
+
+    def initial_state(self, params: Params, batch_shape: tuple[int, ...]) -> CellState:
+        """See `Cell.initial_state`: zeros (*batch_shape, H) of the parameters' type."""
+        like = params[f"{self.name}.hh.weight"]
+        return tuple(like.new_zeros((*batch_shape, self.hidden_size)) for _ in range(self.num_states))
+
     @abc.abstractmethod
     def pointwise(self, gates: Tensor, *contents: Tensor) -> CellState:
         """Next state from gates (..., G * H) and contents (..., H), the state's parts beside the output."""
@@ -99,8 +117,7 @@ class GatedCell(Cell):
 
     def advance(self, params: Params, inputs: Tensor, state: CellState) -> CellState:
         """See `Cell.advance`."""
-        gates = add_product(self.project(params, inputs), state[0], params[f"{self.name}.hh.weight"])
-        return self.pointwise(gates, *state[1:])
+        return self.pointwise(self.gates(params, self.project(params, inputs), state[0]), *state[1:])
 
     def unroll(self, params: Params, inputs: Tensor, state: CellState, *, order: Order = 2) -> tuple[Tensor, CellState]:
         """See `Cell.unroll`."""

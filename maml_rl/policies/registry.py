@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
+from maml_rl.policies.episodic_lstm_policy import EpisodicLSTMPolicy, EpisodicOptions
 from maml_rl.policies.geometric_policy import GeometricOptions, GeometricPolicy
 from maml_rl.policies.lstm_policy import LSTMOptions, LSTMPolicy
 from maml_rl.policies.mlp_policy import MLPPolicy
@@ -135,8 +136,14 @@ def _make_geometric(spec: PolicySpec) -> Policy:
     return GeometricPolicy(spec.interface(), spec.hidden_sizes, nonlinearity=spec.nonlinearity, options=options)
 
 
+def _make_episodic(spec: PolicySpec) -> Policy:
+    options = cast(EpisodicOptions, spec.options)
+    return EpisodicLSTMPolicy(spec.interface(), spec.hidden_sizes, num_observed=spec.num_observed, options=options)
+
+
 register_policy("mlp", _make_mlp, has_memory=False)
 register_policy("rnn", _make_rnn)
 register_policy("lstm", _make_lstm, options=LSTMOptions)
 register_policy("geometric", _make_geometric, options=GeometricOptions)
 register_policy("plastic", make_plastic, options=PlasticOptions)
+register_policy("episodic", _make_episodic, options=EpisodicOptions)

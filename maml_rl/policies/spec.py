@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +84,24 @@ class PolicySpec:
             raise InputError(f"action space: got {action_space}, expected Box or Discrete")
         input_size = int(np.prod(observation_space.shape or (1,)))
         return cls(name, input_size, output_size, continuous, **settings)
+
+    @property
+    def num_observed(self) -> int:
+        """Numbers of the environment's own observation, before what a meta-episode adds.
+
+        Raises
+        ------
+        InputError
+            If observations are not those of a meta-episode.
+        """
+        beside = self.output_size + 2  # previous action, reward and done
+        own = math.prod(self.observation_shape) if self.observation_shape else self.input_size - beside
+        if own < 1 or self.input_size < own + beside:
+            raise InputError(
+                f"policy: got {self.name!r} where neither previous action nor reward are observed, expected algorithm "
+                "rl2 or evolution, or env-name MetaEpisode-v0; choose one of them"
+            )
+        return own
 
     def interface(self, *, logits: str = "logits") -> Interface:
         """Both ends of the policy; `logits` names the layer of a head over discrete actions.

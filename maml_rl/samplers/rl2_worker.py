@@ -237,7 +237,7 @@ class RL2Worker:
     def _chunks(self, data: ActorCriticData) -> Iterator[ActorCriticData]:
         """Tasks computed together, a bounded number of environment steps each."""
         num_tasks = data.mask.shape[1]
-        size = max(1, _CHUNK_ROWS // max(1, data.mask.shape[0]))
+        size = max(self.policy.tasks_together, _CHUNK_ROWS // max(1, data.mask.shape[0]))
         for start in range(0, num_tasks, size):
             part = data if num_tasks <= size else data.stretch(start, min(start + size, num_tasks))
             yield part.each(lambda tensor, _: tensor.to(self.spec.layout.device))

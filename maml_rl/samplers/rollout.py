@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from maml_rl.baseline import LinearFeatureBaseline
 from maml_rl.envs.errors import check_shape
@@ -126,15 +127,15 @@ def _begin(
     """State that a learner begins with, and the one that the rollout begins with.
 
     A learner computes an initial state without noise itself, and differentiates it. Noise comes from a child of the
-    generator of action noise, which stays as it is.
+    generator of action noise, which stays as it is. The rollout's own state is a copy, which a policy may write into.
     """
     if not is_initial(state) or not policy.has_memory:
-        return state, state
+        return state, tree_map(torch.clone, state)
     noise = _initial_noise(policy, params, rngs, shape[0] * shape[1] // len(rngs))
     if noise is None:
         return (), policy.initial_state(params, shape)
     state = policy.initial_state(params, shape, noise.reshape(*shape, *noise.shape[1:]))
-    return state, state
+    return state, tree_map(torch.clone, state)
 
 
 def begin_lives(policy: Policy, params: Params, shape: tuple[int, int], rngs: Sequence[np.random.Generator]) -> Any:

@@ -34,10 +34,15 @@ from maml_rl.shard import Shard
 _SMALL = {
     "geometric": {"memory_slots": 3, "memory_width": 2},
     "plastic": {"plastic_state_size": 1, "plastic_rate": 0.5, "plastic_moves_levels": False},
+    "episodic": {"dictionary_capacity": 3, "dictionary_neighbours": 2, "dictionary_detach": False},
 }
 
-_INPUT_SIZES = {"plastic": 6}  # previous action, reward and done behind two numbers of the environment's
+_INPUT_SIZES = {"plastic": 6, "episodic": 6}  # previous action, reward, done behind two numbers of the environment's
 _WITHOUT_ENCODER = {"plastic"}
+NEED_REWARDS = {"plastic", "episodic"}
+"""Kinds that observe previous action, reward and done."""
+TWO_LIFETIMES = {"episodic"}
+"""Kinds whose working memory begins anew with every episode."""
 
 
 def small_options(name: str) -> Settings:
@@ -51,9 +56,15 @@ POLICY_SPECS = [
     for continuous in (True, False)
 ]
 
-_ENCODED = {"conv": (82, (1, 9, 9)), "ram": (4, (3,))}
-ENCODED_SPECS = [  # one number follows image and memory
-    replace(spec, input_size=size, encoder=encoder, encoder_channels=(2,), observation_shape=shape)
+_ENCODED = {"conv": (81, (1, 9, 9)), "ram": (3, (3,))}
+ENCODED_SPECS = [  # numbers follow image and memory
+    replace(
+        spec,
+        input_size=size + (4 if spec.name in NEED_REWARDS else 1),
+        encoder=encoder,
+        encoder_channels=(2,),
+        observation_shape=shape,
+    )
     for spec in POLICY_SPECS
     for encoder, (size, shape) in _ENCODED.items()
     if not spec.continuous and spec.name not in _WITHOUT_ENCODER

@@ -19,6 +19,7 @@ from maml_rl.envs import EnvironmentArgumentError, atari_emulator, check_meta_en
 from maml_rl.envs.atari import AtariModesVectorEnv
 from maml_rl.policies import registered_policies
 from maml_rl.samplers import SerialBackend
+from maml_rl.tests.builders import NEED_REWARDS
 from maml_rl.tests.sampling import started
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.video import film, task_words
@@ -265,7 +266,7 @@ def test_modes_that_end_at_once_are_refused_before_anything_is_played(monkeypatc
 CONFIGS = ("space-invaders", "demon-attack")
 
 
-@pytest.mark.parametrize("policy", sorted(set(registered_policies()) - {"plastic"}))  # it must see rewards
+@pytest.mark.parametrize("policy", sorted(set(registered_policies()) - NEED_REWARDS))
 @pytest.mark.parametrize("path", [f"{game}{kind}" for game in CONFIGS for kind in ("", "-pixels")])
 def test_every_policy_learns_from_memory_and_pixels(path, policy, monkeypatch):
     if (policy != "mlp") == (path in ("demon-attack", "demon-attack-pixels")):

@@ -71,7 +71,8 @@ def test_unrolling_behind_an_encoder_is_stepping_again_and_again(spec):
     data = tiny_data(spec, 1, num_tasks=1)
     state = policy.initial_state(params, (data.mask.shape[2],))
     unrolled, steps = policy.unroll(params, data.observations[0], data.started[0], state), []
-    for observation in data.observations[0]:
+    for observation, started in zip(data.observations[0], data.started[0], strict=True):
+        state = policy.begin_episode(params, state, observation, started)
         distribution, state = policy.step(params, observation, state)
         steps.append(distribution[0])
     assert_close(unrolled[0], torch.stack(steps))

@@ -200,7 +200,7 @@ def test_recurrent_weights_start_orthogonal_and_lstms_remember(spec):
         assert_close(gate @ gate.T, torch.eye(50), rtol=0, atol=1e-5)
     assert not params["layer1.hh.bias"].any()
     forget = params["layer1.ih.bias"][50:100]
-    assert bool(forget.sum() == 50.0) == (spec.name == "lstm")
+    assert bool(forget.sum() == 50.0) == (spec.name in {"lstm", "episodic"})
 
 
 def test_an_lstm_remembers_at_first_for_as_long_as_its_horizon():

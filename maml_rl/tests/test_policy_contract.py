@@ -25,7 +25,16 @@ from maml_rl.samplers.recorders import EpisodeRecorder
 from maml_rl.samplers.rollout import rollout
 from maml_rl.settings import Settings
 from maml_rl.shard import Streams
-from maml_rl.tests.builders import POLICY_SPECS, UNEVEN, pick, spec_id, tiny_data, tiny_inner, tiny_policy
+from maml_rl.tests.builders import (
+    POLICY_SPECS,
+    TWO_LIFETIMES,
+    UNEVEN,
+    pick,
+    spec_id,
+    tiny_data,
+    tiny_inner,
+    tiny_policy,
+)
 from maml_rl.utils.random import Purpose, generator
 
 every_policy = pytest.mark.parametrize("spec", POLICY_SPECS, ids=spec_id)
@@ -107,7 +116,7 @@ def test_unrolling_is_beginning_episodes_and_stepping(spec):
     assert_close(policy.features(params, data.observations, data.started, begin)[1], state)
 
 
-@every_policy
+@pytest.mark.parametrize("spec", [s for s in POLICY_SPECS if s.name not in TWO_LIFETIMES], ids=spec_id)
 def test_a_policy_with_one_lifetime_begins_an_episode_with_the_state_it_has(spec):
     policy, params = tiny_policy(spec)
     state = policy.initial_state(params, (2, 3))

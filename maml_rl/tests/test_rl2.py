@@ -130,6 +130,7 @@ def test_memory_lasts_from_the_first_step_of_a_task_to_its_last(env_name, policy
     assert (data.observations[:, :, case.env.done_index] * data.mask).sum() == TASKS * (EPISODES - 1)
     params, state = case.params(), case.initial_state(data)
     for step, observation in enumerate(data.observations):
+        state = case.policy.begin_episode(params, state, observation, data.started[step])
         distribution, state = case.policy.step(params, observation, state)
         log_probs = distribution.log_prob(data.actions[step]) * data.mask[step]
         assert_close(log_probs, data.log_probs[step], rtol=0, atol=EXACT)
@@ -267,6 +268,7 @@ def test_truncated_back_propagation_keeps_values_and_cuts_gradients(policy_name)
         for t, observation in enumerate(data.observations):
             if t % cut == 0:
                 state = tree_map(lambda x: x.detach(), state)
+            state = case.policy.begin_episode(params, state, observation, data.started[t])
             features, state = case.policy.advance(params, observation, state)
             total = total + affine(params, "value", features).sin().sum()
         return torch.autograd.grad(total, weight)[0]

@@ -20,7 +20,7 @@ from maml_rl.policies import registered_policies
 from maml_rl.run_folder import RunFolder, RunFolderError, load_policy
 from maml_rl.samplers import MultiprocessBackend, SerialBackend
 from maml_rl.settings import TrustRegion
-from maml_rl.tests.builders import NAN_REWARD, UNEVEN, tiny_config, write_config
+from maml_rl.tests.builders import NAN_REWARD, NEED_REWARDS, UNEVEN, tiny_config, write_config
 from maml_rl.utils.random import Purpose, generator
 
 EXACT = 1e-9
@@ -37,7 +37,7 @@ RL2_STEPS = [
 RECALL: dict[str, Any] = {"env_name": "DelayedRecall-v0", "env_kwargs": {"delay": 4, "min_delay": 2}}
 RECALL_WITH_REWARDS: dict[str, Any] = {"env_name": "MetaEpisode-v0", "env_kwargs": {**RECALL, "num_episodes": 2}}
 WITH_MEMORY = [
-    tiny_config(**RECALL_WITH_REWARDS if name == "plastic" else RECALL, policy=name, gamma=0.0, fast_lr=1.0)
+    tiny_config(**RECALL_WITH_REWARDS if name in NEED_REWARDS else RECALL, policy=name, gamma=0.0, fast_lr=1.0)
     for name in sorted(set(registered_policies()) - {"mlp"})
 ]
 every_memory = pytest.mark.parametrize("config", WITH_MEMORY, ids=lambda c: c.policy)

@@ -1,0 +1,274 @@
+"""Policy with two memories: an LSTM for the episode, and a dictionary of its states at the ends of earlier ones."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from maml_rl.policies.memory.dictionary import Dictionary, Entries, Kernel
+from maml_rl.policies.params import Params, affine
+from maml_rl.policies.policy import Interface, Policy
+from maml_rl.policies.recurrence import Order
+from maml_rl.policies.recurrent_cells import AffineGates
+from maml_rl.settings import Settings
+from maml_rl.settings.base import Count, Width
+from maml_rl.utils.transforms import any_of_each
+
+
+class EpisodicOptions(Settings):
+    """Options of policy ``episodic``."""
+
+    dictionary_retrieval: Literal["reinstate", "input", "none"] = Field(
+        default="reinstate",
+        description=(
+            "Way of what was read into the LSTM: through its reinstatement gate into the cell, as a further input, or "
+            "not at all (incremental learning only)."
+        ),
+    )
+    dictionary_capacity: Count = Field(default=100, description="Entries of the dictionary; the oldest is replaced.")
+    dictionary_kernel: Kernel = Field(
+        default="cosine", description="Kernel between keys: cosine, euclidean or inverse-distance."
+    )
+    dictionary_neighbours: Count = Field(default=1, description="Nearest entries that a reading averages.")
+    dictionary_sharpness: float = Field(
+        default=10.0, gt=0, description="Factor of cosine or distance in the weights of several neighbours."
+    )
+    dictionary_key: Literal["observation", "embedding"] = Field(
+        default="observation",
+        description="What entries are found by: a part of the observation (or of what its encoder makes of it), or a "
+        "learned linear map of it, which needs several neighbours to learn.",
+    )
+    dictionary_key_range: tuple[int, int] | None = Field(
+        default=None, description="First number of that part and the one behind its last; null: all."
+    )
+    dictionary_key_size: Width = Field(default=16, description="Numbers of a learned key.")
+    dictionary_resets: bool = Field(
+        default=True, description="Whether working memory begins anew with every episode of a meta-episode."
+    )
+    dictionary_detach: bool = Field(
+        default=True,
+        description="Whether entries are constants to a learner; false: gradients reach the episodes that wrote them.",
+    )
+    reinstatement_bias: float = Field(default=0.0, description="Bias that the reinstatement gate begins with.")
+
+
+class Working(NamedTuple):
+    """Working memory: output and cell of the LSTM (..., H), and the encoded own observation of the last step (..., I).
+
+    The last is what a closing observation, whose own part is already the next episode's, does not tell of.
+    """
+
+    output: Tensor
+    cell: Tensor
+    seen: Tensor
+
+
+class EpisodicState(NamedTuple):
+    """Working memory, which lasts for an episode, and entries, which last for a meta-episode."""
+
+    working: Working
+    entries: Entries
+
+
+class EpisodicLSTMPolicy(Policy):
+    """An LSTM with a reinstatement gate and a `Dictionary` (Ritter et al. 2018, equations 2 to 4).
+
+    With x the input after feed-forward layers and m what the dictionary holds under the key of the present observation,
+
+        i, f, o, r = s(W x + U h + b),   c' = f c + i tanh(g) + r tanh(m),   h' = s(o) tanh(c')
+
+    At the end of an episode its last action, reward and done enter beside the observation they followed; the cell is
+    then written under that observation's key, once an episode, and working memory begins anew. Without
+    `dictionary_resets` episodes are trials: the cell is written as well, and working memory goes on.
+
+    Parameters
+    ----------
+    interface
+        See `Policy`.
+    hidden_sizes
+        Units of each hidden layer; the last one is the LSTM, those before it are feed-forward with tanh.
+    num_observed
+        Length of the environment's own observation, which comes first.
+    options
+        See `EpisodicOptions`.
+    """
+
+    has_memory = True
+    tasks_together = 128
+
+    def __init__(
+        self, interface: Interface, hidden_sizes: Sequence[int], *, num_observed: int, options: EpisodicOptions
+    ) -> None:
+        self.num_own = interface.num_inputs - (interface.input_size - num_observed)
+        start, stop = options.dictionary_key_range or (0, self.num_own)
+        if not 0 <= start < stop <= self.num_own:
+            raise ValueError(
+                f"dictionary-key-range: got [{start}, {stop}], expected 0 <= first < last <= {self.num_own}, the "
+                "numbers of an encoded observation"
+            )
+        *before, size = hidden_sizes
+        sizes = (interface.num_inputs, *before)
+        names = [f"layer{index}" for index in range(1, len(sizes))]
+        layers: dict[str, nn.Module] = {
+            name: nn.Linear(*shape) for name, shape in zip(names, itertools.pairwise(sizes), strict=True)
+        }
+        cell = _Gates(f"layer{len(sizes)}", size, options.reinstatement_bias)
+        layers[cell.name] = cell.make_layers(sizes[-1])
+        learned = options.dictionary_key == "embedding"
+        if options.dictionary_retrieval == "input":
+            layers["recall"] = nn.Linear(size, cell.num_gates * size)
+        if learned and options.dictionary_retrieval != "none":
+            layers["key"] = nn.Linear(stop - start, options.dictionary_key_size)
+        super().__init__(interface, layers, size)
+        self.options, self._gates, self._before, self._range = options, cell, names, slice(start, stop)
+        self.dictionary = Dictionary(
+            options.dictionary_capacity,
+            options.dictionary_key_size if learned else stop - start,
+            size,
+            kernel=options.dictionary_kernel,
+            num_neighbours=options.dictionary_neighbours,
+            sharpness=options.dictionary_sharpness,
+        )
+
+    def initialise(self, rng: np.random.Generator) -> None:
+        """See `Policy.initialise`; recurrent weights are orthogonal."""
+        super().initialise(rng)
+        self._gates.initialise(self, rng)
+
+    def initial_state(self, params: Params, batch_shape: tuple[int, ...], noise: Tensor | None = None) -> EpisodicState:
+        """See `Policy.initial_state`: zeros, and an empty dictionary."""
+        like = params[f"{self._gates.name}.hh.weight"]
+        output, cell = (like.new_zeros((*batch_shape, self._gates.hidden_size)) for _ in range(2))
+        seen = like.new_zeros((*batch_shape, self.num_own))
+        return EpisodicState(Working(output, cell, seen), self.dictionary.empty(like, batch_shape))
+
+    def remembered(self, state: EpisodicState) -> Tensor:
+        """See `Policy.remembered`: the cell."""
+        return state.working.cell
+
+    def keep(self, active: Tensor, after: EpisodicState, before: EpisodicState) -> EpisodicState:
+        """See `Policy.keep`: a step writes nothing."""
+        return EpisodicState(super().keep(active, after.working, before.working), after.entries)
+
+    def advance(self, params: Params, inputs: Tensor, state: EpisodicState) -> tuple[Tensor, EpisodicState]:
+        """See `Policy.advance`."""
+        own = inputs[..., : self.num_own]
+        projected, key = self._project(params, inputs), self.key(params, own)
+        output, cell, _ = self._recall_and_step(params, projected, key, state)
+        return output, EpisodicState(Working(output, cell, own), state.entries)
+
+    def begin_episode(self, params: Params, state: EpisodicState, closing: Tensor, started: Tensor) -> EpisodicState:
+        """See `Policy.begin_episode`; entries are written in place where no gradient is recorded."""
+        beside = self.encode(params, closing)[..., self.num_own :]
+        inputs = torch.cat([state.working.seen, beside], -1)
+        return self._close(params, self._project(params, inputs), state, started)
+
+    def features(
+        self,
+        params: Params,
+        observations: Tensor,
+        started: Tensor | None,
+        state: EpisodicState,
+        *,
+        order: Order = 2,
+    ) -> tuple[Tensor, EpisodicState]:
+        """See `Policy.features`."""
+        inputs = self.encode(params, observations)
+        own = inputs[..., : self.num_own]
+        keys, projected = self.key(params, own), self._project(params, inputs)
+        if not torch.is_grad_enabled() or self.options.dictionary_detach:
+            state = state._replace(entries=state.entries.copy())  # written in place below
+        features = []
+        closing = self._closings(params, inputs, state.working.seen, started)
+        for index, (now, key) in enumerate(zip(projected, keys, strict=True)):
+            if (ended := next(closing)) is not None and started is not None:
+                state = self._close(params, ended, state, started[index])
+            output, cell, _ = self._recall_and_step(params, now, key, state)
+            state = EpisodicState(Working(output, cell, own[index]), state.entries)
+            features.append(output)
+        return torch.stack(features), state
+
+    def key(self, params: Params, own: Tensor) -> Tensor:
+        """Keys (..., K) of encoded own observations (..., I)."""
+        part = own[..., self._range]
+        return affine(params, "key", part) if "key.weight" in params else part
+
+    def gates(self, params: Params, observations: Tensor, state: EpisodicState) -> Tensor:
+        """Reinstatement gate (..., H), in [0, 1], of a step with observations (..., O) in a state."""
+        inputs = self.encode(params, observations)
+        key = self.key(params, inputs[..., : self.num_own])
+        return self._recall_and_step(params, self._project(params, inputs), key, state)[2]
+
+    def _project(self, params: Params, inputs: Tensor) -> Tensor:
+        """The gates' part (..., G * H) that waits for no state, of encoded inputs (..., I)."""
+        for name in self._before:
+            inputs = torch.tanh(affine(params, name, inputs))
+        return self._gates.project(params, inputs)
+
+    def _closings(
+        self, params: Params, inputs: Tensor, seen: Tensor, started: Tensor | None
+    ) -> Iterator[Tensor | None]:
+        """For each step `_project` of the observation (..., G * H) that closes the episode before, if any does."""
+        if started is None:
+            yield from itertools.repeat(None)
+            return
+        before = torch.cat([seen.unsqueeze(0), inputs[:-1, ..., : self.num_own]])
+        beside = inputs[..., self.num_own :]
+        for index, ends in enumerate(any_of_each(started)):
+            yield self._project(params, torch.cat([before[index], beside[index]], -1)) if ends else None
+
+    def _close(self, params: Params, projected: Tensor, state: EpisodicState, started: Tensor) -> EpisodicState:
+        """State after an episode's end where `started` (...,), with `_project` (..., G * H) of what closes it."""
+        working, entries = state
+        if self.options.dictionary_retrieval != "none":
+            key = self.key(params, working.seen)
+            _, cell, _ = self._recall_and_step(params, projected, key, state)
+            if self.options.dictionary_detach:
+                with torch.set_grad_enabled(False):
+                    entries = self.dictionary.write(entries, key.detach(), cell.detach(), started)
+            else:
+                entries = self.dictionary.write(entries, key, cell, started)
+        if self.options.dictionary_resets:
+            ends = started.unsqueeze(-1)
+            working = Working(*(torch.where(ends, torch.zeros_like(part), part) for part in working))
+        return EpisodicState(working, entries)
+
+    def _recall_and_step(
+        self, params: Params, projected: Tensor, key: Tensor, state: EpisodicState
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Output, cell and reinstatement gate (..., H) after a step with `_project` (..., G * H) and a key (..., K)."""
+        output, cell, _ = state.working
+        way = self.options.dictionary_retrieval
+        recalled = torch.zeros_like(cell) if way == "none" else self.dictionary.read(state.entries, key)
+        if way == "input":
+            projected = projected + affine(params, "recall", recalled)
+        gates = self._gates.gates(params, projected, output)
+        logistic, candidate = gates.split((4 * self._gates.hidden_size, self._gates.hidden_size), -1)
+        enter, forget, show, reinstate = torch.sigmoid(logistic).chunk(4, -1)
+        cell = forget * cell + enter * torch.tanh(candidate)
+        if way == "reinstate":
+            cell = cell + reinstate * torch.tanh(recalled)
+        return show * torch.tanh(cell), cell, reinstate
+
+
+class _Gates(AffineGates):
+    """Gates i, f, o, r and candidate g; the forget gate's bias starts at 1, the reinstatement gate's at `bias`."""
+
+    num_gates = 5
+
+    def __init__(self, name: str, hidden_size: int, bias: float) -> None:
+        super().__init__(name, hidden_size)
+        self.bias = bias
+
+    def initialise(self, policy: nn.Module, rng: np.random.Generator) -> None:
+        """See `AffineGates.initialise`."""
+        super().initialise(policy, rng)
+        _, forget, _, reinstate, _ = policy.get_parameter(f"{self.name}.ih.bias").detach().chunk(self.num_gates)
+        forget.fill_(1.0)
+        reinstate.fill_(self.bias)
