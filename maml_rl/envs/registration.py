@@ -150,9 +150,9 @@ def register_families() -> None:
     register_meta_env("TwoStep-v0", "maml_rl.envs.behaviour.two_step:TwoStepVectorEnv", displays=["two-step"])
     contextual = "maml_rl.envs.behaviour.contextual"
     bandits = f"{contextual}_bandit:ContextualBanditVectorEnv"
-    register_meta_env("ContextualBandit-v0", bandits)
+    register_meta_env("ContextualBandit-v0", bandits, displays=["contextual-bandit"])
     two_step = f"{contextual}_two_step:ContextualTwoStepVectorEnv"
-    register_meta_env("ContextualTwoStep-v0", two_step)
+    register_meta_env("ContextualTwoStep-v0", two_step, displays=["contextual-two-step"])
     drifting = "maml_rl.envs.bandits.drifting_bandit:DriftingBanditVectorEnv"
     register_meta_env("DriftingBandit-v0", drifting, displays=["drifting-bandit"])
     register_meta_env(

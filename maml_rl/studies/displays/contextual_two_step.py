@@ -1,0 +1,157 @@
+"""Agents in the contextual two-step task: whether recent or recalled trials, and which learners, explain choices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.figure
+import numpy as np
+
+from maml_rl.analysis.behaviour_plots import plot_stay_probabilities
+from maml_rl.analysis.contextual_plots import plot_coefficients
+from maml_rl.analysis.contextual_two_step import (
+    PAIRINGS,
+    STAY_TERMS,
+    ContextualTrials,
+    contextual_two_step_trials,
+    regress_choices,
+    regress_stays,
+    stay_table,
+    trial_pairs,
+)
+from maml_rl.analysis.intervals import mean_interval
+from maml_rl.config import Config
+from maml_rl.envs import make_meta_env
+from maml_rl.envs.behaviour.contextual_two_step import ContextualTwoStepVectorEnv
+from maml_rl.studies.displays.display import Display, evaluations, named_evaluations, seeds_in_words
+from maml_rl.studies.study_run import StudyRun
+from maml_rl.studies.tables import two_decimals
+
+_TITLES = {
+    "uncued-incremental": "uncued trials, by the trial before",
+    "cued-incremental": "cued trials, by the trial before",
+    "cued-episodic": "cued trials, by the recalled trial",
+}
+_UNCUED = ("incremental model-based", "incremental model-free")
+_CUED = ("episodic model-based", "episodic model-free", *_UNCUED)
+_REWARDS = (
+    "## Trials that are recalled",
+    "",
+    "Means over seeds with their 95 % intervals (Student). Reward: total of a meta-episode, and mean of an uncued and "
+    "of a cued trial, which random choices make the mean of both probabilities. Weights of reasons in "
+    "stage-one choices: logistic regression, in log odds, of the reward of an earlier trial (1, or -1 for none), "
+    "credited to the choice that commonly leads where that trial led (model-based) or to that trial's choice "
+    "(model-free). Episodic: the trial whose context is the cue; incremental: the trial before. All of a kind of trial "
+    "are fitted together, with repetition of both choices and a constant preference.",
+    "",
+    "| run | seeds x tasks | reward | uncued | cued "
+    + "".join(f"| cued: {name} " for name in _CUED)
+    + "".join(f"| uncued: {name} " for name in _UNCUED)
+    + "|",
+    f"|{'---|' * (5 + len(_CUED) + len(_UNCUED))}",
+)
+_STAYS = (
+    "Probability that the choice of the earlier trial is made again, by its reward (R, U: rewarded, unrewarded) and "
+    "its transition (C, U: common, uncommon). Effects: logistic regression of staying on reward, transition (1 or -1 "
+    "each) and their product, the interaction, which a model-based learner has; last column: seeds in which it is "
+    "positive. Each looks at one earlier trial: since the rich state lasts, even a model-free learner has some "
+    "interaction with the trial before, and trials recalled one after another have it in common.",
+    "",
+    "| run | trials | RC | RU | UC | UU | reward | interaction | positive in |",
+    f"|{'---|' * 9}",
+)
+
+Measured = dict[str, np.ndarray]
+"""Of an agent: ``total``, ``uncued``, ``cued``, rewards; for each of `PAIRINGS` its stay probabilities (2, 2), and
+``"effects PAIRING"`` (4,), those of `STAY_TERMS`; ``"cued NAME"`` and ``"uncued NAME"``, weights in choices."""
+
+
+class ContextualTwoStepDisplay(Display):
+    """Rewards, stay probabilities and weights of recent and recalled trials in choices."""
+
+    caption = "choices by recent and recalled trials"
+
+    def table(self, runs: Sequence[StudyRun]) -> list[str]:
+        """Two tables, of rewards and weights and of stay probabilities; nothing if there is nothing to show."""
+        first, second = [], []
+        for name, config, results in named_evaluations(self, runs):
+            found = _all_measured(results, config)
+            first.append(_row_of_rewards(name, found, len(results[0]["actions"])))
+            second += [_row_of_stays(name, found, pairing) for pairing in PAIRINGS]
+        return [*_REWARDS, *first, "", *_STAYS, *second] if first else []
+
+    def figure(self, runs: Sequence[StudyRun]) -> matplotlib.figure.Figure | None:
+        """Stay probabilities of each pairing of trials, and the weights in cued choices."""
+        results = evaluations(runs)
+        if not results:
+            return None
+        found = _all_measured(results, runs[0].config)
+        figure = matplotlib.figure.Figure(figsize=(12, 7.4), layout="constrained")
+        *stays, weights = figure.subplots(2, 2).ravel()
+        for ax, pairing in zip(stays, PAIRINGS, strict=True):
+            plot_stay_probabilities(ax, mean_interval(np.moveaxis(found[pairing], 0, -1)), seeds=found[pairing])
+            ax.set_title(_TITLES[pairing])
+        plot_coefficients(weights, {name: found[f"cued {name}"] for name in _CUED})
+        weights.set_title("cued trials, reasons fitted together")
+        figure.suptitle(
+            f"{runs[0].name}: {seeds_in_words(len(results))}; bar: mean, line: its 95% interval, points: each"
+        )
+        return figure
+
+
+def measure_trials(trials: ContextualTrials, rewards: np.ndarray) -> Measured:
+    """Measures of an agent, see `Measured`, of its trials and rewards (M, T); NaN of what did not occur."""
+    cued = trials.recalled >= 0
+    found = {
+        "total": rewards.sum(axis=1, dtype=np.float64).mean(),
+        "uncued": rewards[~cued].mean(),
+        "cued": rewards[cued].mean() if cued.any() else np.nan,
+    }
+    for pairing in PAIRINGS:
+        pairs = trial_pairs(trials, pairing)
+        found[pairing] = stay_table(pairs)
+        some = len(pairs.choices) > 0
+        found[f"effects {pairing}"] = regress_stays(pairs).coefficients if some else np.full(len(STAY_TERMS), np.nan)
+        if pairing != "cued-incremental":  # whose trials are those of "cued-episodic"
+            kind = pairing.split("-")[0]
+            weights = regress_choices(trials, cued=kind == "cued") if some else {}
+            names = _CUED if kind == "cued" else _UNCUED
+            found |= {f"{kind} {name}": weights.get(name, (np.nan, np.nan))[0] for name in names}
+    return {name: np.asarray(values) for name, values in found.items()}
+
+
+def _all_measured(results: Sequence[Mapping[str, np.ndarray]], config: Config) -> Measured:
+    """Measures of each seed's agent along the first axis (S, ...), of the first trials up to the task's last one."""
+    env = make_meta_env(config.env_name, 1, config.env_kwargs)
+    assert isinstance(env, ContextualTwoStepVectorEnv)
+    parts = []
+    for each in results:
+        kept = [each[key][:, : 2 * env.num_trials] for key in ("observations", "actions", "rewards")]
+        parts.append(measure_trials(contextual_two_step_trials(*kept), kept[2][:, 1::2]))
+    return {key: np.stack([part[key] for part in parts]) for key in parts[0]}
+
+
+def _row_of_rewards(name: str, found: Measured, num_tasks: int) -> str:
+    keys = ["total", "uncued", "cued", *(f"cued {key}" for key in _CUED), *(f"uncued {key}" for key in _UNCUED)]
+    columns = [name, f"{len(found['total'])} x {num_tasks}", *(_cell(found[key]) for key in keys)]
+    return f"| {' | '.join(columns)} |"
+
+
+def _row_of_stays(name: str, found: Measured, pairing: str) -> str:
+    stays, effects = found[pairing].reshape(-1, 4), found[f"effects {pairing}"]
+    interaction = effects[:, STAY_TERMS.index("reward x transition")]
+    columns = [
+        name,
+        _TITLES[pairing],
+        *(_cell(column) for column in stays.T),
+        _cell(effects[:, STAY_TERMS.index("reward")]),
+        _cell(interaction),
+        f"{(interaction > 0).sum()} of {len(interaction)}",
+    ]
+    return f"| {' | '.join(columns)} |"
+
+
+def _cell(values: np.ndarray) -> str:
+    """Mean over seeds (S,) with a value, and its interval, in words."""
+    known = values[np.isfinite(values)]
+    return two_decimals(mean_interval(known)) if len(known) else "-"
