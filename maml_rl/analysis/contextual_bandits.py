@@ -111,6 +111,31 @@ def first_pull_accuracy(choices: np.ndarray, best: np.ndarray) -> np.ndarray:
     return choices[..., 0] == best
 
 
+def single_arm_accuracy(best: np.ndarray, counted: np.ndarray) -> float:
+    """Fraction of episodes in which the commonest best arm of their task is the best one.
+
+    It is the most that a first pull that does not look at the context can be right; since best arms of contexts may
+    coincide, it is more than chance. NaN if no episode counts.
+
+    Parameters
+    ----------
+    best
+        (M, E), the best arm of each episode of M tasks.
+    counted
+        (M, E) bool, the episodes that count.
+
+    Examples
+    --------
+    >>> single_arm_accuracy(np.array([[4, 4, 2, 4]]), np.array([[True, True, True, False]])) == 2 / 3
+    True
+    """
+    best, counted = np.asarray(best), np.asarray(counted, dtype=bool)
+    if best.ndim != 2 or best.shape != counted.shape:
+        raise ValueError(f"best, counted: got shapes {best.shape}, {counted.shape}, expected (M, E) both")
+    times = ((best[..., np.newaxis] == np.arange(best.max() + 1)) & counted[..., np.newaxis]).sum(axis=1)  # (M, k)
+    return float(times.max(axis=1).sum() / counted.sum()) if counted.any() else float("nan")
+
+
 def reward_by_pull(rewards: np.ndarray, counted: np.ndarray) -> np.ndarray:
     """Mean reward (P,) of each pull of an episode, over the episodes that count; NaN if none does.
 

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def plot_exposures(ax: Axes, agents: np.ndarray, baselines: Mapping[str, np.ndarray], *, chance: float) -> None:
+def plot_exposures(
+    ax: Axes, agents: np.ndarray, baselines: Mapping[str, np.ndarray], *, levels: Mapping[str, float]
+) -> None:
     """Draw how often the first pull of an episode is right, by how many episodes of its context there were.
 
     Parameters
@@ -23,8 +25,8 @@ def plot_exposures(ax: Axes, agents: np.ndarray, baselines: Mapping[str, np.ndar
         (S, X), fraction of first pulls at exposures 1 to X, of S agents.
     baselines
         (S, X) each, of baseline agents on the tasks of these agents, by name.
-    chance
-        Fraction that is right by chance.
+    levels
+        Fractions that do not depend on the exposure, such as chance, by name.
 
     Raises
     ------
@@ -35,10 +37,11 @@ def plot_exposures(ax: Axes, agents: np.ndarray, baselines: Mapping[str, np.ndar
     _draw_agents(ax, agents, "agent", AFTER_COLOUR)
     for colour, (name, values) in zip(COLOURS[1:], baselines.items(), strict=False):
         ax.plot(_places(values), np.mean(values, axis=0), color=colour, linestyle="--", linewidth=1.2, label=name)
-    ax.axhline(chance, color=NOTE_COLOUR, linestyle=":", linewidth=1.2, label="chance")
+    for style, (name, level) in zip((":", "-."), levels.items(), strict=False):
+        ax.axhline(level, color=NOTE_COLOUR, linestyle=style, linewidth=1.2, label=name)
     ax.set_xlabel("exposure of the context")
     ax.set_ylabel("first pull is of the best arm (fraction)")
-    _finish(ax, agents)
+    _finish(ax, *agents.shape)
 
 
 def plot_rewards_by_pull(
@@ -69,22 +72,26 @@ def plot_rewards_by_pull(
         ax.plot(_places(values), mean, color=colour, linestyle="--", linewidth=1.2, label=f"{kind}, {baseline}")
     ax.set_xlabel("pull of the episode")
     ax.set_ylabel("mean reward")
-    _finish(ax, np.concatenate(list(agents.values())))
+    _finish(ax, *next(iter(agents.values())).shape)
 
 
-def plot_coefficients(ax: Axes, coefficients: Mapping[str, np.ndarray]) -> None:
+def plot_coefficients(ax: Axes, coefficients: Mapping[str, np.ndarray], *, pale: str = "substitute") -> None:
     """Draw coefficients of a regression of choices, mean over agents with its interval, each agent a point.
 
     Parameters
     ----------
     coefficients
         (S,) each, in log odds, of S agents, by name.
+    pale
+        Start of names of controls, drawn paler.
     """
     for place, (name, values) in enumerate(coefficients.items()):
         interval = mean_interval(values)
         ends = np.nan_to_num([[interval.mean - interval.low], [interval.high - interval.mean]])
         colour = AFTER_COLOUR if "model-based" in name else COLOURS[1]
-        ax.bar(place, interval.mean, 0.7, yerr=np.maximum(0.0, ends), color=colour, capsize=3)
+        alpha = 0.4 if name.startswith(pale) else 1.0
+        ax.bar(place, interval.mean, 0.7, color=colour, alpha=alpha)
+        ax.errorbar(place, interval.mean, yerr=np.maximum(0.0, ends), color="black", capsize=3)
         spread = np.linspace(-0.2, 0.2, len(values))
         ax.plot(place + spread, values, "o", color="#333333", markersize=3)
     ax.axhline(0.0, color=NOTE_COLOUR, linewidth=1)
@@ -101,12 +108,12 @@ def _draw_agents(ax: Axes, values: np.ndarray, name: str, colour: str) -> None:
         ax.fill_between(_places(values), interval.low, interval.high, color=colour, alpha=0.2, linewidth=0)
 
 
-def _finish(ax: Axes, agents: np.ndarray) -> None:
+def _finish(ax: Axes, num_agents: int, num_places: int) -> None:
     ax.set_ylim(0.0, 1.02)
-    ax.set_xticks(np.unique(np.linspace(1, agents.shape[1], min(10, agents.shape[1])).round()))
-    band = "; band: 95% interval of the mean" if len(agents) > 1 else ""
+    ax.set_xticks(np.unique(np.linspace(1, num_places, min(10, num_places)).round()))
+    band = "; band: 95% interval of the mean" if num_agents > 1 else ""
     ax.set_title(f"line: mean over seeds{band}", fontsize="small", color=NOTE_COLOUR, loc="left")
-    ax.legend(frameon=False, fontsize="small", loc="lower right")
+    ax.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
     tidy(ax)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -105,6 +105,40 @@ def trial_pairs(trials: ContextualTrials, pairing: Pairing) -> TrialPairs:
     return TrialPairs(trials.choices[counted], *past)
 
 
+def with_substitutes(trials: ContextualTrials, rng: np.random.Generator) -> ContextualTrials:
+    """The same trials (..., T), each cue recalling another trial that it could as well have recalled: a control.
+
+    An agent that has learned which state was rich in a quarter of the trials, but recalls none of them, makes choices
+    that agree with any trial of that quarter. To it the recalled trial and every other one of the quarter that has not
+    been recalled yet are alike, for the task draws from them uniformly. So what a recalled trial explains beyond what a
+    substitute explains is memory of that trial.
+
+    A substitute is drawn uniformly from those other trials. The last cued trial of a quarter, which could recall no
+    other, keeps its own.
+
+    Raises
+    ------
+    ValueError
+        If meta-episodes differ in how many trials are uncued.
+    """
+    recalled = trials.recalled.reshape(-1, trials.recalled.shape[-1])  # (..., T) -> (N, T)
+    (num_uncued, *others) = np.unique((recalled < 0).sum(axis=1))
+    if others:
+        raise ValueError("trials: got different numbers of uncued trials, expected one for all; analyse them apart")
+    places, found = np.arange(num_uncued), np.full_like(recalled, _NONE)
+    left, first_quarter = np.ones((len(recalled), num_uncued), dtype=bool), places < num_uncued // 2
+    for trial, own in enumerate(recalled.T):
+        rows = np.flatnonzero(own >= 0)
+        if not len(rows):
+            continue
+        others_left = left[rows] & (first_quarter == first_quarter[own[rows], np.newaxis])  # (n, H)
+        scores = others_left * (1.0 - rng.random(others_left.shape))
+        scores[np.arange(len(rows)), own[rows]] = np.finfo(np.float64).tiny  # where no other is left
+        found[rows, trial] = scores.argmax(axis=1)
+        left[rows, own[rows]] = False
+    return replace(trials, recalled=found.reshape(trials.recalled.shape))
+
+
 def stay_table(pairs: TrialPairs) -> np.ndarray:
     """Frequency (2, 2) with which the earlier trial's choice was made again.
 
@@ -120,8 +154,8 @@ def regress_stays(pairs: TrialPairs) -> LogisticFit:
 
     Terms are `STAY_TERMS`, each 1 or -1: reward or none, common or uncommon. A model-free learner has a positive
     effect of reward alone; a model-based one a positive product, the interaction. It looks at one earlier trial:
-    since the rich state lasts, a choice made for another trial's sake looks a little as if made for this one's, which
-    `regress_choices` takes apart.
+    since the rich state lasts, a choice made for other trials' sake looks a little as if made for this one's, see
+    `regress_choices` and `with_substitutes`.
 
     Raises
     ------
@@ -143,7 +177,9 @@ def regress_choices(trials: ContextualTrials, *, cued: bool) -> dict[str, tuple[
     - repeat: the earlier choice, whatever came of it.
 
     Uncued choices are explained by the trial before (incremental), cued ones by that and by the recalled one
-    (episodic) together, so that each effect is given the others. A constant preference is among the regressors.
+    (episodic) together, so that each effect is given the others. A constant preference is among the regressors. One
+    trial before is not all that an agent may have learned: weights of recalled trials count beyond those of
+    `with_substitutes`.
 
     Parameters
     ----------

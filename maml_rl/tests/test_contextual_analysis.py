@@ -16,6 +16,7 @@ from maml_rl.analysis.contextual_bandits import (
     mean_by_exposure,
     reward_by_pull,
     roll_out_bayes_agent,
+    single_arm_accuracy,
 )
 from maml_rl.analysis.contextual_two_step import (
     PAIRINGS,
@@ -24,10 +25,12 @@ from maml_rl.analysis.contextual_two_step import (
     regress_stays,
     stay_table,
     trial_pairs,
+    with_substitutes,
 )
 from maml_rl.analysis.logistic_regression import fit_logistic
 from maml_rl.analysis.two_step import model_based_index, model_free_index
 from maml_rl.envs import make_meta_env
+from maml_rl.tests.sampling import consistent
 from maml_rl.tests.test_contextual_bandit import roll_out as roll_out_bandit
 from maml_rl.tests.test_contextual_bandit import tasks_of
 from maml_rl.utils.random import Purpose, generator
@@ -55,6 +58,7 @@ def test_means_by_exposure_and_by_pull_count_by_hand():
     rewards = np.array([[[1.0, 0.0], [0.0, 0.0], [1.0, 1.0], [1.0, 0.0]]])
     np.testing.assert_allclose(reward_by_pull(rewards, exposures > 1), [1.0, 0.5])
     assert np.isnan(reward_by_pull(rewards, exposures > 4)).all()
+    assert np.isnan(single_arm_accuracy(best, exposures > 4))
 
 
 def test_a_bayes_agent_begins_at_chance_and_remembers():
@@ -186,6 +190,59 @@ def test_only_both_trials_together_tell_recalled_reasons_from_recent_ones():
     assert abs(together) < 4 * error
 
 
+@cache
+def trials_of_learner(model_based, learning_rate, num_envs=600):
+    """Trials (N, 100) of an agent that learns values incrementally and recalls no trial."""
+    env: Any = make_meta_env("ContextualTwoStep-v0", num_envs)
+    env.set_tasks(env.sample_tasks(num_envs, generator(0, Purpose.TASKS)))
+    rng, rows, values = generator(0, Purpose.ACTIONS), np.arange(num_envs), np.full((num_envs, 2), 0.5)
+    steps: list[Any] = []
+    for trial in range(100):
+        first, _ = env.reset(**({"seed": 0} if trial == 0 else {}))
+        worths = 0.8 * values + 0.2 * values[:, ::-1] if model_based else values
+        choices = (rng.random(num_envs) < expit(4.0 * (worths[:, 1] - worths[:, 0]))).astype(int)
+        second = env.step(choices)[0]
+        rewards = env.step(choices)[1]
+        learned = second[:, 1:3].argmax(axis=1) if model_based else choices
+        values[rows, learned] += learning_rate * (rewards - values[rows, learned])
+        steps += [(first, choices, np.zeros(num_envs)), (second, choices, rewards)]
+    return contextual_two_step_trials(*(np.stack(part, axis=1) for part in zip(*steps, strict=True)))
+
+
+@pytest.mark.parametrize("model_based", [False, True])
+@pytest.mark.parametrize("learning_rate", [0.1, 0.5])
+def test_a_learner_that_recalls_no_trial_is_explained_as_well_by_a_substitute(model_based, learning_rate):
+    trials = trials_of_learner(model_based, learning_rate)
+    substituted = with_substitutes(trials, generator(0, Purpose.STATISTICS))
+    own, other = regress_choices(trials, cued=True), regress_choices(substituted, cued=True)
+    assert own["episodic model-based"][0] > 6 * own["episodic model-based"][1]  # though it recalls nothing
+    for name in ("episodic model-based", "episodic model-free"):
+        difference, error = own[name][0] - other[name][0], np.hypot(own[name][1], other[name][1])
+        assert abs(difference) < 4 * error
+
+
+@pytest.mark.parametrize("rule", ["model-based", "model-free"])
+def test_an_agent_that_recalls_is_explained_beyond_substitutes(rule):
+    trials = trials_of(f"episodic {rule}")
+    substituted = with_substitutes(trials, generator(0, Purpose.STATISTICS))
+    own, other = (regress_choices(part, cued=True)[f"episodic {rule}"][0] for part in (trials, substituted))
+    assert own - other > 1.5
+
+
+def test_substitutes_are_other_trials_of_the_quarter_not_recalled_before():
+    trials = trials_of("random")
+    found, own = with_substitutes(trials, generator(0, Purpose.STATISTICS)).recalled, trials.recalled
+    np.testing.assert_array_equal(found < 0, own < 0)
+    np.testing.assert_array_equal(found[:, 50:] < 25, own[:, 50:] < 25)
+    kept = found[:, 50:] == own[:, 50:]
+    np.testing.assert_array_equal(kept, np.tile(np.isin(np.arange(50), (24, 49)), (300, 1)))
+    for trial in range(50, 100):
+        assert not (found[:, trial, np.newaxis] == own[:, 50:trial]).any()
+    two = found[:, 72][:, np.newaxis] == own[:, 73:75]  # three trials left: each of the others equally often
+    assert consistent(two[:, 0].sum(), 300, 0.5)
+    assert two.any(axis=1).all()
+
+
 CODES = np.array([[1, 1], [1, -1]])
 STEPS = np.array([[1, 0, 0, 0], [0, 1, 0, 1], [1, 0, 0, -1], [0, 1, 0, 0]])
 
@@ -198,6 +255,10 @@ STEPS = np.array([[1, 0, 0, 0], [0, 1, 0, 1], [1, 0, 0, -1], [0, 1, 0, 0]])
         (lambda: exposure_numbers(np.array(1)), r"contexts: got a number, expected \(..., E\)"),
         (lambda: mean_by_exposure(CODES, CODES[0]), r"values: got shape \(2, 2\), expected \(2,\), that of exposures"),
         (lambda: first_pull_accuracy(CODES, CODES), r"choices: got shape \(2, 2\), expected \(..., E, P\)"),
+        (
+            lambda: single_arm_accuracy(CODES, CODES[0]),
+            r"best, counted: got shapes \(2, 2\), \(2,\), expected \(M, E\)",
+        ),
         (lambda: reward_by_pull(CODES, CODES), r"rewards: got shape \(2, 2\), expected \(..., E, P\)"),
         (
             lambda: roll_out_bayes_agent(np.zeros(2), np.zeros((2, 1), int), 1, np.random.default_rng(0), num_arms=2),

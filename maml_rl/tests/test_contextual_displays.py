@@ -53,7 +53,7 @@ def test_first_pulls_are_counted_by_exposure_beside_a_bayes_agent(study):
         first.append(right[numbers == 1].mean())
         rewards.append(results["rewards"].mean())
     row = columns(next(line for line in table if line.startswith("| plain | 2 x 6 x 6")))
-    shown = [float(row[place].split()[0]) for place in (2, 3, 6, 7)]
+    shown = [float(row[place].split()[0]) for place in (2, 3, 7, 8)]
     np.testing.assert_allclose(shown, [np.mean(first), np.mean(again), 1 / 3, np.mean(rewards)], atol=0.006)
     bayes, behind = float(row[4]), float(row[5].split()[0])
     assert behind == pytest.approx(bayes - np.mean(again), abs=0.011)
@@ -63,7 +63,7 @@ def test_first_pulls_are_counted_by_exposure_beside_a_bayes_agent(study):
     assert figure is not None
     exposures, _ = figure.axes
     curves = {line.get_label(): np.asarray(line.get_ydata()) for line in exposures.lines}
-    assert set(curves) == {"agent", "Bayes agent", "Bayes agent that forgets", "chance"}
+    assert set(curves) == {"agent", "Bayes agent", "one arm for all contexts", "chance"}
     assert curves["agent"][0] == pytest.approx(np.mean(first))
     assert "2 seeds" in figure.get_suptitle()
     assert (folder / "figures" / "plain-behaviour.png").stat().st_size > 1000
@@ -72,7 +72,7 @@ def test_first_pulls_are_counted_by_exposure_beside_a_bayes_agent(study):
 def test_without_a_second_exposure_nothing_is_said_of_later_ones(study):
     _, table = run(study, "env-name=ContextualBandit-v0, env-kwargs={num_contexts: 40, exposures: 1}", 2)
     row = columns(next(line for line in table if line.startswith("| plain | 2 x 6 x")))
-    assert row[3:6] == ["-", "-", "-"]
+    assert row[3:7] == ["-", "-", "-", "-"]
 
 
 def test_choices_are_explained_by_recent_and_recalled_trials(study):
@@ -89,7 +89,9 @@ def test_choices_are_explained_by_recent_and_recalled_trials(study):
         stays.append(stay_table(pairs))
     row = columns(next(line for line in table if line.startswith("| plain | 2 x 6")))
     assert float(row[2].split()[0]) == pytest.approx(np.mean(totals), abs=0.006)
-    assert len(row) == 11
+    assert len(row) == 15
+    episodic, substitute, beyond = (float(row[place].split()[0]) for place in (5, 6, 11))
+    assert beyond == pytest.approx(episodic - substitute, abs=0.011)
     row = columns(next(line for line in table if line.startswith("| plain | cued trials, by the recalled trial")))
     assert float(row[7].split()[0]) == pytest.approx(np.mean(interactions), abs=0.006)
     assert row[8] == f"{sum(value > 0 for value in interactions)} of 2"

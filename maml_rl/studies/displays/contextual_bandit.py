@@ -14,6 +14,7 @@ from maml_rl.analysis.contextual_bandits import (
     mean_by_exposure,
     reward_by_pull,
     roll_out_bayes_agent,
+    single_arm_accuracy,
 )
 from maml_rl.analysis.contextual_plots import plot_exposures, plot_rewards_by_pull
 from maml_rl.analysis.intervals import mean_interval
@@ -34,18 +35,19 @@ _HEAD = [
     "Means over seeds with their 95 % intervals (Student). First pull: fraction of episodes whose first pull is of the "
     "best arm, before anything is learned in them, at the first exposure of a context and at later ones. Bayes: an "
     "agent that knows all probabilities and keeps a posterior of each context, greedily, on the same tasks and "
-    "episodes. Behind: how much more often it is right than the agent. Chance: one of the arms. Reward: mean of a "
-    "pull, over all episodes. Forgets: the Bayes agent whose posterior ends with the episode, which is about what can "
-    "be had without long-term memory.",
+    "episodes. Behind: how much more often it is right than the agent. One arm: at later exposures, the commonest best "
+    "arm of the task in every episode, the most that can be right without a look at the context; chance is 1 / k. "
+    "Reward: mean of a pull, over all episodes. Forgets: the Bayes agent whose posterior ends with the episode.",
     "",
     "| run | seeds x tasks x episodes | first pull, first exposure | first pull, later | Bayes, later | behind "
-    "| chance | reward | Bayes | forgets |",
-    f"|{'---|' * 10}",
+    "| one arm | chance | reward | Bayes | forgets |",
+    f"|{'---|' * 11}",
 ]
 
 Measured = dict[str, np.ndarray]
 """Of an agent: ``exposures`` (X,), first pulls that are right by exposure; ``first``, ``again``, of them at the first
-exposure and later; ``reward`` of a pull; ``pulls_first``, ``pulls_again`` (P,), the same by pull."""
+exposure and later; ``single``, by one arm for all later ones; ``reward`` of a pull; ``pulls_first``, ``pulls_again``
+(P,), the same by pull."""
 
 
 class ContextualBanditDisplay(Display):
@@ -68,8 +70,10 @@ class ContextualBanditDisplay(Display):
         agent, bayes = found["agent"], found[BAYES]
         figure = matplotlib.figure.Figure(figsize=(10.5, 4.4), layout="constrained")
         exposures, pulls = figure.subplots(1, 2)
-        forgotten = {name: found[name]["exposures"] for name in (BAYES, FORGETFUL)}
-        plot_exposures(exposures, agent["exposures"], forgotten, chance=1 / env.k)
+        levels = {"chance": 1 / env.k}
+        if np.isfinite(agent["single"]).all():
+            levels["one arm for all contexts"] = float(agent["single"].mean())
+        plot_exposures(exposures, agent["exposures"], {BAYES: bayes["exposures"]}, levels=levels)
         known = {kind: key for kind, key in _KINDS.items() if np.isfinite(agent[key]).all()}
         by_kind = [{kind: part[key] for kind, key in known.items()} for part in (agent, bayes)]
         plot_rewards_by_pull(pulls, *by_kind, baseline=BAYES)
@@ -96,6 +100,7 @@ def measure_contexts(
         "exposures": mean_by_exposure(right, exposures)[:num_exposures],
         "first": np.asarray(right[~later].mean()),
         "again": np.asarray(right[later].mean() if later.any() else np.nan),
+        "single": np.asarray(single_arm_accuracy(best, later)),
         "reward": np.asarray(rewards.mean(dtype=np.float64)),
         "pulls_first": reward_by_pull(rewards, ~later),
         "pulls_again": reward_by_pull(rewards, later),
@@ -144,12 +149,13 @@ def _row(name: str, config: Config, results: Sequence[Mapping[str, np.ndarray]])
         name,
         f"{len(results)} x {num_tasks} x {num_steps // env.num_pulls}",
         *_cells(agent["first"], agent["again"]),
-        *(f"{values.mean():.2f}" if np.isfinite(values).all() else "-" for values in (bayes["again"],)),
+        _mean(bayes["again"]),
         *_cells(bayes["again"] - agent["again"]),
+        _mean(agent["single"]),
         f"{1 / env.k:.2f}",
         *_cells(agent["reward"]),
-        f"{bayes['reward'].mean():.2f}",
-        f"{found[FORGETFUL]['reward'].mean():.2f}",
+        _mean(bayes["reward"]),
+        _mean(found[FORGETFUL]["reward"]),
     ]
     return f"| {' | '.join(columns)} |"
 
@@ -158,6 +164,11 @@ def _cells(*columns: np.ndarray) -> Iterator[str]:
     """Mean over seeds (S,) and its interval, in words."""
     for values in columns:
         yield two_decimals(mean_interval(values)) if np.isfinite(values).all() else "-"
+
+
+def _mean(values: np.ndarray) -> str:
+    """Mean over seeds (S,), of what is the same whoever was trained but for chance."""
+    return f"{values.mean():.2f}" if np.isfinite(values).all() else "-"
 
 
 def _bandit_of(config: Config) -> ContextualBanditVectorEnv:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.figure
 import numpy as np
@@ -13,11 +15,13 @@ from maml_rl.analysis.contextual_two_step import (
     PAIRINGS,
     STAY_TERMS,
     ContextualTrials,
+    TrialPairs,
     contextual_two_step_trials,
     regress_choices,
     regress_stays,
     stay_table,
     trial_pairs,
+    with_substitutes,
 )
 from maml_rl.analysis.intervals import mean_interval
 from maml_rl.config import Config
@@ -26,14 +30,17 @@ from maml_rl.envs.behaviour.contextual_two_step import ContextualTwoStepVectorEn
 from maml_rl.studies.displays.display import Display, evaluations, named_evaluations, seeds_in_words
 from maml_rl.studies.study_run import StudyRun
 from maml_rl.studies.tables import two_decimals
+from maml_rl.utils.random import Purpose, generator
 
 _TITLES = {
     "uncued-incremental": "uncued trials, by the trial before",
     "cued-incremental": "cued trials, by the trial before",
     "cued-episodic": "cued trials, by the recalled trial",
+    "cued-substitute": "cued trials, by a substitute",
 }
 _UNCUED = ("incremental model-based", "incremental model-free")
-_CUED = ("episodic model-based", "episodic model-free", *_UNCUED)
+_RECALLED = ("model-based", "model-free")
+_CUED = (*(f"{kind} {name}" for name in _RECALLED for kind in ("episodic", "substitute")), *_UNCUED)
 _REWARDS = (
     "## Trials that are recalled",
     "",
@@ -42,28 +49,34 @@ _REWARDS = (
     "stage-one choices: logistic regression, in log odds, of the reward of an earlier trial (1, or -1 for none), "
     "credited to the choice that commonly leads where that trial led (model-based) or to that trial's choice "
     "(model-free). Episodic: the trial whose context is the cue; incremental: the trial before. All of a kind of trial "
-    "are fitted together, with repetition of both choices and a constant preference.",
+    "are fitted together, with repetition of both choices and a constant preference. Substitute: the weight that "
+    "another trial, which the cue could as well have recalled, has in place of the recalled one: an agent that learns "
+    "which state was rich, and recalls no trial, has the same weight of both. Beyond: the difference, memory of single "
+    "trials.",
     "",
     "| run | seeds x tasks | reward | uncued | cued "
     + "".join(f"| cued: {name} " for name in _CUED)
+    + "".join(f"| beyond: {name} " for name in _RECALLED)
     + "".join(f"| uncued: {name} " for name in _UNCUED)
     + "|",
-    f"|{'---|' * (5 + len(_CUED) + len(_UNCUED))}",
+    f"|{'---|' * (5 + len(_CUED) + len(_RECALLED) + len(_UNCUED))}",
 )
 _STAYS = (
     "Probability that the choice of the earlier trial is made again, by its reward (R, U: rewarded, unrewarded) and "
     "its transition (C, U: common, uncommon). Effects: logistic regression of staying on reward, transition (1 or -1 "
     "each) and their product, the interaction, which a model-based learner has; last column: seeds in which it is "
-    "positive. Each looks at one earlier trial: since the rich state lasts, even a model-free learner has some "
-    "interaction with the trial before, and trials recalled one after another have it in common.",
+    "positive. Each looks at one earlier trial. Since the rich state lasts, and is the same in many trials that are "
+    "recalled one after another, a learner without memory of single trials, even a model-free one, has a positive "
+    "interaction with the recalled trial too: as large as with a substitute.",
     "",
     "| run | trials | RC | RU | UC | UU | reward | interaction | positive in |",
     f"|{'---|' * 9}",
 )
 
 Measured = dict[str, np.ndarray]
-"""Of an agent: ``total``, ``uncued``, ``cued``, rewards; for each of `PAIRINGS` its stay probabilities (2, 2), and
-``"effects PAIRING"`` (4,), those of `STAY_TERMS`; ``"cued NAME"`` and ``"uncued NAME"``, weights in choices."""
+"""Of an agent: ``total``, ``uncued``, ``cued``, rewards; for each pairing, those of `PAIRINGS` and
+``"cued-substitute"``, its stay probabilities (2, 2), and ``"effects PAIRING"`` (4,), those of `STAY_TERMS`;
+``"cued NAME"`` and ``"uncued NAME"``, weights in choices."""
 
 
 class ContextualTwoStepDisplay(Display):
@@ -77,7 +90,7 @@ class ContextualTwoStepDisplay(Display):
         for name, config, results in named_evaluations(self, runs):
             found = _all_measured(results, config)
             first.append(_row_of_rewards(name, found, len(results[0]["actions"])))
-            second += [_row_of_stays(name, found, pairing) for pairing in PAIRINGS]
+            second += [_row_of_stays(name, found, pairing) for pairing in _TITLES]
         return [*_REWARDS, *first, "", *_STAYS, *second] if first else []
 
     def figure(self, runs: Sequence[StudyRun]) -> matplotlib.figure.Figure | None:
@@ -102,22 +115,34 @@ class ContextualTwoStepDisplay(Display):
 def measure_trials(trials: ContextualTrials, rewards: np.ndarray) -> Measured:
     """Measures of an agent, see `Measured`, of its trials and rewards (M, T); NaN of what did not occur."""
     cued = trials.recalled >= 0
-    found = {
+    found: dict[str, Any] = {
         "total": rewards.sum(axis=1, dtype=np.float64).mean(),
         "uncued": rewards[~cued].mean(),
         "cued": rewards[cued].mean() if cued.any() else np.nan,
     }
+    substituted = with_substitutes(trials, generator(0, Purpose.STATISTICS))
     for pairing in PAIRINGS:
-        pairs = trial_pairs(trials, pairing)
-        found[pairing] = stay_table(pairs)
-        some = len(pairs.choices) > 0
-        found[f"effects {pairing}"] = regress_stays(pairs).coefficients if some else np.full(len(STAY_TERMS), np.nan)
-        if pairing != "cued-incremental":  # whose trials are those of "cued-episodic"
-            kind = pairing.split("-")[0]
-            weights = regress_choices(trials, cued=kind == "cued") if some else {}
-            names = _CUED if kind == "cued" else _UNCUED
-            found |= {f"{kind} {name}": weights.get(name, (np.nan, np.nan))[0] for name in names}
+        found |= _stays(pairing, trial_pairs(trials, pairing))
+    found |= _stays("cued-substitute", trial_pairs(substituted, "cued-episodic"))
+    found |= _weights("uncued", _UNCUED, trials)
+    found |= _weights("cued", _CUED, trials)
+    others = _weights("cued", _CUED, substituted)
+    found |= {f"cued substitute {name}": others[f"cued episodic {name}"] for name in _RECALLED}
     return {name: np.asarray(values) for name, values in found.items()}
+
+
+def _stays(pairing: str, pairs: TrialPairs) -> dict[str, np.ndarray]:
+    """Stay probabilities and effects."""
+    effects = regress_stays(pairs).coefficients if len(pairs.choices) else np.full(len(STAY_TERMS), np.nan)
+    return {pairing: stay_table(pairs), f"effects {pairing}": effects}
+
+
+def _weights(kind: str, names: Sequence[str], trials: ContextualTrials) -> dict[str, float]:
+    """Weights in the choices of cued or uncued trials, NaN if there is none that another trial comes before."""
+    cued = kind == "cued"
+    some = len(trial_pairs(trials, "cued-episodic" if cued else "uncued-incremental").choices) > 0
+    weights = regress_choices(trials, cued=cued) if some else {}
+    return {f"{kind} {name}": weights[name][0] if name in weights else math.nan for name in names}
 
 
 def _all_measured(results: Sequence[Mapping[str, np.ndarray]], config: Config) -> Measured:
@@ -132,8 +157,14 @@ def _all_measured(results: Sequence[Mapping[str, np.ndarray]], config: Config) -
 
 
 def _row_of_rewards(name: str, found: Measured, num_tasks: int) -> str:
-    keys = ["total", "uncued", "cued", *(f"cued {key}" for key in _CUED), *(f"uncued {key}" for key in _UNCUED)]
-    columns = [name, f"{len(found['total'])} x {num_tasks}", *(_cell(found[key]) for key in keys)]
+    columns = [
+        name,
+        f"{len(found['total'])} x {num_tasks}",
+        *(_cell(found[key]) for key in ("total", "uncued", "cued")),
+        *(_cell(found[f"cued {key}"]) for key in _CUED),
+        *(_cell(found[f"cued episodic {key}"] - found[f"cued substitute {key}"]) for key in _RECALLED),
+        *(_cell(found[f"uncued {key}"]) for key in _UNCUED),
+    ]
     return f"| {' | '.join(columns)} |"
 
 
