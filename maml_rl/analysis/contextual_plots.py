@@ -89,14 +89,13 @@ def plot_coefficients(ax: Axes, coefficients: Mapping[str, np.ndarray], *, pale:
         interval = mean_interval(values)
         ends = np.nan_to_num([[interval.mean - interval.low], [interval.high - interval.mean]])
         colour = AFTER_COLOUR if "model-based" in name else COLOURS[1]
-        alpha = 0.4 if name.startswith(pale) else 1.0
-        ax.bar(place, interval.mean, 0.7, color=colour, alpha=alpha)
-        ax.errorbar(place, interval.mean, yerr=np.maximum(0.0, ends), color="black", capsize=3)
-        spread = np.linspace(-0.2, 0.2, len(values))
-        ax.plot(place + spread, values, "o", color="#333333", markersize=3)
-    ax.axhline(0.0, color=NOTE_COLOUR, linewidth=1)
-    ax.set_xticks(range(len(coefficients)), [name.replace(" ", "\n") for name in coefficients])
-    ax.set_ylabel("weight in the choice (log odds)")
+        ax.barh(place, interval.mean, 0.7, color=colour, alpha=0.4 if name.startswith(pale) else 1.0)
+        ax.errorbar(interval.mean, place, xerr=np.maximum(0.0, ends), color="black", capsize=3)
+        ax.plot(values, place + np.linspace(-0.2, 0.2, len(values)), "o", color="#333333", markersize=3)
+    ax.axvline(0.0, color=NOTE_COLOUR, linewidth=1)
+    ax.set_yticks(range(len(coefficients)), [name.replace(" ", "\n") for name in coefficients])
+    ax.invert_yaxis()
+    ax.set_xlabel("weight in the choice (log odds)")
     tidy(ax)
 
 

@@ -32,34 +32,37 @@ from maml_rl.studies.study_run import StudyRun
 from maml_rl.studies.tables import two_decimals
 from maml_rl.utils.random import Purpose, generator
 
+SUBSTITUTE = "cued-substitute"
+"""Stands beside `PAIRINGS` for cued trials explained by substitutes of the recalled ones."""
 _TITLES = {
     "uncued-incremental": "uncued trials, by the trial before",
     "cued-incremental": "cued trials, by the trial before",
     "cued-episodic": "cued trials, by the recalled trial",
-    "cued-substitute": "cued trials, by a substitute",
+    SUBSTITUTE: "cued trials, by a substitute",
 }
-_UNCUED = ("incremental model-based", "incremental model-free")
-_RECALLED = ("model-based", "model-free")
-_CUED = (*(f"{kind} {name}" for name in _RECALLED for kind in ("episodic", "substitute")), *_UNCUED)
+_LEARNERS = ("model-based", "model-free")
+_UNCUED = tuple(f"incremental {name}" for name in _LEARNERS)
+_CUED = (*(f"{kind} {name}" for name in _LEARNERS for kind in ("episodic", "substitute")), *_UNCUED)
 _REWARDS = (
     "## Trials that are recalled",
     "",
     "Means over seeds with their 95 % intervals (Student). Reward: total of a meta-episode, and mean of an uncued and "
-    "of a cued trial, which random choices make the mean of both probabilities. Weights of reasons in "
-    "stage-one choices: logistic regression, in log odds, of the reward of an earlier trial (1, or -1 for none), "
-    "credited to the choice that commonly leads where that trial led (model-based) or to that trial's choice "
-    "(model-free). Episodic: the trial whose context is the cue; incremental: the trial before. All of a kind of trial "
-    "are fitted together, with repetition of both choices and a constant preference. Substitute: the weight that "
-    "another trial, which the cue could as well have recalled, has in place of the recalled one: an agent that learns "
-    "which state was rich, and recalls no trial, has the same weight of both. Beyond: the difference, memory of single "
-    "trials.",
+    "of a cued trial, which random choices make the mean of both probabilities.",
     "",
-    "| run | seeds x tasks | reward | uncued | cued "
-    + "".join(f"| cued: {name} " for name in _CUED)
-    + "".join(f"| beyond: {name} " for name in _RECALLED)
-    + "".join(f"| uncued: {name} " for name in _UNCUED)
-    + "|",
-    f"|{'---|' * (5 + len(_CUED) + len(_RECALLED) + len(_UNCUED))}",
+    "| run | seeds x tasks | reward | uncued | cued |",
+    f"|{'---|' * 5}",
+)
+_WEIGHTS = (
+    "Weights of reasons in stage-one choices: logistic regression, in log odds, of the reward of an earlier trial (1, "
+    "or -1 for none), credited to the choice that commonly leads where that trial led (model-based) or to that trial's "
+    "choice (model-free). Cued choices are explained by the recalled trial and the trial before together, uncued ones "
+    "by the trial before, with repetition of the earlier choices and a constant preference. Substitute: the weight "
+    "that another trial, which the cue could as well have recalled, has in place of the recalled one: an agent that "
+    "learns which state was rich, and recalls no trial, has the same weight of both. Beyond: the difference, memory of "
+    "single trials.",
+    "",
+    "| run | learner | recalled trial | substitute | beyond | trial before | trial before, uncued |",
+    f"|{'---|' * 7}",
 )
 _STAYS = (
     "Probability that the choice of the earlier trial is made again, by its reward (R, U: rewarded, unrewarded) and "
@@ -74,9 +77,8 @@ _STAYS = (
 )
 
 Measured = dict[str, np.ndarray]
-"""Of an agent: ``total``, ``uncued``, ``cued``, rewards; for each pairing, those of `PAIRINGS` and
-``"cued-substitute"``, its stay probabilities (2, 2), and ``"effects PAIRING"`` (4,), those of `STAY_TERMS`;
-``"cued NAME"`` and ``"uncued NAME"``, weights in choices."""
+"""Of an agent: ``total``, ``uncued``, ``cued``, rewards; for each of `PAIRINGS` and `SUBSTITUTE` its stay probabilities
+(2, 2), and ``"effects PAIRING"`` (4,), those of `STAY_TERMS`; ``"cued NAME"`` and ``"uncued NAME"``, weights."""
 
 
 class ContextualTwoStepDisplay(Display):
@@ -85,27 +87,31 @@ class ContextualTwoStepDisplay(Display):
     caption = "choices by recent and recalled trials"
 
     def table(self, runs: Sequence[StudyRun]) -> list[str]:
-        """Two tables, of rewards and weights and of stay probabilities; nothing if there is nothing to show."""
-        first, second = [], []
+        """Tables of rewards, of weights and of stay probabilities; nothing if there is nothing to show."""
+        rewards, weights, stays = [], [], []
         for name, config, results in named_evaluations(self, runs):
             found = _all_measured(results, config)
-            first.append(_row_of_rewards(name, found, len(results[0]["actions"])))
-            second += [_row_of_stays(name, found, pairing) for pairing in _TITLES]
-        return [*_REWARDS, *first, "", *_STAYS, *second] if first else []
+            rewards.append(_row_of_rewards(name, found, len(results[0]["actions"])))
+            weights += [_row_of_weights(name, found, learner) for learner in _LEARNERS]
+            stays += [_row_of_stays(name, found, pairing) for pairing in _TITLES]
+        return [*_REWARDS, *rewards, "", *_WEIGHTS, *weights, "", *_STAYS, *stays] if rewards else []
 
     def figure(self, runs: Sequence[StudyRun]) -> matplotlib.figure.Figure | None:
-        """Stay probabilities of each pairing of trials, and the weights in cued choices."""
+        """Stay probabilities by earlier trials of each kind, and the weights in cued choices."""
         results = evaluations(runs)
         if not results:
             return None
         found = _all_measured(results, runs[0].config)
-        figure = matplotlib.figure.Figure(figsize=(12, 7.4), layout="constrained")
-        *stays, weights = figure.subplots(2, 2).ravel()
-        for ax, pairing in zip(stays, PAIRINGS, strict=True):
-            plot_stay_probabilities(ax, mean_interval(np.moveaxis(found[pairing], 0, -1)), seeds=found[pairing])
-            ax.set_title(_TITLES[pairing])
-        plot_coefficients(weights, {name: found[f"cued {name}"] for name in _CUED})
-        weights.set_title("cued trials, reasons fitted together")
+        figure = matplotlib.figure.Figure(figsize=(14, 7.4), layout="constrained")
+        panels = figure.subplot_mosaic([[PAIRINGS[0], PAIRINGS[1], "weights"], [PAIRINGS[2], SUBSTITUTE, "weights"]])
+        for pairing, title in _TITLES.items():
+            ax, stays = panels[pairing], found[pairing]
+            plot_stay_probabilities(ax, mean_interval(np.moveaxis(stays, 0, -1)), seeds=stays)
+            ax.set_title(title)
+            if pairing != PAIRINGS[1] and (legend := ax.get_legend()) is not None:
+                legend.remove()  # one of four alike is enough
+        plot_coefficients(panels["weights"], {name: found[f"cued {name}"] for name in _CUED})
+        panels["weights"].set_title("cued trials, reasons fitted together")
         figure.suptitle(
             f"{runs[0].name}: {seeds_in_words(len(results))}; bar: mean, line: its 95% interval, points: each"
         )
@@ -123,11 +129,11 @@ def measure_trials(trials: ContextualTrials, rewards: np.ndarray) -> Measured:
     substituted = with_substitutes(trials, generator(0, Purpose.STATISTICS))
     for pairing in PAIRINGS:
         found |= _stays(pairing, trial_pairs(trials, pairing))
-    found |= _stays("cued-substitute", trial_pairs(substituted, "cued-episodic"))
+    found |= _stays(SUBSTITUTE, trial_pairs(substituted, "cued-episodic"))
     found |= _weights("uncued", _UNCUED, trials)
     found |= _weights("cued", _CUED, trials)
     others = _weights("cued", _CUED, substituted)
-    found |= {f"cued substitute {name}": others[f"cued episodic {name}"] for name in _RECALLED}
+    found |= {f"cued substitute {name}": others[f"cued episodic {name}"] for name in _LEARNERS}
     return {name: np.asarray(values) for name, values in found.items()}
 
 
@@ -157,14 +163,15 @@ def _all_measured(results: Sequence[Mapping[str, np.ndarray]], config: Config) -
 
 
 def _row_of_rewards(name: str, found: Measured, num_tasks: int) -> str:
-    columns = [
-        name,
-        f"{len(found['total'])} x {num_tasks}",
-        *(_cell(found[key]) for key in ("total", "uncued", "cued")),
-        *(_cell(found[f"cued {key}"]) for key in _CUED),
-        *(_cell(found[f"cued episodic {key}"] - found[f"cued substitute {key}"]) for key in _RECALLED),
-        *(_cell(found[f"uncued {key}"]) for key in _UNCUED),
-    ]
+    cells = [_cell(found[key]) for key in ("total", "uncued", "cued")]
+    columns = [name, f"{len(found['total'])} x {num_tasks}", *cells]
+    return f"| {' | '.join(columns)} |"
+
+
+def _row_of_weights(name: str, found: Measured, learner: str) -> str:
+    recalled, other = (found[f"cued {kind} {learner}"] for kind in ("episodic", "substitute"))
+    before = [found[f"{kind} incremental {learner}"] for kind in ("cued", "uncued")]
+    columns = [name, learner, *(_cell(values) for values in (recalled, other, recalled - other, *before))]
     return f"| {' | '.join(columns)} |"
 
 
