@@ -81,12 +81,23 @@ def stay_frequencies(
         raise ValueError(f"choices: got shape {choices.shape}, expected at least two trials along the last axis")
     stays = choices[..., 1:] == choices[..., :-1]
     rewarded, common, counted = rewarded[..., :-1], common[..., :-1], counted[..., :-1] & made[..., 1:]
-    frequencies = np.empty((*choices.shape[:-1], 2, 2))
+    return frequencies_by_kind(stays, rewarded, common, counted)
+
+
+def frequencies_by_kind(
+    repeated: np.ndarray, rewarded: np.ndarray, common: np.ndarray, counted: np.ndarray
+) -> np.ndarray:
+    """Frequency (..., 2, 2) with which a choice was `repeated`: rewarded or not by common or uncommon, as above.
+
+    All four are bool (..., T), of pairs of trials: whether the second repeated the first's choice, whether the first
+    was rewarded, whether its transition was the common one, and whether the pair counts.
+    """
+    frequencies = np.empty((*repeated.shape[:-1], 2, 2))
     for row, outcome in enumerate((rewarded, ~rewarded)):
         for column, moved in enumerate((common, ~common)):
-            trials = outcome & moved & counted  # (..., T - 1)
-            with np.errstate(invalid="ignore"):  # 0 / 0: no such trial
-                frequencies[..., row, column] = (stays & trials).sum(axis=-1) / trials.sum(axis=-1)
+            pairs = outcome & moved & counted  # (..., T)
+            with np.errstate(invalid="ignore"):  # 0 / 0: no such pair
+                frequencies[..., row, column] = (repeated & pairs).sum(axis=-1) / pairs.sum(axis=-1)
     return frequencies
 
 

@@ -153,6 +153,11 @@ def register_families() -> None:
         ("HarlowFixation-v0", "harlow_fixation:HarlowFixationVectorEnv"),
     ):
         register_meta_env(name, f"maml_rl.envs.behaviour.{family}", max_episode_steps=250, displays=["harlow"])
+    contextual = "maml_rl.envs.behaviour.contextual"
+    bandits = f"{contextual}_bandit:ContextualBanditVectorEnv"
+    register_meta_env("ContextualBandit-v0", bandits, displays=["contextual-bandit"])
+    two_step = f"{contextual}_two_step:ContextualTwoStepVectorEnv"
+    register_meta_env("ContextualTwoStep-v0", two_step, displays=["contextual-two-step"])
     drifting = "maml_rl.envs.bandits.drifting_bandit:DriftingBanditVectorEnv"
     register_meta_env("DriftingBandit-v0", drifting, displays=["drifting-bandit"])
     register_meta_env(

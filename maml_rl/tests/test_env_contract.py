@@ -184,6 +184,8 @@ KNOWN: dict[str, dict[str, Any]] = {
     "RestlessBandit-RandomWalk-v0": {"num_pulls": 8},
     "DriftingBandit-v0": {"num_trials": 4},
     "TwoStep-v0": {"num_trials": 4, "switch_probability": 0.3},
+    "ContextualBandit-v0": {"k": 3},
+    "ContextualTwoStep-v0": {"num_trials": 4},
     "TabularMDP-v0": {"max_episode_steps": 8},
 }
 

@@ -21,9 +21,9 @@ from maml_rl.analysis.few_pulls import few_pulls_optimum
 from maml_rl.analysis.gittins_table import gittins
 from maml_rl.analysis.intervals import mean_interval
 from maml_rl.analysis.two_armed_bandits import dependent_arms_optimum, independent_arms_optimum
-from maml_rl.studies.displays.display import Display, evaluations, seeds_in_words
+from maml_rl.studies.displays.display import Display, evaluations, named_evaluations, seeds_in_words
 from maml_rl.studies.novelty import tasks_in_words
-from maml_rl.studies.study_run import StudyRun, by_name
+from maml_rl.studies.study_run import StudyRun
 from maml_rl.studies.tables import two_decimals
 from maml_rl.utils.random import Purpose, generator
 
@@ -51,11 +51,7 @@ class BanditDisplay(Display):
 
     def table(self, runs: Sequence[StudyRun]) -> list[str]:
         """One row per run and test set of bandits; nothing if there is none that was evaluated."""
-        rows = []
-        for name, seeds in by_name(runs).items():
-            for test_set, config in seeds[0].configs.items():
-                if self.applies(config) and (results := evaluations(seeds, test_set)):
-                    rows.append(_row(name if test_set is None else f"{name} on {test_set}", config.env_name, results))
+        rows = [_row(name, config.env_name, results) for name, config, results in named_evaluations(self, runs)]
         return [*_HEAD, *rows] if rows else []
 
     def figure(self, runs: Sequence[StudyRun]) -> matplotlib.figure.Figure | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import matplotlib.figure
@@ -11,7 +11,7 @@ import numpy as np
 from maml_rl.algorithms import Algorithm
 from maml_rl.config import Config
 from maml_rl.envs.registration import displays_of_family
-from maml_rl.studies.study_run import StudyRun
+from maml_rl.studies.study_run import StudyRun, by_name
 
 
 class Display:
@@ -73,6 +73,16 @@ def evaluations(seeds: Sequence[StudyRun], test_set: str | None = None) -> list[
     """Evaluations of these seeds that hold trials: actions and rewards."""
     found = [run.results(test_set) for run in seeds]
     return [results for results in found if results is not None and "actions" in results]
+
+
+def named_evaluations(
+    display: Display, runs: Sequence[StudyRun]
+) -> Iterator[tuple[str, Config, list[dict[str, np.ndarray]]]]:
+    """Name, configuration and `evaluations` of each run and test set that a display applies to, if there are any."""
+    for name, seeds in by_name(runs).items():
+        for test_set, config in seeds[0].configs.items():
+            if display.applies(config) and (results := evaluations(seeds, test_set)):
+                yield name if test_set is None else f"{name} on {test_set}", config, results
 
 
 def seeds_in_words(num_seeds: int) -> str:

@@ -67,6 +67,8 @@ for _name, _place in {
     "tabular-mdp": "tabular_mdps:TabularMDPDisplay",
     "restless-bandit": "restless_bandits:RestlessBanditDisplay",
     "lives": "lives:LivesDisplay",
+    "contextual-bandit": "contextual_bandit:ContextualBanditDisplay",
+    "contextual-two-step": "contextual_two_step:ContextualTwoStepDisplay",
     "drifting-bandit": "drifting_bandit:DriftingBanditDisplay",
     "harlow": "harlow:HarlowDisplay",
 }.items():
