@@ -20,6 +20,7 @@ from maml_rl.analysis.contextual_bandits import (
 )
 from maml_rl.analysis.contextual_two_step import (
     PAIRINGS,
+    ContextualTrials,
     contextual_two_step_trials,
     regress_choices,
     regress_stays,
@@ -274,6 +275,10 @@ STEPS = np.array([[1, 0, 0, 0], [0, 1, 0, 1], [1, 0, 0, -1], [0, 1, 0, 0]])
         (
             lambda: trial_pairs(trials_of("random"), cast(Any, "cued")),
             r"pairing: got 'cued', expected one of uncued-incremental",
+        ),
+        (
+            lambda: with_substitutes(ContextualTrials(*[np.array([[-1, -1], [-1, 0]])] * 4), np.random.default_rng(0)),
+            r"trials: got different numbers of uncued trials, expected one for all",
         ),
         (lambda: fit_logistic(np.zeros((0, 1)), np.zeros(0)), r"features, outcomes: got shapes \(0, 1\), \(0,\)"),
         (lambda: fit_logistic(np.ones((2, 1)), np.full(2, 0.5)), r"features, outcomes: expected finite features"),

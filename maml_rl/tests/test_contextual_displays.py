@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from maml_rl.analysis.contextual_bandits import episode_contexts, exposure_numbers
+from maml_rl.analysis.contextual_plots import plot_coefficients, plot_exposures, plot_rewards_by_pull
 from maml_rl.analysis.contextual_two_step import contextual_two_step_trials, regress_stays, stay_table, trial_pairs
 from maml_rl.studies.displays.registry import displays_of
 from maml_rl.tests.study_builders import all_runs, only_plain, run_study, tiny_study
@@ -109,3 +112,24 @@ def test_test_sets_and_few_trials_are_shown_as_far_as_there_are_any(study):
     rows = [columns(line) for line in table if line.startswith("| plain") and "by the recalled" in line]
     assert [row[0] for row in rows] == ["plain", "plain on longer"]
     assert all(row[2:8] == ["-"] * 6 for row in rows)
+
+
+def test_figures_show_the_numbers_they_are_given_and_a_band_only_of_several_agents():
+    for agents in (np.array([[0.1, 0.5]]), np.array([[0.1, 0.5], [0.3, 0.7]])):
+        ax = Figure().subplots()
+        plot_exposures(ax, agents, {"Bayes": agents + 0.1}, levels={"chance": 0.1})
+        curves = [np.asarray(line.get_ydata()) for line in ax.lines]
+        np.testing.assert_allclose(curves[0], agents.mean(axis=0))
+        np.testing.assert_allclose(curves[1], agents.mean(axis=0) + 0.1)
+        assert len(ax.collections) == (len(agents) > 1) == ("band" in ax.get_title(loc="left"))
+    ax = Figure().subplots()
+    plot_coefficients(ax, {"episodic model-based": np.array([1.0, 2.0]), "substitute model-based": np.array([0.0])})
+    assert [bar.get_width() for bar in ax.patches if isinstance(bar, Rectangle)] == [1.5, 0.0]
+    assert [bar.get_alpha() for bar in ax.patches] == [1.0, 0.4]
+
+
+def test_figures_of_other_kinds_or_shapes_are_refused():
+    with pytest.raises(ValueError, match=r"^baselines: got later, expected first, those of agents$"):
+        plot_rewards_by_pull(Figure().subplots(), {"first": np.ones((1, 2))}, {"later": np.ones((1, 2))}, baseline="B")
+    with pytest.raises(ValueError, match=r"^agents: got shape \(2,\), expected \(agents, numbers\)$"):
+        plot_exposures(Figure().subplots(), np.ones(2), {}, levels={})
