@@ -23,7 +23,8 @@ class Entries(NamedTuple):
     Attributes
     ----------
     keys
-        (..., C, K), of length 1 with kernel ``"cosine"``; zeros where nothing was written.
+        (..., K, C), one in each column, of length 1 with kernel ``"cosine"``; zeros where nothing was written. Products
+        with a query are several times faster so.
     squares
         Their squared lengths (..., C).
     values
@@ -84,45 +85,47 @@ class Dictionary:
 
     def empty(self, like: Tensor, batch_shape: tuple[int, ...]) -> Entries:
         """Nothing, for episodes (..., B) = `batch_shape`, of the type and on the device of `like` (*)."""
-        keys, values = ((*batch_shape, self.capacity, size) for size in (self.key_size, self.value_size))
-        squares = like.new_zeros((*batch_shape, self.capacity))
-        count = like.new_zeros(batch_shape, dtype=torch.int64)
-        return Entries(like.new_zeros(keys), squares, like.new_zeros(values), count)
+        shapes = ((self.key_size, self.capacity), (self.capacity,), (self.capacity, self.value_size))
+        tables = (like.new_zeros((*batch_shape, *shape)) for shape in shapes)
+        return Entries(*tables, like.new_zeros(batch_shape, dtype=torch.int64))
 
     def read(self, entries: Entries, query: Tensor) -> Tensor:
         """Value (..., V) for a query (..., K)."""
         query = self._scaled(query)
         with torch.no_grad():
-            nearest, place = self._closeness(entries.keys, entries.squares, query).topk(self.num_neighbours, -1)
-            found = (nearest > -torch.inf) & query.any(-1, keepdim=True)  # (..., k)
-        values = _at(entries.values, place)
+            distances = _squared_distances(entries.keys, entries.squares, query)
+            nearest, place = _smallest(distances, self.num_neighbours)
+            found = torch.isfinite(nearest) & query.any(-1, keepdim=True)  # (..., k)
+        values = _rows(entries.values, place)
         if self.num_neighbours == 1:
-            weights = found.to(values)
-        else:
-            closeness = self._closeness(_at(entries.keys, place), entries.squares.gather(-1, place), query)
-            closeness = torch.where(found, closeness, torch.finfo(values.dtype).min)
-            weights = torch.softmax(closeness, -1) * found
-        return (weights.unsqueeze(-1) * values).sum(-2)
+            return (found.unsqueeze(-1) * values).squeeze(-2)
+        keys = entries.keys.gather(-1, place.unsqueeze(-2).expand(*place.shape[:-1], self.key_size, place.shape[-1]))
+        closeness = self._closeness(keys, entries.squares.gather(-1, place), query)
+        closeness = torch.where(found, closeness, torch.finfo(values.dtype).min)
+        return ((torch.softmax(closeness, -1) * found).unsqueeze(-1) * values).sum(-2)
 
     def write(self, entries: Entries, key: Tensor, value: Tensor, where: Tensor) -> Entries:
         """Entries with values (..., V) under keys (..., K), written where (...,) is True."""
         key = self._scaled(key)
         with torch.no_grad():
-            place, known = self._place_of(entries, key)
+            nearest, place = _squared_distances(entries.keys, entries.squares, key).min(-1)
+            known = nearest <= SAME * key.square().sum(-1)
+            place = torch.where(known, place, entries.written % self.capacity)
             where = where & key.any(-1)
-            place = torch.where(known, place, entries.written % self.capacity).unsqueeze(-1)  # (..., 1)
         in_place = not (torch.is_grad_enabled() or any(map(is_transformed, (*entries, key, value, where))))
         scatter = Tensor.scatter_ if in_place else Tensor.scatter
 
-        def put(table: Tensor, row: Tensor) -> Tensor:
-            """Table (..., C, n) with a row (..., n) at the place."""
-            kept = torch.where(where.unsqueeze(-1), row, _at(table, place).squeeze(-2))
-            index = place.unsqueeze(-1).expand(*place.shape, table.shape[-1])
-            return scatter(table, -2, index, kept.unsqueeze(-2))
+        def put(table: Tensor, new: Tensor, dim: int) -> Tensor:
+            """Table with what is new, of length 1 along the dimension of entries, at the place in that dimension."""
+            ones = [1] * (new.dim() - place.dim())
+            index = place.reshape(*place.shape, *ones).expand_as(new)
+            kept = torch.where(where.reshape(*place.shape, *ones), new, table.gather(dim, index))
+            return scatter(table, dim, index, kept)
 
-        squares = put(entries.squares.unsqueeze(-1), key.square().sum(-1, keepdim=True)).squeeze(-1)
-        written = entries.written + (where & ~known)
-        return Entries(put(entries.keys, key), squares, put(entries.values, value), written)
+        keys = put(entries.keys, key.unsqueeze(-1), -1)
+        squares = put(entries.squares, key.square().sum(-1, keepdim=True), -1)
+        values = put(entries.values, value.unsqueeze(-2), -2)
+        return Entries(keys, squares, values, entries.written + (where & ~known))
 
     def _scaled(self, key: Tensor) -> Tensor:
         """Keys (..., K) as they are compared."""
@@ -131,31 +134,31 @@ class Dictionary:
         return key * torch.rsqrt(key.square().sum(-1, keepdim=True) + _SMALLEST)
 
     def _closeness(self, keys: Tensor, squares: Tensor, query: Tensor) -> Tensor:
-        """Logarithm (..., C) of the kernel between keys (..., C, K) and a query (..., K); -inf for empty entries."""
-        products = (keys @ query.unsqueeze(-1)).squeeze(-1)
+        """Logarithm (..., k) of the kernel of keys (..., K, k), squared lengths (..., k), and a query (..., K)."""
         if self.kernel == "cosine":
-            closeness = self.sharpness * products
-        else:
-            distances = _squared_distances(products, squares, query)
-            if self.kernel == "euclidean":
-                closeness = -self.sharpness * torch.sqrt(distances + _SMALLEST)
-            else:
-                closeness = -torch.log(distances + _DELTA)
-        return closeness.masked_fill(squares == 0, -torch.inf)
-
-    def _place_of(self, entries: Entries, key: Tensor) -> tuple[Tensor, Tensor]:
-        """Place (...,) of the entry whose key is nearest to a key (..., K), and whether (...,) it is the same key."""
-        products = (entries.keys @ key.unsqueeze(-1)).squeeze(-1)
-        distances = _squared_distances(products, entries.squares, key)
-        nearest, place = distances.masked_fill(entries.squares == 0, torch.inf).min(-1)
-        return place, nearest <= SAME * key.square().sum(-1)
+            return self.sharpness * (query.unsqueeze(-2) @ keys).squeeze(-2)
+        distances = _squared_distances(keys, squares, query)
+        if self.kernel == "euclidean":
+            return -self.sharpness * torch.sqrt(distances + _SMALLEST)
+        return -torch.log(distances + _DELTA)
 
 
-def _squared_distances(products: Tensor, squares: Tensor, query: Tensor) -> Tensor:
-    """Of keys with these products (..., C) with a query (..., K), and squared lengths (..., C)."""
-    return (squares - 2.0 * products + query.square().sum(-1, keepdim=True)).clamp(min=0.0)
+def _squared_distances(keys: Tensor, squares: Tensor, query: Tensor) -> Tensor:
+    """Of keys (..., K, C) with squared lengths (..., C) from a query (..., K); infinite where there is no key."""
+    products = (query.unsqueeze(-2) @ keys).squeeze(-2)
+    distances = (squares - 2.0 * products + query.square().sum(-1, keepdim=True)).clamp(min=0.0)
+    return distances.masked_fill(squares == 0, torch.inf)
 
 
-def _at(table: Tensor, place: Tensor) -> Tensor:
-    """Rows (..., k, n) of a table (..., C, n) at places (..., k)."""
-    return table.gather(-2, place.unsqueeze(-1).expand(*place.shape, table.shape[-1]))
+def _smallest(distances: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` smallest of distances (..., C) and their places (..., count)."""
+    if count == 1:
+        nearest, place = distances.min(-1, keepdim=True)
+    else:
+        nearest, place = distances.topk(count, -1, largest=False)
+    return nearest, place
+
+
+def _rows(values: Tensor, place: Tensor) -> Tensor:
+    """Rows (..., k, V) of values (..., C, V) at places (..., k)."""
+    return values.gather(-2, place.unsqueeze(-1).expand(*place.shape, values.shape[-1]))
