@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
@@ -11,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from maml_rl.policies.episodic_unrolling import Along, Controller, unroll_generations
 from maml_rl.policies.memory.dictionary import Dictionary, Entries, Kernel
 from maml_rl.policies.params import Params, affine
 from maml_rl.policies.policy import Interface, Policy
@@ -18,7 +20,7 @@ from maml_rl.policies.recurrence import Order
 from maml_rl.policies.recurrent_cells import AffineGates
 from maml_rl.settings import Settings
 from maml_rl.settings.base import Count, Width
-from maml_rl.utils.transforms import any_of_each
+from maml_rl.utils.transforms import any_of_each, is_transformed
 
 
 class EpisodicOptions(Settings):
@@ -159,7 +161,7 @@ class EpisodicLSTMPolicy(Policy):
     def advance(self, params: Params, inputs: Tensor, state: EpisodicState) -> tuple[Tensor, EpisodicState]:
         """See `Policy.advance`."""
         own = inputs[..., : self.num_own]
-        projected, key = self._project(params, inputs), self.key(params, own)
+        projected, key = self._project(params, inputs), self.key_of(params, own)
         output, cell, _ = self._recall_and_step(params, projected, key, state)
         return output, EpisodicState(Working(output, cell, own), state.entries)
 
@@ -181,20 +183,41 @@ class EpisodicLSTMPolicy(Policy):
         """See `Policy.features`."""
         inputs = self.encode(params, observations)
         own = inputs[..., : self.num_own]
-        keys, projected = self.key(params, own), self._project(params, inputs)
+        keys = self.key_of(params, own)
+        if started is not None and self._is_traceable(started):
+            before = state.working.seen, self.key_of(params, state.working.seen)
+            along = Along(inputs, keys, started, before)
+            pair = (state.working.output, state.working.cell)
+            outputs, pair, entries = unroll_generations(self._controller(params), along, pair, state.entries)
+            return outputs, EpisodicState(Working(*pair, own[-1]), entries)
         if not torch.is_grad_enabled() or self.options.dictionary_detach:
             state = state._replace(entries=state.entries.copy())  # written in place below
-        features = []
+        features, projected = [], self._project(params, inputs)
         closing = self._closings(params, inputs, state.working.seen, started)
         for index, (now, key) in enumerate(zip(projected, keys, strict=True)):
             if (ended := next(closing)) is not None and started is not None:
-                state = self._close(params, ended, state, started[index])
+                with torch.set_grad_enabled(torch.is_grad_enabled() and not self.options.dictionary_detach):
+                    written = self._close(params, ended, state, started[index]).entries
+                state = EpisodicState(self._begun(state.working, started[index]), written)
             output, cell, _ = self._recall_and_step(params, now, key, state)
             state = EpisodicState(Working(output, cell, own[index]), state.entries)
             features.append(output)
         return torch.stack(features), state
 
-    def key(self, params: Params, own: Tensor) -> Tensor:
+    def _is_traceable(self, started: Tensor) -> bool:
+        """True if it is known beforehand what episodes read, and they need nothing else of each other."""
+        chosen = self.options
+        single = self.dictionary.num_neighbours == 1 or chosen.dictionary_retrieval == "none"
+        return chosen.dictionary_resets and chosen.dictionary_detach and single and not is_transformed(started)
+
+    def _controller(self, params: Params) -> Controller:
+        return Controller(
+            None if self.options.dictionary_retrieval == "none" else self.dictionary,
+            functools.partial(self._project, params),
+            functools.partial(self._step, params),
+        )
+
+    def key_of(self, params: Params, own: Tensor) -> Tensor:
         """Keys (..., K) of encoded own observations (..., I)."""
         part = own[..., self._range]
         return affine(params, "key", part) if "key.weight" in params else part
@@ -202,7 +225,7 @@ class EpisodicLSTMPolicy(Policy):
     def gates(self, params: Params, observations: Tensor, state: EpisodicState) -> Tensor:
         """Reinstatement gate (..., H), in [0, 1], of a step with observations (..., O) in a state."""
         inputs = self.encode(params, observations)
-        key = self.key(params, inputs[..., : self.num_own])
+        key = self.key_of(params, inputs[..., : self.num_own])
         return self._recall_and_step(params, self._project(params, inputs), key, state)[2]
 
     def _project(self, params: Params, inputs: Tensor) -> Tensor:
@@ -227,25 +250,33 @@ class EpisodicLSTMPolicy(Policy):
         """State after an episode's end where `started` (...,), with `_project` (..., G * H) of what closes it."""
         working, entries = state
         if self.options.dictionary_retrieval != "none":
-            key = self.key(params, working.seen)
+            key = self.key_of(params, working.seen)
             _, cell, _ = self._recall_and_step(params, projected, key, state)
             if self.options.dictionary_detach:
-                with torch.set_grad_enabled(False):
-                    entries = self.dictionary.write(entries, key.detach(), cell.detach(), started)
-            else:
-                entries = self.dictionary.write(entries, key, cell, started)
-        if self.options.dictionary_resets:
-            ends = started.unsqueeze(-1)
-            working = Working(*(torch.where(ends, torch.zeros_like(part), part) for part in working))
-        return EpisodicState(working, entries)
+                key, cell = key.detach(), cell.detach()
+            entries = self.dictionary.write(entries, key, cell, started)
+        return EpisodicState(self._begun(working, started), entries)
+
+    def _begun(self, working: Working, started: Tensor) -> Working:
+        """Working memory at the start of an episode where `started` (...,)."""
+        if not self.options.dictionary_resets:
+            return working
+        return Working(*(torch.where(started.unsqueeze(-1), torch.zeros_like(part), part) for part in working))
 
     def _recall_and_step(
         self, params: Params, projected: Tensor, key: Tensor, state: EpisodicState
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Output, cell and reinstatement gate (..., H) after a step with `_project` (..., G * H) and a key (..., K)."""
         output, cell, _ = state.working
-        way = self.options.dictionary_retrieval
-        recalled = torch.zeros_like(cell) if way == "none" else self.dictionary.read(state.entries, key)
+        reads = self.options.dictionary_retrieval != "none"
+        recalled = self.dictionary.read(state.entries, key) if reads else torch.zeros_like(cell)
+        return self._step(params, projected, recalled, (output, cell))
+
+    def _step(
+        self, params: Params, projected: Tensor, recalled: Tensor, before: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `_recall_and_step`, with what was read (..., H) and output and cell (..., H) before."""
+        (output, cell), way = before, self.options.dictionary_retrieval
         if way == "input":
             projected = projected + affine(params, "recall", recalled)
         gates = self._gates.gates(params, projected, output)

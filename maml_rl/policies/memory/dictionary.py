@@ -85,9 +85,9 @@ class Dictionary:
 
     def empty(self, like: Tensor, batch_shape: tuple[int, ...]) -> Entries:
         """Nothing, for episodes (..., B) = `batch_shape`, of the type and on the device of `like` (*)."""
-        shapes = ((self.key_size, self.capacity), (self.capacity,), (self.capacity, self.value_size))
-        tables = (like.new_zeros((*batch_shape, *shape)) for shape in shapes)
-        return Entries(*tables, like.new_zeros(batch_shape, dtype=torch.int64))
+        keys = like.new_zeros((*batch_shape, self.key_size, self.capacity))
+        values = like.new_zeros((*batch_shape, self.capacity, self.value_size))
+        return Entries(keys, torch.zeros_like(values[..., 0]), values, like.new_zeros(batch_shape, dtype=torch.int64))
 
     def read(self, entries: Entries, query: Tensor) -> Tensor:
         """Value (..., V) for a query (..., K)."""

@@ -1,0 +1,113 @@
+"""Sequences of episodes with a dictionary between them, unrolled many episodes at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from maml_rl.policies.memory.dictionary import Dictionary, Entries
+from maml_rl.policies.memory.episode_order import Generation, Trace, generations, trace
+
+Pair = tuple[Tensor, Tensor]
+
+
+class Controller(NamedTuple):
+    """What an episode is made of.
+
+    Attributes
+    ----------
+    dictionary
+        Reads one neighbour; ``None``: nothing is read and written.
+    project
+        Of inputs (..., I) the part (..., G * H) of the gates that waits for no state.
+    step
+        Output, cell and a gate (..., H) from that part, what was read (..., H), and output and cell (..., H) before.
+    """
+
+    dictionary: Dictionary | None
+    project: Callable[[Tensor], Tensor]
+    step: Callable[[Tensor, Tensor, Pair], tuple[Tensor, Tensor, Tensor]]
+
+
+class Along(NamedTuple):
+    """Sequences of T steps: inputs (T, B, I), keys (T, B, K) and boundaries.
+
+    `started` (T, B) is True where an episode begins after another. `before` is the encoded own observation (B, E), the
+    first numbers of an input, of the step before the first, and its key (B, K).
+    """
+
+    inputs: Tensor
+    keys: Tensor
+    started: Tensor
+    before: Pair
+
+
+def unroll_generations(
+    controller: Controller, along: Along, working: Pair, entries: Entries
+) -> tuple[Tensor, Pair, Entries]:
+    """Outputs (T, B, H) along sequences, output and cell (B, H) and entries in the end.
+
+    The same as step by step, for working memory that begins anew with every episode and entries that are constants:
+    then an episode waits only for those that it reads, `maml_rl.policies.memory.episode_order`.
+    """
+    traced, capacity = _trace(controller.dictionary, along, entries), entries.squares.shape[-1]
+    width, size = along.started.shape[1], entries.values.shape[-1]
+    table = entries.values.new_zeros((len(traced.generation), size))
+    table[1:].unflatten(0, (width, -1))[:, :capacity] = entries.values.detach()
+    flat = along._replace(inputs=along.inputs.flatten(0, 1))
+    outputs, places, ends, columns = [], [], [], []
+    for group in generations(along.started, capacity, traced.generation):
+        recalled = table[traced.source[group.steps]]  # (longest, n, H)
+        of_steps, end = _steps(controller, flat, group, recalled, working)
+        if controller.dictionary is not None:
+            _write(controller, flat, group, recalled, end, table)
+        outputs.append(of_steps.flatten(0, 1) if bool(group.mask.all()) else of_steps[group.mask])
+        places.append(group.steps[group.mask])
+        lasting = group.row == 0
+        ends.append([part[lasting] for part in end])
+        columns.append(group.column[lasting])
+    whole = torch.cat(outputs).index_select(0, torch.cat(places).argsort()).unflatten(0, along.started.shape)
+    output, cell = (torch.cat(parts)[torch.cat(columns).argsort()] for parts in zip(*ends, strict=True))
+    rows = traced.entries.values.squeeze(-1).long()
+    return whole, (output, cell), traced.entries._replace(values=table[rows])
+
+
+def _trace(dictionary: Dictionary | None, along: Along, entries: Entries) -> Trace:
+    if dictionary is not None:
+        return trace(dictionary, entries, along.keys, along.before[1], along.started)
+    num_episodes = int(along.started.sum(0).max()) + 1
+    num_rows = along.started.shape[1] * (entries.squares.shape[-1] + num_episodes) + 1
+    none = torch.zeros(along.started.numel(), dtype=torch.int64)
+    rows = torch.zeros_like(entries.squares).unsqueeze(-1)
+    return Trace(none, torch.zeros(num_rows, dtype=torch.int64), entries._replace(values=rows))
+
+
+def _steps(
+    controller: Controller, flat: Along, group: Generation, recalled: Tensor, working: Pair
+) -> tuple[Tensor, Pair]:
+    """Outputs (longest, n, H) of a generation, and output and cell (n, H) after the last step of each episode."""
+    output, cell = (part[group.column] * group.is_first.unsqueeze(-1) for part in working)
+    rows = []
+    inputs = flat.inputs.index_select(0, group.steps.flatten()).unflatten(0, group.steps.shape)
+    for projected, memory in zip(controller.project(inputs), recalled, strict=True):
+        output, cell, _ = controller.step(projected, memory, (output, cell))
+        rows.append((output, cell))
+    outputs, cells = (torch.stack(parts) for parts in zip(*rows, strict=True))
+    each = torch.arange(len(group.last))
+    return outputs, (outputs[group.last, each], cells[group.last, each])
+
+
+def _write(controller: Controller, flat: Along, group: Generation, recalled: Tensor, end: Pair, table: Tensor) -> None:
+    """Let what closes the episodes of a generation enter, and write their cells into the table (rows, H)."""
+    over = group.row > 0
+    each = torch.arange(len(group.last))[over]
+    last = group.last[over]
+    with torch.no_grad():
+        own = flat.inputs[group.steps[last, each], : flat.before[0].shape[-1]]
+        beside = flat.inputs[group.closing[over], flat.before[0].shape[-1] :]
+        projected = controller.project(torch.cat([own, beside], -1))
+        _, cell, _ = controller.step(projected, recalled[last, each], (end[0][over], end[1][over]))
+        table[group.row[over]] = cell

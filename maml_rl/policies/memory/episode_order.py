@@ -1,0 +1,137 @@
+"""An order of episodes in which whatever one reads from a dictionary was written before, many of them at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maml_rl.policies.memory.dictionary import Dictionary, Entries
+
+
+class Generation(NamedTuple):
+    """Episodes that wait for none of each other, n of them.
+
+    Attributes
+    ----------
+    steps
+        Their steps as places t * B + b, (longest, n); behind the end of a shorter one its last step again.
+    mask
+        (longest, n) bool, False there.
+    last
+        Index (n,) of the last step.
+    closing
+        Place (n,) of the step that follows it; 0 if none does.
+    row
+        Row (n,) that the episode writes; 0 if it is not over.
+    column
+        b (n,).
+    is_first
+        (n,) bool, of the episodes that the sequences begin with.
+    """
+
+    steps: Tensor
+    mask: Tensor
+    last: Tensor
+    closing: Tensor
+    row: Tensor
+    column: Tensor
+    is_first: Tensor
+
+
+class Trace(NamedTuple):
+    """What every step of B sequences reads from dictionaries of C entries, in which E episodes are written.
+
+    Attributes
+    ----------
+    source
+        Row (T * B,) read: 0 for nothing, b * (C + E) + 1 + c for entry c at the start, and b * (C + E) + 1 + C + e
+        for what episode e has written.
+    generation
+        Of each row (1 + B * (C + E),): an episode's is larger than that of whatever it reads, -1 if it is none.
+    entries
+        In the end, with rows (B, C, 1) for values.
+    """
+
+    source: Tensor
+    generation: Tensor
+    entries: Entries
+
+
+def trace(dictionary: Dictionary, entries: Entries, keys: Tensor, before: Tensor, started: Tensor) -> Trace:
+    """What is read where: with one neighbour it depends on keys alone, and is known before anything is computed.
+
+    Parameters
+    ----------
+    dictionary
+        Reads one neighbour.
+    entries
+        At the start, of B sequences.
+    keys
+        Key of every step (T, B, K).
+    before
+        Key (B, K) of the step before the first.
+    started
+        (T, B) bool, where an episode begins after another.
+    """
+    capacity, width = dictionary.capacity, started.shape[1]
+    own = _own_rows(started, capacity)
+    offset = own[0] - capacity - started[0].long()  # (B,)
+    tracer = Dictionary(capacity, dictionary.key_size, 1, kernel=dictionary.kernel)
+    rows = (offset[:, None] + torch.arange(capacity)) * (entries.squares > 0)
+    traced = Entries(*(part.clone() for part in entries))._replace(values=rows.to(keys).unsqueeze(-1))
+    num_rows = width * (capacity + int(started.sum(0).max()) + 1) + 1
+    generation = torch.full((num_rows,), -1)
+    generation[own.flatten()] = 0
+    source, read = torch.zeros(started.shape, dtype=torch.int64), torch.zeros(width, dtype=torch.int64)
+    ends = started.any(1).tolist()
+    moves = [True, *(keys[1:] != keys[:-1]).flatten(1).any(1).tolist()]
+    with torch.no_grad():
+        for step, (key, begins) in enumerate(zip(keys, started, strict=True)):
+            if ends[step]:
+                written = (own[step] - 1).to(keys).unsqueeze(-1)
+                traced = tracer.write(traced, keys[step - 1] if step else before, written, begins)
+            if ends[step] or moves[step]:
+                read = tracer.read(traced, key).squeeze(-1).long()
+                generation[own[step]] = torch.maximum(generation[own[step]], generation[read] + 1)
+            source[step] = read
+    return Trace(source.flatten(), generation, traced)
+
+
+def generations(started: Tensor, capacity: int, generation: Tensor) -> Iterator[Generation]:
+    """Episodes of sequences with boundaries `started` (T, B), by the generation (rows,) of the row each would write."""
+    num_steps, width = started.shape
+    episode = started.long().cumsum(0).numpy()
+    lengths = np.zeros((width, int(episode.max()) + 1), dtype=np.int64)
+    np.add.at(lengths, (np.arange(width), episode), 1)
+    columns, numbers = np.nonzero(lengths)
+    starts, lengths = (lengths.cumsum(1) - lengths)[columns, numbers], lengths[columns, numbers]
+    rows = np.zeros_like(episode.T, shape=(width, int(episode.max()) + 1))
+    rows[np.arange(width), episode] = _own_rows(started, capacity).numpy()
+    rows = rows[columns, numbers]
+    when = generation.numpy()[rows]
+    for index in range(int(when.max()) + 1):
+        chosen = np.flatnonzero(when == index)
+        start, length, column = starts[chosen], lengths[chosen], columns[chosen]
+        ticks = np.arange(length.max())[:, np.newaxis]
+        over = start + length < num_steps
+        parts = (
+            (start + np.minimum(ticks, length - 1)) * width + column,
+            ticks < length,
+            length - 1,
+            np.where(over, (start + length) * width + column, 0),
+            np.where(over, rows[chosen], 0),
+            column,
+            numbers[chosen] == 0,
+        )
+        yield Generation(*map(torch.from_numpy, parts))
+
+
+def _own_rows(started: Tensor, capacity: int) -> Tensor:
+    """Row (T, B) that the episode of each step would write."""
+    episode = started.long().cumsum(0)
+    num_episodes = int(episode.max()) + 1
+    return torch.arange(started.shape[1]) * (capacity + num_episodes) + 1 + capacity + episode

@@ -1,0 +1,139 @@
+"""An episodic LSTM: episodes that are unrolled together, what its dictionary holds, and what reaches it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from maml_rl.policies import PolicySpec
+from maml_rl.policies.episodic_lstm_policy import EpisodicLSTMPolicy, EpisodicOptions
+from maml_rl.tests.builders import tiny_policy
+
+pytestmark = [pytest.mark.numerical, pytest.mark.usefixtures("float64")]
+
+OWN, ACTIONS, WIDTH = 3, 2, 4
+
+
+def spec(**options):
+    return PolicySpec(
+        "episodic",
+        OWN + ACTIONS + 2,
+        ACTIONS,
+        False,
+        (5,),
+        "tanh",
+        EpisodicOptions(**{"dictionary_capacity": 3, **options}),
+        with_value=True,
+    )
+
+
+def sequences(rng, num_steps=23, *, num_contexts=4):
+    """Observations (T, B, O) whose own part is one of some contexts in every episode, and boundaries (T, B)."""
+    started = rng.random((num_steps, WIDTH)) < 0.25
+    started[0] = False
+    started[:, -1] &= np.arange(num_steps) > 12  # a long first episode
+    contexts, episode = rng.normal(size=(num_contexts, OWN)), started.cumsum(0)
+    shown = contexts[rng.integers(num_contexts, size=(num_steps, WIDTH))[episode, np.arange(WIDTH)]]
+    beside = rng.normal(size=(num_steps, WIDTH, ACTIONS + 2))
+    return torch.from_numpy(np.concatenate([shown, beside], -1)), torch.from_numpy(started)
+
+
+def step_by_step(policy, params, observations, started, state):
+    outputs = []
+    for observation, begins in zip(observations, started, strict=True):
+        state = policy.begin_episode(params, state, observation, begins)
+        features, state = policy.advance(params, observation, state)
+        outputs.append(features)
+    return torch.stack(outputs), state
+
+
+@pytest.mark.parametrize("way", ["reinstate", "input", "none"])
+@pytest.mark.parametrize("kernel", ["cosine", "inverse-distance"])
+@pytest.mark.parametrize("resets", [True, False])
+@pytest.mark.parametrize("key", ["observation", "embedding"])
+def test_episodes_side_by_side_are_episodes_one_after_another(way, kernel, resets, key):
+    rng = np.random.default_rng(3)
+    policy, params = tiny_policy(
+        spec(dictionary_retrieval=way, dictionary_kernel=kernel, dictionary_resets=resets, dictionary_key=key)
+    )
+    state = policy.initial_state(params, (WIDTH,))
+    for _ in range(2):  # the second part begins with entries, in the middle of an episode
+        observations, started = sequences(rng)
+        expected, expected_state = step_by_step(policy, params, observations, started, state)
+        found, after = policy.features(params, observations, started, state)
+        assert_close(found, expected)
+        assert_close(after, expected_state)
+        state = after
+
+
+def test_gradients_side_by_side_are_those_one_after_another():
+    rng = np.random.default_rng(4)
+    policy, params = tiny_policy(spec())
+    params = {name: value.requires_grad_() for name, value in params.items()}
+    observations, started = sequences(rng)
+    state = policy.initial_state(params, (WIDTH,))
+    factors = torch.from_numpy(rng.normal(size=(len(observations), WIDTH, 5)))
+    expected = step_by_step(policy, params, observations, started, state)[0]
+    found = policy.features(params, observations, started, state)[0]
+    names = [name for name in params if name.startswith("layer")]
+    values = [params[name] for name in names]
+    for gradient, other in zip(
+        *(torch.autograd.grad((out * factors).sum(), values) for out in (expected, found)), strict=True
+    ):
+        assert_close(gradient, other)
+        assert gradient.any()
+
+
+def test_with_entries_that_are_no_constants_gradients_reach_the_episodes_that_wrote_them():
+    rng = np.random.default_rng(5)
+    observations, started = sequences(rng, 12)
+    started[:] = False
+    started[6] = True
+    observations[6:, :, :OWN] = observations[:1, :, :OWN]
+    observations.requires_grad_()
+    for detach in (True, False):
+        policy, params = tiny_policy(spec(dictionary_detach=detach))
+        features, _ = policy.features(params, observations, started, policy.initial_state(params, (WIDTH,)))
+        (gradient,) = torch.autograd.grad(features[6:].sum(), observations)
+        assert bool(gradient[:6].any()) == (not detach)
+
+
+def test_the_next_episode_s_first_observation_is_not_in_what_the_last_one_wrote():
+    policy, params = tiny_policy(spec())
+    rng = np.random.default_rng(6)
+    observations, started = sequences(rng, 5)
+    started[:] = False
+    started[4] = True
+    entries = []
+    for last in (0.0, 7.0):
+        observations[4, :, :OWN] = last
+        _, state = policy.features(params, observations, started, policy.initial_state(params, (WIDTH,)))
+        entries.append(state.entries)
+    assert_close(entries[0], entries[1], rtol=0, atol=0)
+    assert entries[0].values[:, 0].any()
+
+
+def test_without_retrieval_nothing_is_written_and_an_episode_begins_as_the_first_one():
+    policy, params = tiny_policy(spec(dictionary_retrieval="none"))
+    observations, started = sequences(np.random.default_rng(7), 8)
+    started[:] = False
+    started[4] = True
+    observations[4:] = observations[:4]
+    features, state = policy.features(params, observations, started, policy.initial_state(params, (WIDTH,)))
+    assert_close(features[4:], features[:4], rtol=0, atol=0)
+    assert not state.entries.values.any()
+
+
+def test_a_key_is_the_part_of_the_observation_that_was_asked_for():
+    policy, params = tiny_policy(spec(dictionary_key_range=(1, 3)))
+    assert isinstance(policy, EpisodicLSTMPolicy)
+    own = torch.arange(3.0)
+    assert_close(policy.key_of(params, own), own[1:])
+    with pytest.raises(ValueError, match=r"dictionary-key-range: got \[1, 4\], expected 0 <= first < last <= 3, the"):
+        tiny_policy(spec(dictionary_key_range=(1, 4)))
+    with pytest.raises(ValueError, match="policy: got 'episodic' where neither previous action nor reward are obs"):
+        tiny_policy(replace(spec(), input_size=4))
