@@ -20,6 +20,7 @@ from maml_rl.policies.recurrence import Order
 from maml_rl.policies.recurrent_cells import AffineGates
 from maml_rl.settings import Settings
 from maml_rl.settings.base import Count, Width
+from maml_rl.utils.errors import InputError
 from maml_rl.utils.transforms import any_of_each, is_transformed
 
 
@@ -46,8 +47,8 @@ class EpisodicOptions(Settings):
         description="What entries are found by: a part of the observation (or of what its encoder makes of it), or a "
         "learned linear map of it, which needs several neighbours to learn.",
     )
-    dictionary_key_range: tuple[int, int] | None = Field(
-        default=None, description="First number of that part and the one behind its last; null: all."
+    dictionary_key_range: tuple[int, ...] = Field(
+        default=(), description="Place of that part's first number and the place behind its last; []: all numbers."
     )
     dictionary_key_size: Width = Field(default=16, description="Numbers of a learned key.")
     dictionary_resets: bool = Field(
@@ -61,14 +62,26 @@ class EpisodicOptions(Settings):
 
 
 class Working(NamedTuple):
-    """Working memory: output and cell of the LSTM (..., H), and the encoded own observation of the last step (..., I).
+    """Working memory.
 
-    The last is what a closing observation, whose own part is already the next episode's, does not tell of.
+    Attributes
+    ----------
+    output, cell
+        Of the LSTM (..., H).
+    seen
+        Encoded own observation (..., E) of the last step: what a closing observation, whose own part is already the
+        next episode's, does not tell of.
+    recalled
+        What was read (..., H) with its key.
+    same
+        Place (...,) of the entry with the same key, -1 if none has.
     """
 
     output: Tensor
     cell: Tensor
     seen: Tensor
+    recalled: Tensor
+    same: Tensor
 
 
 class EpisodicState(NamedTuple):
@@ -108,12 +121,7 @@ class EpisodicLSTMPolicy(Policy):
         self, interface: Interface, hidden_sizes: Sequence[int], *, num_observed: int, options: EpisodicOptions
     ) -> None:
         self.num_own = interface.num_inputs - (interface.input_size - num_observed)
-        start, stop = options.dictionary_key_range or (0, self.num_own)
-        if not 0 <= start < stop <= self.num_own:
-            raise ValueError(
-                f"dictionary-key-range: got [{start}, {stop}], expected 0 <= first < last <= {self.num_own}, the "
-                "numbers of an encoded observation"
-            )
+        start, stop = _checked_range(options.dictionary_key_range, self.num_own)
         *before, size = hidden_sizes
         sizes = (interface.num_inputs, *before)
         names = [f"layer{index}" for index in range(1, len(sizes))]
@@ -146,9 +154,11 @@ class EpisodicLSTMPolicy(Policy):
     def initial_state(self, params: Params, batch_shape: tuple[int, ...], noise: Tensor | None = None) -> EpisodicState:
         """See `Policy.initial_state`: zeros, and an empty dictionary."""
         like = params[f"{self._gates.name}.hh.weight"]
-        output, cell = (like.new_zeros((*batch_shape, self._gates.hidden_size)) for _ in range(2))
+        output, cell, recalled = (like.new_zeros((*batch_shape, self._gates.hidden_size)) for _ in range(3))
         seen = like.new_zeros((*batch_shape, self.num_own))
-        return EpisodicState(Working(output, cell, seen), self.dictionary.empty(like, batch_shape))
+        same = torch.full_like(output[..., 0], -1, dtype=torch.int64)
+        working = Working(output, cell, seen, recalled, same)
+        return EpisodicState(working, self.dictionary.empty(like, batch_shape))
 
     def remembered(self, state: EpisodicState) -> Tensor:
         """See `Policy.remembered`: the cell."""
@@ -161,9 +171,8 @@ class EpisodicLSTMPolicy(Policy):
     def advance(self, params: Params, inputs: Tensor, state: EpisodicState) -> tuple[Tensor, EpisodicState]:
         """See `Policy.advance`."""
         own = inputs[..., : self.num_own]
-        projected, key = self._project(params, inputs), self.key_of(params, own)
-        output, cell, _ = self._recall_and_step(params, projected, key, state)
-        return output, EpisodicState(Working(output, cell, own), state.entries)
+        working, _ = self._advance(params, self._project(params, inputs), own, self.key_of(params, own), state)
+        return working.output, EpisodicState(working, state.entries)
 
     def begin_episode(self, params: Params, state: EpisodicState, closing: Tensor, started: Tensor) -> EpisodicState:
         """See `Policy.begin_episode`; entries are written in place where no gradient is recorded."""
@@ -187,9 +196,8 @@ class EpisodicLSTMPolicy(Policy):
         if started is not None and self._is_traceable(started):
             before = state.working.seen, self.key_of(params, state.working.seen)
             along = Along(inputs, keys, started, before)
-            pair = (state.working.output, state.working.cell)
-            outputs, pair, entries = unroll_generations(self._controller(params), along, pair, state.entries)
-            return outputs, EpisodicState(Working(*pair, own[-1]), entries)
+            outputs, end, entries = unroll_generations(self._controller(params), along, state.working, state.entries)
+            return outputs, EpisodicState(Working(end.output, end.cell, own[-1], end.recalled, end.same), entries)
         if not torch.is_grad_enabled() or self.options.dictionary_detach:
             state = state._replace(entries=state.entries.copy())  # written in place below
         features, projected = [], self._project(params, inputs)
@@ -199,9 +207,9 @@ class EpisodicLSTMPolicy(Policy):
                 with torch.set_grad_enabled(torch.is_grad_enabled() and not self.options.dictionary_detach):
                     written = self._close(params, ended, state, started[index]).entries
                 state = EpisodicState(self._begun(state.working, started[index]), written)
-            output, cell, _ = self._recall_and_step(params, now, key, state)
-            state = EpisodicState(Working(output, cell, own[index]), state.entries)
-            features.append(output)
+            working, _ = self._advance(params, now, own[index], key, state)
+            state = EpisodicState(working, state.entries)
+            features.append(working.output)
         return torch.stack(features), state
 
     def _is_traceable(self, started: Tensor) -> bool:
@@ -226,7 +234,7 @@ class EpisodicLSTMPolicy(Policy):
         """Reinstatement gate (..., H), in [0, 1], of a step with observations (..., O) in a state."""
         inputs = self.encode(params, observations)
         key = self.key_of(params, inputs[..., : self.num_own])
-        return self._recall_and_step(params, self._project(params, inputs), key, state)[2]
+        return self._advance(params, self._project(params, inputs), inputs[..., : self.num_own], key, state)[1]
 
     def _project(self, params: Params, inputs: Tensor) -> Tensor:
         """The gates' part (..., G * H) that waits for no state, of encoded inputs (..., I)."""
@@ -251,31 +259,40 @@ class EpisodicLSTMPolicy(Policy):
         working, entries = state
         if self.options.dictionary_retrieval != "none":
             key = self.key_of(params, working.seen)
-            _, cell, _ = self._recall_and_step(params, projected, key, state)
+            _, cell, _ = self._step(params, projected, working.recalled, (working.output, working.cell))
             if self.options.dictionary_detach:
                 key, cell = key.detach(), cell.detach()
-            entries = self.dictionary.write(entries, key, cell, started)
+            entries = self.dictionary.write(entries, key, cell, started, working.same)
         return EpisodicState(self._begun(working, started), entries)
 
     def _begun(self, working: Working, started: Tensor) -> Working:
         """Working memory at the start of an episode where `started` (...,)."""
         if not self.options.dictionary_resets:
             return working
-        return Working(*(torch.where(started.unsqueeze(-1), torch.zeros_like(part), part) for part in working))
+        *parts, same = working
+        fresh = (torch.where(started.unsqueeze(-1), torch.zeros_like(part), part) for part in parts)
+        output, cell, seen, recalled = fresh
+        return Working(output, cell, seen, recalled, torch.where(started, -1, same))
 
-    def _recall_and_step(
-        self, params: Params, projected: Tensor, key: Tensor, state: EpisodicState
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Output, cell and reinstatement gate (..., H) after a step with `_project` (..., G * H) and a key (..., K)."""
-        output, cell, _ = state.working
-        reads = self.options.dictionary_retrieval != "none"
-        recalled = self.dictionary.read(state.entries, key) if reads else torch.zeros_like(cell)
-        return self._step(params, projected, recalled, (output, cell))
+    def _advance(
+        self, params: Params, projected: Tensor, own: Tensor, key: Tensor, state: EpisodicState
+    ) -> tuple[Working, Tensor]:
+        """Working memory and reinstatement gate (..., H) after a step.
+
+        With `_project` (..., G * H) of an input, the own observation (..., E) in it and its key (..., K).
+        """
+        before, entries = state
+        if self.options.dictionary_retrieval == "none":
+            recalled, same = torch.zeros_like(before.cell), torch.full_like(before.same, -1)
+        else:
+            recalled, same = self.dictionary.read(entries, key)
+        output, cell, gate = self._step(params, projected, recalled, (before.output, before.cell))
+        return Working(output, cell, own, recalled, same), gate
 
     def _step(
         self, params: Params, projected: Tensor, recalled: Tensor, before: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """As `_recall_and_step`, with what was read (..., H) and output and cell (..., H) before."""
+        """Output, cell and reinstatement gate (..., H) with what was read (..., H), after output and cell (..., H)."""
         (output, cell), way = before, self.options.dictionary_retrieval
         if way == "input":
             projected = projected + affine(params, "recall", recalled)
@@ -286,6 +303,17 @@ class EpisodicLSTMPolicy(Policy):
         if way == "reinstate":
             cell = cell + reinstate * torch.tanh(recalled)
         return show * torch.tanh(cell), cell, reinstate
+
+
+def _checked_range(given: Sequence[int], size: int) -> tuple[int, int]:
+    """Start and stop of a key within an encoded observation of this size."""
+    ends = tuple(given) or (0, size)
+    if len(ends) != 2 or not 0 <= ends[0] < ends[1] <= size:
+        raise InputError(
+            f"dictionary-key-range: got {list(ends)}, expected [first, last] with 0 <= first < last <= {size}, the "
+            "numbers of an encoded observation; or []"
+        )
+    return ends[0], ends[1]
 
 
 class _Gates(AffineGates):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -45,10 +45,19 @@ class Along(NamedTuple):
     before: Pair
 
 
+class End(NamedTuple):
+    """Output, cell and what was read, (B, H) each, and the place (B,) of the same key's entry, after the last step."""
+
+    output: Tensor
+    cell: Tensor
+    recalled: Tensor
+    same: Tensor
+
+
 def unroll_generations(
-    controller: Controller, along: Along, working: Pair, entries: Entries
-) -> tuple[Tensor, Pair, Entries]:
-    """Outputs (T, B, H) along sequences, output and cell (B, H) and entries in the end.
+    controller: Controller, along: Along, working: Sequence[Tensor], entries: Entries
+) -> tuple[Tensor, End, Entries]:
+    """Outputs (T, B, H) along sequences that begin with output and cell (B, H), the end, and entries in the end.
 
     The same as step by step, for working memory that begins anew with every episode and entries that are constants:
     then an episode waits only for those that it reads, `maml_rl.policies.memory.episode_order`.
@@ -71,25 +80,27 @@ def unroll_generations(
         columns.append(group.column[lasting])
     whole = torch.cat(outputs).index_select(0, torch.cat(places).argsort()).unflatten(0, along.started.shape)
     output, cell = (torch.cat(parts)[torch.cat(columns).argsort()] for parts in zip(*ends, strict=True))
-    rows = traced.entries.values.squeeze(-1).long()
-    return whole, (output, cell), traced.entries._replace(values=table[rows])
+    rows = traced.entries.values.squeeze(-1)
+    recalled = table[traced.source.unflatten(0, along.started.shape)[-1]]
+    return whole, End(output, cell, recalled, traced.same), traced.entries._replace(values=table[rows])
 
 
 def _trace(dictionary: Dictionary | None, along: Along, entries: Entries) -> Trace:
     if dictionary is not None:
         return trace(dictionary, entries, along.keys, along.before[1], along.started)
     num_episodes = int(along.started.sum(0).max()) + 1
-    num_rows = along.started.shape[1] * (entries.squares.shape[-1] + num_episodes) + 1
+    width = along.started.shape[1]
+    num_rows = width * (entries.squares.shape[-1] + num_episodes) + 1
     none = torch.zeros(along.started.numel(), dtype=torch.int64)
-    rows = torch.zeros_like(entries.squares).unsqueeze(-1)
-    return Trace(none, torch.zeros(num_rows, dtype=torch.int64), entries._replace(values=rows))
+    rows = torch.zeros_like(entries.squares, dtype=torch.int64).unsqueeze(-1)
+    return Trace(none, none.new_zeros(num_rows), entries._replace(values=rows), none[:width] - 1)
 
 
 def _steps(
-    controller: Controller, flat: Along, group: Generation, recalled: Tensor, working: Pair
+    controller: Controller, flat: Along, group: Generation, recalled: Tensor, working: Sequence[Tensor]
 ) -> tuple[Tensor, Pair]:
     """Outputs (longest, n, H) of a generation, and output and cell (n, H) after the last step of each episode."""
-    output, cell = (part[group.column] * group.is_first.unsqueeze(-1) for part in working)
+    output, cell = (part[group.column] * group.is_first.unsqueeze(-1) for part in working[:2])
     rows = []
     inputs = flat.inputs.index_select(0, group.steps.flatten()).unflatten(0, group.steps.shape)
     for projected, memory in zip(controller.project(inputs), recalled, strict=True):

@@ -84,7 +84,7 @@ def test_reading_is_what_a_loop_over_the_entries_reads(kernel, num_neighbours, n
     entries, ledgers = written(dictionary, rng, num_writes)
     for query in (rng.normal(size=(BATCH, KEY)), np.zeros((BATCH, KEY))):
         expected = np.stack([ledger.read(row) for ledger, row in zip(ledgers, query, strict=True)])
-        np.testing.assert_allclose(dictionary.read(entries, torch.from_numpy(query)), expected, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(dictionary.read(entries, torch.from_numpy(query))[0], expected, rtol=0, atol=1e-6)
     assert entries.written.tolist() == [ledger.written for ledger in ledgers]
 
 
@@ -101,7 +101,7 @@ def test_gradients_of_query_keys_and_values_are_those_of_finite_differences(kern
         entries = dictionary.empty(values, (2,))
         for key, value in zip(keys, values, strict=True):
             entries = dictionary.write(entries, key, value, torch.ones(2, dtype=torch.bool))
-        return dictionary.read(entries, query)
+        return dictionary.read(entries, query)[0]
 
     assert torch.autograd.gradcheck(read, (keys, values, query))
     assert torch.autograd.gradgradcheck(read, (keys, values, query))
@@ -116,7 +116,7 @@ def test_many_tasks_under_vmap_read_and_write_as_each_alone(kernel):
 
     def of_one(key, value, query, now):
         entries = dictionary.write(dictionary.empty(value, (BATCH,)), key, value, now)
-        return dictionary.read(entries, query)
+        return dictionary.read(entries, query)[0]
 
     together = torch.func.vmap(of_one)(keys, values, queries, where)
     for task, part in enumerate(together):
@@ -143,6 +143,6 @@ def test_an_entry_outlives_as_many_others_as_there_is_room_for():
     for index, key in enumerate(keys):
         entries = dictionary.write(entries, key[None], torch.full((1, 1), index + 1.0), torch.tensor([True]))
         read = [
-            float(dictionary.read(entries, other[None])) for other in keys[max(0, index - CAPACITY + 1) : index + 1]
+            float(dictionary.read(entries, other[None])[0]) for other in keys[max(0, index - CAPACITY + 1) : index + 1]
         ]
         assert read == [float(i + 1) for i in range(max(0, index - CAPACITY + 1), index + 1)]

@@ -133,7 +133,9 @@ def test_a_key_is_the_part_of_the_observation_that_was_asked_for():
     assert isinstance(policy, EpisodicLSTMPolicy)
     own = torch.arange(3.0)
     assert_close(policy.key_of(params, own), own[1:])
-    with pytest.raises(ValueError, match=r"dictionary-key-range: got \[1, 4\], expected 0 <= first < last <= 3, the"):
+    with pytest.raises(
+        ValueError, match=r"dictionary-key-range: got \[1, 4\], expected \[first, last\] with 0 <= first < last <= 3"
+    ):
         tiny_policy(spec(dictionary_key_range=(1, 4)))
     with pytest.raises(ValueError, match="policy: got 'episodic' where neither previous action nor reward are obs"):
         tiny_policy(replace(spec(), input_size=4))

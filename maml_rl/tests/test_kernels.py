@@ -85,16 +85,16 @@ def test_the_kernel_of_a_network_computes_what_tensors_do(sizes, noisy, monkeypa
 
 
 def test_where_no_cache_can_be_written_functions_are_compiled_without(monkeypatch):
-    lanes = pytest.importorskip("maml_rl.policies.learning_rules.lanes")
-    njit = lanes.numba.njit
+    kernels = pytest.importorskip("maml_rl.utils.kernels")
+    njit = kernels.numba.njit
 
     def refuse(*, cache=False, **options):
         if cache:
             raise RuntimeError("cannot cache function '<lambda>': no locator available")
         return njit(**options)
 
-    monkeypatch.setattr(lanes.numba, "njit", refuse)
-    assert lanes.compiled(lambda x: 2 * x)(3) == 6
+    monkeypatch.setattr(kernels.numba, "njit", refuse)
+    assert kernels.compiled(lambda x: 2 * x)(3) == 6
 
 
 def test_a_kernel_over_lanes_refuses_fewer_lives_than_it_writes():

@@ -10,8 +10,9 @@ import numba
 import numpy as np
 
 from maml_rl.policies.learning_rules.fused import LANES
-from maml_rl.policies.learning_rules.lanes import compiled, prefetch, tanh
+from maml_rl.policies.learning_rules.lanes import prefetch, tanh
 from maml_rl.policies.learning_rules.noise import FACTORS, GOLDEN, MASK
+from maml_rl.utils.kernels import compiled
 
 _SCALE, _HALF, _SPREAD = np.float32(2.0**-32), np.float32(0.5), np.float32(math.sqrt(12.0))
 (_FIRST_SHIFT, _FIRST), (_SECOND_SHIFT, _SECOND) = FACTORS

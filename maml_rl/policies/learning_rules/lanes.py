@@ -13,9 +13,6 @@ be negative perhaps, and writes no vector instructions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numba
 import numpy as np
 from llvmlite import ir
@@ -23,6 +20,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from maml_rl.policies.learning_rules.fused import LANES
+from maml_rl.utils.kernels import compiled
 
 _BOUND = np.float32(7.9)
 _A1, _A3, _A5 = np.float32(4.89352455891786e-03), np.float32(6.37261928875436e-04), np.float32(1.48572235717979e-05)
@@ -46,18 +44,6 @@ def tanh(x):
 def sigmoid(x):
     """The logistic function, by `tanh`."""
     return _HALF + _HALF * tanh(_HALF * x)
-
-
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function, and keep it on disk: where ``NUMBA_CACHE_DIR`` says, or beside its file, or in ``~/.cache``.
-
-    Where nothing can be written every process compiles it.
-    """
-    options: dict[str, Any] = {"fastmath": True, "nogil": True, "error_model": "numpy"}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # "no locator available"
-        return numba.njit(**options)(function)
 
 
 @intrinsic

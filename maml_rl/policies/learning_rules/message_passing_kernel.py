@@ -14,7 +14,6 @@ import numpy as np
 from maml_rl.policies.learning_rules.fused import LANES
 from maml_rl.policies.learning_rules.lanes import (
     change,
-    compiled,
     copy,
     fill,
     follow,
@@ -24,6 +23,7 @@ from maml_rl.policies.learning_rules.lanes import (
     sigmoid,
     transform,
 )
+from maml_rl.utils.kernels import compiled
 
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 _DRIVE, _OUTPUT, _NOISE, _LEVEL, _BIAS, _INFO = 0, 1, 2, 3, 4, 5

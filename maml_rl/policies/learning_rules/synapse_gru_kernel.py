@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from maml_rl.policies.learning_rules.lanes import compiled, tanh
+from maml_rl.policies.learning_rules.lanes import tanh
+from maml_rl.utils.kernels import compiled
 
 _HALF, _ZERO = np.float32(0.5), np.float32(0.0)
 

@@ -11,8 +11,10 @@ from maml_rl.utils.transforms import is_transformed
 
 Kernel = Literal["cosine", "euclidean", "inverse-distance"]
 
-SAME = 1e-5
-"""Keys are one and the same up to this: 1 less their cosine, or their squared distance relative to their length's."""
+SAME = 1e-4
+"""Keys are one and the same up to this squared distance, relative to their squared length."""
+GRAIN = 2.0**16
+"""Steps of squared distances within 1."""
 _DELTA = 1e-3
 _SMALLEST = 1e-12
 
@@ -26,7 +28,7 @@ class Entries(NamedTuple):
         (..., K, C), one in each column, of length 1 with kernel ``"cosine"``; zeros where nothing was written. Products
         with a query are several times faster so.
     squares
-        Their squared lengths (..., C).
+        Their squared lengths (..., C), infinite where nothing was written.
     values
         (..., C, V).
     written
@@ -86,31 +88,37 @@ class Dictionary:
     def empty(self, like: Tensor, batch_shape: tuple[int, ...]) -> Entries:
         """Nothing, for episodes (..., B) = `batch_shape`, of the type and on the device of `like` (*)."""
         keys = like.new_zeros((*batch_shape, self.key_size, self.capacity))
+        squares = like.new_full((*batch_shape, self.capacity), torch.inf)
         values = like.new_zeros((*batch_shape, self.capacity, self.value_size))
-        return Entries(keys, torch.zeros_like(values[..., 0]), values, like.new_zeros(batch_shape, dtype=torch.int64))
+        return Entries(keys, squares, values, like.new_zeros(batch_shape, dtype=torch.int64))
 
-    def read(self, entries: Entries, query: Tensor) -> Tensor:
-        """Value (..., V) for a query (..., K)."""
-        query = self._scaled(query)
+    def read(self, entries: Entries, query: Tensor) -> tuple[Tensor, Tensor]:
+        """Value (..., V) for a query (..., K), and the place (...,) of the entry with the same key, -1 if none has."""
+        query = self.scaled(query)
         with torch.no_grad():
-            distances = _squared_distances(entries.keys, entries.squares, query)
-            nearest, place = _smallest(distances, self.num_neighbours)
+            nearest, place = _nearest(entries, query, self.num_neighbours)
             found = torch.isfinite(nearest) & query.any(-1, keepdim=True)  # (..., k)
-        values = _rows(entries.values, place)
+            is_same = nearest[..., 0] <= SAME * query.square().sum(-1)
+            same = torch.where(is_same & found[..., 0], place[..., 0], -1)
+        values = entries.values.gather(-2, place.unsqueeze(-1).expand(*place.shape, self.value_size))
         if self.num_neighbours == 1:
-            return (found.unsqueeze(-1) * values).squeeze(-2)
+            return (found.unsqueeze(-1) * values).squeeze(-2), same
         keys = entries.keys.gather(-1, place.unsqueeze(-2).expand(*place.shape[:-1], self.key_size, place.shape[-1]))
-        closeness = self._closeness(keys, entries.squares.gather(-1, place), query)
-        closeness = torch.where(found, closeness, torch.finfo(values.dtype).min)
-        return ((torch.softmax(closeness, -1) * found).unsqueeze(-1) * values).sum(-2)
+        squares = torch.where(found, entries.squares.gather(-1, place), 0.0)
+        closeness = torch.where(found, self._closeness(keys, squares, query), torch.finfo(values.dtype).min)
+        return ((torch.softmax(closeness, -1) * found).unsqueeze(-1) * values).sum(-2), same
 
-    def write(self, entries: Entries, key: Tensor, value: Tensor, where: Tensor) -> Entries:
-        """Entries with values (..., V) under keys (..., K), written where (...,) is True."""
-        key = self._scaled(key)
+    def write(self, entries: Entries, key: Tensor, value: Tensor, where: Tensor, same: Tensor | None = None) -> Entries:
+        """Entries with values (..., V) under keys (..., K), written where (...,) is True.
+
+        `same` (...,) is what `read` gives for these keys and entries; ``None``: not known.
+        """
+        if same is None:
+            _, same = self.read(entries, key)
+        key = self.scaled(key)
         with torch.no_grad():
-            nearest, place = _squared_distances(entries.keys, entries.squares, key).min(-1)
-            known = nearest <= SAME * key.square().sum(-1)
-            place = torch.where(known, place, entries.written % self.capacity)
+            known = same >= 0
+            place = torch.where(known, same, entries.written % self.capacity)
             where = where & key.any(-1)
         in_place = not (torch.is_grad_enabled() or any(map(is_transformed, (*entries, key, value, where))))
         scatter = Tensor.scatter_ if in_place else Tensor.scatter
@@ -127,8 +135,8 @@ class Dictionary:
         values = put(entries.values, value.unsqueeze(-2), -2)
         return Entries(keys, squares, values, entries.written + (where & ~known))
 
-    def _scaled(self, key: Tensor) -> Tensor:
-        """Keys (..., K) as they are compared."""
+    def scaled(self, key: Tensor) -> Tensor:
+        """Keys (..., K) as they are compared: of length 1 with kernel ``"cosine"``."""
         if self.kernel != "cosine":
             return key
         return key * torch.rsqrt(key.square().sum(-1, keepdim=True) + _SMALLEST)
@@ -137,28 +145,25 @@ class Dictionary:
         """Logarithm (..., k) of the kernel of keys (..., K, k), squared lengths (..., k), and a query (..., K)."""
         if self.kernel == "cosine":
             return self.sharpness * (query.unsqueeze(-2) @ keys).squeeze(-2)
-        distances = _squared_distances(keys, squares, query)
+        products = (query.unsqueeze(-2) @ keys).squeeze(-2)
+        distances = (squares - 2.0 * products + query.square().sum(-1, keepdim=True)).clamp(min=0.0)
         if self.kernel == "euclidean":
             return -self.sharpness * torch.sqrt(distances + _SMALLEST)
         return -torch.log(distances + _DELTA)
 
 
-def _squared_distances(keys: Tensor, squares: Tensor, query: Tensor) -> Tensor:
-    """Of keys (..., K, C) with squared lengths (..., C) from a query (..., K); infinite where there is no key."""
-    products = (query.unsqueeze(-2) @ keys).squeeze(-2)
-    distances = (squares - 2.0 * products + query.square().sum(-1, keepdim=True)).clamp(min=0.0)
-    return distances.masked_fill(squares == 0, torch.inf)
+def _nearest(entries: Entries, query: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Squared distances (..., k) of the `count` nearest keys from a query (..., K), and their places.
 
-
-def _smallest(distances: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` smallest of distances (..., C) and their places (..., count)."""
+    Infinite where there are fewer. Distances count in grains, so that rounding does not choose among equal ones: the
+    first is taken.
+    """
+    size, capacity = entries.keys.shape[-2:]
+    squares, keys = entries.squares.reshape(-1, 1, capacity), entries.keys.reshape(-1, size, capacity)
+    distances = torch.baddbmm(squares, query.reshape(-1, 1, size), keys, alpha=-2.0)  # but for the query's square
+    distances = torch.round(GRAIN * distances).reshape(entries.squares.shape)
     if count == 1:
         nearest, place = distances.min(-1, keepdim=True)
     else:
         nearest, place = distances.topk(count, -1, largest=False)
-    return nearest, place
-
-
-def _rows(values: Tensor, place: Tensor) -> Tensor:
-    """Rows (..., k, V) of values (..., C, V) at places (..., k)."""
-    return values.gather(-2, place.unsqueeze(-1).expand(*place.shape, values.shape[-1]))
+    return nearest / GRAIN + query.square().sum(-1, keepdim=True), place

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from maml_rl.policies.memory.dictionary import Dictionary, Entries
+from maml_rl.policies.memory.episode_order_kernel import follow
 
 
 class Generation(NamedTuple):
@@ -54,11 +55,14 @@ class Trace(NamedTuple):
         Of each row (1 + B * (C + E),): an episode's is larger than that of whatever it reads, -1 if it is none.
     entries
         In the end, with rows (B, C, 1) for values.
+    same
+        Place (B,) of the entry with the last step's key, -1 if none has.
     """
 
     source: Tensor
     generation: Tensor
     entries: Entries
+    same: Tensor
 
 
 def trace(dictionary: Dictionary, entries: Entries, keys: Tensor, before: Tensor, started: Tensor) -> Trace:
@@ -78,27 +82,20 @@ def trace(dictionary: Dictionary, entries: Entries, keys: Tensor, before: Tensor
         (T, B) bool, where an episode begins after another.
     """
     capacity, width = dictionary.capacity, started.shape[1]
-    own = _own_rows(started, capacity)
-    offset = own[0] - capacity - started[0].long()  # (B,)
-    tracer = Dictionary(capacity, dictionary.key_size, 1, kernel=dictionary.kernel)
-    rows = (offset[:, None] + torch.arange(capacity)) * (entries.squares > 0)
-    traced = Entries(*(part.clone() for part in entries))._replace(values=rows.to(keys).unsqueeze(-1))
+    own, found = _own_rows(started, capacity), torch.isfinite(entries.squares)
+    rows = ((own[0] - capacity - started[0].long())[:, None] + torch.arange(capacity)) * found
     num_rows = width * (capacity + int(started.sum(0).max()) + 1) + 1
     generation = torch.full((num_rows,), -1)
     generation[own.flatten()] = 0
-    source, read = torch.zeros(started.shape, dtype=torch.int64), torch.zeros(width, dtype=torch.int64)
-    ends = started.any(1).tolist()
-    moves = [True, *(keys[1:] != keys[:-1]).flatten(1).any(1).tolist()]
-    with torch.no_grad():
-        for step, (key, begins) in enumerate(zip(keys, started, strict=True)):
-            if ends[step]:
-                written = (own[step] - 1).to(keys).unsqueeze(-1)
-                traced = tracer.write(traced, keys[step - 1] if step else before, written, begins)
-            if ends[step] or moves[step]:
-                read = tracer.read(traced, key).squeeze(-1).long()
-                generation[own[step]] = torch.maximum(generation[own[step]], generation[read] + 1)
-            source[step] = read
-    return Trace(source.flatten(), generation, traced)
+    source, same = torch.zeros(started.shape, dtype=torch.int64), torch.full((width,), -1)
+    traced = Entries(entries.keys.clone(), entries.squares.clone(), rows, entries.written.clone())
+    scaled = dictionary.scaled(torch.cat([before.unsqueeze(0), keys])).detach()
+    follow(
+        tuple(part.contiguous().numpy() for part in traced),
+        tuple(part.contiguous().numpy() for part in (scaled, started, own)),
+        (source.numpy(), generation.numpy(), same.numpy()),
+    )
+    return Trace(source.flatten(), generation, traced._replace(values=rows.unsqueeze(-1)), same)
 
 
 def generations(started: Tensor, capacity: int, generation: Tensor) -> Iterator[Generation]:
