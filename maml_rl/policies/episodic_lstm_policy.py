@@ -50,6 +50,11 @@ class EpisodicOptions(Settings):
     dictionary_key_range: tuple[int, ...] = Field(
         default=(), description="Place of that part's first number and the place behind its last; []: all numbers."
     )
+    dictionary_key_enters: bool = Field(
+        default=True,
+        description="Whether that part of the observation enters the LSTM too. If not, no task can be memorised "
+        "by its keys, and working memory serves all of them alike.",
+    )
     dictionary_key_size: Width = Field(default=16, description="Numbers of a learned key.")
     dictionary_resets: bool = Field(
         default=True, description="Whether working memory begins anew with every episode of a meta-episode."
@@ -123,7 +128,8 @@ class EpisodicLSTMPolicy(Policy):
         self.num_own = interface.num_inputs - (interface.input_size - num_observed)
         start, stop = _checked_range(options.dictionary_key_range, self.num_own)
         *before, size = hidden_sizes
-        sizes = (interface.num_inputs, *before)
+        left_out = 0 if options.dictionary_key_enters else stop - start
+        sizes = (interface.num_inputs - left_out, *before)
         names = [f"layer{index}" for index in range(1, len(sizes))]
         layers: dict[str, nn.Module] = {
             name: nn.Linear(*shape) for name, shape in zip(names, itertools.pairwise(sizes), strict=True)
@@ -238,6 +244,8 @@ class EpisodicLSTMPolicy(Policy):
 
     def _project(self, params: Params, inputs: Tensor) -> Tensor:
         """The gates' part (..., G * H) that waits for no state, of encoded inputs (..., I)."""
+        if not self.options.dictionary_key_enters:
+            inputs = torch.cat([inputs[..., : self._range.start], inputs[..., self._range.stop :]], -1)
         for name in self._before:
             inputs = torch.tanh(affine(params, name, inputs))
         return self._gates.project(params, inputs)

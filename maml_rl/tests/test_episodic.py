@@ -128,6 +128,20 @@ def test_without_retrieval_nothing_is_written_and_an_episode_begins_as_the_first
     assert not state.entries.values.any()
 
 
+def test_a_key_that_does_not_enter_changes_nothing_but_what_is_read():
+    rng = np.random.default_rng(8)
+    policy, params = tiny_policy(spec(dictionary_key_enters=False))
+    observations, started = sequences(rng)
+    others = observations.clone()
+    others[..., :OWN] = observations[..., :OWN] @ torch.from_numpy(np.linalg.qr(rng.normal(size=(OWN, OWN)))[0])
+    for seen, same in ((others, True), (others.roll(3, 0), False)):
+        found, expected = (
+            policy.features(params, along, started, policy.initial_state(params, (WIDTH,)))[0]
+            for along in (seen, observations)
+        )
+        assert torch.allclose(found, expected) == same  # a rotation leaves all distances of keys as they are
+
+
 def test_a_key_is_the_part_of_the_observation_that_was_asked_for():
     policy, params = tiny_policy(spec(dictionary_key_range=(1, 3)))
     assert isinstance(policy, EpisodicLSTMPolicy)

@@ -88,10 +88,10 @@ def test_where_no_cache_can_be_written_functions_are_compiled_without(monkeypatc
     kernels = pytest.importorskip("maml_rl.utils.kernels")
     njit = kernels.numba.njit
 
-    def refuse(*, cache=False, **options):
+    def refuse(*functions, cache=False, **options):
         if cache:
             raise RuntimeError("cannot cache function '<lambda>': no locator available")
-        return njit(**options)
+        return njit(*functions, **options)
 
     monkeypatch.setattr(kernels.numba, "njit", refuse)
     assert kernels.compiled(lambda x: 2 * x)(3) == 6
