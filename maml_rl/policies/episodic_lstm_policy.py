@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from maml_rl.policies.episodic_unrolling import Along, Controller, unroll_generations
+from maml_rl.policies.episodic_unrolling import Along, Controller, unroll_generations, unroll_trials
 from maml_rl.policies.memory.dictionary import Dictionary, Entries, Kernel
 from maml_rl.policies.params import Params, affine
 from maml_rl.policies.policy import Interface, Policy
@@ -202,7 +202,8 @@ class EpisodicLSTMPolicy(Policy):
         if started is not None and self._is_traceable(started):
             before = state.working.seen, self.key_of(params, state.working.seen)
             along = Along(inputs, keys, started, before)
-            outputs, end, entries = unroll_generations(self._controller(params), along, state.working, state.entries)
+            unroll = unroll_generations if self.options.dictionary_resets else unroll_trials
+            outputs, end, entries = unroll(self._controller(params), along, state.working, state.entries)
             return outputs, EpisodicState(Working(end.output, end.cell, own[-1], end.recalled, end.same), entries)
         if not torch.is_grad_enabled() or self.options.dictionary_detach:
             state = state._replace(entries=state.entries.copy())  # written in place below
@@ -219,10 +220,10 @@ class EpisodicLSTMPolicy(Policy):
         return torch.stack(features), state
 
     def _is_traceable(self, started: Tensor) -> bool:
-        """True if it is known beforehand what episodes read, and they need nothing else of each other."""
+        """True if it is known beforehand what episodes read."""
         chosen = self.options
         single = self.dictionary.num_neighbours == 1 or chosen.dictionary_retrieval == "none"
-        return chosen.dictionary_resets and chosen.dictionary_detach and single and not is_transformed(started)
+        return chosen.dictionary_detach and single and not is_transformed(started)
 
     def _controller(self, params: Params) -> Controller:
         return Controller(

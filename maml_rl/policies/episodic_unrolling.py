@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from maml_rl.policies.memory.dictionary import Dictionary, Entries
-from maml_rl.policies.memory.episode_order import Generation, Trace, generations, trace
+from maml_rl.policies.memory.episode_order import Generation, Trace, generations, own_rows, trace
 
 Pair = tuple[Tensor, Tensor]
 
@@ -62,10 +62,8 @@ def unroll_generations(
     The same as step by step, for working memory that begins anew with every episode and entries that are constants:
     then an episode waits only for those that it reads, `maml_rl.policies.memory.episode_order`.
     """
-    traced, capacity = _trace(controller.dictionary, along, entries), entries.squares.shape[-1]
-    width, size = along.started.shape[1], entries.values.shape[-1]
-    table = entries.values.new_zeros((len(traced.generation), size))
-    table[1:].unflatten(0, (width, -1))[:, :capacity] = entries.values.detach()
+    traced, table = _trace(controller.dictionary, along, entries)
+    capacity = entries.squares.shape[-1]
     flat = along._replace(inputs=along.inputs.flatten(0, 1))
     outputs, places, ends, columns = [], [], [], []
     for group in generations(along.started, capacity, traced.generation):
@@ -80,20 +78,50 @@ def unroll_generations(
         columns.append(group.column[lasting])
     whole = torch.cat(outputs).index_select(0, torch.cat(places).argsort()).unflatten(0, along.started.shape)
     output, cell = (torch.cat(parts)[torch.cat(columns).argsort()] for parts in zip(*ends, strict=True))
-    rows = traced.entries.values.squeeze(-1)
-    recalled = table[traced.source.unflatten(0, along.started.shape)[-1]]
-    return whole, End(output, cell, recalled, traced.same), traced.entries._replace(values=table[rows])
+    return whole, *_ended(along, traced, table, (output, cell))
 
 
-def _trace(dictionary: Dictionary | None, along: Along, entries: Entries) -> Trace:
+def unroll_trials(
+    controller: Controller, along: Along, working: Sequence[Tensor], entries: Entries
+) -> tuple[Tensor, End, Entries]:
+    """As `unroll_generations`, for working memory that goes on from episode to episode: step by step."""
+    traced, table = _trace(controller.dictionary, along, entries)
+    source, own_size = traced.source.unflatten(0, along.started.shape), along.before[0].shape[-1]
+    before = torch.cat([along.before[0].unsqueeze(0), along.inputs[:-1, :, :own_size]])
+    ends = along.started.any(1).tolist() if controller.dictionary is not None else [False] * len(along.started)
+    own = own_rows(along.started, entries.squares.shape[-1])
+    (output, cell, _, recalled, _), outputs = working, []
+    for step, projected in enumerate(controller.project(along.inputs)):
+        if ends[step]:
+            over = along.started[step]
+            with torch.no_grad():
+                closing = torch.cat([before[step], along.inputs[step, :, own_size:]], -1)
+                written = controller.step(controller.project(closing), recalled, (output, cell))[1]
+                table[own[step][over] - 1] = written[over]
+        recalled = table[source[step]]
+        output, cell, _ = controller.step(projected, recalled, (output, cell))
+        outputs.append(output)
+    return torch.stack(outputs), *_ended(along, traced, table, (output, cell))
+
+
+def _trace(dictionary: Dictionary | None, along: Along, entries: Entries) -> tuple[Trace, Tensor]:
+    """What is read where, and a table (rows, H) with the entries at the start."""
+    capacity, width = entries.squares.shape[-1], along.started.shape[1]
     if dictionary is not None:
-        return trace(dictionary, entries, along.keys, along.before[1], along.started)
-    num_episodes = int(along.started.sum(0).max()) + 1
-    width = along.started.shape[1]
-    num_rows = width * (entries.squares.shape[-1] + num_episodes) + 1
-    none = torch.zeros(along.started.numel(), dtype=torch.int64)
-    rows = torch.zeros_like(entries.squares, dtype=torch.int64).unsqueeze(-1)
-    return Trace(none, none.new_zeros(num_rows), entries._replace(values=rows), none[:width] - 1)
+        traced = trace(dictionary, entries, along.keys, along.before[1], along.started)
+    else:
+        none = torch.zeros(along.started.numel(), dtype=torch.int64)
+        num_rows = width * (capacity + int(along.started.sum(0).max()) + 1) + 1
+        rows = torch.zeros_like(entries.squares, dtype=torch.int64).unsqueeze(-1)
+        traced = Trace(none, none.new_zeros(num_rows), entries._replace(values=rows), none[:width] - 1)
+    table = entries.values.new_zeros((len(traced.generation), entries.values.shape[-1]))
+    table[1:].unflatten(0, (width, -1))[:, :capacity] = entries.values.detach()
+    return traced, table
+
+
+def _ended(along: Along, traced: Trace, table: Tensor, last: Pair) -> tuple[End, Entries]:
+    recalled = table[traced.source.unflatten(0, along.started.shape)[-1]]
+    return End(*last, recalled, traced.same), traced.entries._replace(values=table[traced.entries.values.squeeze(-1)])
 
 
 def _steps(

@@ -82,7 +82,7 @@ def trace(dictionary: Dictionary, entries: Entries, keys: Tensor, before: Tensor
         (T, B) bool, where an episode begins after another.
     """
     capacity, width = dictionary.capacity, started.shape[1]
-    own, found = _own_rows(started, capacity), torch.isfinite(entries.squares)
+    own, found = own_rows(started, capacity), torch.isfinite(entries.squares)
     rows = ((own[0] - capacity - started[0].long())[:, None] + torch.arange(capacity)) * found
     num_rows = width * (capacity + int(started.sum(0).max()) + 1) + 1
     generation = torch.full((num_rows,), -1)
@@ -107,7 +107,7 @@ def generations(started: Tensor, capacity: int, generation: Tensor) -> Iterator[
     columns, numbers = np.nonzero(lengths)
     starts, lengths = (lengths.cumsum(1) - lengths)[columns, numbers], lengths[columns, numbers]
     rows = np.zeros_like(episode.T, shape=(width, int(episode.max()) + 1))
-    rows[np.arange(width), episode] = _own_rows(started, capacity).numpy()
+    rows[np.arange(width), episode] = own_rows(started, capacity).numpy()
     rows = rows[columns, numbers]
     when = generation.numpy()[rows]
     for index in range(int(when.max()) + 1):
@@ -127,7 +127,7 @@ def generations(started: Tensor, capacity: int, generation: Tensor) -> Iterator[
         yield Generation(*map(torch.from_numpy, parts))
 
 
-def _own_rows(started: Tensor, capacity: int) -> Tensor:
+def own_rows(started: Tensor, capacity: int) -> Tensor:
     """Row (T, B) that the episode of each step would write."""
     episode = started.long().cumsum(0)
     num_episodes = int(episode.max()) + 1
