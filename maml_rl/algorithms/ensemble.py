@@ -12,7 +12,7 @@ from torch import Tensor
 
 from maml_rl.algorithms.algorithm import Adaptation, Algorithm, Evaluation
 from maml_rl.algorithms.building import initial_policy, policy_spec
-from maml_rl.algorithms.rl2 import NO_FILMS, adaptation, evaluation, meta_episodes, outer_step, worker_spec
+from maml_rl.algorithms.rl2 import adaptation, evaluation, meta_episodes, outer_step, worker_spec
 from maml_rl.config import Config
 from maml_rl.envs import MetaEpisodeVectorEnv, Task
 from maml_rl.metalearners import RL2, Report, RL2Step
@@ -38,7 +38,7 @@ class Ensemble(Algorithm):
 
     remedy = "learning-rate or max-kl"
     env: MetaEpisodeVectorEnv
-    films = f"a film shows one agent, and these are several; {NO_FILMS}"
+    films = "a film shows one agent, and these are several"
 
     def __init__(self, config: Config, device: str, dtype: str) -> None:
         env = meta_episodes(config)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from maml_rl.algorithms.algorithm import Adaptation, Algorithm, Evaluation
+from maml_rl.algorithms.algorithm import Adaptation, Algorithm, Evaluation, Stage
 from maml_rl.algorithms.building import initial_policy, policy_spec, tried_env
 from maml_rl.config import Config
-from maml_rl.envs import MetaEpisodeVectorEnv
+from maml_rl.envs import MetaEpisodeVectorEnv, MetaVectorEnv
 from maml_rl.metalearners import RL2, RL2Step
 from maml_rl.metalearners.learner import Workers
 from maml_rl.policies import PolicySpec
@@ -16,8 +18,6 @@ from maml_rl.samplers import Backend, RL2WorkerSpec
 from maml_rl.samplers.meta_episodes import MetaEpisodes
 from maml_rl.settings import ReturnSettings, RL2Settings, RunSettings, TrustRegion
 from maml_rl.shard import Shard
-
-NO_FILMS = "films show gradient steps, which algorithm rl2 has none of"
 
 
 class RL2Agent(Algorithm):
@@ -33,7 +33,6 @@ class RL2Agent(Algorithm):
 
     remedy = "learning-rate or max-kl"
     env: MetaEpisodeVectorEnv
-    films = NO_FILMS
 
     def __init__(self, config: Config, device: str, dtype: str) -> None:
         env = meta_episodes(config)
@@ -59,11 +58,29 @@ class RL2Agent(Algorithm):
         calls = [(part, parameters[0], num_adaptation_steps + 1) for part in shard.split(backend.num_workers)]
         return evaluation(shard, MetaEpisodes.joined(backend.map("evaluate", calls)), self.adaptation)
 
+    def stages(self, shard: Shard, parameters: np.ndarray, heartbeat: Any = lambda: None) -> list[Stage]:
+        """See `Algorithm.stages`: both ends of a meta-episode with parameters (1, D)."""
+        params = self.layout.on("cpu").stack(parameters)
+        if self.config.task.fast_batch_size == 1:
+            return [Stage("an episode", params)]
+        return [
+            Stage("first steps of a meta-episode", params, part="start"),
+            Stage("last steps of a meta-episode", params, part="end"),
+        ]
+
+    def film_env(self, env: MetaVectorEnv) -> MetaEpisodeVectorEnv:
+        """See `Algorithm.film_env`: meta-episodes of episodes of `env`."""
+        return _in_meta_episodes(self.config, env)
+
 
 def meta_episodes(config: Config) -> MetaEpisodeVectorEnv:
     """One environment of the configuration's meta-episodes."""
+    return _in_meta_episodes(config, tried_env(config))
+
+
+def _in_meta_episodes(config: Config, env: MetaVectorEnv) -> MetaEpisodeVectorEnv:
     return MetaEpisodeVectorEnv(
-        tried_env(config),
+        env,
         config.task.fast_batch_size,
         show_progress=config.section(RL2Settings).observe_episode_fraction,
         reward_clip=config.section(ReturnSettings).reward_clip,

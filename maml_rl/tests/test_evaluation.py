@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from maml_rl import cli
 from maml_rl.algorithms import Evaluation, make_algorithm
@@ -184,13 +185,22 @@ def test_meta_episodes_of_different_lengths_are_joined_with_nothing_behind_their
         np.testing.assert_array_equal(part, same)
 
 
-def test_an_agent_that_takes_no_gradient_steps_is_not_filmed(tmp_path, capsys):
-    config = Config(algorithm="rl2", env_name="2DNavigation-v0", policy="rnn", hidden_sizes=(8,))
+@pytest.mark.parametrize("num_episodes", [1, 3])
+def test_an_agent_with_memory_is_filmed_along_its_meta_episode(tmp_path, num_episodes):
+    config = Config(
+        algorithm="rl2",
+        env_name="2DNavigation-v0",
+        env_kwargs={"max_episode_steps": 6},
+        policy="rnn",
+        hidden_sizes=(8,),
+        fast_batch_size=num_episodes,
+    )
     folder = RunFolder(tmp_path / "run")
     folder.create(config)
-    assert command(folder, tmp_path / "r.npz", "--policy", "random", "--render", str(tmp_path / "film.gif")) == 2
-    assert "--render: films show gradient steps" in capsys.readouterr().err
-    assert not (tmp_path / "r.npz").exists()
+    film = tmp_path / "film.gif"
+    assert command(folder, tmp_path / "r.npz", "--policy", "random", "--render", str(film)) == 0
+    with Image.open(film) as frames:
+        assert frames.n_frames == 1 + min(6 * num_episodes, 6 if num_episodes == 1 else 9)  # type: ignore[attr-defined]
 
 
 def test_results_load_without_unpickling(tmp_path, algorithm):
