@@ -60,6 +60,11 @@ def episode_contexts(shown: np.ndarray, codes: np.ndarray) -> np.ndarray:
 def exposure_numbers(contexts: np.ndarray) -> np.ndarray:
     """Number (..., E) of episodes so far with the context of each episode, itself among them: 1 at first sight.
 
+    Parameters
+    ----------
+    contexts
+        (..., E) int, context of each episode.
+
     Examples
     --------
     >>> exposure_numbers(np.array([4, 2, 4, 4, 2])).tolist()
@@ -96,7 +101,7 @@ def mean_by_exposure(values: np.ndarray, exposures: np.ndarray) -> np.ndarray:
 
 
 def first_pull_accuracy(choices: np.ndarray, best: np.ndarray) -> np.ndarray:
-    """Whether the first pull of each episode is the best arm's (..., E), before anything is learned in it.
+    """Indicator (..., E) of first pulls of the best arm, before anything is learned in an episode.
 
     Parameters
     ----------

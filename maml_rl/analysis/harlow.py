@@ -103,7 +103,7 @@ def accuracy(choices: np.ndarray) -> float:
 
 
 def fraction_made(choices: np.ndarray) -> float:
-    """Fraction of trials (..., K) in which a choice was made; NaN if there are no trials."""
+    """Fraction of trials in which a choice was made, of choices (..., K); NaN if there are no trials."""
     choices = _outcomes(choices)
     return float((choices != MISSED).mean()) if choices.size else float("nan")
 

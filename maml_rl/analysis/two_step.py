@@ -89,8 +89,8 @@ def frequencies_by_kind(
 ) -> np.ndarray:
     """Frequency (..., 2, 2) with which a choice was `repeated`: rewarded or not by common or uncommon, as above.
 
-    All four are bool (..., T), of pairs of trials: whether the second repeated the first's choice, whether the first
-    was rewarded, whether its transition was the common one, and whether the pair counts.
+    Of pairs of trials: the second repeated the first's choice, the first was rewarded, its transition was the common
+    one, and the pair counts: `repeated` (..., T), `rewarded` (..., T), `common` (..., T) and `counted` (..., T) bool.
     """
     frequencies = np.empty((*repeated.shape[:-1], 2, 2))
     for row, outcome in enumerate((rewarded, ~rewarded)):

@@ -15,7 +15,7 @@ Pair = tuple[Tensor, Tensor]
 
 
 class Controller(NamedTuple):
-    """What an episode is made of.
+    """Parts of an episode's arithmetic.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ def unroll_generations(
 def unroll_trials(
     controller: Controller, along: Along, working: Sequence[Tensor], entries: Entries
 ) -> tuple[Tensor, End, Entries]:
-    """As `unroll_generations`, for working memory that goes on from episode to episode: step by step."""
+    """As `unroll_generations`, for working memory (B, ...) that goes on from episode to episode: step by step."""
     traced, table = _trace(controller.dictionary, along, entries)
     source, own_size = traced.source.unflatten(0, along.started.shape), along.before[0].shape[-1]
     before = torch.cat([along.before[0].unsqueeze(0), along.inputs[:-1, :, :own_size]])
@@ -105,7 +105,7 @@ def unroll_trials(
 
 
 def _trace(dictionary: Dictionary | None, along: Along, entries: Entries) -> tuple[Trace, Tensor]:
-    """What is read where, and a table (rows, H) with the entries at the start."""
+    """Sources of all that is read, and a table (rows, H) with the entries at the start."""
     capacity, width = entries.squares.shape[-1], along.started.shape[1]
     if dictionary is not None:
         traced = trace(dictionary, entries, along.keys, along.before[1], along.started)

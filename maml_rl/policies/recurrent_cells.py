@@ -93,7 +93,7 @@ class AffineGates:
         return add_product(bias.unsqueeze(-2), inputs, params[f"{self.name}.ih.weight"])
 
     def gates(self, params: Params, projected: Tensor, output: Tensor) -> Tensor:
-        """Gates (..., G * H) from `project`'s part (..., G * H) and the last output (..., H)."""
+        """Gates (..., G * H) from what is `projected` (..., G * H), see `project`, and the last output (..., H)."""
         return add_product(projected, output, params[f"{self.name}.hh.weight"])
 
 

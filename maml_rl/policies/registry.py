@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
-from maml_rl.policies.episodic_lstm_policy import EpisodicLSTMPolicy, EpisodicOptions
+from maml_rl.policies.episodic_lstm_policy import EpisodicLSTMPolicy
+from maml_rl.policies.episodic_state import EpisodicOptions
 from maml_rl.policies.geometric_policy import GeometricOptions, GeometricPolicy
 from maml_rl.policies.lstm_policy import LSTMOptions, LSTMPolicy
 from maml_rl.policies.mlp_policy import MLPPolicy

@@ -10,7 +10,8 @@ import torch
 from torch.testing import assert_close
 
 from maml_rl.policies import PolicySpec
-from maml_rl.policies.episodic_lstm_policy import EpisodicLSTMPolicy, EpisodicOptions
+from maml_rl.policies.episodic_lstm_policy import EpisodicLSTMPolicy
+from maml_rl.policies.episodic_state import EpisodicOptions
 from maml_rl.tests.builders import tiny_policy
 
 pytestmark = [pytest.mark.numerical, pytest.mark.usefixtures("float64")]

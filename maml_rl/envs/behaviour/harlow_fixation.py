@@ -135,7 +135,7 @@ class HarlowFixationVectorEnv(HarlowVectorEnv):
         return (gaze + self.gaze_limit) * self._step_size
 
     def _views(self, scene: np.ndarray) -> np.ndarray:
-        """What is seen of a scene (3, size, W) from each place of the gaze, from left to right."""
+        """Retinas (G, 3, size, size) at a scene (3, size, W), from each place of the gaze from left to right."""
         places = range(-self.gaze_limit, self.gaze_limit + 1)
         return np.stack([scene[..., start : start + self.size] for start in map(self._start_of, places)])
 

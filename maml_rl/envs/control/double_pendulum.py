@@ -62,7 +62,7 @@ class Moments(NamedTuple):
 
 
 def motion(state: Tensor, moments: Moments, torque: Tensor, damping: float) -> Tensor:
-    """Change (..., 4) per second of a state (theta1, theta2, theta1', theta2'); equations in `DoublePendulum`.
+    """Change (B, 4) per second of a state (B, 4), angles and their speeds; equations in `DoublePendulum`.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def motion(state: Tensor, moments: Moments, torque: Tensor, damping: float) -> T
     moments
         Of the task, tensors (...).
     torque
-        (...), at the first joint in N m.
+        At the first joint, (...) in N m.
     damping
         Of both joints, in N m s.
     """

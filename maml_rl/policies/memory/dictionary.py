@@ -20,7 +20,7 @@ _SMALLEST = 1e-12
 
 
 class Entries(NamedTuple):
-    """What a dictionary holds, tensors that lead with (..., B).
+    """Contents of a dictionary, tensors that lead with (..., B).
 
     Attributes
     ----------
@@ -136,7 +136,7 @@ class Dictionary:
         return Entries(keys, squares, values, entries.written + (where & ~known))
 
     def scaled(self, key: Tensor) -> Tensor:
-        """Keys (..., K) as they are compared: of length 1 with kernel ``"cosine"``."""
+        """Form in which a key (..., K) is compared: of length 1 with kernel ``"cosine"``."""
         if self.kernel != "cosine":
             return key
         return key * torch.rsqrt(key.square().sum(-1, keepdim=True) + _SMALLEST)

@@ -44,7 +44,7 @@ class Generation(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """What every step of B sequences reads from dictionaries of C entries, in which E episodes are written.
+    """Reading of every step of B sequences from dictionaries of C entries, in which E episodes are written.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Trace(NamedTuple):
 
 
 def trace(dictionary: Dictionary, entries: Entries, keys: Tensor, before: Tensor, started: Tensor) -> Trace:
-    """What is read where: with one neighbour it depends on keys alone, and is known before anything is computed.
+    """Sources of all that is read: with one neighbour they depend on keys alone, and are known beforehand.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def generations(started: Tensor, capacity: int, generation: Tensor) -> Iterator[
 
 
 def own_rows(started: Tensor, capacity: int) -> Tensor:
-    """Row (T, B) that the episode of each step would write."""
+    """Row (T, B) that the episode of each step would write, with `started` (T, B) where one begins after another."""
     episode = started.long().cumsum(0)
     num_episodes = int(episode.max()) + 1
     return torch.arange(started.shape[1]) * (capacity + num_episodes) + 1 + capacity + episode
