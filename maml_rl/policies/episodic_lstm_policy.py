@@ -146,13 +146,13 @@ class EpisodicLSTMPolicy(Policy):
 
     def _is_traceable(self, started: Tensor) -> bool:
         """True if it is known beforehand what episodes read."""
-        chosen = self.options
-        single = self.dictionary.num_neighbours == 1 or chosen.dictionary_retrieval == "none"
-        return chosen.dictionary_detach and single and not is_transformed(started)
+        single = self.dictionary.num_neighbours == 1 or self.options.dictionary_retrieval == "none"
+        return single and not is_transformed(started)
 
     def _controller(self, params: Params) -> Controller:
         return Controller(
             None if self.options.dictionary_retrieval == "none" else self.dictionary,
+            self.options.dictionary_detach,
             functools.partial(self._project, params),
             functools.partial(self._step, params),
         )

@@ -21,6 +21,8 @@ class Controller(NamedTuple):
     ----------
     dictionary
         Reads one neighbour; ``None``: nothing is read and written.
+    constant
+        Whether no gradient passes through entries.
     project
         Of inputs (..., I) the part (..., G * H) of the gates that waits for no state.
     step
@@ -28,6 +30,7 @@ class Controller(NamedTuple):
     """
 
     dictionary: Dictionary | None
+    constant: bool
     project: Callable[[Tensor], Tensor]
     step: Callable[[Tensor, Tensor, Pair], tuple[Tensor, Tensor, Tensor]]
 
@@ -59,8 +62,8 @@ def unroll_generations(
 ) -> tuple[Tensor, End, Entries]:
     """Outputs (T, B, H) along sequences that begin with output and cell (B, H), the end, and entries in the end.
 
-    The same as step by step, for working memory that begins anew with every episode and entries that are constants:
-    then an episode waits only for those that it reads, `maml_rl.policies.memory.episode_order`.
+    The same as step by step, for working memory that begins anew with every episode: then an episode waits only for
+    those that it reads, `maml_rl.policies.memory.episode_order`.
     """
     traced, table = _trace(controller.dictionary, along, entries)
     capacity = entries.squares.shape[-1]
@@ -70,7 +73,7 @@ def unroll_generations(
         recalled = table[traced.source[group.steps]]  # (longest, n, H)
         of_steps, end = _steps(controller, flat, group, recalled, working)
         if controller.dictionary is not None:
-            _write(controller, flat, group, recalled, end, table)
+            table = _written(controller, flat, group, recalled, end, table)
         outputs.append(of_steps.flatten(0, 1) if bool(group.mask.all()) else of_steps[group.mask])
         places.append(group.steps[group.mask])
         lasting = group.row == 0
@@ -94,10 +97,10 @@ def unroll_trials(
     for step, projected in enumerate(controller.project(along.inputs)):
         if ends[step]:
             over = along.started[step]
-            with torch.no_grad():
+            with _recording(controller):
                 closing = torch.cat([before[step], along.inputs[step, :, own_size:]], -1)
                 written = controller.step(controller.project(closing), recalled, (output, cell))[1]
-                table[own[step][over] - 1] = written[over]
+                table = _put(table, own[step][over] - 1, written[over])
         recalled = table[source[step]]
         output, cell, _ = controller.step(projected, recalled, (output, cell))
         outputs.append(output)
@@ -115,7 +118,7 @@ def _trace(dictionary: Dictionary | None, along: Along, entries: Entries) -> tup
         rows = torch.zeros_like(entries.squares, dtype=torch.int64).unsqueeze(-1)
         traced = Trace(none, none.new_zeros(num_rows), entries._replace(values=rows), none[:width] - 1)
     table = entries.values.new_zeros((len(traced.generation), entries.values.shape[-1]))
-    table[1:].unflatten(0, (width, -1))[:, :capacity] = entries.values.detach()
+    table[1:].unflatten(0, (width, -1))[:, :capacity] = entries.values
     return traced, table
 
 
@@ -139,14 +142,29 @@ def _steps(
     return outputs, (outputs[group.last, each], cells[group.last, each])
 
 
-def _write(controller: Controller, flat: Along, group: Generation, recalled: Tensor, end: Pair, table: Tensor) -> None:
-    """Let what closes the episodes of a generation enter, and write their cells into the table (rows, H)."""
+def _written(
+    controller: Controller, flat: Along, group: Generation, recalled: Tensor, end: Pair, table: Tensor
+) -> Tensor:
+    """The table (rows, H) with the cells of a generation's episodes, after what closes them has entered."""
     over = group.row > 0
     each = torch.arange(len(group.last))[over]
     last = group.last[over]
-    with torch.no_grad():
+    with _recording(controller):
         own = flat.inputs[group.steps[last, each], : flat.before[0].shape[-1]]
         beside = flat.inputs[group.closing[over], flat.before[0].shape[-1] :]
         projected = controller.project(torch.cat([own, beside], -1))
         _, cell, _ = controller.step(projected, recalled[last, each], (end[0][over], end[1][over]))
-        table[group.row[over]] = cell
+        return _put(table, group.row[over], cell)
+
+
+def _recording(controller: Controller) -> torch.set_grad_enabled:
+    """Context in which gradients of entries are recorded, if they are wanted."""
+    return torch.set_grad_enabled(torch.is_grad_enabled() and not controller.constant)
+
+
+def _put(table: Tensor, rows: Tensor, cells: Tensor) -> Tensor:
+    """The table (R, H) with cells (n, H) in rows (n,); in place where no gradient is recorded."""
+    if torch.is_grad_enabled():
+        return table.index_put((rows,), cells)
+    table[rows] = cells
+    return table

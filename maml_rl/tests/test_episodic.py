@@ -71,9 +71,11 @@ def test_episodes_side_by_side_are_episodes_one_after_another(way, kernel, reset
         state = after
 
 
-def test_gradients_side_by_side_are_those_one_after_another():
+@pytest.mark.parametrize("detach", [True, False])
+@pytest.mark.parametrize("resets", [True, False])
+def test_gradients_side_by_side_are_those_one_after_another(detach, resets):
     rng = np.random.default_rng(4)
-    policy, params = tiny_policy(spec())
+    policy, params = tiny_policy(spec(dictionary_detach=detach, dictionary_resets=resets))
     params = {name: value.requires_grad_() for name, value in params.items()}
     observations, started = sequences(rng)
     state = policy.initial_state(params, (WIDTH,))
