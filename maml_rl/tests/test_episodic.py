@@ -131,6 +131,23 @@ def test_without_retrieval_nothing_is_written_and_an_episode_begins_as_the_first
     assert not state.entries.values.any()
 
 
+def test_steps_behind_the_end_change_nothing_before_it():
+    rng = np.random.default_rng(9)
+    policy, params = tiny_policy(spec())
+    params = {name: value.requires_grad_() for name, value in params.items()}
+    observations, started = sequences(rng, 15)
+    padded = torch.cat([observations, torch.zeros_like(observations[:4])])
+    flags = torch.cat([started, torch.zeros_like(started[:4])])
+    state = policy.initial_state(params, (WIDTH,))
+    whole, longer = (
+        policy.features(params, seen, begins, state)[0][:15]
+        for seen, begins in ((observations, started), (padded, flags))
+    )
+    assert_close(longer, whole)
+    weight = params["layer1.hh.weight"]
+    assert_close(*(torch.autograd.grad(part.square().sum(), weight)[0] for part in (longer, whole)))
+
+
 def test_a_key_that_does_not_enter_changes_nothing_but_what_is_read():
     rng = np.random.default_rng(8)
     policy, params = tiny_policy(spec(dictionary_key_enters=False))

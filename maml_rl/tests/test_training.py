@@ -34,6 +34,16 @@ RL2_STEPS = [
     tiny_config("TabularMDP-v0", **RL2, outer_step=step, env_kwargs={"max_episode_steps": 3})
     for step in ("a2c", "ppo", "trpo")
 ]
+CONTEXTS: dict[str, Any] = {"k": 2, "num_contexts": 2, "num_pulls": 2}
+EPISODIC = [  # a dictionary of three entries is full in an iteration of five episodes
+    tiny_config(
+        "ContextualBandit-v0",
+        **{**RL2, "policy": "episodic", "dictionary_capacity": 3, "fast_batch_size": 5},
+        outer_step=step,
+        env_kwargs=CONTEXTS,
+    )
+    for step in ("ppo", "trpo")
+]
 RECALL: dict[str, Any] = {"env_name": "DelayedRecall-v0", "env_kwargs": {"delay": 4, "min_delay": 2}}
 RECALL_WITH_REWARDS: dict[str, Any] = {"env_name": "MetaEpisode-v0", "env_kwargs": {**RECALL, "num_episodes": 2}}
 WITH_MEMORY = [
@@ -78,7 +88,7 @@ def assert_close_metrics(first, second, tolerance):
 ONE_OF_EACH = (SMALL[0], RL2_STEPS[2])
 COMPARED = [
     pytest.param(config, marks=[pytest.mark.numerical] if config in ONE_OF_EACH else [])
-    for config in (*SMALL, *RL2_STEPS)
+    for config in (*SMALL, *RL2_STEPS, EPISODIC[1])
 ]
 
 
@@ -327,7 +337,9 @@ def test_a_run_of_an_earlier_version_goes_on_with_the_columns_it_has(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "config", [tiny_config("Bandit-K5-v0"), *WITH_MEMORY, *RL2_STEPS], ids=lambda c: f"{c.policy}-{name_of(c)}"
+    "config",
+    [tiny_config("Bandit-K5-v0"), *WITH_MEMORY, *RL2_STEPS, *EPISODIC],
+    ids=lambda c: f"{c.policy}-{name_of(c)}",
 )
 def test_more_iterations_continue_a_finished_run(config, tmp_path):
     expected = run(config, tmp_path / "whole")
