@@ -90,7 +90,7 @@ class SupervisedBackend(Backend):
     num_workers
         Number of workers, >= 1.
     timeout_seconds
-        Longest silence of a busy worker; until its first answer at least a minute.
+        Longest silence of a busy worker; until its first answer at least a minute. Its successor has twice as long.
     """
 
     def __init__(self, spec: WorkerSpec, num_workers: int, *, timeout_seconds: float = 60.0) -> None:
@@ -158,6 +158,7 @@ class SupervisedBackend(Backend):
         if ending := slot.link.ending():
             return ending
         allowed = self.timeout_seconds if slot.has_answered else max(self.timeout_seconds, _START_SECONDS)
+        allowed *= 2.0**slot.losses  # a successor that is only slow, compiling on a busy machine, gets there
         hangs = time.monotonic() - max(slot.link.last_pulse(), slot.called) > allowed
         return f"gave no sign of life for {allowed:g} s" if hangs else ""
 
@@ -169,7 +170,7 @@ class SupervisedBackend(Backend):
         if slot.losses > _MAX_LOSSES:
             raise WorkerError(
                 f"worker {slot.index} died or hung {slot.losses} times in {call[0]} ({about}); "
-                f"the last one {fate}, silence allowed {self.timeout_seconds:g} s"
+                f"the last one {fate}"
             )
         cure = "" if slot.link.ending() else "; raise worker-timeout if it was only slow"
         self.warn(
