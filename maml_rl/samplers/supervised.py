@@ -169,8 +169,7 @@ class SupervisedBackend(Backend):
         about = slot.journal.describe(*call)
         if slot.losses > _MAX_LOSSES:
             raise WorkerError(
-                f"worker {slot.index} died or hung {slot.losses} times in {call[0]} ({about}); "
-                f"the last one {fate}"
+                f"worker {slot.index} died or hung {slot.losses} times in {call[0]} ({about}); the last one {fate}"
             )
         cure = "" if slot.link.ending() else "; raise worker-timeout if it was only slow"
         self.warn(

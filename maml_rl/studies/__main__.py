@@ -11,11 +11,12 @@ from maml_rl import studies
 from maml_rl.cli import add_worker_arguments, available_cores, run_command
 from maml_rl.experiment import Workforce
 from maml_rl.samplers import check_backend
-from maml_rl.studies.archive import pack
+from maml_rl.studies.archive import TRIALS, pack
 from maml_rl.studies.displays.registry import displays_of_runs
 from maml_rl.studies.report import report
 from maml_rl.studies.run import execute
 from maml_rl.studies.study import load_study, study_runs
+from maml_rl.studies.study_run import StudyRun
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import check_name
 from maml_rl.utils.modules import import_allowed
@@ -65,16 +66,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             ]
             execute(wanted, Workforce(num_workers, arguments.backend), arguments.jobs, _show)
         if arguments.command == "pack":
-            needed = {
-                run.folder
-                for run in study_runs(study, arguments.results)
-                if any(display.reads_trials for display in displays_of_runs([run])) or not displays_of_runs([run])
-            }
-            _show(f"wrote {pack(arguments.results / study.name, needed.__contains__)}")
+            needed = {run.folder: _trials_read(run) for run in study_runs(study, arguments.results)}
+            _show(f"wrote {pack(arguments.results / study.name, lambda run: needed.get(run, TRIALS))}")
         else:
             _show(report(study, arguments.results))
 
     return run_command(command, interrupted="finished iterations are saved; run the same command to go on")
+
+
+def _trials_read(run: StudyRun) -> frozenset[str]:
+    """Arrays with a number for every step that some display of a run reads; all of them where none shows it."""
+    displays = displays_of_runs([run])
+    return frozenset().union(*(display.trials_read for display in displays)) if displays else TRIALS
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from maml_rl.utils.files import write_arrays
 
 ARCHIVE = "scores.npz"
 _LEFT_OUT = frozenset({"train_returns", "valid_returns"})
-_TRIALS = frozenset({"observations", "actions", "rewards", "mask"})
+TRIALS = frozenset({"observations", "actions", "rewards", "mask"})
+"""Arrays of an evaluation with a number for every step."""
 _SMALL_TYPES = (np.int8, np.int16, np.int32, np.float32)
 _CURE = "restore it, or run the study anew"
 
@@ -33,11 +34,11 @@ def holds_run(folder: Path) -> bool:
     return (folder / "config.json").exists() or (folder / "metrics.csv").exists()
 
 
-def pack(folder: Path, keeps_trials: Callable[[Path], bool] = lambda run: True) -> Path:
+def pack(folder: Path, trials_of: Callable[[Path], frozenset[str]] = lambda run: TRIALS) -> Path:
     """Write the archive of the study in `folder` from its runs' folders; return its path.
 
-    Runs without a folder stay as they stand in the archive that there is. Observations, actions and rewards are left
-    out of a run whose folder `keeps_trials` says False of: nothing in its reports reads them.
+    Runs without a folder stay as they stand in the archive that there is. Of observations, actions,
+    rewards and mask those are kept that `trials_of` names for a run's folder: nothing in its reports reads the others.
 
     Raises
     ------
@@ -46,7 +47,7 @@ def pack(folder: Path, keeps_trials: Callable[[Path], bool] = lambda run: True) 
     """
     path = folder / ARCHIVE
     runs = [run for run in sorted(folder.glob("*/seed-*")) if holds_run(run)]
-    fresh = {_name(run): dict(_arrays_of(run, keeps_trials(run))) for run in runs}
+    fresh = {_name(run): dict(_arrays_of(run, trials_of(run))) for run in runs}
     kept = {
         key: array
         for key, array in (read_arrays(path, "archive", _CURE) or {}).items()
@@ -75,7 +76,7 @@ def archived_evaluation(path: Path) -> dict[str, np.ndarray] | None:
     return _read(path.parent, path.stem) or None
 
 
-def _arrays_of(folder: Path, keeps_trials: bool) -> Iterator[tuple[str, np.ndarray]]:
+def _arrays_of(folder: Path, trials: frozenset[str]) -> Iterator[tuple[str, np.ndarray]]:
     """Everything the archive keeps of a run, by what follows the run's name in its keys."""
     config = folder / "config.json"
     if config.exists():
@@ -86,7 +87,7 @@ def _arrays_of(folder: Path, keeps_trials: bool) -> Iterator[tuple[str, np.ndarr
     for path in sorted(folder.glob("*.npz")):
         arrays = read_arrays(path, "evaluation", "the study evaluates again") or {}
         if "returns" in arrays:  # an analysis is no evaluation
-            for name in sorted(arrays.keys() - (_LEFT_OUT if keeps_trials else _LEFT_OUT | _TRIALS)):
+            for name in sorted(arrays.keys() - (_LEFT_OUT | (TRIALS - trials))):
                 yield _entry(f"{path.stem}/{name}", arrays[name])
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from maml_rl.algorithms import Algorithm
 from maml_rl.config import Config
 from maml_rl.envs.registration import displays_of_family
+from maml_rl.studies.archive import TRIALS
 from maml_rl.studies.study_run import StudyRun, by_name
 
 
@@ -31,8 +32,8 @@ class Display:
     """Words for its figures, followed by the run's name."""
     analysis_file: str | None = None
     """File that `analyse` writes into the run's folder."""
-    reads_trials: bool = True
-    """False if it needs no observations, actions and rewards of evaluations, so that archives leave them out."""
+    trials_read: frozenset[str] = TRIALS
+    """Arrays of `maml_rl.studies.archive.TRIALS` that it needs of evaluations; archives leave out what none needs."""
     shows_ensembles: bool = False
     """True if it can show runs of several agents; others are refused where no display can."""
 

@@ -30,6 +30,8 @@ _HEAD = [
 class HarlowDisplay(Display):
     """Accuracy of trial 1, 2 and the others; of runs whose rewards tell right choices from wrong ones."""
 
+    trials_read = frozenset({"actions", "rewards", "mask"})
+
     def applies(self, config: Config) -> bool:
         """True if the family names the display, has choices and rewards wrong ones with less than 0."""
         options = config.env_kwargs

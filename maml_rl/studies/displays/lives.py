@@ -30,7 +30,7 @@ class LivesDisplay(Display):
 
     figure_name = "lives"
     caption = "learning within lives"
-    reads_trials = False
+    trials_read = frozenset()
 
     def table(self, runs: Sequence[StudyRun]) -> list[str]:
         """Rows for every run, test set and measure; nothing before there are evaluations."""
