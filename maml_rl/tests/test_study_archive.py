@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -146,3 +148,22 @@ def test_values_and_types_survive_bit_by_bit(tmp_path, values):
     with np.load(tmp_path / ARCHIVE) as arrays:
         stored = arrays[f"run/seed-1/results/returns/{'str' if values.dtype.kind == 'U' else values.dtype.name}"]
     assert stored.nbytes <= values.nbytes
+
+
+def test_arrays_of_steps_that_nothing_reads_are_left_out(study):
+    archive = folder_of(study) / ARCHIVE
+    run = folder_of(study) / "plain/seed-1"
+    with np.load(run / "results.npz") as results:
+        arrays = dict(results)
+    names = {"observations", "actions", "rewards", "mask"}
+    np.savez(run / "results.npz", **arrays, **{name: np.ones((2, 3)) for name in names})
+    for kept in (frozenset[str](), frozenset({"rewards"}), frozenset(names)):
+        pack(folder_of(study), functools.partial(_always, kept))
+        with np.load(archive) as packed:
+            found = {key.split("/")[3] for key in packed.files if key.startswith("plain/seed-1/results/")}
+        assert found & names == kept
+        assert "returns" in found
+
+
+def _always(names: frozenset[str], _: Path) -> frozenset[str]:
+    return names
