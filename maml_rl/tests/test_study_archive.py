@@ -154,9 +154,9 @@ def test_arrays_of_steps_that_nothing_reads_are_left_out(study):
     archive = folder_of(study) / ARCHIVE
     run = folder_of(study) / "plain/seed-1"
     with np.load(run / "results.npz") as results:
-        arrays = dict(results)
+        arrays: dict[str, Any] = dict(results)
     names = {"observations", "actions", "rewards", "mask"}
-    np.savez(run / "results.npz", **arrays, **{name: np.ones((2, 3)) for name in names})
+    np.savez(run / "results.npz", **{**arrays, **dict.fromkeys(names, np.ones((2, 3)))})
     for kept in (frozenset[str](), frozenset({"rewards"}), frozenset(names)):
         pack(folder_of(study), functools.partial(_always, kept))
         with np.load(archive) as packed:
