@@ -145,9 +145,9 @@ class EpisodicLSTMPolicy(Policy):
         return torch.stack(features), state
 
     def _is_traceable(self, started: Tensor) -> bool:
-        """True if it is known beforehand what episodes read."""
+        """True if it is known beforehand what episodes read: the kernel that tells it follows arrays in memory."""
         single = self.dictionary.num_neighbours == 1 or self.options.dictionary_retrieval == "none"
-        return single and not is_transformed(started)
+        return single and started.device.type == "cpu" and not is_transformed(started)
 
     def _controller(self, params: Params) -> Controller:
         return Controller(
