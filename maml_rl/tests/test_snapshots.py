@@ -17,10 +17,13 @@ from maml_rl.studies.__main__ import main as studies_command
 RECORDED = Path(__file__).with_name("snapshots.json")
 TIMES = ("seconds", "sampling_seconds", "learning_seconds")
 SMALL = {"hidden-sizes": [4], "num-batches": 3, "meta-batch-size": 3, "fast-batch-size": 4, "worker-timeout": 120.0}
-NAVIGATION = {**SMALL, "env-name": "2DNavigation-v0", "env-kwargs": {"max_episode_steps": 6}}
+# Without damping, the curvature of so few steps would enlarge rounding, which differs from CPU to CPU, a thousandfold.
+DAMPED = {"cg-damping": 0.1, "cg-iters": 3}
+NAVIGATION = {**SMALL, **DAMPED, "env-name": "2DNavigation-v0", "env-kwargs": {"max_episode_steps": 6}}
 BANDIT = {**SMALL, "env-name": "Bandit-K5-v0", "algorithm": "rl2", "policy": "lstm", "fast-batch-size": 6}
 ATARI = {
     **SMALL,
+    **DAMPED,
     "env-name": "SpaceInvadersModes-v0",
     "env-kwargs": {"max_episode_steps": 50, "frame_skip": 8},
     "encoder": "ram",
@@ -35,10 +38,10 @@ CASES: dict[str, dict[str, Any]] = {
     "maml-lstm": {**MEMORY, "policy": "lstm", "memory-scope": "task"},
     "maml-geometric": {**MEMORY, "policy": "geometric", "memory-slots": 3, "memory-width": 2, "train-recurrent": False},
     "maml-head": {**NAVIGATION, "adapted-layers": "head", "first-order": True, "hidden-sizes": [4, 4]},
-    "maml-bandit": {**SMALL, "env-name": "Bandit-K5-v0", "policy": "mlp"},
+    "maml-bandit": {**SMALL, **DAMPED, "env-name": "Bandit-K5-v0", "policy": "mlp"},
     "rl2-ppo": {**BANDIT, "outer-step": "ppo", "learning-rate-end": 0.0, "num-minibatches": 2, "num-epochs": 2},
     "rl2-a2c": {**BANDIT, "outer-step": "a2c", "optimiser": "rmsprop", "show-progress": True},
-    "rl2-trpo": {**BANDIT, "outer-step": "trpo", "policy": "rnn", "gae-lambda-end": 0.5},
+    "rl2-trpo": {**BANDIT, **DAMPED, "outer-step": "trpo", "policy": "rnn", "gae-lambda-end": 0.5},
     "rl2-mdp": {
         **BANDIT,
         "env-name": "TabularMDP-v0",
@@ -105,7 +108,8 @@ def assert_as_recorded(name: str, found: dict[str, Any]) -> None:
     recorded = json.loads(RECORDED.read_text())[name]
     assert set(recorded) <= set(found)
     for key, values in recorded.items():
-        np.testing.assert_allclose(found[key], values, rtol=1e-6, atol=1e-9, err_msg=f"{name}: {key}")
+        precision = 1e-4 if key.startswith("evaluation") else 1e-6  # which is in float32
+        np.testing.assert_allclose(found[key], values, rtol=precision, atol=1e-9, err_msg=f"{name}: {key}")
 
 
 @pytest.mark.parametrize("name", CASES)
