@@ -8,7 +8,7 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 
 
 def is_transformed(tensor: Tensor) -> bool:
-    """True of a tensor (*) inside a transform such as `torch.func.vmap`, which hides values and forbids some writes."""
+    """True of a tensor (N, ...) inside a transform such as `torch.func.vmap`, which hides values and some writes."""
     return is_functorch_wrapped_tensor(tensor)
 
 
