@@ -102,7 +102,7 @@ class EpisodicLSTMPolicy(Policy):
     def advance(self, params: Params, inputs: Tensor, state: EpisodicState) -> tuple[Tensor, EpisodicState]:
         """See `Policy.advance`."""
         own = inputs[..., : self.num_own]
-        working, _ = self._advance(params, self._project(params, inputs), own, self.key_of(params, own), state)
+        working = self._advance(params, self._project(params, inputs), own, self.key_of(params, own), state)
         return working.output, EpisodicState(working, state.entries)
 
     def begin_episode(self, params: Params, state: EpisodicState, closing: Tensor, started: Tensor) -> EpisodicState:
@@ -139,7 +139,7 @@ class EpisodicLSTMPolicy(Policy):
                 with torch.set_grad_enabled(torch.is_grad_enabled() and not self.options.dictionary_detach):
                     written = self._close(params, ended, state, started[index]).entries
                 state = EpisodicState(self._begun(state.working, started[index]), written)
-            working, _ = self._advance(params, now, own[index], key, state)
+            working = self._advance(params, now, own[index], key, state)
             state = EpisodicState(working, state.entries)
             features.append(working.output)
         return torch.stack(features), state
@@ -161,12 +161,6 @@ class EpisodicLSTMPolicy(Policy):
         """Keys (..., K) of encoded own observations (..., I)."""
         part = own[..., self._range]
         return affine(params, "key", part) if "key.weight" in params else part
-
-    def gates(self, params: Params, observations: Tensor, state: EpisodicState) -> Tensor:
-        """Reinstatement gate (..., H), in [0, 1], of a step with observations (..., O) in a state."""
-        inputs = self.encode(params, observations)
-        key = self.key_of(params, inputs[..., : self.num_own])
-        return self._advance(params, self._project(params, inputs), inputs[..., : self.num_own], key, state)[1]
 
     def _project(self, params: Params, inputs: Tensor) -> Tensor:
         """The gates' part (..., G * H) that waits for no state, of encoded inputs (..., I)."""
@@ -193,7 +187,7 @@ class EpisodicLSTMPolicy(Policy):
         working, entries = state
         if self.options.dictionary_retrieval != "none":
             key = self.key_of(params, working.seen)
-            _, cell, _ = self._step(params, projected, working.recalled, (working.output, working.cell))
+            _, cell = self._step(params, projected, working.recalled, (working.output, working.cell))
             if self.options.dictionary_detach:
                 key, cell = key.detach(), cell.detach()
             entries = self.dictionary.write(entries, key, cell, started, working.same)
@@ -208,10 +202,8 @@ class EpisodicLSTMPolicy(Policy):
         output, cell, seen, recalled = fresh
         return Working(output, cell, seen, recalled, torch.where(started, -1, same))
 
-    def _advance(
-        self, params: Params, projected: Tensor, own: Tensor, key: Tensor, state: EpisodicState
-    ) -> tuple[Working, Tensor]:
-        """Working memory and reinstatement gate (..., H) after a step.
+    def _advance(self, params: Params, projected: Tensor, own: Tensor, key: Tensor, state: EpisodicState) -> Working:
+        """Working memory after a step.
 
         With `_project` (..., G * H) of an input, the own observation (..., E) in it and its key (..., K).
         """
@@ -220,13 +212,13 @@ class EpisodicLSTMPolicy(Policy):
             recalled, same = torch.zeros_like(before.cell), torch.full_like(before.same, -1)
         else:
             recalled, same = self.dictionary.read(entries, key)
-        output, cell, gate = self._step(params, projected, recalled, (before.output, before.cell))
-        return Working(output, cell, own, recalled, same), gate
+        output, cell = self._step(params, projected, recalled, (before.output, before.cell))
+        return Working(output, cell, own, recalled, same)
 
     def _step(
         self, params: Params, projected: Tensor, recalled: Tensor, before: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Output, cell and reinstatement gate (..., H) with what was read (..., H), after output and cell (..., H)."""
+    ) -> tuple[Tensor, Tensor]:
+        """Output and cell (..., H) with what was read (..., H), after output and cell (..., H)."""
         (output, cell), way = before, self.options.dictionary_retrieval
         if way == "input":
             projected = projected + affine(params, "recall", recalled)
@@ -236,7 +228,7 @@ class EpisodicLSTMPolicy(Policy):
         cell = forget * cell + enter * torch.tanh(candidate)
         if way == "reinstate":
             cell = cell + reinstate * torch.tanh(recalled)
-        return show * torch.tanh(cell), cell, reinstate
+        return show * torch.tanh(cell), cell
 
 
 def _checked_range(given: Sequence[int], size: int) -> tuple[int, int]:

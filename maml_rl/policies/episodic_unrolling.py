@@ -26,13 +26,13 @@ class Controller(NamedTuple):
     project
         Of inputs (..., I) the part (..., G * H) of the gates that waits for no state.
     step
-        Output, cell and a gate (..., H) from that part, what was read (..., H), and output and cell (..., H) before.
+        Output and cell (..., H) from that part, what was read (..., H), and output and cell (..., H) before.
     """
 
     dictionary: Dictionary | None
     constant: bool
     project: Callable[[Tensor], Tensor]
-    step: Callable[[Tensor, Tensor, Pair], tuple[Tensor, Tensor, Tensor]]
+    step: Callable[[Tensor, Tensor, Pair], Pair]
 
 
 class Along(NamedTuple):
@@ -102,7 +102,7 @@ def unroll_trials(
                 written = controller.step(controller.project(closing), recalled, (output, cell))[1]
                 table = _put(table, own[step][over] - 1, written[over])
         recalled = table[source[step]]
-        output, cell, _ = controller.step(projected, recalled, (output, cell))
+        output, cell = controller.step(projected, recalled, (output, cell))
         outputs.append(output)
     return torch.stack(outputs), *_ended(along, traced, table, (output, cell))
 
@@ -135,7 +135,7 @@ def _steps(
     rows = []
     inputs = flat.inputs.index_select(0, group.steps.flatten()).unflatten(0, group.steps.shape)
     for projected, memory in zip(controller.project(inputs), recalled, strict=True):
-        output, cell, _ = controller.step(projected, memory, (output, cell))
+        output, cell = controller.step(projected, memory, (output, cell))
         rows.append((output, cell))
     outputs, cells = (torch.stack(parts) for parts in zip(*rows, strict=True))
     each = torch.arange(len(group.last))
@@ -153,7 +153,7 @@ def _written(
         own = flat.inputs[group.steps[last, each], : flat.before[0].shape[-1]]
         beside = flat.inputs[group.closing[over], flat.before[0].shape[-1] :]
         projected = controller.project(torch.cat([own, beside], -1))
-        _, cell, _ = controller.step(projected, recalled[last, each], (end[0][over], end[1][over]))
+        _, cell = controller.step(projected, recalled[last, each], (end[0][over], end[1][over]))
         return _put(table, group.row[over], cell)
 
 
