@@ -16,7 +16,7 @@ from maml_rl.policies.memory.dictionary import Dictionary
 from maml_rl.policies.params import Params, affine
 from maml_rl.policies.policy import Interface, Policy
 from maml_rl.policies.recurrence import Order
-from maml_rl.policies.recurrent_cells import AffineGates
+from maml_rl.policies.reinstating_gates import ReinstatingGates
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.transforms import any_of_each, is_transformed
 
@@ -59,7 +59,7 @@ class EpisodicLSTMPolicy(Policy):
         layers: dict[str, nn.Module] = {
             name: nn.Linear(*shape) for name, shape in zip(names, itertools.pairwise(sizes), strict=True)
         }
-        cell = _Gates(f"layer{len(sizes)}", size, options.reinstatement_bias)
+        cell = ReinstatingGates(f"layer{len(sizes)}", size, options.reinstatement_bias)
         layers[cell.name] = cell.make_layers(sizes[-1])
         learned = options.dictionary_key == "embedding"
         if options.dictionary_retrieval == "input":
@@ -75,6 +75,7 @@ class EpisodicLSTMPolicy(Policy):
             kernel=options.dictionary_kernel,
             num_neighbours=options.dictionary_neighbours,
             sharpness=options.dictionary_sharpness,
+            reach=options.dictionary_reach,
         )
 
     def initialise(self, rng: np.random.Generator) -> None:
@@ -128,7 +129,7 @@ class EpisodicLSTMPolicy(Policy):
             before = state.working.seen, self.key_of(params, state.working.seen)
             along = Along(inputs, keys, started, before)
             unroll = unroll_generations if self.options.dictionary_resets else unroll_trials
-            outputs, end, entries = unroll(self._controller(params), along, state.working, state.entries)
+            outputs, end, entries = unroll(self._controller(params, order), along, state.working, state.entries)
             return outputs, EpisodicState(Working(end.output, end.cell, own[-1], end.recalled, end.same), entries)
         if not torch.is_grad_enabled() or self.options.dictionary_detach:
             state = state._replace(entries=state.entries.copy())  # written in place below
@@ -149,12 +150,13 @@ class EpisodicLSTMPolicy(Policy):
         single = self.dictionary.num_neighbours == 1 or self.options.dictionary_retrieval == "none"
         return single and started.device.type == "cpu" and not is_transformed(started)
 
-    def _controller(self, params: Params) -> Controller:
+    def _controller(self, params: Params, order: Order) -> Controller:
         return Controller(
             None if self.options.dictionary_retrieval == "none" else self.dictionary,
             self.options.dictionary_detach,
             functools.partial(self._project, params),
             functools.partial(self._step, params),
+            functools.partial(self._steps, params, order),
         )
 
     def key_of(self, params: Params, own: Tensor) -> Tensor:
@@ -219,16 +221,25 @@ class EpisodicLSTMPolicy(Policy):
         self, params: Params, projected: Tensor, recalled: Tensor, before: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Output and cell (..., H) with what was read (..., H), after output and cell (..., H)."""
-        (output, cell), way = before, self.options.dictionary_retrieval
+        (output, cell), (projected, memory) = before, self._reinstated(params, projected, recalled)
+        gates = self._gates.gates(params, projected, output)
+        output, cell = self._gates.pointwise(torch.cat([gates, memory], -1), cell)
+        return output, cell
+
+    def _steps(
+        self, params: Params, order: Order, projected: Tensor, recalled: Tensor, before: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """`_step` along T steps: outputs and cells (T, ..., H)."""
+        entering = self._reinstated(params, projected, recalled)
+        outputs, cells = self._gates.unroll(params, *entering, before, order=order)
+        return outputs, cells
+
+    def _reinstated(self, params: Params, projected: Tensor, recalled: Tensor) -> tuple[Tensor, Tensor]:
+        """The gates' part (..., G * H) with what was read (..., H), and what is to enter the cell (..., H)."""
+        way = self.options.dictionary_retrieval
         if way == "input":
             projected = projected + affine(params, "recall", recalled)
-        gates = self._gates.gates(params, projected, output)
-        logistic, candidate = gates.split((4 * self._gates.hidden_size, self._gates.hidden_size), -1)
-        enter, forget, show, reinstate = torch.sigmoid(logistic).chunk(4, -1)
-        cell = forget * cell + enter * torch.tanh(candidate)
-        if way == "reinstate":
-            cell = cell + reinstate * torch.tanh(recalled)
-        return show * torch.tanh(cell), cell
+        return projected, torch.tanh(recalled) if way == "reinstate" else torch.zeros_like(recalled)
 
 
 def _checked_range(given: Sequence[int], size: int) -> tuple[int, int]:
@@ -240,20 +251,3 @@ def _checked_range(given: Sequence[int], size: int) -> tuple[int, int]:
             "numbers of an encoded observation; or []"
         )
     return ends[0], ends[1]
-
-
-class _Gates(AffineGates):
-    """Gates i, f, o, r and candidate g; the forget gate's bias starts at 1, the reinstatement gate's at `bias`."""
-
-    num_gates = 5
-
-    def __init__(self, name: str, hidden_size: int, bias: float) -> None:
-        super().__init__(name, hidden_size)
-        self.bias = bias
-
-    def initialise(self, policy: nn.Module, rng: np.random.Generator) -> None:
-        """See `AffineGates.initialise`."""
-        super().initialise(policy, rng)
-        _, forget, _, reinstate, _ = policy.get_parameter(f"{self.name}.ih.bias").detach().chunk(self.num_gates)
-        forget.fill_(1.0)
-        reinstate.fill_(self.bias)

@@ -30,6 +30,12 @@ class EpisodicOptions(Settings):
     dictionary_sharpness: float = Field(
         default=10.0, gt=0, description="Factor of cosine or distance in the weights of several neighbours."
     )
+    dictionary_reach: float | None = Field(
+        default=None,
+        ge=0,
+        description="Largest distance of a key from the query, as a fraction of the query's length, at which an entry "
+        "is read; 0: the same key alone; null: any distance. With cosine both have length 1.",
+    )
     dictionary_key: Literal["observation", "embedding"] = Field(
         default="observation",
         description="What entries are found by: a part of the observation (or of what its encoder makes of it), or a "

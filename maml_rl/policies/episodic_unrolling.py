@@ -27,12 +27,15 @@ class Controller(NamedTuple):
         Of inputs (..., I) the part (..., G * H) of the gates that waits for no state.
     step
         Output and cell (..., H) from that part, what was read (..., H), and output and cell (..., H) before.
+    steps
+        The same along T steps (T, ..., G * H) and (T, ..., H): outputs and cells (T, ..., H).
     """
 
     dictionary: Dictionary | None
     constant: bool
     project: Callable[[Tensor], Tensor]
     step: Callable[[Tensor, Tensor, Pair], Pair]
+    steps: Callable[[Tensor, Tensor, Pair], Pair]
 
 
 class Along(NamedTuple):
@@ -132,12 +135,8 @@ def _steps(
 ) -> tuple[Tensor, Pair]:
     """Outputs (longest, n, H) of a generation, and output and cell (n, H) after the last step of each episode."""
     output, cell = (part[group.column] * group.is_first.unsqueeze(-1) for part in working[:2])
-    rows = []
     inputs = flat.inputs.index_select(0, group.steps.flatten()).unflatten(0, group.steps.shape)
-    for projected, memory in zip(controller.project(inputs), recalled, strict=True):
-        output, cell = controller.step(projected, memory, (output, cell))
-        rows.append((output, cell))
-    outputs, cells = (torch.stack(parts) for parts in zip(*rows, strict=True))
+    outputs, cells = controller.steps(controller.project(inputs), recalled, (output, cell))
     each = torch.arange(len(group.last))
     return outputs, (outputs[group.last, each], cells[group.last, each])
 

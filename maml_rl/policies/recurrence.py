@@ -48,8 +48,14 @@ def unroll(layer: Layer, inputs: Tensor, weight: Tensor, state: CellState) -> tu
     state
         Output and further states before the first step, (..., H) each.
     """
-    _, outputs, *others = _Recurrence.apply(layer, inputs, weight, *state)
+    outputs, *others = all_states(layer, inputs, weight, state)
     return outputs, (outputs[-1], *(other[-1] for other in others))
+
+
+def all_states(layer: Layer, inputs: Tensor, weight: Tensor, state: CellState) -> CellState:
+    """Output and further states (T, ..., H) after each step; otherwise as `unroll`."""
+    _, *states = _Recurrence.apply(layer, inputs, weight, *state)
+    return tuple(states)
 
 
 class _Recurrence(Function):

@@ -22,8 +22,8 @@ BATCH, KEY, VALUE, CAPACITY = 5, 3, 4, 4
 class Ledger:
     """The same for one episode, entry by entry."""
 
-    def __init__(self, kernel, num_neighbours, sharpness):
-        self.kernel, self.num_neighbours, self.sharpness = kernel, num_neighbours, sharpness
+    def __init__(self, kernel, num_neighbours, sharpness, reach):
+        self.kernel, self.num_neighbours, self.sharpness, self.reach = kernel, num_neighbours, sharpness, reach
         self.entries = []  # (key, value), in the order of slots
         self.written = 0
 
@@ -45,10 +45,15 @@ class Ledger:
         self.written += 1
 
     def read(self, query):
-        if not query.any() or not self.entries:
+        query = self.scaled(query) if query.any() else query
+        near = [
+            (key, tuple(value))
+            for key, value in self.entries
+            if self.reach is None or np.linalg.norm(query - key) <= self.reach * np.linalg.norm(query)
+        ]
+        if not query.any() or not near:
             return np.zeros(VALUE)
-        query = self.scaled(query)
-        weighed = sorted(((self.weight(query, key), tuple(value)) for key, value in self.entries), reverse=True)
+        weighed = sorted(((self.weight(query, key), value) for key, value in near), reverse=True)
         nearest = weighed[: self.num_neighbours]
         return sum(w * np.array(v) for w, v in nearest) / sum(w for w, _ in nearest)
 
@@ -59,10 +64,10 @@ class Ledger:
         return math.exp(-self.sharpness * distance) if self.kernel == "euclidean" else 1.0 / (distance**2 + 1e-3)
 
 
-def written(dictionary, rng, num_writes=11, *, repeat=0.3):
+def written(dictionary, rng, num_writes=11, *, repeat=0.3, reach=None):
     """Entries of the dictionary and ledgers after the same writes, some of them under keys that were there before."""
     entries = dictionary.empty(torch.zeros((), dtype=torch.float64), (BATCH,))
-    ledgers = [Ledger(dictionary.kernel, dictionary.num_neighbours, dictionary.sharpness) for _ in range(BATCH)]
+    ledgers = [Ledger(dictionary.kernel, dictionary.num_neighbours, dictionary.sharpness, reach) for _ in range(BATCH)]
     keys = np.zeros((BATCH, KEY))
     for _ in range(num_writes):
         again = rng.random((BATCH, 1)) < repeat
@@ -78,10 +83,12 @@ def written(dictionary, rng, num_writes=11, *, repeat=0.3):
 @every_kernel
 @pytest.mark.parametrize("num_neighbours", [1, 3])
 @pytest.mark.parametrize("num_writes", [0, 2, 11])
-def test_reading_is_what_a_loop_over_the_entries_reads(kernel, num_neighbours, num_writes):
+@pytest.mark.parametrize("reach", [None, 0.9])
+def test_reading_is_what_a_loop_over_the_entries_reads(kernel, num_neighbours, num_writes, reach):
     rng = np.random.default_rng(num_writes)
-    dictionary = Dictionary(CAPACITY, KEY, VALUE, kernel=kernel, num_neighbours=num_neighbours, sharpness=2.0)
-    entries, ledgers = written(dictionary, rng, num_writes)
+    settings = {"kernel": kernel, "num_neighbours": num_neighbours, "sharpness": 2.0, "reach": reach}
+    dictionary = Dictionary(CAPACITY, KEY, VALUE, **settings)
+    entries, ledgers = written(dictionary, rng, num_writes, reach=reach)
     for query in (rng.normal(size=(BATCH, KEY)), np.zeros((BATCH, KEY))):
         expected = np.stack([ledger.read(row) for ledger, row in zip(ledgers, query, strict=True)])
         np.testing.assert_allclose(dictionary.read(entries, torch.from_numpy(query))[0], expected, rtol=0, atol=1e-6)
@@ -134,6 +141,15 @@ def test_writing_is_in_place_where_no_gradient_is_recorded_and_else_leaves_the_e
         same = dictionary.write(entries, key, value, where)
     assert same.values.data_ptr() == entries.values.data_ptr()
     assert_close(same, after)
+
+
+def test_without_reach_the_same_key_alone_is_read():
+    dictionary = Dictionary(CAPACITY, KEY, VALUE, kernel="euclidean", reach=0.0)
+    entries = dictionary.empty(torch.zeros(()), (1,))
+    key, near = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[1.0, 2.0, 3.1]])
+    entries = dictionary.write(entries, key, torch.ones(1, VALUE), torch.tensor([True]))
+    assert dictionary.read(entries, key)[0].tolist() == [[1.0] * VALUE]
+    assert dictionary.read(entries, near)[0].tolist() == [[0.0] * VALUE]
 
 
 def test_an_entry_outlives_as_many_others_as_there_is_room_for():

@@ -53,14 +53,15 @@ def step_by_step(policy, params, observations, started, state):
 
 
 @pytest.mark.parametrize("way", ["reinstate", "input", "none"])
-@pytest.mark.parametrize("kernel", ["cosine", "inverse-distance"])
+@pytest.mark.parametrize(
+    ("kernel", "reach"), [("cosine", None), ("inverse-distance", None), ("euclidean", 0.9), ("cosine", 0.0)]
+)
 @pytest.mark.parametrize("resets", [True, False])
 @pytest.mark.parametrize("key", ["observation", "embedding"])
-def test_episodes_side_by_side_are_episodes_one_after_another(way, kernel, resets, key):
+def test_episodes_side_by_side_are_episodes_one_after_another(way, kernel, reach, resets, key):
     rng = np.random.default_rng(3)
-    policy, params = tiny_policy(
-        spec(dictionary_retrieval=way, dictionary_kernel=kernel, dictionary_resets=resets, dictionary_key=key)
-    )
+    dictionary = {"dictionary_kernel": kernel, "dictionary_reach": reach, "dictionary_key": key}
+    policy, params = tiny_policy(spec(dictionary_retrieval=way, dictionary_resets=resets, **dictionary))
     state = policy.initial_state(params, (WIDTH,))
     for _ in range(2):  # the second part begins with entries, in the middle of an episode
         observations, started = sequences(rng)
@@ -89,6 +90,25 @@ def test_gradients_side_by_side_are_those_one_after_another(detach, resets):
     ):
         assert_close(gradient, other)
         assert gradient.any()
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_first_derivatives_in_float32_are_those_of_a_higher_order(detach):
+    rng = np.random.default_rng(6)
+    policy, params = tiny_policy(spec(dictionary_detach=detach))
+    params = {name: value.float().requires_grad_() for name, value in params.items()}
+    values = [value for name, value in params.items() if name.startswith("layer")]
+    observations, started = sequences(rng)
+    state = policy.initial_state(params, (WIDTH,))
+    factors = torch.from_numpy(rng.normal(size=(len(observations), WIDTH, 5))).float()
+    results = []
+    for order in (1, 2):
+        features, after = policy.features(params, observations.float(), started, state, order=order)
+        gradients = torch.autograd.grad((features * factors).sum() + after.working.cell.sum(), values)
+        results.append([features, after.working.cell, after.entries.values, *gradients])
+    assert features.grad_fn is not None
+    for first, second in zip(*results, strict=True):
+        assert_close(first, second, rtol=1e-4, atol=3e-5)
 
 
 def test_with_entries_that_are_no_constants_gradients_reach_the_episodes_that_wrote_them():
@@ -127,7 +147,7 @@ def test_without_retrieval_nothing_is_written_and_an_episode_begins_as_the_first
     started[4] = True
     observations[4:] = observations[:4]
     features, state = policy.features(params, observations, started, policy.initial_state(params, (WIDTH,)))
-    assert_close(features[4:], features[:4], rtol=0, atol=0)
+    assert_close(features[4:], features[:4], rtol=0, atol=1e-14)
     assert not state.entries.values.any()
 
 

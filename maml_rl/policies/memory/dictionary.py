@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple
 
 import torch
@@ -69,6 +70,9 @@ class Dictionary:
         k, >= 1.
     sharpness
         > 0.
+    reach
+        Largest distance of a key from the query, as a fraction of the query's length (1 with kernel ``"cosine"``), at
+        which its entry is read; 0: the same key alone; ``None``: any.
     """
 
     def __init__(
@@ -80,10 +84,12 @@ class Dictionary:
         kernel: Kernel = "cosine",
         num_neighbours: int = 1,
         sharpness: float = 10.0,
+        reach: float | None = None,
     ) -> None:
         self.capacity, self.key_size, self.value_size = capacity, key_size, value_size
         self.kernel, self.sharpness = kernel, sharpness
         self.num_neighbours = min(num_neighbours, capacity)
+        self.reach = math.inf if reach is None else max(reach * reach, SAME)
 
     def empty(self, like: Tensor, batch_shape: tuple[int, ...]) -> Entries:
         """Nothing, for episodes (..., B) = `batch_shape`, of the type and on the device of `like` (*)."""
@@ -97,8 +103,9 @@ class Dictionary:
         query = self.scaled(query)
         with torch.no_grad():
             nearest, place = _nearest(entries, query, self.num_neighbours)
-            found = torch.isfinite(nearest) & query.any(-1, keepdim=True)  # (..., k)
-            is_same = nearest[..., 0] <= SAME * query.square().sum(-1)
+            square = query.square().sum(-1, keepdim=True)
+            found = torch.isfinite(nearest) & (nearest <= self.reach * square) & query.any(-1, keepdim=True)  # (..., k)
+            is_same = nearest[..., 0] <= SAME * square[..., 0]
             same = torch.where(is_same & found[..., 0], place[..., 0], -1)
         values = entries.values.gather(-2, place.unsqueeze(-1).expand(*place.shape, self.value_size))
         if self.num_neighbours == 1:

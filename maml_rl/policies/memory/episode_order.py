@@ -94,6 +94,7 @@ def trace(dictionary: Dictionary, entries: Entries, keys: Tensor, before: Tensor
         tuple(part.contiguous().numpy() for part in traced),
         tuple(part.contiguous().numpy() for part in (scaled, started, own)),
         (source.numpy(), generation.numpy(), same.numpy()),
+        dictionary.reach,
     )
     return Trace(source.flatten(), generation, traced._replace(values=rows.unsqueeze(-1)), same)
 

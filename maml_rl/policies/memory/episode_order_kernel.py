@@ -11,7 +11,7 @@ from maml_rl.utils.kernels import compiled_exactly
 
 
 @compiled_exactly
-def follow(entries, steps, results):
+def follow(entries, steps, results, reach):
     """Entries read and written along B sequences; see `maml_rl.policies.memory.episode_order.trace`.
 
     Parameters
@@ -22,6 +22,8 @@ def follow(entries, steps, results):
         Scaled keys (1 + T, B, K) from that of the step before on, boundaries (T, B), and each step's own row (T, B).
     results
         Written: rows read (T, B), generations of rows (rows,), and places of entries with the last key (B,).
+    reach
+        Largest squared distance at which an entry is read, relative to the query's square.
     """
     keys, squares, rows, counts = entries
     queries, started, own = steps
@@ -55,8 +57,10 @@ def follow(entries, steps, results):
                     square += query[j] * query[j]
                 nearest = _nearest(keys[b], squares[b], query) if square > 0 else -1
                 if nearest >= 0:
-                    read = rows[b, nearest]
-                    if _grains(keys[b], squares[b], query, nearest) / GRAIN + square <= SAME * square:
+                    distance = _grains(keys[b], squares[b], query, nearest) / GRAIN + square
+                    if distance <= reach * square:
+                        read = rows[b, nearest]
+                    if distance <= SAME * square:
                         known = nearest
             generation[own[t, b]] = max(generation[own[t, b]], generation[read] + 1)
             source[t, b] = read
