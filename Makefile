@@ -66,7 +66,7 @@ instruction-sets: $(STAMP)
 	ATEN_CPU_CAPABILITY=default $(NUMERICAL)
 
 slow: $(STAMP)
-	@$(DRAW_OFF_SCREEN); $(BIN)/python -m pytest -q -m slow
+	@$(DRAW_OFF_SCREEN); $(BIN)/python -m pytest -q -m slow --numprocesses auto --dist worksteal
 
 format: $(STAMP)
 	$(BIN)/ruff format .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator
 
@@ -13,6 +14,43 @@ from maml_rl.utils.graphics import choose_gl
 choose_gl()  # before any test imports mujoco
 
 collect_ignore = ["outside"]  # modules that register themselves when they are imported
+
+# Tests of which some variants are slow, and a pattern of these; others of their kind stay in the default suite.
+SLOW_VARIANTS = {
+    "test_recurrent_weights_learn_or_stay_as_they_are_for_ten_iterations": "plastic|geometric|episodic-False",
+    "test_more_iterations_continue_a_finished_run": "plastic|geometric|episodic-MetaEpisode",
+    "test_memories_have_the_same_episodes_gradient_and_curvature_for_any_number_of_shards": "plastic",
+    "test_the_curve_is_the_same_for_one_two_and_three_workers": "TabularMDP-v0-trpo|Bandit-K5-v0-maml",
+    "test_the_kernel_of_message_passing_computes_what_tensors_do": "sizes[1-3]",
+    "test_the_kernel_of_a_network_computes_what_tensors_do": "sizes1",
+    "test_kernels_are_the_tensors": "-1$",
+    "test_a_stopped_run_leaves_no_orphan_and_resumes_bit_for_bit": "Ctrl-C",
+    "test_an_interrupt_at_an_early_moment_ends_in_one_line": "TensorBoard",
+    "test_no_interrupt_ever_reaches_a_worker": "lambda>1",
+    "test_the_curvature_is_the_hessian_of_the_mean_divergence": "plastic|geometric-[cd]|1-False-episodic",
+    "test_the_meta_gradient_is_the_derivative_of_the_loss_after_adaptation": "^2-(plastic|geometric|episodic)",
+    "test_neither_workers_nor_chunks_change_anything": "plastic pole",
+    "test_a_reward_clip_that_no_reward_reaches_is_a_number_of_the_rewards_type": "rl2",
+    "test_each_file_of_rl2_trains": "contextual",
+    "test_an_agent_with_memory_is_filmed_along_its_meta_episode": "3",
+    "test_an_episode_is_the_emulator_s_own": "DemonAttack",
+    "test_legal_tasks_are_the_cartridge_s_and_differ": "DemonAttack",
+    "test_every_policy_learns_from_memory_and_pixels": "mlp|pixels",
+    "test_the_double_pendulum_keeps_its_energy_and_damping_takes_it": "0.2",
+    "test_processes_give_what_shards_in_this_process_give": "float32",
+    "test_derivatives_of_a_short_life_are_those_of_finite_differences": "continuous",
+    "test_the_likelihood_is_that_of_the_simulated_model": "trials",
+    "test_heads_stay_on_the_sphere_for_ten_thousand_steps": "dtype1",
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark slow variants, before slow tests are deselected."""
+    for item in items:
+        name, _, variant = item.name.removesuffix("]").partition("[")
+        if name in SLOW_VARIANTS and re.search(SLOW_VARIANTS[name], variant):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -190,6 +190,7 @@ def test_an_empty_output_folder_is_no_folder(config, capfd):
     assert "--output-folder: got an empty path" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_ends_the_run_without_a_word(tmp_path):
     config = write_config(tmp_path / "long.json", CONFIG.replace(num_batches=100_000))
     command = f"{sys.executable} train.py --config {config} --num-workers 1 | head -n 1"

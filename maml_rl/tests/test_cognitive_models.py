@@ -124,6 +124,7 @@ def test_parameters_are_recovered(model):
     assert (errors < 0.1).all(), errors
 
 
+@pytest.mark.slow
 def test_choices_speak_for_the_model_that_made_them():
     rng = generator(2, Purpose.STATISTICS)
     models: tuple[ChoiceModel, ...] = (TDModel(), SamplingModel(spacing=0.6))

@@ -120,6 +120,7 @@ def test_stay_probabilities_of_the_two_step_task_are_drawn(study):
     assert "plain-behaviour.png" in (folder / "table.md").read_text()
 
 
+@pytest.mark.slow
 def test_agents_of_a_drifting_bandit_are_explained_and_decoded(study, capfd, monkeypatch):
     pytest.importorskip("sklearn")
     monkeypatch.setattr(drifting_bandit_analysis, "_NUM_CONTROLS", 1)

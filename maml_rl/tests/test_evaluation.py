@@ -216,6 +216,7 @@ def test_results_load_without_unpickling(tmp_path, algorithm):
     assert [path.name for path in tmp_path.iterdir()] == ["results.npz"]
 
 
+@pytest.mark.slow
 def test_zero_steps_is_before_adaptation(tmp_path, run):
     assert command(run, tmp_path / "zero.npz", "--num-steps", "0") == 0
     with np.load(tmp_path / "zero.npz", allow_pickle=False) as results:
@@ -224,6 +225,7 @@ def test_zero_steps_is_before_adaptation(tmp_path, run):
         assert not np.array_equal(results["valid_returns"], results["train_returns"])
 
 
+@pytest.mark.slow
 def test_saved_weights_of_a_fresh_policy_are_the_random_policy(tmp_path, run):
     assert command(run, tmp_path / "saved.npz") == 0
     assert command(run, tmp_path / "random.npz", "--policy", "random") == 0

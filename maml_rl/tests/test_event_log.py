@@ -70,6 +70,7 @@ def test_a_folder_that_is_gone_costs_one_line(tmp_path):
     assert "No such file or directory" in lines[0]
 
 
+@pytest.mark.slow
 def test_a_run_whose_curves_cannot_be_written_goes_on(tmp_path, capfd, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")

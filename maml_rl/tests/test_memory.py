@@ -121,6 +121,7 @@ def test_a_value_comes_back_after_a_thousand_distractors(axes):
     assert (read - value).abs().max() < 1e-3
 
 
+@pytest.mark.slow
 def test_gradients_stay_finite_over_a_thousand_steps(axes):
     slots, params = axes
     params = {name: value.clone().requires_grad_() for name, value in params.items()}

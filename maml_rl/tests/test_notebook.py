@@ -27,6 +27,7 @@ def test_the_notebook_defines_nothing(notebook):
             assert not [n for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef | ast.Lambda)], cell.source
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the kernel's own messages
 def test_the_notebook_runs_within_three_minutes_and_shows_every_comparison(notebook, monkeypatch):
     pytest.importorskip("mujoco")

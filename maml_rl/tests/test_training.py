@@ -115,6 +115,7 @@ def test_a_run_is_not_resumed_in_another_float_type(tmp_path):
     np.testing.assert_array_equal(parameters, expected[1])
 
 
+@pytest.mark.slow
 @pytest.mark.numerical
 def test_a_meta_trained_policy_gains_more_from_twenty_pulls_than_an_untrained_one():
     config = tiny_config("Bandit-K5-v0", hidden_sizes=(16,), fast_batch_size=20, meta_batch_size=40, num_batches=30)
@@ -169,6 +170,7 @@ def step_once(algorithm, backend):
     return returns, learner.parameters
 
 
+@pytest.mark.slow
 def test_processes_give_bit_for_bit_what_as_many_shards_in_this_process_give():
     algorithm = make_algorithm(SMALL[0])
     with MultiprocessBackend(algorithm.worker_spec, 2) as backend:
@@ -427,6 +429,7 @@ def test_rewards_that_are_no_numbers_move_nothing_and_three_in_a_row_stop_the_ru
     assert warnings == [f"iteration {i}: NaN or infinity, step refused, parameters kept" for i in (2, 3, 4)]
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_go_on_ends_with_one_line_and_exit_code_one(tmp_path, capfd):
     config = tiny_config(NAN_REWARD, env_kwargs={"healthy_resets": 0}, num_batches=9)
     path = write_config(tmp_path / "config.json", config)

@@ -223,6 +223,7 @@ def test_the_demo_leaves_everything_and_does_it_once(tmp_path, capsys):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
 
 
+@pytest.mark.slow
 def test_the_demo_does_the_rest_where_nothing_can_be_drawn(tmp_path, capsys, monkeypatch):
     def fail(*arguments):
         raise VideoError("no")
@@ -235,6 +236,7 @@ def test_the_demo_does_the_rest_where_nothing_can_be_drawn(tmp_path, capsys, mon
     assert (tmp_path / "demo" / "plot.png").exists()
 
 
+@pytest.mark.slow
 def test_the_demo_refuses_another_run_s_folder_and_impossible_times(tmp_path, capfd):
     run_demo(NAVIGATION, tmp_path, max_seconds=60.0, num_workers=1)
     with pytest.raises(RunFolderError, match=r"fast-lr is 0\.2, but the run in"):

@@ -72,12 +72,14 @@ def test_a_killed_worker_is_replaced_in_one_line_and_no_process_is_left_behind(c
     backend.close()
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_in_a_call_is_replaced(fuse):
     with MultiprocessBackend(CounterSpec("die", fuse), 2) as backend:
         assert counted(backend) == counted(SerialBackend(CounterSpec(), 2))
         assert backend.num_restarts == 1
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_replaced_after_the_timeout(fuse, capfd):
     # The timeout is shorter than the start of a process: importing libraries is no hang.
     with MultiprocessBackend(CounterSpec("hang", fuse), 1, timeout_seconds=0.8) as backend:
@@ -101,6 +103,7 @@ def test_a_worker_is_not_lost_while_it_is_built_though_it_has_shown_a_sign_of_li
         assert backend.num_restarts == 0
 
 
+@pytest.mark.slow
 def test_a_worker_that_always_dies_ends_the_run_with_tasks_and_seed(monkeypatch):
     monkeypatch.setattr("maml_rl.samplers.supervised._MAX_LOSSES", 1)
     words = r"worker 0 died or hung 2 times in add \(seed 7, .*, tasks \[1, 2\]\); the last one was killed by SIGKILL"
@@ -257,6 +260,7 @@ backend.map("work", [(0.0,), (60.0,)])
 """
 
 
+@pytest.mark.slow
 def test_workers_idle_or_busy_follow_a_killed_parent():
     with subprocess.Popen([sys.executable, "-c", SCRIPT], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
