@@ -53,7 +53,10 @@ def unroll(layer: Layer, inputs: Tensor, weight: Tensor, state: CellState) -> tu
 
 
 def all_states(layer: Layer, inputs: Tensor, weight: Tensor, state: CellState) -> CellState:
-    """Output and further states (T, ..., H) after each step; otherwise as `unroll`."""
+    """Output and further states (T, ..., H) after each step of `inputs` (T, ..., G * H); otherwise as `unroll`.
+
+    `weight` (G * H, H).
+    """
     _, *states = _Recurrence.apply(layer, inputs, weight, *state)
     return tuple(states)
 

@@ -43,7 +43,11 @@ class ReinstatingGates(AffineGates):
     def unroll(
         self, params: Params, projected: Tensor, memory: Tensor, state: CellState, *, order: Order = 2
     ) -> CellState:
-        """Outputs and cells (T, ..., H) of gates (T, ..., 5 H), m (T, ..., H), and output and cell (..., H) before."""
+        """Outputs and cells (T, ..., H) along a sequence.
+
+        `projected` are gates without the recurrent part (T, ..., 5 H), `memory` is m (T, ..., H), `state` output and
+        cell (..., H) before.
+        """
         weight = params[f"{self.name}.hh.weight"]
         if order == 1 and projected.dim() == 3 and projected.dtype == torch.float32 and projected.device.type == "cpu":
             return ReinstatingSteps.apply(projected, memory, weight, *state)

@@ -30,6 +30,10 @@ class ReinstatingSteps(Function):
     def forward(
         ctx: Any, projected: Tensor, memory: Tensor, weight: Tensor, output: Tensor, cell: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """Outputs and cells (T, n, H) of `projected` (T, n, 5 H), `memory` (T, n, H), `weight` (5 H, H), and states.
+
+        `output` and `cell` (n, H) are those before.
+        """
         gates, memory = projected.clone(memory_format=torch.contiguous_format), memory.contiguous()
         outputs, cells = (part.new_empty((1 + len(gates), *part.shape)) for part in (output, cell))
         outputs[0], cells[0] = output, cell
@@ -44,12 +48,13 @@ class ReinstatingSteps(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, for_outputs: Tensor, for_cells: Tensor) -> tuple[Tensor, ...]:
+        """Cotangents of all inputs from `for_outputs` (T, n, H) and `for_cells` (T, n, H)."""
         gates, memory, weight, outputs, cells = ctx.saved_tensors
         for_gates, for_memory = torch.empty_like(gates), torch.empty_like(memory)
         for_outputs, cell = for_outputs.contiguous(), torch.zeros_like(cells[0])
         output = torch.zeros_like(cell)
-        parts = (gates, memory, cells, for_outputs, for_cells.contiguous(), output, cell, for_gates, for_memory)
-        arrays = tuple(part.numpy() for part in parts)
+        steps = (gates, memory, cells), (for_outputs, for_cells.contiguous()), (output, cell), (for_gates, for_memory)
+        arrays = tuple(tuple(part.numpy() for part in parts) for parts in steps)
         rows = for_gates.unbind(0)
         for step in reversed(range(len(rows))):
             _close(step, *arrays)
@@ -76,17 +81,21 @@ def _open(step, gates, memory, outputs, cells):
 
 
 @compiled
-def _close(step, gates, memory, cells, for_outputs, for_cells, for_output, for_cell, for_gates, for_memory):
-    """Cotangents of gates and of what was reinstated in a step; `for_cell` (n, H) from after it to before it."""
+def _close(step, steps, given, carried, results):
+    """Cotangents of gates and of what was reinstated in a step; of the cell from after it to before it."""
+    gates, memory, cells = steps
+    for_outputs, for_cells = given
+    for_output, for_cell = carried
+    for_gates, for_memory = results
     size = memory.shape[-1]
     for n in range(memory.shape[1]):
         enter, forget, show, reinstate, candidate = _split(gates[step, n], size)
         for_enter, for_forget, for_show, for_reinstate, for_candidate = _split(for_gates[step, n], size)
         m, before, after, to_memory = memory[step, n], cells[step, n], cells[step + 1, n], for_memory[step, n]
-        given, given_cell, later, content = for_outputs[step, n], for_cells[step, n], for_output[n], for_cell[n]
+        of_output, of_cell, later, content = for_outputs[step, n], for_cells[step, n], for_output[n], for_cell[n]
         for v in range(size):
-            shown, output = tanh(after[v]), given[v] + later[v]
-            inside = content[v] + given_cell[v] + output * show[v] * (_ONE - shown * shown)
+            shown, output = tanh(after[v]), of_output[v] + later[v]
+            inside = content[v] + of_cell[v] + output * show[v] * (_ONE - shown * shown)
             for_enter[v] = inside * candidate[v] * enter[v] * (_ONE - enter[v])
             for_forget[v] = inside * before[v] * forget[v] * (_ONE - forget[v])
             for_show[v] = output * shown * show[v] * (_ONE - show[v])
