@@ -75,6 +75,25 @@ def plot_rewards_by_pull(
     _finish(ax, *next(iter(agents.values())).shape)
 
 
+def plot_gates(ax: Axes, gates: Mapping[str, np.ndarray], *, title: str) -> None:
+    """Draw how far gates are open at each pull of an episode.
+
+    Parameters
+    ----------
+    gates
+        (S, P) each, in [0, 1], of S agents, by name.
+    title
+        The kind of episodes.
+    """
+    for colour, (name, values) in zip(COLOURS, gates.items(), strict=False):
+        _check_rows(name, values)
+        _draw_agents(ax, values, name, colour)
+    ax.set_xlabel("pull of the episode")
+    ax.set_ylabel("gate, mean over units (0 closed, 1 open)")
+    _finish(ax, *next(iter(gates.values())).shape)
+    ax.set_title(title, fontsize="small", loc="right")
+
+
 def plot_coefficients(ax: Axes, coefficients: Mapping[str, np.ndarray], *, pale: str = "substitute") -> None:
     """Draw coefficients of a regression of choices, mean over agents with its interval, each agent a point.
 

@@ -44,7 +44,7 @@ def _register_behaviour() -> None:
         register_meta_env(name, f"maml_rl.envs.behaviour.{family}", max_episode_steps=250, displays=["harlow"])
     contextual = "maml_rl.envs.behaviour.contextual"
     bandits = f"{contextual}_bandit:ContextualBanditVectorEnv"
-    register_meta_env("ContextualBandit-v0", bandits, displays=["contextual-bandit"])
+    register_meta_env("ContextualBandit-v0", bandits, displays=["contextual-bandit", "gates"])
     two_step = f"{contextual}_two_step:ContextualTwoStepVectorEnv"
     register_meta_env("ContextualTwoStep-v0", two_step, displays=["contextual-two-step"])
     register_meta_env("DelayedRecall-v0", "maml_rl.envs.behaviour.delayed_recall:DelayedRecallVectorEnv", delay=10)

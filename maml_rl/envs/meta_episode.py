@@ -168,10 +168,10 @@ def _numbers(observations: np.ndarray) -> np.ndarray:
     return observations / np.float32(255.0) if observations.dtype == np.uint8 else observations
 
 
-def observed_in_one_episode(
-    shown: np.ndarray, actions: np.ndarray, rewards: np.ndarray, num_actions: int
+def replayed_observations(
+    shown: np.ndarray, actions: np.ndarray, rewards: np.ndarray, num_actions: int, ended: np.ndarray | None = None
 ) -> np.ndarray:
-    """Observations that `MetaEpisodeVectorEnv` has shown, replayed from what happened in meta-episodes of one episode.
+    """Observations that `MetaEpisodeVectorEnv` has shown, replayed from what happened in meta-episodes.
 
     Parameters
     ----------
@@ -181,14 +181,18 @@ def observed_in_one_episode(
         (N, T), discrete.
     num_actions
         Length of the one-hot vectors.
+    ended
+        (N, T) bool, steps that ended an episode; ``None``: none before the last.
 
     Returns
     -------
     (N, T, O + num_actions + 2) float32.
     """
-    previous = np.zeros((*actions.shape, num_actions + 2), np.float32)  # no episode is over: previous done is 0
+    previous = np.zeros((*actions.shape, num_actions + 2), np.float32)
     previous[:, 1:, :num_actions] = np.eye(num_actions)[actions[:, :-1]]
     previous[:, 1:, num_actions] = rewards[:, :-1]
+    if ended is not None:
+        previous[:, 1:, num_actions + 1] = ended[:, :-1]
     return np.concatenate([shown.astype(np.float32), previous], axis=-1)
 
 

@@ -145,6 +145,23 @@ class EpisodicLSTMPolicy(Policy):
             features.append(working.output)
         return torch.stack(features), state
 
+    def gates(self, params: Params, observations: Tensor, started: Tensor) -> dict[str, Tensor]:
+        """How far gates are open, means over units (T, B) by name, along observations (T, B, O) from an empty state.
+
+        `started` (T, B) is True where an episode begins after another.
+        """
+        state, rows = self.initial_state(params, observations.shape[1:-1]), []
+        for now, begins in zip(observations, started, strict=True):
+            state = self.begin_episode(params, state, now, begins)
+            output = state.working.output
+            _, state = self.advance(params, self.encode(params, now), state)
+            projected = self._project(params, self.encode(params, now))
+            projected, memory = self._reinstated(params, projected, state.working.recalled)
+            opened = self._gates.open(torch.cat([self._gates.gates(params, projected, output), memory], -1))
+            rows.append([part.mean(-1) for part in opened])
+        parts = (torch.stack(part) for part in zip(*rows, strict=True))
+        return dict(zip(("input", "forget", "output", "reinstatement"), parts, strict=False))
+
     def _is_traceable(self, started: Tensor) -> bool:
         """True if it is known beforehand what episodes read: the kernel that tells it follows arrays in memory."""
         single = self.dictionary.num_neighbours == 1 or self.options.dictionary_retrieval == "none"

@@ -57,14 +57,14 @@ class ReinstatingGates(AffineGates):
     def pointwise(self, gates: Tensor, *contents: Tensor) -> CellState:
         """See `maml_rl.policies.recurrence.Layer`: gates (..., 6 H), the cell (..., H)."""
         (cell,) = contents
-        enter, forget, show, reinstate, candidate, memory = self._open(gates)
+        enter, forget, show, reinstate, candidate, memory = self.open(gates)
         cell = torch.addcmul(torch.addcmul(forget * cell, enter, candidate), reinstate, memory)
         return show * torch.tanh(cell), cell
 
     def jacobian(self, gates: Tensor, *contents: Tensor) -> Tensor:
         """See `maml_rl.policies.recurrence.Layer`."""
         (cell,) = contents
-        enter, forget, show, reinstate, candidate, memory = self._open(gates)
+        enter, forget, show, reinstate, candidate, memory = self.open(gates)
         shown = torch.tanh(forget * cell + enter * candidate + reinstate * memory)
         of_cell = [
             candidate * enter * (1.0 - enter),
@@ -80,8 +80,8 @@ class ReinstatingGates(AffineGates):
         of_output[2] = shown * show * (1.0 - show)
         return torch.stack(of_output + of_cell, -2).unflatten(-2, (2, len(of_cell)))
 
-    def _open(self, gates: Tensor) -> tuple[Tensor, ...]:
-        """Gates i, f, o, r, the candidate and m, (..., H) each."""
+    def open(self, gates: Tensor) -> tuple[Tensor, ...]:
+        """Opened gates i, f, o, r, the candidate and m, (..., H) each, from gates and m (..., 6 H)."""
         size = self.hidden_size
         logistic, candidate, memory = gates.split_with_sizes((4 * size, size, size), -1)
         return (*torch.sigmoid(logistic).chunk(4, -1), torch.tanh(candidate), memory)

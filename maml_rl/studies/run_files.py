@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,12 @@ def read_arrays(
             return {name: arrays[name] for name in wanted(arrays.files)}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise ConfigError(f"{str(path)!r}: got a file that is no {kind}; remove it, and {cure}") from error
+
+
+def digest_of(results: Mapping[str, np.ndarray]) -> str:
+    """Name of an evaluation, by its actions and rewards, for what is computed of it."""
+    parts = (np.ascontiguousarray(results[key]).tobytes() for key in ("actions", "rewards"))
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def read_evaluation(path: Path) -> dict[str, np.ndarray] | None:

@@ -22,10 +22,10 @@ def study(tmp_path):
     return tiny_study(tmp_path)
 
 
-def run(study, env, num_episodes, *fields):
+def run(study, env, num_episodes, *fields, policy="rnn"):
     """Run the study with this family; the folder of its results, and its table's lines."""
     keys = ", ".join(f"'{part}'" if "{" in part else part for part in env.split(", ", 1))
-    only_plain(study, f"algorithm=rl2, policy=rnn, {keys}, fast-batch-size={num_episodes}", *fields)
+    only_plain(study, f"algorithm=rl2, policy={policy}, {keys}, fast-batch-size={num_episodes}", *fields)
     assert run_study(study) == 0
     folder = study.parent / "results" / "tiny"
     return folder, (folder / "table.md").read_text().splitlines()
@@ -61,7 +61,7 @@ def test_first_pulls_are_counted_by_exposure_beside_a_bayes_agent(study):
     bayes, behind = float(row[4]), float(row[5].split()[0])
     assert behind == pytest.approx(bayes - np.mean(again), abs=0.011)
     assert bayes > 0.55
-    (display,) = displays_of(all_runs(study)[0].config)
+    (display,) = displays_of(all_runs(study)[0].config)  # and none of gates, which this policy has not
     figure = display.figure(all_runs(study))
     assert figure is not None
     exposures, _ = figure.axes
@@ -70,6 +70,19 @@ def test_first_pulls_are_counted_by_exposure_beside_a_bayes_agent(study):
     assert curves["agent"][0] == pytest.approx(np.mean(first))
     assert "2 seeds" in figure.get_suptitle()
     assert (folder / "figures" / "plain-behaviour.png").stat().st_size > 1000
+
+
+def test_gates_are_shown_at_new_contexts_and_at_those_that_come_back(study):
+    folder, table = run(study, BANDIT, 6, policy="episodic")
+    rows = [columns(line) for line in table if line.startswith(("| plain | 2 | first", "| plain | 2 | later"))]
+    assert [row[2:4] for row in rows[:2]] == [["first exposure", "input"], ["later exposures", "input"]]
+    assert {row[3] for row in rows} == {"input", "forget", "output", "reinstatement"}
+    assert all(0.0 < float(row[place].split()[0]) < 1.0 for row in rows for place in (4, 5))
+    assert (folder / "figures" / "plain-gates.png").stat().st_size > 1000
+    run_file = folder / "plain" / "seed-1" / "gates.npz"
+    before = run_file.read_bytes()
+    assert run_study(study) == 0  # what has been looked at is not looked at again
+    assert run_file.read_bytes() == before
 
 
 def test_without_a_second_exposure_nothing_is_said_of_later_ones(study):

@@ -111,6 +111,21 @@ def test_first_derivatives_in_float32_are_those_of_a_higher_order(detach):
         assert_close(first, second, rtol=1e-4, atol=3e-5)
 
 
+def test_gates_are_those_of_the_equations():
+    rng = np.random.default_rng(8)
+    policy, params = tiny_policy(spec(dictionary_retrieval="none", dictionary_key_enters=True))
+    observations, started = sequences(rng)
+    assert isinstance(policy, EpisodicLSTMPolicy)
+    gates = policy.gates(params, observations, torch.zeros_like(started))
+    outputs, _ = policy.features(params, observations, None, policy.initial_state(params, (WIDTH,)))
+    before = torch.cat([torch.zeros_like(outputs[:1]), outputs[:-1]])
+    weights = {part: params[f"layer1.{part}"] for part in ("ih.weight", "hh.weight", "ih.bias", "hh.bias")}
+    entering = observations @ weights["ih.weight"].mT + weights["ih.bias"] + weights["hh.bias"]
+    expected = torch.sigmoid(entering + before @ weights["hh.weight"].mT).unflatten(-1, (5, 5)).mean(-1)
+    for index, name in enumerate(("input", "forget", "output", "reinstatement")):
+        assert_close(gates[name], expected[..., index])
+
+
 def test_with_entries_that_are_no_constants_gradients_reach_the_episodes_that_wrote_them():
     rng = np.random.default_rng(5)
     observations, started = sequences(rng, 12)

@@ -65,7 +65,7 @@ class ContextualBanditDisplay(Display):
         results = evaluations(runs)
         if not results:
             return None
-        env = _bandit_of(runs[0].config)
+        env = bandit_of(runs[0].config)
         found = _all_measured(results, env)
         agent, bayes = found["agent"], found[BAYES]
         figure = matplotlib.figure.Figure(figsize=(10.5, 4.4), layout="constrained")
@@ -109,7 +109,7 @@ def measure_contexts(
 
 def _all_measured(results: Sequence[Mapping[str, np.ndarray]], env: ContextualBanditVectorEnv) -> dict[str, Measured]:
     """Measures of the agents and of both baseline agents, all seeds along the first axis (S, ...)."""
-    whole = [_episodes(part, env) for part in results]
+    whole = [episodes_of(part, env) for part in results]
     num_exposures = min(int(exposure_numbers(contexts).max()) for *_, contexts, _ in whole)
     rng, parts = generator(0, Purpose.STATISTICS), []
     for choices, rewards, contexts, best in whole:
@@ -130,7 +130,7 @@ def _all_measured(results: Sequence[Mapping[str, np.ndarray]], env: ContextualBa
     return {name: {key: np.stack([part[name][key] for part in parts]) for key in parts[0][name]} for name in parts[0]}
 
 
-def _episodes(results: Mapping[str, np.ndarray], env: ContextualBanditVectorEnv) -> tuple[np.ndarray, ...]:
+def episodes_of(results: Mapping[str, np.ndarray], env: ContextualBanditVectorEnv) -> tuple[np.ndarray, ...]:
     """Choices and rewards (M, E, P) of an evaluation, contexts (M, E), and the best arm of each context (M, C)."""
     choices, rewards = (results[key].reshape(len(results[key]), -1, env.num_pulls) for key in ("actions", "rewards"))
     kinds = np.array([str(field).split("[")[0] for field in results["task_fields"]])
@@ -141,7 +141,7 @@ def _episodes(results: Mapping[str, np.ndarray], env: ContextualBanditVectorEnv)
 
 
 def _row(name: str, config: Config, results: Sequence[Mapping[str, np.ndarray]]) -> str:
-    env = _bandit_of(config)
+    env = bandit_of(config)
     found = _all_measured(results, env)
     agent, bayes = found["agent"], found[BAYES]
     num_tasks, num_steps = results[0]["actions"].shape
@@ -171,7 +171,7 @@ def _mean(values: np.ndarray) -> str:
     return f"{values.mean():.2f}" if np.isfinite(values).all() else "-"
 
 
-def _bandit_of(config: Config) -> ContextualBanditVectorEnv:
+def bandit_of(config: Config) -> ContextualBanditVectorEnv:
     """Environment of a configuration, without the meta-episodes around it."""
     env = make_meta_env(config.env_name, 1, config.env_kwargs)
     assert isinstance(env, ContextualBanditVectorEnv)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -34,7 +33,7 @@ from maml_rl.studies.displays.drifting_bandit_fits import (
     memory_of,
     models,
 )
-from maml_rl.studies.run_files import read_arrays
+from maml_rl.studies.run_files import digest_of, read_arrays
 from maml_rl.utils.files import write_arrays
 from maml_rl.utils.random import Purpose, generator
 
@@ -106,7 +105,7 @@ def analyse(
         ) from error
     arrays["control_factor"], arrays["control_held_out"] = np.moveaxis(compared, -1, 0)
     arrays["rewards"] = whole["rewards"].sum(axis=2, dtype=np.float64)
-    arrays["digest"] = np.array(_digest(results))
+    arrays["digest"] = np.array(digest_of(results))
     write_arrays(path, arrays)
 
 
@@ -149,12 +148,7 @@ def load_analysis(path: Path, results: Mapping[str, np.ndarray]) -> dict[str, np
         In one line, if they cannot be read.
     """
     found = read_arrays(path, "analysis", "it is made anew")
-    return found if found and str(found.get("digest")) == _digest(results) and found.keys() >= _KEYS else None
-
-
-def _digest(results: Mapping[str, np.ndarray]) -> str:
-    parts = (np.ascontiguousarray(results[key]).tobytes() for key in ("actions", "rewards"))
-    return hashlib.sha256(b"".join(parts)).hexdigest()
+    return found if found and str(found.get("digest")) == digest_of(results) and found.keys() >= _KEYS else None
 
 
 def bandit_of(algorithm: Algorithm) -> DriftingBanditVectorEnv:

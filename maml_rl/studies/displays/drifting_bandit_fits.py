@@ -14,7 +14,7 @@ from maml_rl.analysis.choices import Choices
 from maml_rl.analysis.cognitive_models import ChoiceModel, SamplingModel, TDModel
 from maml_rl.analysis.memory_states import commonest_choice, decode_choices, state_similarity
 from maml_rl.analysis.model_fits import ModelFit, cross_validated, fit_model
-from maml_rl.envs.meta_episode import observed_in_one_episode
+from maml_rl.envs.meta_episode import replayed_observations
 from maml_rl.policies import Params, Policy
 from maml_rl.utils.random import Purpose, generator
 
@@ -45,7 +45,7 @@ def memory_of(policy: Policy, params: Params, fitted: dict[str, np.ndarray], age
     """
     shown, actions, rewards = (fitted[key][agent] for key in ("observations", "actions", "rewards"))
     num_tasks, num_steps = actions.shape
-    observations = torch.from_numpy(observed_in_one_episode(shown, actions, rewards, policy.output_size))
+    observations = torch.from_numpy(replayed_observations(shown, actions, rewards, policy.output_size))
     state = policy.initial_state(params, (num_tasks, 1))
     states = []
     with torch.no_grad():

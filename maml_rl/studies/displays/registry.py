@@ -68,6 +68,7 @@ for _name, _place in {
     "restless-bandit": "restless_bandits:RestlessBanditDisplay",
     "lives": "lives:LivesDisplay",
     "contextual-bandit": "contextual_bandit:ContextualBanditDisplay",
+    "gates": "gates:GatesDisplay",
     "contextual-two-step": "contextual_two_step:ContextualTwoStepDisplay",
     "drifting-bandit": "drifting_bandit:DriftingBanditDisplay",
     "harlow": "harlow:HarlowDisplay",
