@@ -16,7 +16,7 @@ from maml_rl.policies.memory.dictionary import Dictionary
 from maml_rl.policies.params import Params, affine
 from maml_rl.policies.policy import Interface, Policy
 from maml_rl.policies.recurrence import Order
-from maml_rl.policies.reinstating_gates import ReinstatingGates
+from maml_rl.policies.reinstating_gates import GATES, ReinstatingGates
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.transforms import any_of_each, is_transformed
 
@@ -160,7 +160,7 @@ class EpisodicLSTMPolicy(Policy):
             opened = self._gates.open(torch.cat([self._gates.gates(params, projected, output), memory], -1))
             rows.append([part.mean(-1) for part in opened])
         parts = (torch.stack(part) for part in zip(*rows, strict=True))
-        return dict(zip(("input", "forget", "output", "reinstatement"), parts, strict=False))
+        return dict(zip(GATES, parts, strict=False))
 
     def _is_traceable(self, started: Tensor) -> bool:
         """True if it is known beforehand what episodes read: the kernel that tells it follows arrays in memory."""

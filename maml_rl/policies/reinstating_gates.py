@@ -12,6 +12,9 @@ from maml_rl.policies.recurrence import CellState, Order
 from maml_rl.policies.recurrent_cells import AffineGates
 from maml_rl.policies.reinstating_kernel import ReinstatingSteps
 
+GATES = ("input", "forget", "output", "reinstatement")
+"""Names of the gates i, f, o, r."""
+
 
 class ReinstatingGates(AffineGates):
     """``c' = f c + i tanh(g) + r m``, ``h' = s(o) tanh(c')``; gates in the order i, f, o, r, g (Ritter et al. 2018).

@@ -4,8 +4,9 @@
 
 - ``RUN/seed-N/config``: the text of ``config.json``;
 - ``RUN/seed-N/metrics/COLUMN``: a column of ``metrics.csv``, (I,);
-- ``RUN/seed-N/FILE/ARRAY``: an array of the evaluation ``FILE.npz``, such as ``results`` or ``random``; without
-  ``train_returns`` and ``valid_returns``, which are rows of ``returns``.
+- ``RUN/seed-N/FILE/ARRAY``: an array of the evaluation ``FILE.npz``, such as ``results`` or ``random``, without
+  ``train_returns`` and ``valid_returns``, which are rows of ``returns``; or of the analysis of one, which has a
+  ``digest`` of it.
 
 Every key ends in ``/DTYPE``, the type the array had; it is stored in the smallest type that holds all its values.
 """
@@ -26,6 +27,8 @@ _LEFT_OUT = frozenset({"train_returns", "valid_returns"})
 TRIALS = frozenset({"observations", "actions", "rewards", "mask"})
 """Arrays of an evaluation with a number for every step."""
 _SMALL_TYPES = (np.int8, np.int16, np.int32, np.float32)
+DIGEST = "digest"
+"""Array of an analysis: the name of the evaluation that it is of."""
 _CURE = "restore it, or run the study anew"
 
 
@@ -86,7 +89,7 @@ def _arrays_of(folder: Path, trials: frozenset[str]) -> Iterator[tuple[str, np.n
         yield _entry(f"metrics/{column}", np.array([row[column] for row in rows]))
     for path in sorted(folder.glob("*.npz")):
         arrays = read_arrays(path, "evaluation", "the study evaluates again") or {}
-        if "returns" in arrays:  # an analysis is no evaluation
+        if "returns" in arrays or DIGEST in arrays:
             for name in sorted(arrays.keys() - (_LEFT_OUT | (TRIALS - trials))):
                 yield _entry(f"{path.stem}/{name}", arrays[name])
 

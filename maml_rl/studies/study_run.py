@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from maml_rl.config import Config, ConfigError
-from maml_rl.studies.archive import archived_evaluation, archived_metrics, holds_run
-from maml_rl.studies.run_files import read_evaluation, read_metrics
+from maml_rl.studies.archive import DIGEST, archived_evaluation, archived_metrics, holds_run
+from maml_rl.studies.run_files import digest_of, read_arrays, read_evaluation, read_metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +155,23 @@ class StudyRun:
                 "the study evaluates again"
             )
         return np.asarray(found["returns"][0])
+
+    def analysis(self, path: Path) -> dict[str, np.ndarray] | None:
+        """Arrays of the analysis that a display wrote to `path`; ``None`` without one of the present evaluation.
+
+        Raises
+        ------
+        ConfigError
+            In one line, if it cannot be read.
+        """
+        results = self.results()
+        if holds_run(self.folder):
+            found = read_arrays(path, "analysis", "it is made anew")
+        else:
+            found = archived_evaluation(path)
+        if results is None or found is None or str(found.pop(DIGEST, "")) != digest_of(results):
+            return None
+        return found
 
     def metrics(self) -> dict[str, np.ndarray]:
         """Columns of ``metrics.csv``, (I,) each, without a last row that is not whole."""

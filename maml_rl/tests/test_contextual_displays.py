@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -10,6 +12,7 @@ from matplotlib.patches import Rectangle
 from maml_rl.analysis.contextual_bandits import episode_contexts, exposure_numbers
 from maml_rl.analysis.contextual_plots import plot_coefficients, plot_exposures, plot_rewards_by_pull
 from maml_rl.analysis.contextual_two_step import contextual_two_step_trials, regress_stays, stay_table, trial_pairs
+from maml_rl.studies.__main__ import main
 from maml_rl.studies.displays.registry import displays_of
 from maml_rl.tests.study_builders import all_runs, only_plain, run_study, tiny_study
 
@@ -83,6 +86,10 @@ def test_gates_are_shown_at_new_contexts_and_at_those_that_come_back(study):
     before = run_file.read_bytes()
     assert run_study(study) == 0  # what has been looked at is not looked at again
     assert run_file.read_bytes() == before
+    assert main(["pack", str(study), "--results", str(folder.parent)]) == 0
+    shutil.rmtree(folder / "plain")
+    assert main(["report", str(study), "--results", str(folder.parent)]) == 0
+    assert (folder / "table.md").read_text().splitlines() == table  # the archive holds what it is made of
 
 
 def test_without_a_second_exposure_nothing_is_said_of_later_ones(study):

@@ -16,9 +16,11 @@ from maml_rl.config import Config
 from maml_rl.envs.behaviour.contextual_bandit import ContextualBanditVectorEnv
 from maml_rl.envs.meta_episode import replayed_observations
 from maml_rl.policies.episodic_lstm_policy import EpisodicLSTMPolicy
+from maml_rl.policies.reinstating_gates import GATES
+from maml_rl.studies.archive import DIGEST
 from maml_rl.studies.displays.contextual_bandit import bandit_of, episodes_of
 from maml_rl.studies.displays.display import Display, seeds_in_words
-from maml_rl.studies.run_files import digest_of, read_arrays
+from maml_rl.studies.run_files import digest_of
 from maml_rl.studies.study_run import StudyRun, by_name
 from maml_rl.studies.tables import two_decimals
 from maml_rl.utils.files import write_arrays
@@ -51,13 +53,13 @@ class GatesDisplay(Display):
     def analyse(self, run: StudyRun, algorithm: Algorithm, num_workers: int, show: Callable[[str], None]) -> None:
         """See `Display.analyse`: arrays ``GATE`` (K, P), at first and at later exposures, if any; ``digest``."""
         results = run.results()
-        if results is None or self._found(run) is not None:
+        if results is None or run.analysis(self.analysis_path(run)) is not None:
             return
         env, policy = bandit_of(run.config), algorithm.policy
         assert isinstance(policy, EpisodicLSTMPolicy)
         (params,) = algorithm.individuals()
         found = gates_by_pull({key: results[key][:NUM_TASKS] for key in _NEEDED} | _tasks(results), env, policy, params)
-        write_arrays(self.analysis_path(run), {**found, "digest": np.array(digest_of(results))})
+        write_arrays(self.analysis_path(run), {**found, DIGEST: np.array(digest_of(results))})
 
     def table(self, runs: Sequence[StudyRun]) -> list[str]:
         """One row per run, kind of episode and gate; nothing if no run was looked at."""
@@ -84,15 +86,12 @@ class GatesDisplay(Display):
 
     def _all_found(self, seeds: Sequence[StudyRun]) -> dict[str, np.ndarray]:
         """Gates (S, K, P) by name, of the seeds that were looked at."""
-        parts = [part for run in seeds if self.applies(run.config) and (part := self._found(run)) is not None]
-        return {name: np.stack([part[name] for part in parts]) for name in parts[0]} if parts else {}
-
-    def _found(self, run: StudyRun) -> dict[str, np.ndarray] | None:
-        results = run.results()
-        found = read_arrays(self.analysis_path(run), "analysis", "it is made anew")
-        if results is None or found is None or str(found.pop("digest", "")) != digest_of(results):
-            return None
-        return found
+        parts = [
+            part
+            for run in seeds
+            if self.applies(run.config) and (part := run.analysis(self.analysis_path(run))) is not None
+        ]
+        return {name: np.stack([part[name] for part in parts]) for name in GATES} if parts else {}
 
 
 _NEEDED = ("observations", "actions", "rewards")
