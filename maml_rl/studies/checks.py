@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-import gymnasium as gym
-
 from maml_rl.algorithms import Algorithm, make_algorithm
 from maml_rl.config import Config, ConfigError, load_config
 from maml_rl.studies.archive import ARCHIVE, archived_config, holds_run
+from maml_rl.studies.controls import CONTROLS
 from maml_rl.studies.displays.registry import displays_of
 from maml_rl.studies.study_run import StudyRun
 from maml_rl.utils.errors import InputError
@@ -38,8 +37,8 @@ def _check_one(run: StudyRun) -> None:
     for algorithm in algorithms:
         algorithm.env.close()
         _check_displays(algorithm)
-    if run.plan.random_policy and not isinstance(algorithms[0].env.single_action_space, gym.spaces.Discrete):
-        raise ConfigError("random_policy: got true with continuous actions, expected choices; leave it out")
+    for control in run.plan.controls:
+        CONTROLS[control].check(algorithms[0])
     for test_set, algorithm in zip(run.plan.test_on, algorithms[1:], strict=True):
         _check_weights(algorithm, algorithms[0], f"test_on {test_set!r}", "the run")
     if run.start is not None:

@@ -12,13 +12,14 @@ from typing import Any, cast
 
 import numpy as np
 
-from maml_rl.algorithms import Algorithm, make_algorithm
+from maml_rl.algorithms import Algorithm, Evaluation, make_algorithm
 from maml_rl.config import Config, ConfigError
 from maml_rl.evaluation import evaluate, save_results
 from maml_rl.experiment import TrainingError, Workforce, train
 from maml_rl.run_folder import RunFolder
 from maml_rl.studies.archive import ARCHIVE
 from maml_rl.studies.checks import check_runs
+from maml_rl.studies.controls import CONTROLS
 from maml_rl.studies.displays.registry import displays_of
 from maml_rl.studies.study_run import StudyRun
 from maml_rl.utils.errors import InputError
@@ -122,8 +123,10 @@ def _execute_one(run: StudyRun, workforce: Workforce, show: Callable[[str], None
             folder.resume(run.config, algorithm.run_format)
         for test_set in run.configs:  # of a shorter run
             run.results_path(test_set).unlink(missing_ok=True)
-            run.random_path(test_set).unlink(missing_ok=True)
+            _remove_controls(run, test_set)
         train(algorithm, **asdict(workforce), folder=folder, resume=resume, show=show, bar=bar)
+    for control in run.plan.controls:
+        CONTROLS[control].prepare(run, workforce, show)
     _evaluate(run, None, run.config, workforce)
     _analyse(run, algorithm, workforce.num_workers, show)
     for test_set, config in run.plan.test_on.items():
@@ -141,21 +144,30 @@ def _analyse(run: StudyRun, algorithm: Algorithm, num_workers: int, show: Callab
 
 
 def _evaluate(run: StudyRun, test_set: str | None, config: Config, workforce: Workforce) -> None:
-    """Roll out the final policy of a run on tasks drawn anew, and random choices if asked for, if that is not done."""
+    """Roll out the final policy of a run on tasks drawn anew, and the controls asked for, if that is not done."""
     batch_size = min(run.plan.num_tasks, run.config.meta_batch_size)
-    sizes: dict[str, Any] = {"num_batches": -(-run.plan.num_tasks // batch_size), "meta_batch_size": batch_size}
-    sizes |= {**asdict(workforce), "seed": 1000 + run.seed}
-    num_steps = run.plan.num_steps
-    if not _holds(run.test_returns(test_set), num_steps, sizes["num_batches"] * batch_size):
-        run.random_path(test_set).unlink(missing_ok=True)  # of other tasks
+    num_batches, num_steps = -(-run.plan.num_tasks // batch_size), run.plan.num_steps
+
+    def evaluation(algorithm: Algorithm, parameters: np.ndarray, steps: int) -> Evaluation:
+        sizes: dict[str, Any] = {"num_batches": num_batches, "meta_batch_size": batch_size}
+        sizes |= {**asdict(workforce), "seed": 1000 + run.seed}
+        return evaluate(algorithm, parameters, num_adaptation_steps=steps, **sizes)
+
+    if not _holds(run.test_returns(test_set), num_steps, num_batches * batch_size):
+        _remove_controls(run, test_set)  # of other tasks
         trained = make_algorithm(config).with_policy(run.folder / "policy.th")
-        evaluation = evaluate(trained, trained.initial_parameters(), num_adaptation_steps=num_steps, **sizes)
-        save_results(run.results_path(test_set), evaluation, range(num_steps + 1))
-    if run.plan.random_policy and run.random_returns(test_set) is None:
-        chance = make_algorithm(make_algorithm(config).without_adaptation())
-        # without weights all choices are alike
-        evaluation = evaluate(chance, np.zeros_like(chance.initial_parameters()), num_adaptation_steps=0, **sizes)
-        save_results(run.random_path(test_set), evaluation, range(1))
+        found = evaluation(trained, trained.initial_parameters(), num_steps)
+        save_results(run.results_path(test_set), found, range(num_steps + 1))
+    for control in run.plan.controls:
+        if run.control_returns(control, test_set) is None:
+            found = CONTROLS[control].evaluate(run, config, evaluation)
+            rows = range(num_steps + 1 if CONTROLS[control].adapts else 1)
+            save_results(run.control_path(control, test_set), found, rows)
+
+
+def _remove_controls(run: StudyRun, test_set: str | None) -> None:
+    for control in CONTROLS:
+        run.control_path(control, test_set).unlink(missing_ok=True)
 
 
 def _holds(returns: np.ndarray | None, num_steps: int, num_tasks: int) -> bool:

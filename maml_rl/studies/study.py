@@ -69,12 +69,28 @@ class Study(BaseModel):
     random_policy: bool = Field(
         default=False, description="True: uniformly random choices are evaluated on the same tasks too."
     )
+    untrained: bool = Field(
+        default=False,
+        description="True: so is the policy before training, with as many steps of adaptation: what it gains by them "
+        "was not meta-learned.",
+    )
+    multitask: bool = Field(
+        default=False,
+        description="True: so is a policy that learned all tasks at once, without adaptation in training, from as many "
+        "environment steps.",
+    )
     runs: dict[Annotated[str, Field(pattern=NAME)], RunEntry] = Field(
         min_length=1, description="Name of a run: what it is."
     )
     comparisons: list[Annotated[tuple[str, str], Field(strict=False)]] = Field(
         default_factory=list, description="Pairs of runs the report compares: first minus second."
     )
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """Names of the controls that are asked for."""
+        asked = {"random": self.random_policy, "untrained": self.untrained, "multitask": self.multitask}
+        return tuple(name for name, wanted in asked.items() if wanted)
 
     @field_validator("runs")
     @classmethod
@@ -185,7 +201,7 @@ def _study_run(study: Study, name: str, seed: int, folder: Path, start: StudyRun
                 test_set: _configuration(study, entry, [f"seed={seed}", *changes], initial)
                 for test_set, changes in study.test_on.items()
             },
-            random_policy=study.random_policy,
+            controls=study.controls,
         ),
         start=start,
     )

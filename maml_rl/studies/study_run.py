@@ -25,15 +25,15 @@ class EvaluationPlan:
         Column of the metrics that counts.
     test_on
         Configurations of other test sets, by name.
-    random_policy
-        True if random choices are evaluated beside the policy.
+    controls
+        Names of `maml_rl.studies.controls.CONTROLS` that are evaluated beside the policy.
     """
 
     num_tasks: int
     num_steps: int
     score: str
     test_on: Mapping[str, Config]
-    random_policy: bool = False
+    controls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +87,10 @@ class StudyRun:
             not holds_run(self.folder)
             and self.iterations_done >= self.config.num_batches
             and all(self.is_evaluated(test_set) for test_set in self.configs)
-            and not (
-                self.plan.random_policy and any(self.random_returns(test_set) is None for test_set in self.configs)
+            and all(
+                self.control_returns(control, test_set) is not None
+                for control in self.plan.controls
+                for test_set in self.configs
             )
         )
 
@@ -123,9 +125,9 @@ class StudyRun:
         """Path of an evaluation."""
         return self.folder / ("results.npz" if test_set is None else f"results-{test_set}.npz")
 
-    def random_path(self, test_set: str | None = None) -> Path:
-        """Path of the returns of random choices on the tasks of `results_path`."""
-        return self.folder / ("random.npz" if test_set is None else f"random-{test_set}.npz")
+    def control_path(self, control: str, test_set: str | None = None) -> Path:
+        """Path of the evaluation of a control on the tasks of `results_path`."""
+        return self.folder / (f"{control}.npz" if test_set is None else f"{control}-{test_set}.npz")
 
     def results(self, test_set: str | None = None) -> dict[str, np.ndarray] | None:
         """All arrays of an evaluation; ``None`` before it.
@@ -137,15 +139,17 @@ class StudyRun:
         """
         return self._evaluation(self.results_path(test_set))
 
-    def random_returns(self, test_set: str | None = None) -> np.ndarray | None:
-        """Returns (N, B) of random choices on the same tasks; ``None`` before they have been rolled out.
+    def control_returns(self, control: str, test_set: str | None = None) -> np.ndarray | None:
+        """Returns (S, N, B) of a control on the same tasks; ``None`` before it was evaluated.
+
+        Random choices do not adapt: S is 1.
 
         Raises
         ------
         ConfigError
             In one line, if they belong to other tasks than those of `results`.
         """
-        path, results = self.random_path(test_set), self.results(test_set)
+        path, results = self.control_path(control, test_set), self.results(test_set)
         found = self._evaluation(path)
         if found is None or results is None:
             return None
@@ -154,7 +158,7 @@ class StudyRun:
                 f"{str(path)!r}: got other tasks than those of {self.results_path(test_set).name}; remove both, and "
                 "the study evaluates again"
             )
-        return np.asarray(found["returns"][0])
+        return np.asarray(found["returns"])
 
     def analysis(self, path: Path) -> dict[str, np.ndarray] | None:
         """Arrays of the analysis that a display wrote to `path`; ``None`` without one of the present evaluation.

@@ -40,7 +40,8 @@ def test_a_report_from_the_archive_is_the_report_from_the_folders(study):
     table, manifest = (folder / "table.md").read_text(), (folder / "manifest.json").read_text()
     figures = {path.name: path.read_bytes() for path in (folder / "figures").iterdir()}
     before: dict[str, Any] = {
-        run.title: (run.metrics(), run.results(), {"random": run.random_returns("harder")}) for run in all_runs(study)
+        run.title: (run.metrics(), run.results(), {"random": run.control_returns("random", "harder")})
+        for run in all_runs(study)
     }
     forget(study)
     shutil.rmtree(folder / "figures")
@@ -50,7 +51,7 @@ def test_a_report_from_the_archive_is_the_report_from_the_folders(study):
     assert (folder / "manifest.json").read_text() == manifest
     assert {path.name: path.read_bytes() for path in (folder / "figures").iterdir()} == figures
     for run in all_runs(study):
-        after: Any = (run.metrics(), run.results(), {"random": run.random_returns("harder")})
+        after: Any = (run.metrics(), run.results(), {"random": run.control_returns("random", "harder")})
         for mine, theirs in zip(after, before[run.title], strict=True):
             assert mine.keys() == theirs.keys() - {"train_returns", "valid_returns"}
             for key, values in mine.items():
