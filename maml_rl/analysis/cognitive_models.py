@@ -1,9 +1,10 @@
-"""Two models of choices on a bandit: by a running average per arm, or by a sample of the past.
+"""A model of choices on a bandit by a sample of the past, beside `maml_rl.analysis.value_models.TDModel`.
 
-Both choose arm a with ``p(a) ~ exp(beta * v_a + kappa * [a was chosen last])``, inverse temperature beta, perseveration
-kappa. They differ in the value v_a (Bornstein, Khaw, Shohamy & Daw 2017, *Nature Communications* 8:15958, methods):
+Both models choose arm a with ``p(a) ~ exp(beta * v_a + kappa * [a was chosen last])``, inverse temperature beta,
+perseveration kappa. They differ in the value v_a (Bornstein, Khaw, Shohamy & Daw 2017, *Nature Communications*
+8:15958, methods):
 
-- `TDModel`: ``Q_a``, which moves by ``alpha * (r - Q_a)`` whenever arm a gives reward r;
+- the TD model: ``Q_a``, which moves by ``alpha * (r - Q_a)`` whenever arm a gives reward r;
 - `SamplingModel`: one of the rewards the arm has given, drawn anew for every choice, with probability
   ``alpha * (1 - alpha)^age``; what the weights lack to 1 falls on the value before the first choice. With ``age``
   counted in later choices of the same arm (the default) the draw's mean is the TD model's value, so that the models
@@ -23,81 +24,25 @@ trials times arms times nodes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal
 
 import numpy as np
-from scipy.special import logsumexp
 
 from maml_rl.analysis.arms import MISSED
+from maml_rl.analysis.choice_models import (
+    INVERSE_TEMPERATURE,
+    LEARNING_RATE,
+    PERSEVERATION,
+    ParameterRange,
+    check_initial_value,
+    checked_parameters,
+    simulate_softmax,
+)
 from maml_rl.analysis.choices import Choices
 
 _LARGEST = 7.0
 """Logarithm of an exponent x beyond which ``exp(-x)`` and ``x exp(-x)`` are 0."""
-
-
-class ChoiceModel(Protocol):
-    """A model with parameters (alpha, beta, kappa)."""
-
-    def trial_log_likelihoods(self, data: Choices, parameters: np.ndarray) -> np.ndarray:
-        """Log probability (E, T), in nats, of each choice given what came before it, with parameters (3,)."""
-
-    def simulate(self, means: np.ndarray, parameters: np.ndarray, noise: float, rng: np.random.Generator) -> Choices:
-        """Choices of the model with parameters (3,) on arms with mean rewards `means` (E, T, K) and normal noise."""
-
-
-@dataclass(frozen=True)
-class TDModel:
-    """Incremental learning: the value of an arm is a running average of its rewards.
-
-    Attributes
-    ----------
-    initial_value
-        Of every arm before its first choice, in units of reward.
-    """
-
-    initial_value: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check_initial_value(self.initial_value)
-
-    def trial_log_likelihoods(self, data: Choices, parameters: np.ndarray) -> np.ndarray:
-        """Log probability (E, T) of each choice given what came before it; parameters (3,) are alpha, beta, kappa."""
-        _, beta, kappa = _checked(parameters)
-        chosen, learns = np.maximum(data.choices, 0), data.choices != MISSED
-        rows, last = np.arange(len(data)), np.zeros((len(data), data.num_arms))
-        logits = beta * self.values(data, parameters)
-        for trial, (arm, learning) in enumerate(zip(chosen.T, learns.T, strict=True)):
-            logits[:, trial] += kappa * last
-            last[learning] = 0.0
-            last[rows[learning], arm[learning]] = 1.0
-        logs = logits - logsumexp(logits, axis=-1, keepdims=True)
-        return np.take_along_axis(logs, chosen[..., None], axis=-1)[..., 0] * learns
-
-    def values(self, data: Choices, parameters: np.ndarray) -> np.ndarray:
-        """Value (E, T, K) of every arm when each choice is due, with parameters (3,)."""
-        alpha, _, _ = _checked(parameters)
-        rows, current = np.arange(len(data)), np.full((len(data), data.num_arms), float(self.initial_value))
-        chosen, learns = np.maximum(data.choices, 0), data.choices != MISSED
-        values = np.empty((*data.choices.shape, data.num_arms))
-        for trial, (arm, learning) in enumerate(zip(chosen.T, learns.T, strict=True)):
-            values[:, trial] = current
-            current[rows, arm] += alpha * learning * (data.rewards[:, trial] - current[rows, arm])
-        return values
-
-    def simulate(self, means: np.ndarray, parameters: np.ndarray, noise: float, rng: np.random.Generator) -> Choices:
-        """See `ChoiceModel.simulate`; `noise` is a standard deviation."""
-        alpha, beta, kappa = _checked(parameters)
-        rows, current = np.arange(len(means)), np.full((len(means), means.shape[2]), float(self.initial_value))
-
-        def values(choices: np.ndarray, rewards: np.ndarray) -> np.ndarray:
-            if choices.shape[1]:
-                chosen = choices[:, -1]
-                current[rows, chosen] += alpha * (rewards[:, -1] - current[rows, chosen])
-            return current
-
-        return _simulate(values, beta, kappa, means, noise, rng)
 
 
 @dataclass(frozen=True)
@@ -117,9 +62,10 @@ class SamplingModel:
     initial_value: float = 1.0
     age: Literal["choices", "trials"] = "choices"
     spacing: float = 0.33
+    ranges: ClassVar[tuple[ParameterRange, ...]] = (LEARNING_RATE, INVERSE_TEMPERATURE, PERSEVERATION)
 
     def __post_init__(self) -> None:
-        _check_initial_value(self.initial_value)
+        check_initial_value(self.initial_value)
         if self.age not in ("choices", "trials"):
             raise ValueError(f"age: got {self.age!r}, expected 'choices' or 'trials'")
         if not 0.05 <= self.spacing <= 1.0:
@@ -127,7 +73,7 @@ class SamplingModel:
 
     def trial_log_likelihoods(self, data: Choices, parameters: np.ndarray) -> np.ndarray:
         """Log probability (E, T) of each choice given what came before it; parameters (3,) are alpha, beta, kappa."""
-        alpha, beta, kappa = _checked(parameters)
+        alpha, beta, kappa = checked_parameters(self, parameters)
         num_episodes, num_trials = data.choices.shape
         choices, learns = np.maximum(data.choices, 0), data.choices != MISSED
         rows = np.arange(num_episodes)
@@ -166,12 +112,12 @@ class SamplingModel:
 
     def simulate(self, means: np.ndarray, parameters: np.ndarray, noise: float, rng: np.random.Generator) -> Choices:
         """See `ChoiceModel.simulate`; `noise` is a standard deviation."""
-        alpha, beta, kappa = _checked(parameters)
+        alpha, beta, kappa = checked_parameters(self, parameters)
 
         def values(choices: np.ndarray, rewards: np.ndarray) -> np.ndarray:
             return self._draw_values(choices, rewards, means.shape[2], alpha, rng)
 
-        return _simulate(values, beta, kappa, means, noise, rng)
+        return simulate_softmax(values, beta, kappa, means, noise, rng)
 
     def _nodes(self, data: Choices, beta: float, kappa: float) -> np.ndarray:
         """Nodes (S,) of log s between which the integrand is not negligible for any combination of draws."""
@@ -199,38 +145,3 @@ class SamplingModel:
             drawn = position < num_trials
             values[drawn, arm] = rewards[drawn, position[drawn]]
         return values
-
-
-def _check_initial_value(value: float) -> None:
-    if not np.isfinite(value):
-        raise ValueError(f"initial_value: got {value}, expected a finite number")
-
-
-def _checked(parameters: np.ndarray) -> tuple[float, float, float]:
-    alpha, beta, kappa = (float(value) for value in parameters)
-    if not (0 <= alpha <= 1 and beta >= 0 and np.isfinite([beta, kappa]).all()):
-        raise ValueError(f"parameters: got {[alpha, beta, kappa]}, expected alpha in [0, 1], beta >= 0, a finite kappa")
-    return alpha, beta, kappa
-
-
-def _simulate(
-    values: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    beta: float,
-    kappa: float,
-    means: np.ndarray,
-    noise: float,
-    rng: np.random.Generator,
-) -> Choices:
-    """Choices on arms with mean rewards (E, T, K) by `values` (E, K), given choices and rewards (E, t) so far."""
-    num_episodes, num_trials, num_arms = means.shape
-    rows, bonus = np.arange(num_episodes), np.zeros((num_episodes, num_arms))
-    choices = np.empty((num_episodes, num_trials), dtype=np.int64)
-    rewards = np.empty((num_episodes, num_trials))
-    for trial in range(num_trials):
-        logits = beta * values(choices[:, :trial], rewards[:, :trial]) + bonus
-        chosen = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
-        choices[:, trial] = chosen
-        rewards[:, trial] = means[rows, trial, chosen] + noise * rng.standard_normal(num_episodes)
-        bonus[:] = 0.0
-        bonus[rows, chosen] = kappa
-    return Choices(choices, rewards, num_arms)

@@ -8,17 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
+from maml_rl.analysis.choice_models import ChoiceModel
 from maml_rl.analysis.choices import Choices
-from maml_rl.analysis.cognitive_models import ChoiceModel
 from maml_rl.utils.checks import check_at_least
 
-PARAMETERS = ("learning rate", "inverse temperature", "perseveration")
-"""alpha, beta and kappa of `maml_rl.analysis.cognitive_models`."""
-_LEAST = np.array([1e-3, 0.0, -10.0])
-_MOST = np.array([1.0 - 1e-3, 100.0, 10.0])
-# Where starting points are drawn from: rewards are of the order of 1.
-_START_LEAST = np.array([0.05, 0.5, -1.0])
-_START_MOST = np.array([0.95, 20.0, 2.0])
 _CANDIDATES_PER_START = 6
 _LARGEST_REWARD = 25.0
 
@@ -30,26 +23,23 @@ class ModelFit:
     Attributes
     ----------
     parameters
-        (3,): learning rate in [0.001, 0.999], inverse temperature in [0, 100] per unit of reward, perseveration in
-        [-10, 10].
+        (Q,), in the ranges of the model.
     log_likelihood
         Of all choices, in nats.
     num_choices
         Number of choices.
+    at_bound
+        True if a parameter lies at the end of its range, where more would have been better or nothing matters.
     """
 
     parameters: np.ndarray
     log_likelihood: float
     num_choices: int
-
-    @property
-    def at_bound(self) -> bool:
-        """True if a parameter lies at the end of its range, where more would have been better or nothing matters."""
-        return bool(((self.parameters <= _LEAST + 1e-6) | (self.parameters >= _MOST - 1e-6)).any())
+    at_bound: bool = False
 
     @property
     def bic(self) -> float:
-        """Bayesian information criterion (Schwarz 1978): ``3 log(num_choices) - 2 log_likelihood``; less is better."""
+        """Bayesian information criterion (Schwarz 1978): ``Q log(num_choices) - 2 log_likelihood``; less is better."""
         return len(self.parameters) * float(np.log(self.num_choices)) - 2.0 * self.log_likelihood
 
 
@@ -68,7 +58,7 @@ def fit_model(
     Parameters
     ----------
     model
-        From `maml_rl.analysis.cognitive_models`.
+        From `maml_rl.analysis.value_models` or `maml_rl.analysis.cognitive_models`.
     data
         Of one agent or subject.
     rng
@@ -76,7 +66,7 @@ def fit_model(
     num_starts
         Searches, >= 1.
     start
-        Parameters (3,) of the only search, in place of random ones.
+        Parameters (Q,) of the only search, in place of random ones.
 
     Raises
     ------
@@ -93,20 +83,25 @@ def fit_model(
     if data.num_choices == 0:
         raise ValueError("data: got no choice at all, expected at least one")
 
+    least, most = (np.array([getattr(part, end) for part in model.ranges]) for end in ("least", "most"))
+
     def loss(parameters: np.ndarray) -> float:
-        return -float(model.trial_log_likelihoods(data, np.clip(parameters, _LEAST, _MOST)).sum())
+        return -float(model.trial_log_likelihoods(data, np.clip(parameters, least, most)).sum())
 
     if start is None:
-        candidates = rng.uniform(_START_LEAST, _START_MOST, (num_starts * _CANDIDATES_PER_START, 3))
+        low, high = zip(*(part.start for part in model.ranges), strict=True)
+        candidates = rng.uniform(low, high, (num_starts * _CANDIDATES_PER_START, len(low)))
         starts = candidates[np.argsort([loss(candidate) for candidate in candidates], kind="stable")[:num_starts]]
     else:
         starts = np.asarray(start, dtype=np.float64)[np.newaxis]
-    bounds = list(zip(_LEAST, _MOST, strict=True))
+    bounds = list(zip(least, most, strict=True))
     ends = [minimize(loss, start, method="L-BFGS-B", bounds=bounds) for start in starts]
     best = min(ends, key=lambda end: float(end.fun))
     if not np.isfinite([float(end.fun) for end in ends]).all():
         raise ValueError("data: the likelihood is not finite; scale rewards so that they are of the order of 1")
-    return ModelFit(np.clip(best.x, _LEAST, _MOST), -float(best.fun), data.num_choices)
+    found = np.clip(best.x, least, most)
+    at_bound = bool(((found <= least + 1e-6) | (found >= most - 1e-6)).any())
+    return ModelFit(found, -float(best.fun), data.num_choices, at_bound)
 
 
 def log_bayes_factor(first: ModelFit, second: ModelFit) -> float:
@@ -126,7 +121,7 @@ def cross_validated(
 ) -> float:
     """Log likelihood, in nats, of every episode under parameters fitted to episodes of other folds, summed.
 
-    Episode e belongs to fold ``e % num_folds``. Searches begin at `start` (3,), as in `fit_model`.
+    Episode e belongs to fold ``e % num_folds``. Searches begin at `start` (Q,), as in `fit_model`.
 
     Raises
     ------

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from maml_rl.analysis.arms import MISSED
+from maml_rl.analysis.choice_models import ChoiceModel
 from maml_rl.analysis.choices import Choices, read_choices
-from maml_rl.analysis.cognitive_models import ChoiceModel, SamplingModel, TDModel
+from maml_rl.analysis.cognitive_models import SamplingModel
 from maml_rl.analysis.delta_rule import fit_learning_rate
+from maml_rl.analysis.drifting_bandits import kalman_ucb, roll_out_drifting_bandit
 from maml_rl.analysis.model_fits import ModelFit, cross_validated, fit_model, log_bayes_factor
+from maml_rl.analysis.value_models import BonusModel, ForgettingModel, KalmanModel, TDModel
 from maml_rl.tests.builders import drifting_means
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.random import Purpose, generator
@@ -142,7 +145,7 @@ def test_choices_speak_for_the_model_that_made_them():
 @pytest.mark.parametrize("parameters", [(1.5, 1.0, 0.0), (0.5, -1.0, 0.0), (0.5, 1.0, np.nan)])
 @pytest.mark.parametrize("model", MODELS, ids=str)
 def test_impossible_parameters_are_refused(model, parameters):
-    with pytest.raises(ValueError, match=r"parameters: got .*, expected alpha in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"parameters: got .*, expected (0 to|finite numbers: learning rate)"):
         model.trial_log_likelihoods(some_choices(), np.array(parameters))
 
 
@@ -274,5 +277,71 @@ def test_fits_refuse_rewards_of_another_order_and_nothing_to_fit():
     short, long = (ModelFit(np.array([0.5, 1.0, 0.0]), -9.0, count) for count in (9, 10))
     with pytest.raises(ValueError, match="got fits to 9 and 10 choices, expected the same data"):
         log_bayes_factor(short, long)
-    assert not short.at_bound
-    assert ModelFit(np.array([0.5, 100.0, 0.0]), -9.0, 9).at_bound
+
+
+def test_a_fit_says_whether_a_parameter_lies_at_a_bound():
+    rng = generator(5, Purpose.STATISTICS)
+    means = np.tile([0.2, 1.8], (4, 40, 1))
+    greedy = TDModel().simulate(means, np.array([0.5, 100.0, 0.0]), 0.0, rng)
+    assert fit_model(TDModel(), greedy, rng, num_starts=1).at_bound
+    mixed = TDModel().simulate(means, np.array([0.5, 1.5, 0.2]), 0.1, rng)
+    assert not fit_model(TDModel(), mixed, rng, num_starts=1).at_bound
+
+
+EXPLORING: list[tuple[ChoiceModel, tuple[float, ...]]] = [
+    (ForgettingModel(), (0.5, 4.0, 0.6, 0.2)),
+    (BonusModel(), (0.5, 4.0, 0.6, 0.3)),
+    (KalmanModel(), (0.8, 4.0, 0.6)),
+]
+every_exploring_model = pytest.mark.parametrize(
+    ("model", "parameters"), EXPLORING, ids=lambda part: type(part).__name__
+)
+
+
+@every_exploring_model
+def test_simulated_choices_are_as_frequent_as_they_are_likely(model, parameters):
+    rng, numbers = generator(1, Purpose.STATISTICS), np.array(parameters)
+    data = model.simulate(np.tile([0.5, 1.0, 1.5], (4000, 8, 1)), numbers, 0.4, rng)
+    likely = np.zeros(3)
+    for arm in range(3):
+        choices = data.choices.copy()
+        choices[:, -1] = arm
+        likely[arm] = np.exp(model.trial_log_likelihoods(Choices(choices, data.rewards, 3), numbers)[:, -1]).mean()
+    np.testing.assert_allclose(likely.sum(), 1.0, atol=1e-9)
+    np.testing.assert_allclose(np.bincount(data.choices[:, -1], minlength=3) / 4000, likely, atol=4 * 0.5 / 4000**0.5)
+
+
+def test_what_is_not_chosen_is_forgotten_or_gains_a_bonus():
+    data = Choices(np.array([[0, 1, MISSED, 1]]), np.array([[3.0, 2.0, 0.0, 2.0]]), 2)
+    forgetting = ForgettingModel(1.0).values(data, np.array([0.5, 3.0, 0.0, 0.5]))[0]
+    np.testing.assert_allclose(forgetting, [[1.0, 1.0], [2.0, 1.0], [1.5, 1.5], [1.25, 1.25]])
+    bonus = BonusModel(1.0).values(data, np.array([0.5, 3.0, 0.0, 0.1]))[0]
+    expected = np.array([[1.0, 1.0], [2.0, 1.0], [2.0, 1.5], [2.0, 1.5]])
+    np.testing.assert_allclose(bonus, expected + 0.1 * np.sqrt([[0, 0], [0, 1], [1, 0], [2, 1]]))
+    same = np.array([0.4, 6.0, 0.7, 0.0])
+    for model in (ForgettingModel(), BonusModel()):
+        logs = model.trial_log_likelihoods(some_choices(), same)
+        np.testing.assert_allclose(logs, TDModel().trial_log_likelihoods(some_choices(), same[:3]))
+
+
+def test_a_player_by_upper_confidence_bounds_does_what_its_model_expects():
+    rng = generator(4, Purpose.STATISTICS)
+    rollout = roll_out_drifting_bandit(kalman_ucb(1.5), drifting_means(5, 60, rng), rng)
+    data = Choices(rollout.choices, rollout.payoffs / 50.0, 4)
+    logs = KalmanModel().trial_log_likelihoods(data, np.array([1.5, 1e6, 0.0]))
+    np.testing.assert_allclose(logs[:, 0], -np.log(4))  # all arms are alike
+    choices_by_chance = (np.isclose(logs[:, 1:], -np.log(3)) | np.isclose(logs[:, 1:], -np.log(2))).mean()
+    assert np.isclose(logs[:, 1:], 0.0, atol=1e-6).mean() > 0.95 - choices_by_chance
+
+
+@pytest.mark.slow
+def test_fits_find_the_model_that_made_the_choices():
+    makers = [
+        (TDModel(), (0.6, 8.0, 0.5)),
+        *((model, (*numbers[:1], 8.0, *numbers[2:])) for model, numbers in EXPLORING),
+    ]
+    for number, (maker, parameters) in enumerate(makers):
+        rng = generator(number, Purpose.STATISTICS)
+        data = maker.simulate(drifting_means(10, 150, rng) / 50.0, np.array(parameters), 0.08, rng)
+        bics = [fit_model(candidate, data, rng, num_starts=1).bic for candidate, _ in makers]
+        assert int(np.argmin(bics)) == number, bics

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from maml_rl.algorithms import make_algorithm
-from maml_rl.analysis.cognitive_models import TDModel
 from maml_rl.analysis.delta_rule import fit_learning_rate
 from maml_rl.analysis.mdp_baselines import psrl, roll_out_mdp, value_iteration
 from maml_rl.analysis.two_armed_bandits import dependent_arms_optimum
 from maml_rl.analysis.two_step import stay_frequencies, two_step_trials
+from maml_rl.analysis.value_models import TDModel
 from maml_rl.envs import register_meta_env
 from maml_rl.evaluation import evaluate
 from maml_rl.samplers import RL2WorkerSpec

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from maml_rl.analysis.intervals import fraction_interval, mean_interval
-from maml_rl.analysis.model_fits import PARAMETERS
 from maml_rl.analysis.regression import Correlation, correlate
+from maml_rl.analysis.value_models import TDModel
 from maml_rl.studies.displays.drifting_bandit_analysis import CONTROLS
 
 Found = dict[str, np.ndarray]
@@ -91,7 +91,7 @@ def table_of_models(found: Found) -> list[str]:
         "Medians over agents [quartiles] of the parameters, and of the log likelihood of a choice; agents with a "
         "parameter at the end of its range.",
         "",
-        f"| model | {' | '.join(PARAMETERS)} | per choice | at a bound |",
+        f"| model | {' | '.join(part.name for part in TDModel.ranges)} | per choice | at a bound |",
         "|---|---|---|---|---|---|",
         *(_parameters(found, key, title) for key, title in (("td", "TD"), ("sampling", "sampling"))),
     ]
