@@ -2,7 +2,8 @@
 
 `python -m benchmarks.diagnostics.curvature --iterations 8` trains for some iterations, then makes one outer step from
 the same episodes with exact curvature and with samples, and prints for each: seconds of conjugate gradient, cosine with
-the exact direction, and improvement and KL of the accepted step, both measured on all episodes.
+the exact direction, improvement and KL of the accepted step, both measured on all episodes, and its improvement on
+meta-batches of other tasks, which the parameters before the step have collected too.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from maml_rl.experiment import workers
 from maml_rl.metalearners import MAMLTRPO, conjugate_gradient
 from maml_rl.settings import TrustRegion
 
-SAMPLES = ((None, None), (1000, 250), (700, 250), (500, 160), (None, 160), (500, None), (300, 100))
+SAMPLES = ("1000,250", "700,250", "500,160", "null,160", "500,null", "300,100")
+"""Pairs of `hessian-steps` and `fisher-steps`."""
 
 
 def main() -> None:
@@ -32,6 +34,8 @@ def main() -> None:
     parser.add_argument("--config", default="configs/maml/halfcheetah-dir.yaml")
     parser.add_argument("--policy", help="start from this policy.th")
     parser.add_argument("--iterations", type=int, default=8, help="outer steps before the comparison")
+    parser.add_argument("--samples", nargs="+", default=SAMPLES, help="beside the exact one, null,null")
+    parser.add_argument("--held-out", type=int, default=2, help="other meta-batches")
     parser.add_argument("--num-workers", type=int, default=available_cores())
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--output", type=Path)
@@ -54,7 +58,8 @@ def compare(algorithm: Algorithm, arguments: argparse.Namespace) -> list[dict[st
         parameters = learner.parameters
     rows: list[dict[str, Any]] = []
     exact = None
-    for hessian_steps, fisher_steps in SAMPLES:
+    for sample in ("null,null", *arguments.samples):
+        hessian_steps, fisher_steps = (None if word == "null" else int(word) for word in sample.split(","))
         config = algorithm.config.replace(hessian_steps=hessian_steps, fisher_steps=fisher_steps)
         row, direction = _one_step(make_algorithm(config), parameters, arguments)
         exact = direction if exact is None else exact
@@ -84,9 +89,16 @@ def _one_step(
         direction = conjugate_gradient(curvature, gradient, num_iterations=settings.cg_iters)
         seconds = time.perf_counter() - start
         outcome = learner.outer_step(loss, gradient, num_tasks)
+        held_out = []
+        for iteration in range(arguments.iterations + 1, arguments.iterations + 1 + arguments.held_out):
+            learner.collect(algorithm.sample_tasks(iteration), iteration)
+            losses, _ = zip(*backend.broadcast("surrogate_gradient", theta), strict=True)
+            later, _ = zip(*backend.broadcast("surrogate", outcome.parameters), strict=True)
+            held_out.append((sum(losses) - sum(later)) / num_tasks)
     row = {
         "conjugate_gradient_seconds": round(seconds, 3),
         "improvement": loss - outcome.loss,
+        "improvement_held_out": [float(value) for value in held_out],
         "kl": outcome.kl,
         "line_search_steps": outcome.line_search_steps,
     }

@@ -4,11 +4,11 @@ Baseline agents, optima and measures of behaviour are imported from the modules 
 """
 
 from maml_rl.analysis.choices import Choices, read_choices
-from maml_rl.analysis.cognitive_models import SamplingModel
 from maml_rl.analysis.intervals import Interval, mean_interval
 from maml_rl.analysis.learning_curve_plots import plot_learning_curve_areas, plot_seeds_and_line
 from maml_rl.analysis.model_fits import ModelFit, fit_model, log_bayes_factor
 from maml_rl.analysis.plots import plot_adaptation, plot_adaptation_of_runs, plot_training_curve
+from maml_rl.analysis.sampling_model import SamplingModel
 from maml_rl.analysis.value_models import BonusModel, ForgettingModel, KalmanModel, TDModel
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What all cognitive models of choices have in common: parameters and their ranges, and choices by a softmax."""
+"""Parameters of models of choices, the contract of such models, choices by a softmax."""
 
 from __future__ import annotations
 
@@ -21,20 +21,23 @@ class ParameterRange(NamedTuple):
         Ends of its range in fits.
     start
         Range that searches begin in.
+    possible
+        Range outside which it means nothing.
     """
 
     name: str
     least: float
     most: float
     start: tuple[float, float]
+    possible: tuple[float, float] = (-np.inf, np.inf)
 
 
-LEARNING_RATE = ParameterRange("learning rate", 1e-3, 1.0 - 1e-3, (0.05, 0.95))
-INVERSE_TEMPERATURE = ParameterRange("inverse temperature", 0.0, 100.0, (0.5, 20.0))
+LEARNING_RATE = ParameterRange("learning rate", 1e-3, 1.0 - 1e-3, (0.05, 0.95), (0.0, 1.0))
+INVERSE_TEMPERATURE = ParameterRange("inverse temperature", 0.0, 100.0, (0.5, 20.0), (0.0, np.inf))
 """Per unit of reward, which is of the order of 1."""
 PERSEVERATION = ParameterRange("perseveration", -10.0, 10.0, (-1.0, 2.0))
 BONUS = ParameterRange("uncertainty bonus", -10.0, 10.0, (0.0, 1.0))
-FORGETTING = ParameterRange("forgetting", 0.0, 1.0, (0.0, 0.5))
+FORGETTING = ParameterRange("forgetting", 0.0, 1.0, (0.0, 0.5), (0.0, 1.0))
 
 
 class ChoiceModel(Protocol):
@@ -64,17 +67,10 @@ def checked_parameters(model: ChoiceModel, parameters: np.ndarray) -> tuple[floa
         names = ", ".join(part.name for part in model.ranges)
         raise ValueError(f"parameters: got {list(values)}, expected finite numbers: {names}")
     for value, part in zip(values, model.ranges, strict=True):
-        least, most = _MEANING.get(part.name, (-np.inf, np.inf))
+        least, most = part.possible
         if not least <= value <= most:
             raise ValueError(f"parameters: got {part.name} {value}, expected {least:g} to {most:g}")
     return values
-
-
-_MEANING = {
-    LEARNING_RATE.name: (0.0, 1.0),
-    FORGETTING.name: (0.0, 1.0),
-    INVERSE_TEMPERATURE.name: (0.0, np.inf),
-}
 
 
 def check_initial_value(value: float) -> None:

@@ -76,7 +76,7 @@ def plot_rewards_by_pull(
 
 
 def plot_gates(ax: Axes, gates: Mapping[str, np.ndarray], *, title: str) -> None:
-    """Draw how far gates are open at each pull of an episode.
+    """Draw the opening of gates at each pull of an episode.
 
     Parameters
     ----------

@@ -86,8 +86,7 @@ def roll_out_drifting_bandit(
     arms, means = arms or DriftingArms(), np.asarray(means, dtype=np.float64)
     if means.ndim != 3 or not np.isfinite(means).all():
         raise ValueError(f"means: got shape {means.shape}, expected finite numbers (M, T, K)")
-    if not (0 <= arms.decay <= 1 and arms.drift_deviation >= 0 and arms.payoff_deviation > 0):
-        raise ValueError(f"arms: got {arms}, expected decay in [0, 1], drift_deviation >= 0 and payoff_deviation > 0")
+    check_arms(arms)
     num_tasks, num_trials, num_arms = means.shape
     rows = np.arange(num_tasks)
     believed = np.full((num_tasks, num_arms), float(arms.centre))
@@ -104,6 +103,12 @@ def roll_out_drifting_bandit(
         variance = arms.decay**2 * variance + arms.drift_deviation**2
         choices[:, trial], payoffs[:, trial] = chosen, payoff
     return DriftingBanditRollout(choices, payoffs)
+
+
+def check_arms(arms: DriftingArms) -> None:
+    """Raise `ValueError` if a parameter of the arms is out of its range."""
+    if not (0 <= arms.decay <= 1 and arms.drift_deviation >= 0 and arms.payoff_deviation > 0):
+        raise ValueError(f"arms: got {arms}, expected decay in [0, 1], drift_deviation >= 0 and payoff_deviation > 0")
 
 
 def kalman_greedy(means: np.ndarray, standard_deviations: np.ndarray, rng: np.random.Generator) -> np.ndarray:

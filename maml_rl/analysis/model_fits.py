@@ -35,7 +35,7 @@ class ModelFit:
     parameters: np.ndarray
     log_likelihood: float
     num_choices: int
-    at_bound: bool = False
+    at_bound: bool
 
     @property
     def bic(self) -> float:
@@ -58,7 +58,7 @@ def fit_model(
     Parameters
     ----------
     model
-        From `maml_rl.analysis.value_models` or `maml_rl.analysis.cognitive_models`.
+        From `maml_rl.analysis.value_models` or `maml_rl.analysis.sampling_model`.
     data
         Of one agent or subject.
     rng

@@ -26,10 +26,10 @@ from maml_rl.analysis.choice_models import (
     simulate_softmax,
 )
 from maml_rl.analysis.choices import Choices
-from maml_rl.analysis.drifting_bandits import DriftingArms
+from maml_rl.analysis.drifting_bandits import DriftingArms, check_arms
 
 State = tuple[np.ndarray, ...]
-"""What a model knows, arrays (E, K)."""
+"""Knowledge of a model, arrays (E, K)."""
 
 
 class ValueModel(abc.ABC):
@@ -39,7 +39,7 @@ class ValueModel(abc.ABC):
 
     @abc.abstractmethod
     def begin(self, shape: tuple[int, int]) -> State:
-        """What is known before the first of some episodes' trials, arrays of `shape` (E, K)."""
+        """Knowledge before the first trial of some episodes, arrays of `shape` (E, K)."""
 
     @abc.abstractmethod
     def values_of(self, state: State, parameters: tuple[float, ...]) -> np.ndarray:
@@ -47,7 +47,7 @@ class ValueModel(abc.ABC):
 
     @abc.abstractmethod
     def learn(self, state: State, arms: np.ndarray, rewards: np.ndarray, parameters: tuple[float, ...]) -> State:
-        """What is known after a trial in which `arms` (E,), or `MISSED`, gave `rewards` (E,)."""
+        """Knowledge after a trial in which `arms` (E,), or `MISSED`, gave `rewards` (E,)."""
 
     def values(self, data: Choices, parameters: np.ndarray) -> np.ndarray:
         """Value (E, T, K) of every arm when each choice is due, with parameters (Q,)."""
@@ -181,6 +181,7 @@ class KalmanModel(ValueModel):
     def __post_init__(self) -> None:
         if not (np.isfinite(self.scale) and self.scale > 0):
             raise ValueError(f"scale: got {self.scale}, expected a finite number > 0")
+        check_arms(self.arms)
 
     def begin(self, shape: tuple[int, int]) -> State:
         """See `ValueModel.begin`: means and variances, arrays of `shape` (E, K)."""
@@ -204,5 +205,5 @@ class KalmanModel(ValueModel):
 
 
 def _is_chosen(arms: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Where an arm was chosen, (E, K) bool; nowhere in a missed trial."""
+    """(E, K) bool, True where an arm was chosen; nowhere in a missed trial."""
     return np.asarray(arms[:, np.newaxis] == np.arange(shape[1]))

@@ -146,19 +146,17 @@ class EpisodicLSTMPolicy(Policy):
         return torch.stack(features), state
 
     def gates(self, params: Params, observations: Tensor, started: Tensor) -> dict[str, Tensor]:
-        """How far gates are open, means over units (T, B) by name, along observations (T, B, O) from an empty state.
+        """Opening of gates, 0 to 1, means over units (T, B) by name, along observations (T, B, O) from an empty state.
 
         `started` (T, B) is True where an episode begins after another.
         """
         state, rows = self.initial_state(params, observations.shape[1:-1]), []
         for now, begins in zip(observations, started, strict=True):
             state = self.begin_episode(params, state, now, begins)
-            output = state.working.output
-            _, state = self.advance(params, self.encode(params, now), state)
-            projected = self._project(params, self.encode(params, now))
-            projected, memory = self._reinstated(params, projected, state.working.recalled)
-            opened = self._gates.open(torch.cat([self._gates.gates(params, projected, output), memory], -1))
-            rows.append([part.mean(-1) for part in opened])
+            inputs, output = self.encode(params, now), state.working.output
+            _, state = self.advance(params, inputs, state)
+            gates = self._closed_gates(params, self._project(params, inputs), state.working.recalled, output)
+            rows.append([part.mean(-1) for part in self._gates.open(gates)])
         parts = (torch.stack(part) for part in zip(*rows, strict=True))
         return dict(zip(GATES, parts, strict=False))
 
@@ -238,10 +236,14 @@ class EpisodicLSTMPolicy(Policy):
         self, params: Params, projected: Tensor, recalled: Tensor, before: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Output and cell (..., H) with what was read (..., H), after output and cell (..., H)."""
-        (output, cell), (projected, memory) = before, self._reinstated(params, projected, recalled)
-        gates = self._gates.gates(params, projected, output)
-        output, cell = self._gates.pointwise(torch.cat([gates, memory], -1), cell)
+        output, cell = before
+        output, cell = self._gates.pointwise(self._closed_gates(params, projected, recalled, output), cell)
         return output, cell
+
+    def _closed_gates(self, params: Params, projected: Tensor, recalled: Tensor, output: Tensor) -> Tensor:
+        """Gates before they are opened, and what is to enter the cell (..., G * H + H)."""
+        projected, memory = self._reinstated(params, projected, recalled)
+        return torch.cat([self._gates.gates(params, projected, output), memory], -1)
 
     def _steps(
         self, params: Params, order: Order, projected: Tensor, recalled: Tensor, before: tuple[Tensor, Tensor]

@@ -34,7 +34,7 @@ class EpisodicOptions(Settings):
         default=None,
         ge=0,
         description="Largest distance of a key from the query, as a fraction of the query's length, at which an entry "
-        "is read; 0: the same key alone; null: any distance. With cosine both have length 1.",
+        "is read; below 0.01: the same key alone; null: any distance. With cosine both have length 1.",
     )
     dictionary_key: Literal["observation", "embedding"] = Field(
         default="observation",

@@ -60,31 +60,31 @@ class ReinstatingGates(AffineGates):
     def pointwise(self, gates: Tensor, *contents: Tensor) -> CellState:
         """See `maml_rl.policies.recurrence.Layer`: gates (..., 6 H), the cell (..., H)."""
         (cell,) = contents
-        enter, forget, show, reinstate, candidate, memory = self.open(gates)
-        cell = torch.addcmul(torch.addcmul(forget * cell, enter, candidate), reinstate, memory)
-        return show * torch.tanh(cell), cell
+        i, f, o, r, g, memory = self.open(gates)
+        cell = torch.addcmul(torch.addcmul(f * cell, i, g), r, memory)
+        return o * torch.tanh(cell), cell
 
     def jacobian(self, gates: Tensor, *contents: Tensor) -> Tensor:
         """See `maml_rl.policies.recurrence.Layer`."""
         (cell,) = contents
-        enter, forget, show, reinstate, candidate, memory = self.open(gates)
-        shown = torch.tanh(forget * cell + enter * candidate + reinstate * memory)
+        i, f, o, r, g, memory = self.open(gates)
+        shown = torch.tanh(f * cell + i * g + r * memory)
         of_cell = [
-            candidate * enter * (1.0 - enter),
-            cell * forget * (1.0 - forget),
+            g * i * (1.0 - i),
+            cell * f * (1.0 - f),
             torch.zeros_like(cell),
-            memory * reinstate * (1.0 - reinstate),
-            enter * (1.0 - candidate * candidate),
-            reinstate,
-            forget,
+            memory * r * (1.0 - r),
+            i * (1.0 - g * g),
+            r,
+            f,
         ]
-        slope = show * (1.0 - shown * shown)
+        slope = o * (1.0 - shown * shown)
         of_output = [slope * part for part in of_cell]
-        of_output[2] = shown * show * (1.0 - show)
+        of_output[2] = shown * o * (1.0 - o)
         return torch.stack(of_output + of_cell, -2).unflatten(-2, (2, len(of_cell)))
 
     def open(self, gates: Tensor) -> tuple[Tensor, ...]:
         """Opened gates i, f, o, r, the candidate and m, (..., H) each, from gates and m (..., 6 H)."""
         size = self.hidden_size
-        logistic, candidate, memory = gates.split_with_sizes((4 * size, size, size), -1)
-        return (*torch.sigmoid(logistic).chunk(4, -1), torch.tanh(candidate), memory)
+        logistic, g, memory = gates.split_with_sizes((4 * size, size, size), -1)
+        return (*torch.sigmoid(logistic).chunk(4, -1), torch.tanh(g), memory)

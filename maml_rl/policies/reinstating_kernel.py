@@ -68,16 +68,16 @@ def _open(step, gates, memory, outputs, cells):
     """Output and cell after a step; gates are opened in place."""
     size = memory.shape[-1]
     for n in range(memory.shape[1]):
-        enter, forget, show, reinstate, candidate = _split(gates[step, n], size)
+        i, f, o, r, g = _split(gates[step, n], size)
         m, before, after, output = memory[step, n], cells[step, n], cells[step + 1, n], outputs[step + 1, n]
         for v in range(size):
-            enter[v] = sigmoid(enter[v])
-            forget[v] = sigmoid(forget[v])
-            show[v] = sigmoid(show[v])
-            reinstate[v] = sigmoid(reinstate[v])
-            candidate[v] = tanh(candidate[v])
-            after[v] = forget[v] * before[v] + enter[v] * candidate[v] + reinstate[v] * m[v]
-            output[v] = show[v] * tanh(after[v])
+            i[v] = sigmoid(i[v])
+            f[v] = sigmoid(f[v])
+            o[v] = sigmoid(o[v])
+            r[v] = sigmoid(r[v])
+            g[v] = tanh(g[v])
+            after[v] = f[v] * before[v] + i[v] * g[v] + r[v] * m[v]
+            output[v] = o[v] * tanh(after[v])
 
 
 @compiled
@@ -89,20 +89,20 @@ def _close(step, steps, given, carried, results):
     for_gates, for_memory = results
     size = memory.shape[-1]
     for n in range(memory.shape[1]):
-        enter, forget, show, reinstate, candidate = _split(gates[step, n], size)
-        for_enter, for_forget, for_show, for_reinstate, for_candidate = _split(for_gates[step, n], size)
+        i, f, o, r, g = _split(gates[step, n], size)
+        for_i, for_f, for_o, for_r, for_g = _split(for_gates[step, n], size)
         m, before, after, to_memory = memory[step, n], cells[step, n], cells[step + 1, n], for_memory[step, n]
         of_output, of_cell, later, content = for_outputs[step, n], for_cells[step, n], for_output[n], for_cell[n]
         for v in range(size):
             shown, output = tanh(after[v]), of_output[v] + later[v]
-            inside = content[v] + of_cell[v] + output * show[v] * (_ONE - shown * shown)
-            for_enter[v] = inside * candidate[v] * enter[v] * (_ONE - enter[v])
-            for_forget[v] = inside * before[v] * forget[v] * (_ONE - forget[v])
-            for_show[v] = output * shown * show[v] * (_ONE - show[v])
-            for_reinstate[v] = inside * m[v] * reinstate[v] * (_ONE - reinstate[v])
-            for_candidate[v] = inside * enter[v] * (_ONE - candidate[v] * candidate[v])
-            to_memory[v] = inside * reinstate[v]
-            content[v] = inside * forget[v]
+            inside = content[v] + of_cell[v] + output * o[v] * (_ONE - shown * shown)
+            for_i[v] = inside * g[v] * i[v] * (_ONE - i[v])
+            for_f[v] = inside * before[v] * f[v] * (_ONE - f[v])
+            for_o[v] = output * shown * o[v] * (_ONE - o[v])
+            for_r[v] = inside * m[v] * r[v] * (_ONE - r[v])
+            for_g[v] = inside * i[v] * (_ONE - g[v] * g[v])
+            to_memory[v] = inside * r[v]
+            content[v] = inside * f[v]
 
 
 @numba.njit(inline="always", fastmath=True)

@@ -49,8 +49,9 @@ def _head(control: Control) -> list[str]:
     return [
         f"## Gains beside those of {control.title}",
         "",
-        f"Control: {control.words}; returns on the same tasks after as many gradient steps. {_UNITS} That adaptation "
-        "was meta-learned is shown where the run gains more than the control, with an interval above zero.",
+        f"Control: {control.words}; returns on the same tasks after as many steps of adaptation. {_UNITS} Training "
+        "taught more than the control knows where the run gains more, with an interval above zero; that it taught to "
+        "adapt, where it gains more than an untrained policy and than multi-task learning.",
         "",
         "| run | family | seeds | before | after | gain | control before | after | gain | gain - that of the control "
         "| of all steps |",

@@ -90,7 +90,8 @@ def _arrays_of(folder: Path, trials: frozenset[str]) -> Iterator[tuple[str, np.n
     for path in sorted(folder.glob("*.npz")):
         arrays = read_arrays(path, "evaluation", "the study evaluates again") or {}
         if "returns" in arrays or DIGEST in arrays:
-            for name in sorted(arrays.keys() - (_LEFT_OUT | (TRIALS - trials))):
+            left_out = _LEFT_OUT | (TRIALS - trials) if "returns" in arrays else frozenset()
+            for name in sorted(arrays.keys() - left_out):
                 yield _entry(f"{path.stem}/{name}", arrays[name])
 
 

@@ -49,7 +49,16 @@ def _check_choices(algorithm: Algorithm) -> None:
         raise ConfigError("random_policy: got true with continuous actions, expected choices; leave it out")
 
 
+def _check_start(algorithm: Algorithm) -> None:
+    if algorithm.config.run.initial_policy is not None:
+        raise ConfigError(
+            "untrained, multitask: got true with a run that starts from trained weights, expected random ones; leave "
+            "them out"
+        )
+
+
 def _check_adaptation(algorithm: Algorithm) -> None:
+    _check_start(algorithm)
     if algorithm.without_adaptation() == algorithm.config:
         raise ConfigError(
             f"multitask: got true with algorithm {algorithm.config.algorithm}, expected one whose steps of adaptation "
@@ -75,7 +84,7 @@ def multitask_config(config: Config) -> Config:
     """The configuration without steps of adaptation, for as many environment steps: tasks in their place."""
     num_parts = 1 + adaptation_of(config).trained
     without = make_algorithm(config).without_adaptation()
-    return without.replace(meta_batch_size=config.meta_batch_size * num_parts, initial_policy=None)
+    return without.replace(meta_batch_size=config.meta_batch_size * num_parts)
 
 
 def _train_multitask(run: StudyRun, workforce: Workforce, show: Callable[[str], None]) -> None:
@@ -98,7 +107,7 @@ def _evaluate_multitask(run: StudyRun, config: Config, evaluate: Evaluate) -> Ev
 CONTROLS = {
     "random": Control("random choices", "uniformly random choices", False, _check_choices, _nothing, _evaluate_random),
     "untrained": Control(
-        "an untrained policy", "the policy before training", True, _nothing, _nothing, _evaluate_untrained
+        "an untrained policy", "the policy before training", True, _check_start, _nothing, _evaluate_untrained
     ),
     "multitask": Control(
         "multi-task learning",

@@ -126,7 +126,8 @@ def _execute_one(run: StudyRun, workforce: Workforce, show: Callable[[str], None
             _remove_controls(run, test_set)
         train(algorithm, **asdict(workforce), folder=folder, resume=resume, show=show, bar=bar)
     for control in run.plan.controls:
-        CONTROLS[control].prepare(run, workforce, show)
+        if any(run.control_returns(control, test_set) is None for test_set in run.configs):
+            CONTROLS[control].prepare(run, workforce, show)
     _evaluate(run, None, run.config, workforce)
     _analyse(run, algorithm, workforce.num_workers, show)
     for test_set, config in run.plan.test_on.items():

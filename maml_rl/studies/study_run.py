@@ -168,14 +168,12 @@ class StudyRun:
         ConfigError
             In one line, if it cannot be read.
         """
-        results = self.results()
-        if holds_run(self.folder):
-            found = read_arrays(path, "analysis", "it is made anew")
-        else:
+        results, found = self.results(), read_arrays(path, "analysis", "it is made anew")
+        if found is None and not holds_run(self.folder):
             found = archived_evaluation(path)
-        if results is None or found is None or str(found.pop(DIGEST, "")) != digest_of(results):
+        if results is None or "actions" not in results or found is None:
             return None
-        return found
+        return found if str(found.pop(DIGEST, "")) == digest_of(results) else None
 
     def metrics(self) -> dict[str, np.ndarray]:
         """Columns of ``metrics.csv``, (I,) each, without a last row that is not whole."""

@@ -36,7 +36,7 @@ SLOW_VARIANTS = {
     "test_an_episode_is_the_emulator_s_own": "DemonAttack",
     "test_legal_tasks_are_the_cartridge_s_and_differ": "DemonAttack",
     "test_every_policy_learns_from_memory_and_pixels": "mlp|pixels",
-    "test_the_double_pendulum_keeps_its_energy_and_damping_takes_it": "0.2",
+    "test_the_double_pendulum_keeps_its_energy_and_damping_takes_it": r"0\.2",
     "test_processes_give_what_shards_in_this_process_give": "float32",
     "test_derivatives_of_a_short_life_are_those_of_finite_differences": "continuous",
     "test_the_likelihood_is_that_of_the_simulated_model": "trials",

@@ -11,6 +11,7 @@ import torch
 from torch.testing import assert_close
 
 from maml_rl.policies.memory.dictionary import Dictionary, Kernel
+from maml_rl.policies.memory.episode_order import trace
 
 pytestmark = pytest.mark.numerical
 
@@ -150,6 +151,20 @@ def test_without_reach_the_same_key_alone_is_read():
     entries = dictionary.write(entries, key, torch.ones(1, VALUE), torch.tensor([True]))
     assert dictionary.read(entries, key)[0].tolist() == [[1.0] * VALUE]
     assert dictionary.read(entries, near)[0].tolist() == [[0.0] * VALUE]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_entry_at_the_reach_is_read_whatever_the_rounding(dtype):
+    key, query = (torch.tensor([part], dtype=dtype) for part in ([1.0, 1.0, 1.0], [1.0, 1.0, -1.0]))
+    distance = math.sqrt(4.0 / 3.0)  # of keys of length 1
+    for reach, is_read in ((distance, True), (0.99 * distance, False)):
+        dictionary = Dictionary(CAPACITY, KEY, VALUE, reach=reach)
+        entries = dictionary.empty(torch.zeros((), dtype=dtype), (1,))
+        entries = dictionary.write(entries, key, torch.ones(1, VALUE, dtype=dtype), torch.tensor([True]))
+        assert bool(dictionary.read(entries, query)[0].all()) == is_read
+        started = torch.tensor([[False], [True]])
+        traced = trace(dictionary, dictionary.empty(key, (1,)), torch.stack([key, query]), key, started)
+        assert (traced.source[1] > 0) == is_read
 
 
 def test_an_entry_outlives_as_many_others_as_there_is_room_for():

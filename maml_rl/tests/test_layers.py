@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from maml_rl.algorithms import registered_algorithms
 from maml_rl.envs import registered_meta_envs
 from maml_rl.policies import registered_policies
+from maml_rl.tests.conftest import SLOW_VARIANTS
 from maml_rl.tests.source_rules import (
     NAMING_MEMBERS,
     ROWS,
@@ -217,3 +219,14 @@ def test_importing_the_package_loads_no_heavy_library():
     code = "import sys, maml_rl; print(sorted({'torch', 'numpy', 'gymnasium', 'mujoco'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_slow_variants_are_of_tests_that_there_are():
+    """A name that no test has any more would leave its variants in the default suite."""
+    tests = {
+        node.name
+        for path in (ROOT / "maml_rl" / "tests").glob("test_*.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert SLOW_VARIANTS.keys() <= tests

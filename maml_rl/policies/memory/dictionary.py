@@ -72,7 +72,7 @@ class Dictionary:
         > 0.
     reach
         Largest distance of a key from the query, as a fraction of the query's length (1 with kernel ``"cosine"``), at
-        which its entry is read; 0: the same key alone; ``None``: any.
+        which its entry is read, to a grain of the squared distance; below 0.01 the same key alone; ``None``: any.
     """
 
     def __init__(
@@ -104,7 +104,8 @@ class Dictionary:
         with torch.no_grad():
             nearest, place = _nearest(entries, query, self.num_neighbours)
             square = query.square().sum(-1, keepdim=True)
-            found = torch.isfinite(nearest) & (nearest <= self.reach * square) & query.any(-1, keepdim=True)  # (..., k)
+            near = torch.isfinite(nearest) & (nearest <= self.reach * square + 1.0 / GRAIN)  # (..., k)
+            found = near & query.any(-1, keepdim=True)
             is_same = nearest[..., 0] <= SAME * square[..., 0]
             same = torch.where(is_same & found[..., 0], place[..., 0], -1)
         values = entries.values.gather(-2, place.unsqueeze(-1).expand(*place.shape, self.value_size))

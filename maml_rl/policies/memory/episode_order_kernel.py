@@ -58,7 +58,7 @@ def follow(entries, steps, results, reach):
                 nearest = _nearest(keys[b], squares[b], query) if square > 0 else -1
                 if nearest >= 0:
                     distance = _grains(keys[b], squares[b], query, nearest) / GRAIN + square
-                    if distance <= reach * square:
+                    if distance <= reach * square + 1.0 / GRAIN:
                         read = rows[b, nearest]
                     if distance <= SAME * square:
                         known = nearest

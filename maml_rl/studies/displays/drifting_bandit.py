@@ -12,7 +12,7 @@ from maml_rl.analysis.drifting_bandits import roll_out_drifting_bandit
 from maml_rl.analysis.memory_states import check_decoder
 from maml_rl.config import ConfigError
 from maml_rl.studies.displays.display import Display
-from maml_rl.studies.displays.drifting_bandit_analysis import BASELINES, analyse, arms_of, bandit_of, load_analysis
+from maml_rl.studies.displays.drifting_bandit_analysis import BASELINES, analyse, arms_of, bandit_of, is_whole
 from maml_rl.studies.displays.drifting_bandit_figure import draw_agents
 from maml_rl.studies.displays.drifting_bandit_tables import (
     Found,
@@ -59,7 +59,7 @@ class DriftingBanditDisplay(Display):
     def analyse(self, run: StudyRun, algorithm: Algorithm, num_workers: int, show: Callable[[str], None]) -> None:
         """See `Display.analyse`."""
         results = run.results()
-        if results is not None and load_analysis(self.analysis_path(run), results) is None:
+        if results is not None and not is_whole(run.analysis(self.analysis_path(run))):
             analyse(self.analysis_path(run), results, algorithm, num_workers, show)
 
     def table(self, runs: Sequence[StudyRun]) -> list[str]:
@@ -83,11 +83,9 @@ class DriftingBanditDisplay(Display):
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else None
 
     def _load(self, run: StudyRun) -> Found | None:
-        results = run.results()
-        found = None if results is None else load_analysis(self.analysis_path(run), results)
-        if found is None or results is None:
+        results, found = run.results(), run.analysis(self.analysis_path(run))
+        if results is None or found is None or not is_whole(found):
             return None
-        del found["digest"]
         env = bandit_of(make_algorithm(run.config.replace(num_agents=1)))
         means = results["tasks"].reshape(len(results["tasks"]), env.num_trials, env.num_arms)  # (N, T, K), in points
         rng, shape = generator(0, Purpose.STATISTICS), found["rewards"].shape

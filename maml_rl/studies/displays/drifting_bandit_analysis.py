@@ -25,6 +25,7 @@ from maml_rl.analysis.drifting_bandits import (
 from maml_rl.config import ConfigError
 from maml_rl.envs import MetaEpisodeVectorEnv
 from maml_rl.envs.bandits.drifting_bandit import DriftingBanditVectorEnv
+from maml_rl.studies.archive import DIGEST
 from maml_rl.studies.displays.drifting_bandit_fits import (
     Job,
     analyse_agent,
@@ -33,7 +34,7 @@ from maml_rl.studies.displays.drifting_bandit_fits import (
     memory_of,
     models,
 )
-from maml_rl.studies.run_files import digest_of, read_arrays
+from maml_rl.studies.run_files import digest_of
 from maml_rl.utils.files import write_arrays
 from maml_rl.utils.random import Purpose, generator
 
@@ -105,7 +106,7 @@ def analyse(
         ) from error
     arrays["control_factor"], arrays["control_held_out"] = np.moveaxis(compared, -1, 0)
     arrays["rewards"] = whole["rewards"].sum(axis=2, dtype=np.float64)
-    arrays["digest"] = np.array(digest_of(results))
+    arrays[DIGEST] = np.array(digest_of(results))
     write_arrays(path, arrays)
 
 
@@ -139,16 +140,9 @@ def _several(num_workers: int) -> Iterator[Callable[..., Iterator[Any]]]:
         yield pool.map
 
 
-def load_analysis(path: Path, results: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
-    """Arrays that `analyse` has written of `results`, rewards (P, N, T) among them; ``None``: there are none.
-
-    Raises
-    ------
-    ConfigError
-        In one line, if they cannot be read.
-    """
-    found = read_arrays(path, "analysis", "it is made anew")
-    return found if found and str(found.get("digest")) == digest_of(results) and found.keys() >= _KEYS else None
+def is_whole(found: Mapping[str, np.ndarray] | None) -> bool:
+    """True of an analysis with all that `analyse` writes, not one of an earlier version."""
+    return found is not None and found.keys() >= _KEYS
 
 
 def bandit_of(algorithm: Algorithm) -> DriftingBanditVectorEnv:

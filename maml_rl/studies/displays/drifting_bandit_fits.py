@@ -12,9 +12,9 @@ from maml_rl.analysis.arms import MISSED
 from maml_rl.analysis.behaviour import choice_autocorrelation
 from maml_rl.analysis.choice_models import ChoiceModel
 from maml_rl.analysis.choices import Choices
-from maml_rl.analysis.cognitive_models import SamplingModel
 from maml_rl.analysis.memory_states import commonest_choice, decode_choices, state_similarity
 from maml_rl.analysis.model_fits import ModelFit, cross_validated, fit_model
+from maml_rl.analysis.sampling_model import SamplingModel
 from maml_rl.analysis.value_models import TDModel
 from maml_rl.envs.meta_episode import replayed_observations
 from maml_rl.policies import Params, Policy

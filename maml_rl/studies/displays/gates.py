@@ -8,7 +8,7 @@ import matplotlib.figure
 import numpy as np
 import torch
 
-from maml_rl.algorithms import Algorithm
+from maml_rl.algorithms import Algorithm, adaptation_of
 from maml_rl.analysis.contextual_bandits import exposure_numbers
 from maml_rl.analysis.contextual_plots import plot_gates
 from maml_rl.analysis.intervals import mean_interval
@@ -31,7 +31,7 @@ _KINDS = ("first exposure", "later exposures")
 _HEAD = [
     "## Gates",
     "",
-    f"How far gates are open, means over units and the episodes of {NUM_TASKS} tasks at most, and over seeds with "
+    f"Opening of gates, means over units and the episodes of {NUM_TASKS} tasks at most, and over seeds with "
     "their 95 % intervals (Student): 0 closed, 1 open; at the first pull of an episode, and at the others.",
     "",
     "| run | seeds | exposures | gate | first pull | other pulls |",
@@ -40,15 +40,17 @@ _HEAD = [
 
 
 class GatesDisplay(Display):
-    """How far gates are open, by pull: does what was remembered enter where there is something to remember?"""
+    """Opening of gates by pull: does what was remembered enter where there is something to remember?"""
 
     figure_name = "gates"
     caption = "gates"
     analysis_file = "gates.npz"
 
     def applies(self, config: Config) -> bool:
-        """True for agents into which something is reinstated."""
-        return super().applies(config) and getattr(config, "dictionary_retrieval", None) == "reinstate"
+        """True for agents into which something is reinstated, if what they have observed is kept with evaluations."""
+        reinstates = getattr(config, "dictionary_retrieval", None) == "reinstate"
+        told_more = getattr(config, "observe_episode_fraction", False) or config.reward_clip is not None
+        return super().applies(config) and reinstates and adaptation_of(config).keeps_trials and not told_more
 
     def analyse(self, run: StudyRun, algorithm: Algorithm, num_workers: int, show: Callable[[str], None]) -> None:
         """See `Display.analyse`: arrays ``GATE`` (K, P), at first and at later exposures, if any; ``digest``."""
@@ -81,7 +83,9 @@ class GatesDisplay(Display):
     def _rows(self, name: str, seeds: Sequence[StudyRun]) -> Iterator[str]:
         for gate, values in self._all_found(seeds).items():
             for kind, by_pull in zip(_KINDS, np.moveaxis(values, 1, 0), strict=False):
-                cells = [two_decimals(mean_interval(part)) for part in (by_pull[:, 0], by_pull[:, 1:].mean(-1))]
+                cells, others = [two_decimals(mean_interval(by_pull[:, 0])), "-"], by_pull[:, 1:]
+                if others.size:
+                    cells[1] = two_decimals(mean_interval(others.mean(-1)))
                 yield f"| {name} | {len(values)} | {kind} | {gate} | {cells[0]} | {cells[1]} |"
 
     def _all_found(self, seeds: Sequence[StudyRun]) -> dict[str, np.ndarray]:
@@ -91,7 +95,8 @@ class GatesDisplay(Display):
             for run in seeds
             if self.applies(run.config) and (part := run.analysis(self.analysis_path(run))) is not None
         ]
-        return {name: np.stack([part[name] for part in parts]) for name in GATES} if parts else {}
+        num_kinds = min((len(part[GATES[0]]) for part in parts), default=0)
+        return {name: np.stack([part[name][:num_kinds] for part in parts]) for name in GATES} if parts else {}
 
 
 _NEEDED = ("observations", "actions", "rewards")

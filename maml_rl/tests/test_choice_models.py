@@ -10,10 +10,10 @@ import pytest
 from maml_rl.analysis.arms import MISSED
 from maml_rl.analysis.choice_models import ChoiceModel
 from maml_rl.analysis.choices import Choices, read_choices
-from maml_rl.analysis.cognitive_models import SamplingModel
 from maml_rl.analysis.delta_rule import fit_learning_rate
 from maml_rl.analysis.drifting_bandits import kalman_ucb, roll_out_drifting_bandit
 from maml_rl.analysis.model_fits import ModelFit, cross_validated, fit_model, log_bayes_factor
+from maml_rl.analysis.sampling_model import SamplingModel
 from maml_rl.analysis.value_models import BonusModel, ForgettingModel, KalmanModel, TDModel
 from maml_rl.tests.builders import drifting_means
 from maml_rl.utils.errors import InputError
@@ -274,7 +274,7 @@ def test_fits_refuse_rewards_of_another_order_and_nothing_to_fit():
         fit_model(TDModel(), points, np.random.default_rng(0))
     with pytest.raises(ValueError, match="data: got no choice at all"):
         fit_model(TDModel(), Choices(np.array([[MISSED]]), np.array([[0.0]]), 2), np.random.default_rng(0))
-    short, long = (ModelFit(np.array([0.5, 1.0, 0.0]), -9.0, count) for count in (9, 10))
+    short, long = (ModelFit(np.array([0.5, 1.0, 0.0]), -9.0, count, False) for count in (9, 10))
     with pytest.raises(ValueError, match="got fits to 9 and 10 choices, expected the same data"):
         log_bayes_factor(short, long)
 
@@ -324,7 +324,7 @@ def test_what_is_not_chosen_is_forgotten_or_gains_a_bonus():
         np.testing.assert_allclose(logs, TDModel().trial_log_likelihoods(some_choices(), same[:3]))
 
 
-def test_a_player_by_upper_confidence_bounds_does_what_its_model_expects():
+def test_a_kalman_agent_with_confidence_bounds_does_what_its_model_expects():
     rng = generator(4, Purpose.STATISTICS)
     rollout = roll_out_drifting_bandit(kalman_ucb(1.5), drifting_means(5, 60, rng), rng)
     data = Choices(rollout.choices, rollout.payoffs / 50.0, 4)
@@ -332,6 +332,14 @@ def test_a_player_by_upper_confidence_bounds_does_what_its_model_expects():
     np.testing.assert_allclose(logs[:, 0], -np.log(4))  # all arms are alike
     choices_by_chance = (np.isclose(logs[:, 1:], -np.log(3)) | np.isclose(logs[:, 1:], -np.log(2))).mean()
     assert np.isclose(logs[:, 1:], 0.0, atol=1e-6).mean() > 0.95 - choices_by_chance
+
+
+def test_a_fourth_parameter_is_fitted():
+    rng = generator(6, Purpose.STATISTICS)
+    data = ForgettingModel().simulate(drifting_means(4, 60, rng) / 50.0, np.array([0.6, 8.0, 0.5, 0.3]), 0.08, rng)
+    forgets = fit_model(ForgettingModel(), data, rng, num_starts=1)
+    assert forgets.parameters.shape == (4,)
+    assert forgets.log_likelihood > fit_model(TDModel(), data, rng, num_starts=1).log_likelihood + 3.0
 
 
 @pytest.mark.slow
