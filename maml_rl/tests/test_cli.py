@@ -239,6 +239,7 @@ register_meta_env("Toy-v0", f"{__name__}:Toy")
 """
 
 
+@pytest.mark.slow
 def test_an_allowed_module_reaches_workers_and_is_imported_again_only_where_it_is_allowed(tmp_path, monkeypatch, capfd):
     (tmp_path / "toy_of_tests.py").write_text(TOY, encoding="utf-8")
     lines = ["env-name: Toy-v0", "env-kwargs: {k: 3}", "meta-batch-size: 2", "hidden-sizes: [4]"]

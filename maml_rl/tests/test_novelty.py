@@ -70,6 +70,7 @@ def test_another_family_is_new_where_it_shares_no_task_with_training(tmp_path):
     assert "(" not in walk
 
 
+@pytest.mark.slow
 def test_held_out_modes_of_a_game_are_new_and_its_own_are_the_same(tmp_path):
     pytest.importorskip("ale_py")
     path = _study(tmp_path, "SpaceInvadersModes-v0", {"held-out": ["env-kwargs.split=held-out"]}, encoder="ram")

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -134,6 +135,7 @@ def test_a_run_of_toys_is_killed_and_resumed_bit_for_bit_and_any_backend_gives_t
     assert metrics(folder) == metrics(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_toys_are_tested_filmed_and_studied_beside_the_package_s_own(tmp_path):
     (tmp_path / "toy.yaml").write_text(CONFIG, encoding="utf-8")
     for name, more in (("maml", "env-kwargs: {max_episode_steps: 1}"), ("rl2", "outer-step: a2c")):

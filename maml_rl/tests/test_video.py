@@ -211,6 +211,7 @@ def test_the_user_s_choice_stands_unless_its_library_is_missing(no_gl):
     assert "MUJOCO_GL" not in os.environ
 
 
+@pytest.mark.slow
 def test_the_demo_leaves_everything_and_does_it_once(tmp_path, capsys):
     folder = tmp_path / "demo"
     run_demo(NAVIGATION, folder, max_seconds=60.0, num_workers=1)

@@ -96,6 +96,7 @@ def test_a_worker_that_hangs_is_replaced_after_the_timeout(fuse, capfd):
         assert backend.num_restarts == 1
 
 
+@pytest.mark.slow
 def test_a_worker_is_not_lost_while_it_is_built_though_it_has_shown_a_sign_of_life(monkeypatch):
     monkeypatch.setattr("maml_rl.samplers.supervised._POLL_SECONDS", 0.05)
     with MultiprocessBackend(CounterSpec(build_seconds=0.5), 1, timeout_seconds=0.2) as backend:
@@ -161,6 +162,7 @@ def everything(backend, algorithm, tasks, between=lambda backend: None):
     return [vars(result) if hasattr(result, "returns") else result for result in results]
 
 
+@pytest.mark.slow
 def test_maml_workers_killed_in_an_episode_and_between_calls_change_nothing(fuse):
     algorithm = make_algorithm(tiny_config(FUSED, env_kwargs={"fuse": fuse + "-absent"}))
     tasks = algorithm.env.sample_tasks(4, generator(0, Purpose.TASKS))

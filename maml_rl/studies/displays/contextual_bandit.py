@@ -8,7 +8,6 @@ import matplotlib.figure
 import numpy as np
 
 from maml_rl.analysis.contextual_bandits import (
-    episode_contexts,
     exposure_numbers,
     first_pull_accuracy,
     mean_by_exposure,
@@ -54,6 +53,7 @@ class ContextualBanditDisplay(Display):
     """First pulls by exposure of their context, and rewards."""
 
     caption = "memory of contexts"
+    trials_read = frozenset({"actions", "rewards"})
 
     def table(self, runs: Sequence[StudyRun]) -> list[str]:
         """One row per run and test set of contextual bandits; nothing if there is none that was evaluated."""
@@ -134,9 +134,8 @@ def episodes_of(results: Mapping[str, np.ndarray], env: ContextualBanditVectorEn
     """Choices and rewards (M, E, P) of an evaluation, contexts (M, E), and the best arm of each context (M, C)."""
     choices, rewards = (results[key].reshape(len(results[key]), -1, env.num_pulls) for key in ("actions", "rewards"))
     kinds = np.array([str(field).split("[")[0] for field in results["task_fields"]])
-    codes, best = (results["tasks"][:, kinds == kind] for kind in ("codes", "best"))
-    shown = results["observations"][:, :: env.num_pulls]  # (M, E, bits)
-    contexts = episode_contexts(shown, codes.reshape(len(codes), env.num_contexts, env.bits))
+    order, best = (results["tasks"][:, kinds == kind].astype(np.int64) for kind in ("order", "best"))
+    contexts = order[:, np.arange(choices.shape[1]) % order.shape[1]]  # (M, E)
     return choices, rewards, contexts, best.astype(np.int64)
 
 

@@ -45,6 +45,7 @@ class GatesDisplay(Display):
     figure_name = "gates"
     caption = "gates"
     analysis_file = "gates.npz"
+    trials_read = frozenset({"actions", "rewards"})
 
     def applies(self, config: Config) -> bool:
         """True for agents into which something is reinstated, if what they have observed is kept with evaluations."""
