@@ -59,7 +59,7 @@ def pack(folder: Path, trials_of: Callable[[Path], frozenset[str]] = lambda run:
     packed = kept | {f"{name}/{key}": array for name, arrays in fresh.items() for key, array in arrays.items()}
     if not packed:
         raise ConfigError(f"pack: got no runs in {str(folder)!r}, expected folders RUN/seed-N; run the study first")
-    write_arrays(path, dict(sorted(packed.items())))
+    write_arrays(path, dict(sorted(packed.items())), smallest=True)
     return path
 
 

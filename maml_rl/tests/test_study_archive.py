@@ -13,6 +13,7 @@ import pytest
 
 from maml_rl.studies.archive import ARCHIVE, archived_evaluation, pack
 from maml_rl.tests.study_builders import CONFIG, all_runs, run_study, tiny_study
+from maml_rl.utils.files import write_arrays
 
 
 @pytest.fixture
@@ -168,3 +169,15 @@ def test_arrays_of_steps_that_nothing_reads_are_left_out(study):
 
 def _always(names: frozenset[str], _: Path) -> frozenset[str]:
     return names
+
+
+@pytest.mark.parametrize("smallest", [False, True])
+def test_arrays_are_read_as_they_were_written_however_they_are_compressed(tmp_path, smallest):
+    rng = np.random.default_rng(0)
+    arrays = {"a/b": rng.normal(size=(3, 4)), "text": np.array("words"), "none": np.empty((0, 2), np.int8)}
+    write_arrays(tmp_path / "some.npz", arrays, smallest=smallest)
+    with np.load(tmp_path / "some.npz", allow_pickle=False) as found:
+        assert set(found.files) == set(arrays)
+        for name, array in arrays.items():
+            assert found[name].dtype == array.dtype
+            np.testing.assert_array_equal(found[name], array)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +14,21 @@ import numpy as np
 from maml_rl.utils.errors import InputError
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write named arrays, of any shape (), (N,), (M, N) ..., as a compressed ``.npz`` in one motion."""
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], *, smallest: bool = False) -> None:
+    """Write named arrays, of any shape (), (N,), (M, N) ..., as a compressed ``.npz`` in one motion.
+
+    `numpy.load` reads it; `smallest`: compressed by LZMA, which takes longer and less room.
+    """
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
-            np.savez_compressed(file, **dict[str, Any](arrays))
+            if not smallest:
+                np.savez_compressed(file, **dict[str, Any](arrays))
+                return
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_LZMA) as archive:
+                for name, array in arrays.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
     write_atomically(path, write)
 
