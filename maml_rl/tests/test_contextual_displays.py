@@ -75,6 +75,7 @@ def test_first_pulls_are_counted_by_exposure_beside_a_bayes_agent(study):
     assert (folder / "figures" / "plain-behaviour.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_gates_are_shown_at_new_contexts_and_at_those_that_come_back(study):
     folder, table = run(study, BANDIT, 6, policy="episodic")
     rows = [columns(line) for line in table if line.startswith(("| plain | 2 | first", "| plain | 2 | later"))]
