@@ -55,7 +55,7 @@ class ChoiceModel(Protocol):
 
 
 def checked_parameters(model: ChoiceModel, parameters: np.ndarray) -> tuple[float, ...]:
-    """Parameters (Q,) as numbers.
+    """Numbers of the `parameters` (Q,).
 
     Raises
     ------
@@ -87,7 +87,7 @@ def simulate_softmax(
     noise: float,
     rng: np.random.Generator,
 ) -> Choices:
-    """Choices on arms with mean rewards (E, T, K) by `values` (E, K), given choices and rewards (E, t) so far."""
+    """Choices on arms with mean rewards `means` (E, T, K) by `values` (E, K), given choices and rewards (E, t) so far."""
     num_episodes, num_trials, num_arms = means.shape
     rows, bonus = np.arange(num_episodes), np.zeros((num_episodes, num_arms))
     choices = np.empty((num_episodes, num_trials), dtype=np.int64)

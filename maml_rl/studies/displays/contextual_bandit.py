@@ -131,7 +131,10 @@ def _all_measured(results: Sequence[Mapping[str, np.ndarray]], env: ContextualBa
 
 
 def episodes_of(results: Mapping[str, np.ndarray], env: ContextualBanditVectorEnv) -> tuple[np.ndarray, ...]:
-    """Choices and rewards (M, E, P) of an evaluation, contexts (M, E), and the best arm of each context (M, C)."""
+    """Choices and rewards (M, E, P) of an evaluation, contexts (M, E), and the best arm of each context (M, C).
+
+    `results` hold ``actions`` and ``rewards`` (M, E * P), ``tasks`` (M, F) and ``task_fields`` (F,).
+    """
     choices, rewards = (results[key].reshape(len(results[key]), -1, env.num_pulls) for key in ("actions", "rewards"))
     kinds = np.array([str(field).split("[")[0] for field in results["task_fields"]])
     order, best = (results["tasks"][:, kinds == kind].astype(np.int64) for kind in ("order", "best"))

@@ -141,7 +141,10 @@ def _several(num_workers: int) -> Iterator[Callable[..., Iterator[Any]]]:
 
 
 def is_whole(found: Mapping[str, np.ndarray] | None) -> bool:
-    """True of an analysis with all that `analyse` writes, not one of an earlier version."""
+    """True of an analysis with all that `analyse` writes, not one of an earlier version.
+
+    `found` are its arrays by name, (P, ...) of P agents.
+    """
     return found is not None and found.keys() >= _KEYS
 
 

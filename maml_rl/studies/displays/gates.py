@@ -112,7 +112,7 @@ def gates_by_pull(
     """Gates (K, P) by name, at first and, if there are any, at later exposures, by pull.
 
     `results` are arrays of an evaluation of N tasks: ``observations`` (N, T, O), ``actions`` and ``rewards`` (N, T),
-    ``tasks`` (N, F) and ``task_fields`` (F,).
+    ``tasks`` (N, F) and ``task_fields`` (F,). `params` are those of a single agent, of any shapes (...).
     """
     _, _, contexts, _ = episodes_of(results, env)
     ended = np.broadcast_to(
