@@ -87,7 +87,7 @@ def simulate_softmax(
     noise: float,
     rng: np.random.Generator,
 ) -> Choices:
-    """Choices on arms with mean rewards `means` (E, T, K) by `values` (E, K), given choices and rewards (E, t) so far."""
+    """Choices on arms with mean rewards `means` (E, T, K) by `values` (E, K) of choices and rewards (E, t) so far."""
     num_episodes, num_trials, num_arms = means.shape
     rows, bonus = np.arange(num_episodes), np.zeros((num_episodes, num_arms))
     choices = np.empty((num_episodes, num_trials), dtype=np.int64)

@@ -32,7 +32,7 @@ def read_arrays(
 
 
 def digest_of(results: Mapping[str, np.ndarray]) -> str:
-    """Name of an evaluation, for what is computed of it, by `results`: ``actions`` and ``rewards`` (N, T), any shape."""
+    """Name of an evaluation, for what is computed of it, by its `results`: ``actions`` and ``rewards`` (N, T, ...)."""
     parts = (np.ascontiguousarray(results[key]).tobytes() for key in ("actions", "rewards"))
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
