@@ -168,12 +168,13 @@ class StudyRun:
         ConfigError
             In one line, if it cannot be read.
         """
-        results, found = self.results(), read_arrays(path, "analysis", "it is made anew")
+        results = self.results()
+        if results is None or "actions" not in results:
+            return None
+        found = read_arrays(path, "analysis", "it is made anew")
         if found is None and not holds_run(self.folder):
             found = archived_evaluation(path)
-        if results is None or "actions" not in results or found is None:
-            return None
-        return found if str(found.pop(DIGEST, "")) == digest_of(results) else None
+        return found if found and str(found.pop(DIGEST, "")) == digest_of(results) else None
 
     def metrics(self) -> dict[str, np.ndarray]:
         """Columns of ``metrics.csv``, (I,) each, without a last row that is not whole."""
