@@ -26,37 +26,6 @@ class ContextualRollout:
     rewards: np.ndarray
 
 
-def episode_contexts(shown: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Context (..., E) of each episode, an index of the task's codes, from the code that it shows.
-
-    Parameters
-    ----------
-    shown
-        (..., E, bits), the code observed in each of E episodes.
-    codes
-        (..., C, bits), the codes of a task's contexts.
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit, or an episode shows a code that its task does not have.
-
-    Examples
-    --------
-    >>> episode_contexts(np.array([[1, -1], [-1, -1], [1, -1]]), np.array([[-1, -1], [1, -1]])).tolist()
-    [1, 0, 1]
-    """
-    shown, codes = np.asarray(shown), np.asarray(codes)
-    if shown.ndim < 2 or codes.shape[:-2] != shown.shape[:-2] or codes.shape[-1] != shown.shape[-1]:
-        raise ValueError(
-            f"shown, codes: got shapes {shown.shape}, {codes.shape}, expected (..., E, bits) and (..., C, bits)"
-        )
-    equal = (shown[..., :, np.newaxis, :] == codes[..., np.newaxis, :, :]).all(axis=-1)  # (..., E, C)
-    if not equal.any(axis=-1).all():
-        raise ValueError("shown: got a code that is not among the codes of its task; pair episodes with their tasks")
-    return equal.argmax(axis=-1)
-
-
 def exposure_numbers(contexts: np.ndarray) -> np.ndarray:
     """Number (..., E) of episodes so far with the context of each episode, itself among them: 1 at first sight.
 

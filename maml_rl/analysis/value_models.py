@@ -122,7 +122,7 @@ class TDModel(ValueModel):
 class ForgettingModel(TDModel):
     """`TDModel` in which arms that are not chosen fall back towards the initial value, by a fraction phi a trial.
 
-    Parameters: alpha, beta, kappa, phi (Ito & Doya 2009; Niv et al. 2015).
+    Parameters: alpha, beta, kappa, phi (Ito & Doya 2009 and Niv et al. 2015, where values fall back to 0).
     """
 
     ranges: ClassVar[tuple[ParameterRange, ...]] = (LEARNING_RATE, INVERSE_TEMPERATURE, PERSEVERATION, FORGETTING)

@@ -13,6 +13,7 @@ from maml_rl.studies.study import Study
 from maml_rl.studies.study_run import StudyRun, by_name
 from maml_rl.studies.tables import interval_in_words
 
+_Columns = Callable[[Sequence[StudyRun], str, str | None], list[str]]
 _SEVERAL = 3
 """Seeds that are enough to be units."""
 _UNITS = (
@@ -59,10 +60,7 @@ def _head(control: Control) -> list[str]:
     ]
 
 
-Columns = Callable[[Sequence[StudyRun], str, str | None], list[str]]
-
-
-def _rows(head: Sequence[str], done: Sequence[StudyRun], study: Study, control: str, columns: Columns) -> list[str]:
+def _rows(head: Sequence[str], done: Sequence[StudyRun], study: Study, control: str, columns: _Columns) -> list[str]:
     """A table with a row for each run and test set in which the control was evaluated."""
     lines = list(head)
     for name, runs in by_name(done).items():

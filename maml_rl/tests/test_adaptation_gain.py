@@ -25,15 +25,19 @@ from maml_rl.tests.builders import UNEVEN, tiny_config, write_config
 from maml_rl.utils.random import Purpose, generator
 
 
-def test_random_choices_are_uniform_on_the_tasks_of_the_evaluation_and_gains_are_paired(tmp_path, capfd):
-    config = tiny_config("Bandit-K5-v0", num_batches=1, meta_batch_size=20, fast_batch_size=20, fast_lr=1.0)
+def bandit_study(tmp_path, config, keys):
+    """A study of two seeds with these keys and a harder family, two steps each; its path, and arguments that run it."""
     path = tmp_path / "study.yaml"
     path.write_text(
-        "name: random\nquestion: Is it better than chance?\ntest_tasks: 40\ntest_steps: 2\nrandom_policy: true\n"
-        "test_on: {harder: [env-kwargs.num_pulls=2]}\n"
+        f"{keys}question: What was learned?\ntest_steps: 2\ntest_on: {{harder: [env-kwargs.num_pulls=2]}}\n"
         f"runs: {{plain: {{config: {write_config(tmp_path / 'tiny.json', config)}, seeds: [1, 2]}}}}\n"
     )
-    arguments = ["run", str(path), "--results", str(tmp_path / "results"), "--num-workers", "1", "--backend", "serial"]
+    return path, ["run", str(path), "--results", str(tmp_path / "results"), "--num-workers", "1", "--backend", "serial"]
+
+
+def test_random_choices_are_uniform_on_the_tasks_of_the_evaluation_and_gains_are_paired(tmp_path, capfd):
+    config = tiny_config("Bandit-K5-v0", num_batches=1, meta_batch_size=20, fast_batch_size=20, fast_lr=1.0)
+    path, arguments = bandit_study(tmp_path, config, "name: random\ntest_tasks: 40\nrandom_policy: true\n")
     assert main(arguments) == 0
     found = study_runs(load_study(path), tmp_path / "results")
     scores, chance = [], []
@@ -85,13 +89,8 @@ def test_random_choices_are_uniform_on_the_tasks_of_the_evaluation_and_gains_are
 def controlled(tmp_path):
     """A study of one run of two seeds with all controls; its arguments and runs."""
     config = tiny_config("Bandit-K5-v0", num_batches=2, meta_batch_size=4, fast_batch_size=5, fast_lr=1.0)
-    path = tmp_path / "study.yaml"
-    path.write_text(
-        "name: controls\nquestion: Was it meta-learned?\ntest_tasks: 6\ntest_steps: 2\nuntrained: true\n"
-        "multitask: true\ntest_on: {harder: [env-kwargs.num_pulls=2]}\n"
-        f"runs: {{plain: {{config: {write_config(tmp_path / 'tiny.json', config)}, seeds: [1, 2]}}}}\n"
-    )
-    arguments = ["run", str(path), "--results", str(tmp_path / "results"), "--num-workers", "1", "--backend", "serial"]
+    keys = "name: controls\ntest_tasks: 6\nuntrained: true\nmultitask: true\n"
+    path, arguments = bandit_study(tmp_path, config, keys)
     return arguments, study_runs(load_study(path), tmp_path / "results")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from maml_rl.algorithms import make_algorithm
 from maml_rl.envs import check_meta_env, make_meta_env
-from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
+from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv, replayed_observations
 from maml_rl.experiment import train
 from maml_rl.tests.builders import UNEVEN, tiny_config
 
@@ -77,6 +77,18 @@ def test_a_meta_episode_is_its_episodes_in_a_row(name, kwargs):
             np.testing.assert_array_equal(action, actions[0])
         assert bool(terminated[0]) == (step == len(rows) - 1)
     assert ended == EPISODES
+
+
+@pytest.mark.parametrize(("name", "kwargs"), [("TabularMDP-v0", {"max_episode_steps": 3}), (UNEVEN, {"longest": 6})])
+def test_observations_are_replayed_from_what_happened(name, kwargs):
+    rows, env = play(name, kwargs, drawn(name, kwargs, 1), [3])
+    seen = np.concatenate([row[0] for row in rows])[:, :-1]  # but for the fraction that is over
+    actions, rewards = (np.concatenate([row[place] for row in rows[1:]])[np.newaxis] for place in (3, 1))
+    ended = seen[np.newaxis, 1:, env.done_index] > 0
+    shown = seen[np.newaxis, :-1, : env.num_inputs]
+    replayed = replayed_observations(shown, actions, rewards, env.single_action_space.n, ended)
+    np.testing.assert_array_equal(replayed[0], seen[:-1])
+    assert ended.sum() == EPISODES
 
 
 @every_family
