@@ -20,13 +20,16 @@ from maml_rl.policies import DTYPES
 from maml_rl.utils.config_files import ConfigError
 from maml_rl.utils.tensor_files import RunFolderError, check_tensor, in_words, load_tensors, save_tensors
 
-_FORMAT = 3
+_FORMAT = 4
 _WITHOUT_SEAL = 1
 """Format of the first versions, which had neither configuration nor checksum: still read."""
+_WITHOUT_METRICS = 3
+"""Format of versions that did not say what their metrics were: still read."""
 _FLAT = (_WITHOUT_SEAL, 2)
 """Formats of versions that wrote a population's parameters as one vector: still read."""
 _WHOLE_NUMBERS = ("format", "iteration", "env_steps", "refused_in_row")
 _SEAL = ("config", "checksum")
+_METRICS = "metrics"
 _START_ANEW = "start anew in another folder"
 
 
@@ -70,6 +73,8 @@ class Checkpoint:
         State of the learner, tensors by name.
     dtype
         Float type the run is computed in.
+    metrics
+        SHA-256 of ``metrics.csv`` up to this iteration; "" if a version wrote it that kept none.
     """
 
     iteration: int
@@ -79,6 +84,7 @@ class Checkpoint:
     refused_in_row: int = 0
     state: Mapping[str, Tensor] = field(default_factory=dict)
     dtype: str = "float32"
+    metrics: str = ""
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, config: Config) -> None:
@@ -92,6 +98,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, config: Config) -> None:
         "refused_in_row": checkpoint.refused_in_row,
         "optimiser": dict(checkpoint.state),
         "dtype": checkpoint.dtype,
+        _METRICS: checkpoint.metrics,
         "config": json.dumps(config.to_json_dict()),
     }
     save_tensors(path, {**content, "checksum": _checksum(content)})
@@ -119,6 +126,7 @@ def load_checkpoint(path: Path, config: Config, expected: RunFormat) -> Checkpoi
         content["refused_in_row"],
         state,
         content.get("dtype", "float32"),
+        content.get(_METRICS, ""),
     )
 
 
@@ -172,11 +180,13 @@ def _check_fields(content: Mapping[str, Any], expected: RunFormat, *, where: str
         if type(value) is not int or value < 0:
             raise RunFolderError(f"{where}: {name}: got {in_words(value)}, expected a whole number >= 0; {_START_ANEW}")
     version, seconds = content["format"], content.get("seconds")
-    if version not in (*_FLAT, _FORMAT):
-        raise RunFolderError(f"{where}: format: got {version}, expected one of 1, 2, {_FORMAT}; {_START_ANEW}")
+    if not 1 <= version <= _FORMAT:
+        raise RunFolderError(
+            f"{where}: format: got {version}, expected a whole number from 1 to {_FORMAT}; {_START_ANEW}"
+        )
     if type(seconds) is not float or not (math.isfinite(seconds) and seconds >= 0.0):
         raise RunFolderError(f"{where}: seconds: got {in_words(seconds)}, expected a finite number >= 0; {_START_ANEW}")
-    seal = () if version == _WITHOUT_SEAL else _SEAL
+    seal = () if version == _WITHOUT_SEAL else _SEAL if version <= _WITHOUT_METRICS else (*_SEAL, _METRICS)
     for name in seal:
         if not isinstance(content.get(name), str):
             raise RunFolderError(f"{where}: {name}: got {in_words(content.get(name))}, expected text; {_START_ANEW}")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import hashlib
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,6 +56,7 @@ class RunFolder:
         self.metrics_path = self.path / "metrics.csv"
         self.policy_path = self.path / "policy.th"
         self.checkpoint_path = self.path / "checkpoint.pt"
+        self._digest: Any = None  # SHA-256 of the metrics so far, once some were written
 
     def create(self, config: Config) -> None:
         """Make the folder and write ``config.json``.
@@ -149,6 +153,11 @@ class RunFolder:
                 f"give --dtype {checkpoint.dtype}, or use another folder"
             )
         rows = self._rows_of(checkpoint.iteration if checkpoint else 0, metrics_columns(expected.details))
+        if checkpoint is not None and checkpoint.metrics not in ("", hashlib.sha256(rows).hexdigest()):
+            raise RunFolderError(
+                f"metrics {str(self.metrics_path)!r}: got other numbers than those of the checkpoint, expected the "
+                f"file as it was written; bring back a copy or {_START_ANEW}"
+            )
         # All is checked; only now may anything change.
         write_atomically(self.metrics_path, lambda file: file.write_bytes(rows))
         if mine != theirs:
@@ -176,9 +185,9 @@ class RunFolder:
         row
             Entries of ``metrics.csv`` by column.
         """
-        self._append_metrics(row)
+        metrics = self._append_metrics(row)
         save_tensors(self.policy_path, dict(state_dict))
-        save_checkpoint(self.checkpoint_path, checkpoint, config)
+        save_checkpoint(self.checkpoint_path, dataclasses.replace(checkpoint, metrics=metrics), config)
 
     def _files(self) -> list[Path]:
         """Those of the run's files that exist; none of them is a folder."""
@@ -204,7 +213,8 @@ class RunFolder:
         text = json.dumps(config.to_json_dict(), indent=2) + "\n"
         write_atomically(self.config_path, lambda file: file.write_text(text, encoding="utf-8"))
 
-    def _append_metrics(self, row: Mapping[str, Any]) -> None:
+    def _append_metrics(self, row: Mapping[str, Any]) -> str:
+        """Append a row; return the SHA-256 of the file as it is then."""
         columns = list(row)
         is_new = not self.metrics_path.exists() or self.metrics_path.stat().st_size == 0
         if not is_new:
@@ -212,11 +222,18 @@ class RunFolder:
                 header = file.readline().rstrip("\n").split(",")
             self._check_columns(header, columns)
             columns = header
-        with naming(self.metrics_path), self.metrics_path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=columns, lineterminator="\n", extrasaction="ignore")
-            if is_new:
-                writer.writeheader()
-            writer.writerow(row)
+        if is_new or self._digest is None:
+            self._digest = hashlib.sha256(b"" if is_new else self.metrics_path.read_bytes())
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n", extrasaction="ignore")
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
+        written = text.getvalue().encode("utf-8")
+        with naming(self.metrics_path), self.metrics_path.open("ab") as file:
+            file.write(written)
+        self._digest.update(written)
+        return str(self._digest.hexdigest())
 
     def _check_columns(self, header: Sequence[str], columns: Sequence[str]) -> None:
         """Refuse a header under which rows of these columns cannot stand."""

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from maml_rl.adaptation import InnerLoop
+from maml_rl.checkpoint import _checksum
 from maml_rl.config import Config
 from maml_rl.envs import make_meta_env, register_meta_env
 from maml_rl.envs.control.navigation import NavigationVectorEnv
@@ -257,6 +258,13 @@ NAN_REWARD, UNEVEN, FUSED = (f"{__name__}:{kind}-v0" for kind in ("NaNReward", "
 for _kind in ("NaNReward", "Uneven", "Fused"):
     if f"{_kind}-v0" not in gym.registry:
         register_meta_env(f"{_kind}-v0", f"{__name__}:{_kind}Env")
+
+
+def without_metrics(path: Path) -> None:
+    """Rewrite a checkpoint as versions wrote it that did not say what their metrics were."""
+    content = torch.load(path, weights_only=True)
+    content = {k: v for k, v in content.items() if k not in ("checksum", "metrics")} | {"format": 3}
+    torch.save({**content, "checksum": _checksum(content)}, path)
 
 
 def burn(fuse: str) -> bool:

@@ -21,7 +21,7 @@ from maml_rl.experiment import train
 from maml_rl.metalearners.learner import StateTensor
 from maml_rl.metalearners.optimiser import VectorOptimiser
 from maml_rl.run_folder import Checkpoint, RunFolder, RunFolderError, load_policy, metrics_columns
-from maml_rl.tests.builders import tiny_config
+from maml_rl.tests.builders import tiny_config, without_metrics
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import check_writable, write_atomically
 
@@ -187,22 +187,27 @@ def test_a_flipped_bit_of_a_policy_s_numbers_is_refused(folder):
     assert line.startswith(f"cannot load {str(folder.policy_path)!r}: not a file of tensors, or damaged")
 
 
+def test_a_checkpoint_without_its_metrics_is_refused(folder):
+    assert "metrics: got nothing, expected text" in refused_checkpoint(folder, "metrics", None)
+
+
 def test_a_checkpoint_of_another_format_or_with_more_in_it_is_refused(folder):
     assert "unexpected field 'more'" in refused_checkpoint(folder, "more", 1)
-    assert "format: got 4, expected one of 1, 2, 3" in refused_checkpoint(folder, "format", 4)
-    assert "unexpected field 'config'" in refused_checkpoint(folder, "format", 1)
+    assert "format: got 5, expected a whole number from 1 to 4" in refused_checkpoint(folder, "format", 5)
+    assert "unexpected field 'metrics'" in refused_checkpoint(folder, "format", 3)
 
 
 def former_format(folder):
     """The checkpoint as the first versions wrote it: flat, without configuration and checksum."""
     content = torch.load(folder.checkpoint_path, weights_only=True)
-    kept = {name: value for name, value in content.items() if name not in ("config", "checksum", "dtype")}
+    kept = {name: value for name, value in content.items() if name not in ("config", "checksum", "dtype", "metrics")}
     return {**kept, "parameters": content["parameters"].flatten(), "format": 1}
 
 
 def former_format_with_seal(folder):
     """The checkpoint as versions wrote it whose configurations held the keys of all algorithms and policies."""
-    content = {k: v for k, v in torch.load(folder.checkpoint_path, weights_only=True).items() if k != "checksum"}
+    content = torch.load(folder.checkpoint_path, weights_only=True)
+    content = {name: value for name, value in content.items() if name not in ("checksum", "metrics")}
     former = {**json.loads(content["config"]), "num-agents": 1, "memory-slots": 16, "value-weight": 0.5}
     content |= {"parameters": content["parameters"].flatten(), "format": 2, "config": json.dumps(former)}
     return {**content, "checksum": _checksum(content)}
@@ -213,8 +218,18 @@ def test_a_checkpoint_of_a_former_format_is_resumed(folder, written_before, capf
     expected = folder.resume(CONFIG, FORMAT)
     torch.save(written_before(folder), folder.checkpoint_path)
     checkpoint = folder.resume(CONFIG, FORMAT)
-    np.testing.assert_equal(vars(checkpoint), vars(expected))
+    np.testing.assert_equal({**vars(checkpoint), "metrics": expected.metrics}, vars(expected))
     assert capfd.readouterr().err == ""
+
+
+def test_metrics_that_were_changed_afterwards_are_noticed(folder):
+    other = b"\n".join([HEADER, line_of(0, "0.6"), line_of(1), b""])
+    folder.metrics_path.write_bytes(other)
+    line = refusal(folder.resume, CONFIG, FORMAT)
+    assert "got other numbers than those of the checkpoint, expected the file as it was written; bring back" in line
+    assert folder.metrics_path.read_bytes() == other
+    without_metrics(folder.checkpoint_path)
+    assert folder.resume(CONFIG, FORMAT).iteration == 2
 
 
 @pytest.mark.parametrize("written_before", [former_format, former_format_with_seal])
@@ -411,6 +426,7 @@ def test_a_run_that_began_before_a_column_was_added_goes_on_without_it(folder):
     former = ROWS.replace(b",workers_replaced", b"").replace(b",0\n", b"\n")
     assert former.count(b",") == 3 * (NUM_COLUMNS - 2)
     folder.metrics_path.write_bytes(former)
+    without_metrics(folder.checkpoint_path)
     folder.resume(CONFIG, FORMAT)
     folder._append_metrics({**row_of(2, 0.25), "workers_replaced": 1})
     assert folder.metrics_path.read_bytes() == former + line_of(2, "0.25").rpartition(b",")[0] + b"\n"
@@ -424,7 +440,7 @@ def test_missing_metrics_are_refused(folder):
 
 @pytest.mark.parametrize("rest", [b"", b"2,0.5\n", b"2,0.", b"2,\xff", b"torn\n", b"2,0.5\n3"])
 def test_whatever_follows_the_last_iteration_s_row_is_dropped(folder, rest):
-    whole = b"\n".join([HEADER, line_of(0), line_of(1, "nan"), b""])
+    whole = b"\n".join([HEADER, line_of(0), line_of(1), b""])
     folder.metrics_path.write_bytes(whole + rest)
     assert folder.resume(CONFIG, FORMAT).iteration == 2
     assert folder.metrics_path.read_bytes() == whole

@@ -20,7 +20,7 @@ from maml_rl.policies import registered_policies
 from maml_rl.run_folder import RunFolder, RunFolderError, load_policy
 from maml_rl.samplers import MultiprocessBackend, SerialBackend
 from maml_rl.settings import TrustRegion
-from maml_rl.tests.builders import NAN_REWARD, NEED_REWARDS, UNEVEN, tiny_config, write_config
+from maml_rl.tests.builders import NAN_REWARD, NEED_REWARDS, UNEVEN, tiny_config, without_metrics, write_config
 from maml_rl.utils.random import Purpose, generator
 
 EXACT = 1e-9
@@ -334,6 +334,7 @@ def test_a_run_of_an_earlier_version_goes_on_with_the_columns_it_has(tmp_path):
     path = tmp_path / "part" / "metrics.csv"
     lines = path.read_text(encoding="utf-8").splitlines()
     path.write_text("".join(line.rpartition(",")[0] + "\n" for line in lines), encoding="utf-8")
+    without_metrics(tmp_path / "part" / "checkpoint.pt")
     rows, _ = run(config, tmp_path / "part", resume=True)
     assert rows == [{k: v for k, v in row.items() if k != "workers_replaced"} for row in expected]
 
