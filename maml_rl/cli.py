@@ -20,7 +20,7 @@ from maml_rl.samplers import WorkerError, check_backend
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import check_writable
 from maml_rl.utils.graphics import choose_gl
-from maml_rl.utils.modules import import_allowed
+from maml_rl.utils.modules import import_allowed, imports_limited_to
 from maml_rl.video import ENDINGS, check_can_film, film
 
 
@@ -96,13 +96,15 @@ def run_command(
     main: Callable[[], None],
     *,
     interrupted: str,
+    allowed: Sequence[str] = (),
 ) -> int:
     """Run `main`; return 0, or after one line on standard error 2 (bad input), 1 (failure) or 130 (Ctrl-C).
 
-    What Ctrl-C left behind is said by `interrupted`.
+    What Ctrl-C left behind is said by `interrupted`; files may name the `allowed` modules.
     """
     try:
-        main()
+        with imports_limited_to(allowed):
+            main()
     except KeyboardInterrupt:
         print(f"interrupted; {interrupted}", file=sys.stderr)
         return 130
@@ -166,15 +168,15 @@ def train_command(argv: Sequence[str] | None = None) -> int:
         )
 
     saved = "the last finished iteration is saved, continue with --resume"
-    return run_command(
-        main, interrupted=saved if arguments.output_folder else "nothing is kept without --output-folder"
-    )
+    kept = saved if arguments.output_folder else "nothing is kept without --output-folder"
+    return run_command(main, interrupted=kept, allowed=arguments.allow_module)
 
 
 def test_command(argv: Sequence[str] | None = None) -> int:  # noqa: PT028
     """`test.py`: evaluate meta-learned weights on tasks drawn anew."""
     arguments = _test_parser().parse_args(argv)
-    return run_command(lambda: _test(arguments), interrupted="results are written when the evaluation is complete")
+    late = "results are written when the evaluation is complete"
+    return run_command(lambda: _test(arguments), interrupted=late, allowed=arguments.allow_module)
 
 
 test_command.__test__ = False  # type: ignore[attr-defined]  # a command, not a test

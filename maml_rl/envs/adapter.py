@@ -13,6 +13,7 @@ from maml_rl.envs.errors import MissingPackageError, check_shape
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
 from maml_rl.envs.sweep import parse_sweeps
 from maml_rl.utils.field_words import did_you_mean
+from maml_rl.utils.modules import check_may_import
 
 
 class AttributeSweepVectorEnv(MetaVectorEnv):
@@ -66,6 +67,8 @@ class AttributeSweepVectorEnv(MetaVectorEnv):
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
     ) -> None:
+        if ":" in env_id:  # Gymnasium imports what stands before it
+            check_may_import(env_id.partition(":")[0], field="env_id", value=env_id)
         self.env_id = env_id
         self._attributes = parse_sweeps("attributes", attributes)
         self._arguments = parse_sweeps("arguments", arguments)

@@ -7,18 +7,28 @@ from typing import Any
 
 from maml_rl.envs.errors import MissingPackageError, UnknownEnvironmentError
 from maml_rl.envs.task_family import TaskFamily
+from maml_rl.utils.modules import check_may_import
 
 # Importable name of a package -> what to install for it.
 _CURES = {"mujoco": "mujoco", "ale_py": "'maml_rl[atari]'", "metaworld": "'maml_rl[metaworld]'"}
 
 
 def import_module_of(env_name: str, module: str) -> None:
-    """Import the module that `env_name` names before its colon; raise `UnknownEnvironmentError` where that fails."""
+    """Import the module that `env_name` names before its colon.
+
+    Raises
+    ------
+    UnknownEnvironmentError
+        If that fails.
+    InputError
+        If it is not allowed.
+    """
     if not all(module.split(".")):
         raise UnknownEnvironmentError(
             f"env-name: got {env_name!r}, expected a module's full name before the colon, "
             "such as my_package.envs:Maze-v0"
         )
+    check_may_import(module, field="env-name", value=env_name)
     try:
         importlib.import_module(module)
     except ImportError as error:

@@ -71,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             _show(report(study, arguments.results))
 
-    return run_command(command, interrupted="finished iterations are saved; run the same command to go on")
+    kept = "finished iterations are saved; run the same command to go on"
+    return run_command(command, interrupted=kept, allowed=arguments.allow_module)
 
 
 def _trials_read(run: StudyRun) -> frozenset[str]:

@@ -74,7 +74,7 @@ def metrics(folder):
         (["--set", "policy=mpl"], "policy .*'mpl'.*mlp"),
         (["--set", "env-name=Bandit-K6-v0"], "unknown environment 'Bandit-K6-v0'.*did you mean 'Bandit-K5-v0'"),
         (["--set", "env-kwargs={arms: 3}"], "env-kwargs: .*arms"),
-        (["--set", "env-name=no_such:Maze-v0"], "env-name: cannot import 'no_such'.*PYTHONPATH"),
+        (["--set", "env-name=no_such:Maze-v0"], "env-name: got 'no_such:Maze-v0'.*add --allow-module no_such"),
         (["--set", "env-kwargs={k: 2.5}"], "env-kwargs.k: got 2.5, expected a whole number"),
         (["--set", "env-kwargs={k: true}"], "env-kwargs.k: got True, expected a whole number"),
         (

@@ -13,6 +13,7 @@ import pytest
 from maml_rl.cli import test_command as evaluate_command
 from maml_rl.cli import train_command
 from maml_rl.config import ConfigError, load_config
+from maml_rl.envs import UnknownEnvironmentError, make_meta_env
 from maml_rl.studies.__main__ import main as studies_command
 from maml_rl.studies.study import load_study
 from maml_rl.tests.builders import tiny_config, write_config
@@ -116,12 +117,40 @@ def test_a_module_without_its_full_name_is_refused(capfd, config, module):
         ("assert False", r"AssertionError"),
     ],
 )
-def test_a_module_that_raises_when_it_is_imported_is_named(own_modules, capfd, config, body, words):
+def test_a_module_that_raises_when_it_is_imported_is_named(own_modules, body, words):
     (own_modules / "broken_family.py").write_text(body + "\n", encoding="utf-8")
-    error = refused(train_command, capfd, "--config", config, "--set", "env-name=broken_family:Y-v0")
+    with pytest.raises(UnknownEnvironmentError) as caught:
+        make_meta_env("broken_family:Y-v0")
+    error = str(caught.value)
     assert "broken_family" not in sys.modules
-    assert error.startswith("error: env-name: 'broken_family' of 'broken_family:Y-v0' raises when it is imported (")
-    assert re.search(rf"\({words}\); mend it, python -c 'import broken_family' shows where$", error.rstrip())
+    assert error.startswith("env-name: 'broken_family' of 'broken_family:Y-v0' raises when it is imported (")
+    assert re.search(rf"\({words}\); mend it, python -c 'import broken_family' shows where$", error)
+
+
+@pytest.mark.parametrize(
+    ("family", "field"),
+    [
+        ("env-name=spy_family:Y-v0", "env-name"),
+        (
+            "env-name=MetaEpisode-v0|env-kwargs={env_name: spy_family:Y-v0, num_episodes: 2}",
+            "env-kwargs of Meta.*env-name",
+        ),
+        (
+            "env-name=AttributeSweep-v0|env-kwargs={env_id: spy_family:Y-v0, attributes: {x: [1, 2]}}",
+            "env-kwargs.*env_id",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "test"])
+def test_no_file_has_code_run_that_nobody_allowed(own_modules, capfd, config, tmp_path, family, field, command):
+    (own_modules / "spy_family.py").write_text(f"open({str(own_modules / 'seen')!r}, 'w').close()\n", encoding="utf-8")
+    flags = ["--config", config, *(word for part in family.split("|") for word in ("--set", part))]
+    if command == "test":
+        flags += ["--policy", "random", "--output", tmp_path / "results.npz"]
+    error = refused(train_command if command == "train" else evaluate_command, capfd, *flags)
+    assert re.match(rf"error: {field}: got 'spy_family:Y-v0', whose module nobody allowed, .*", error)
+    assert error.endswith("if you trust it, add --allow-module spy_family\n")
+    assert not (own_modules / "seen").exists()
 
 
 def test_a_family_whose_class_cannot_be_imported_is_named(own_modules, capfd, config):
@@ -139,7 +168,8 @@ def test_a_family_whose_class_cannot_be_imported_is_named(own_modules, capfd, co
         ("Nameless-v0", "'lazy_family:Family' cannot be loaded (AttributeError: module 'lazy_family' has no"),
         ("Other-v0", "'lazy_family:Other' cannot be loaded (TypeError: got Other, expected a subclass of Meta"),
     ):
-        error = refused(train_command, capfd, "--config", config, "--set", f"env-name=lazy_family:{name}")
+        flags = ("--config", config, "--set", f"env-name=lazy_family:{name}", "--allow-module", "lazy_family")
+        error = refused(train_command, capfd, *flags)
         assert error.startswith(f"error: env-name: the family {words}")
 
 

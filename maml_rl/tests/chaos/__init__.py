@@ -1,0 +1,1 @@
+"""Faults that a run has to survive: seeded, inflicted on real processes."""
