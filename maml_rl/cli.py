@@ -213,18 +213,18 @@ def _test_parser() -> argparse.ArgumentParser:
 
 def _test(arguments: argparse.Namespace) -> None:
     device = device_from(arguments)
-    output = check_writable(arguments.output, flag="--output", endings=(".npz",))
     config = config_from(arguments, arguments.set)
     trained = adaptation_of(config).trained
     num_steps = check_num_steps([0, trained] if arguments.num_steps is None else arguments.num_steps)
     if arguments.render is not None:
-        check_writable(arguments.render, flag="--render", endings=ENDINGS)
         choose_gl()
     algorithm = make_algorithm(config, device=device)
     if arguments.policy != "random":
         algorithm = algorithm.with_policy(arguments.policy)
     parameters = algorithm.initial_parameters()
+    output = check_writable(arguments.output, flag="--output", endings=(".npz",))  # makes its folder: all else is right
     if arguments.render is not None:
+        check_writable(arguments.render, flag="--render", endings=ENDINGS)
         check_can_film(algorithm, arguments.render)
     evaluation = evaluate(
         algorithm,
