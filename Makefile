@@ -13,7 +13,7 @@ DRAW_OFF_SCREEN = gl="$${MUJOCO_GL:-$$($(BIN)/python -c '$(FIND_GL)')}"; \
 	if [ -n "$$gl" ]; then export MUJOCO_GL="$$gl"; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types tests instruction-sets slow format bench diagnostics clean
+.PHONY: help install demo test lint types tests instruction-sets slow chaos format bench diagnostics clean
 
 help:
 	@echo "make install  create $(VENV) with everything needed"
@@ -21,6 +21,7 @@ help:
 	@echo "make test     lint, types, tests"
 	@echo "make instruction-sets  the numerical tests as on CPUs with other vector units"
 	@echo "make slow     the tests that take longer"
+	@echo "make chaos    two hundred faults and ten thousand bad inputs"
 	@echo "make format   put the code into the house layout"
 	@echo "make bench    measure the speed of everything: results/benchmarks"
 	@echo "make diagnostics  measure what single steps of MAML keep"
@@ -59,7 +60,7 @@ tests: $(STAMP)
 	@$(DRAW_OFF_SCREEN); $(BIN)/python -m pytest -q --numprocesses auto --dist worksteal
 
 # Library calls round otherwise on other vector units; where a variable has no effect the tests run as usual.
-NUMERICAL := $(BIN)/python -m pytest -q -m 'numerical and not slow and not gpu' --numprocesses auto --dist worksteal
+NUMERICAL := $(BIN)/python -m pytest -q -m 'numerical and not slow and not gpu and not chaos' --numprocesses auto --dist worksteal
 
 instruction-sets: $(STAMP)
 	ATEN_CPU_CAPABILITY=avx2 DNNL_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(NUMERICAL)
@@ -67,6 +68,9 @@ instruction-sets: $(STAMP)
 
 slow: $(STAMP)
 	@$(DRAW_OFF_SCREEN); $(BIN)/python -m pytest -q -m slow --numprocesses auto --dist worksteal
+
+chaos: $(STAMP)
+	@$(DRAW_OFF_SCREEN); $(BIN)/python -m pytest -q -m chaos --numprocesses auto --dist worksteal
 
 format: $(STAMP)
 	$(BIN)/ruff format .

@@ -13,7 +13,7 @@ from maml_rl.algorithms import adaptation_of
 from maml_rl.config import Config, ConfigError, load_config
 from maml_rl.studies.study_run import EvaluationPlan, StudyRun
 from maml_rl.utils.field_words import did_you_mean, shown
-from maml_rl.utils.strict_parsing import parse_yaml
+from maml_rl.utils.strict_parsing import parse_yaml, read_text
 
 NAME = r"^[\w.-]*\w[\w.-]*$"
 """Names a folder may have: letters, digits, dots, dashes, underscores."""
@@ -141,7 +141,7 @@ def load_study(path: str | Path, allowed: Sequence[str] = ()) -> Study:
         In one line, if it cannot be read or a field is wrong.
     """
     try:
-        study = Study.model_validate(parse_yaml(Path(path).read_text(encoding="utf-8")))
+        study = Study.model_validate(parse_yaml(read_text(Path(path))))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except ValidationError as error:

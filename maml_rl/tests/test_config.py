@@ -493,7 +493,13 @@ def test_an_override_that_is_no_yaml_is_refused(write):
         ),
         ("a.yaml", "gamma: !!bool maybe\n", "cannot read a.yaml: cannot be understood: "),
         ("a.yaml", "a: \x01", "cannot read a.yaml: "),
-        ("a.yaml", "[" * 5000, "cannot read a.yaml: nested too deeply"),
+        ("a.json", '{"a": ' + "[" * 60 + "]" * 60 + "}", "cannot read a.json: nested more than 50 deep"),
+        (
+            "a.yaml",
+            "# " + "x" * 1_000_000,
+            "cannot read a.yaml: got a file of more than 1,000,000 bytes, expected fewer",
+        ),
+        ("a.yaml", "[" * 5000, "cannot read a.yaml: nested more than 50 deep; write the values out"),
         ("a.yaml", "env-name: x\nenv-kwargs: &a {b: *a}", "env-kwargs in a.yaml: got a value inside itself"),
         ("a.json", "{\n'a': 1}", "cannot read a.json: line 2: "),
         (

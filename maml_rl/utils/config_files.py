@@ -7,7 +7,7 @@ from typing import Any
 
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.field_words import did_you_mean, shown
-from maml_rl.utils.strict_parsing import parse_json, parse_yaml
+from maml_rl.utils.strict_parsing import parse_json, parse_yaml, read_text
 
 # pytorch-maml-rl writes these into config.json beside the configuration. They describe the machine and the
 # command line, not the experiment.
@@ -30,7 +30,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     if suffix not in parsers:
         raise ConfigError(f"config: got {str(path)!r}, expected a file that ends in .yaml, .yml or .json")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except FileNotFoundError:
         siblings = sorted(str(file) for file in path.parent.glob("*") if file.suffix.lower() in parsers)
         raise ConfigError(f"config: no such file: {str(path)!r}{did_you_mean(str(path), siblings)}") from None
@@ -38,6 +38,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise ConfigError(f"cannot read {path}: got bytes that are not UTF-8; save it as UTF-8") from error
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
     try:
         values = parsers[suffix](text)
     except ValueError as error:

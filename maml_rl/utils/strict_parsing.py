@@ -5,12 +5,41 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Hashable
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 _MOST_VALUES = 100_000
 """Values that a text may hold once its aliases are written out; merges of aliases are written out on reading."""
+_DEEPEST = 50
+"""Lists and mappings within one another."""
+LARGEST_FILE = 1_000_000
+"""Bytes of a file of values; nothing that people write comes near."""
+
+
+def read_text(path: Path) -> str:
+    """Text of a file of values, of at most `LARGEST_FILE` bytes.
+
+    Raises
+    ------
+    ValueError
+        If there are more, or they are not UTF-8.
+    OSError
+        If it cannot be read.
+    """
+    with path.open("rb") as file:
+        data = file.read(LARGEST_FILE + 1)
+    if len(data) > LARGEST_FILE:
+        raise ValueError(f"got a file of more than {LARGEST_FILE:,} bytes, expected fewer; shorten it")
+    return data.decode("utf-8")
+
+
+class _TooDeepError(ValueError):
+    """Values within one another beyond `_DEEPEST`."""
+
+    def __init__(self) -> None:
+        super().__init__(f"nested more than {_DEEPEST} deep; write the values out")
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -25,6 +54,15 @@ class _StrictLoader(yaml.SafeLoader):
                 "use fewer of them"
             )
         return node
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._depth = getattr(self, "_depth", 0) + 1
+        if self._depth > _DEEPEST:
+            raise _TooDeepError
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -85,8 +123,8 @@ def parse_yaml(text: str) -> Any:
         place = f"line {mark.line + 1}: " if mark is not None else ""
         message = " ".join(str(error.problem or error.context).split())
         raise ValueError(place + message) from error
-    except RecursionError as error:
-        raise ValueError("nested too deeply; write the values out") from error
+    except _TooDeepError:
+        raise
     except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         # PyYAML lets its constructors' slips through: `!!bool maybe` is a KeyError.
         raise ValueError(f"cannot be understood: {' '.join(str(error).split())}") from error
@@ -115,8 +153,18 @@ def parse_json(text: str) -> Any:
     {'gamma': 0.9}
     """
     try:
-        return json.loads(text, object_pairs_hook=_unique_keys)
+        values = json.loads(text, object_pairs_hook=_unique_keys)
     except json.JSONDecodeError as error:
         raise ValueError(f"line {error.lineno}: {error.msg}") from error
     except RecursionError as error:
-        raise ValueError("nested too deeply; write the values out") from error
+        raise _TooDeepError from error
+    _check_depth(values)
+    return values
+
+
+def _check_depth(values: Any, depth: int = 1) -> None:
+    if depth > _DEEPEST:
+        raise _TooDeepError
+    if isinstance(values, dict | list):
+        for value in values.values() if isinstance(values, dict) else values:
+            _check_depth(value, depth + 1)
