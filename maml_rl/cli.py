@@ -155,8 +155,8 @@ def train_command(argv: Sequence[str] | None = None) -> int:
             overrides.append(f"num-batches={arguments.num_batches}")
         if arguments.resume and arguments.output_folder is None:
             raise InputError("--resume: got no --output-folder, expected the folder of the run to continue")
-        device = device_from(arguments)
-        algorithm = make_algorithm(config_from(arguments, overrides), device=device, dtype=arguments.dtype)
+        config = config_from(arguments, overrides)
+        algorithm = make_algorithm(config, device=device_from(arguments), dtype=arguments.dtype)
         folder = RunFolder(arguments.output_folder) if arguments.output_folder else None
         train(
             algorithm,
@@ -212,13 +212,12 @@ def _test_parser() -> argparse.ArgumentParser:
 
 
 def _test(arguments: argparse.Namespace) -> None:
-    device = device_from(arguments)
     config = config_from(arguments, arguments.set)
     trained = adaptation_of(config).trained
     num_steps = check_num_steps([0, trained] if arguments.num_steps is None else arguments.num_steps)
     if arguments.render is not None:
         choose_gl()
-    algorithm = make_algorithm(config, device=device)
+    algorithm = make_algorithm(config, device=device_from(arguments))
     if arguments.policy != "random":
         algorithm = algorithm.with_policy(arguments.policy)
     parameters = algorithm.initial_parameters()

@@ -31,6 +31,7 @@ def _synapse_gru(sizes: Sequence[int], options: PlasticOptions) -> LearningRule:
         rate=options.plastic_rate,
         limit=options.plastic_weight_limit,
         baseline=_baseline(options),
+        trace=options.plastic_trace,
         moves_levels=options.plastic_moves_levels,
     )
 
@@ -43,6 +44,7 @@ def _message_passing(sizes: Sequence[int], options: PlasticOptions) -> LearningR
         rate=options.plastic_rate,
         limit=options.plastic_weight_limit,
         baseline=_baseline(options),
+        trace=options.plastic_trace,
         repairs=Repairs(
             broadcast=options.plastic_broadcast,
             centred=options.plastic_centred,

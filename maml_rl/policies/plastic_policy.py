@@ -50,6 +50,12 @@ class PlasticOptions(Settings):
         default="fast",
         description="Running mean of reward, over 2, 20 or 200 steps, that the rule begins with as its baseline.",
     )
+    plastic_trace: float | None = Field(
+        default=None,
+        gt=1,
+        description="Steps over which traces of input times noise reach back in the rule that evolution begins with; "
+        "null: 2.6 (synapse-gru), 1.6 (message-passing).",
+    )
     plastic_hidden_noise: bool = Field(
         default=True, description="Whether chance moves hidden neurons as it moves actions: they are stochastic units."
     )

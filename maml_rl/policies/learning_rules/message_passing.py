@@ -104,6 +104,8 @@ class MessagePassing(LearningRule):
         Hidden units K of each of the three networks.
     rate, limit, baseline
         As in `SynapseGRU`.
+    trace
+        As in `SynapseGRU`; ``None``: 1.6. Without eligibility there is none.
     repairs
         See `Repairs`.
     """
@@ -118,10 +120,11 @@ class MessagePassing(LearningRule):
         limit: float,
         repairs: Repairs,
         baseline: int = 0,
+        trace: float | None = None,
     ) -> None:
         super().__init__(sizes)
         self.state_size, self.units, self.rate, self.limit, self.repairs = state_size, units, rate, limit, repairs
-        self.baseline = baseline
+        self.baseline, self.reach = baseline, trace
         rewards = NUM_SIGNALS if repairs.centred else 1
         shapes = {
             "reward_in": (rewards + 2, units),
@@ -152,7 +155,8 @@ class MessagePassing(LearningRule):
             if self.repairs.eligibility:
                 trace = dict(self.named_parameters())["trace"]
                 trace.zero_()
-                trace[0], trace[1 + self.baseline] = 0.5, 1.0
+                trace[0] = 0.5 if self.reach is None else -np.log(self.reach - 1.0)  # what enters of a new step
+                trace[1 + self.baseline] = 1.0
 
     def initial_state(self, params: Params, weights: Sequence[Tensor]) -> MessagePassingState:
         """See `LearningRule.initial_state`."""

@@ -63,6 +63,8 @@ class SynapseGRU(LearningRule):
         Which of the reward's running means `initialise` begins with: 0, 1 or 2, the slowest.
     moves_levels
         Whether noise levels change within a life.
+    trace
+        Steps over which traces reach back in the rule that `initialise` begins with, > 1; ``None``: 2.6.
     """
 
     def __init__(
@@ -74,10 +76,11 @@ class SynapseGRU(LearningRule):
         limit: float,
         baseline: int = 0,
         moves_levels: bool = True,
+        trace: float | None = None,
     ) -> None:
         super().__init__(sizes)
         self.state_size, self.rate, self.limit, self.baseline = state_size, rate, limit, baseline
-        self.moves_levels = moves_levels
+        self.moves_levels, self.trace = moves_levels, trace
         gates = 3 * state_size
         for index in range(len(self.shapes)):
             self.register_parameter(f"node{index}", nn.Parameter(torch.zeros(_NODE, gates)))
@@ -89,7 +92,7 @@ class SynapseGRU(LearningRule):
         self.log_level = nn.Parameter(torch.zeros(len(self.shapes)))
 
     def initialise(self, rng: np.random.Generator) -> None:
-        """See `LearningRule.initialise`: near node perturbation, with traces of some steps."""
+        """See `LearningRule.initialise`: near node perturbation, with traces of some steps by the update gate."""
         size, own = self.state_size, dict(self.named_parameters())
         with torch.no_grad():
             for value in own.values():
@@ -98,7 +101,7 @@ class SynapseGRU(LearningRule):
             for index in range(len(self.shapes)):
                 if self.moves_levels:
                     own[f"level{index}"].zero_()
-                own[f"node{index}"][-1, :size] += 0.5  # the update gate: traces of two to three steps
+                own[f"node{index}"][-1, :size] += 0.5 if self.trace is None else np.log(self.trace - 1.0)
                 own[f"product{index}"][1, 2 * size] += 1.0  # the first state follows x_j n_i
                 own[f"change{index}"][0, 1 + self.baseline] += 1.0  # which counts with the reward less its mean
 
