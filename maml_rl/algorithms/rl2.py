@@ -83,6 +83,7 @@ def _in_meta_episodes(config: Config, env: MetaVectorEnv) -> MetaEpisodeVectorEn
         env,
         config.task.fast_batch_size,
         show_progress=config.section(RL2Settings).observe_episode_fraction,
+        show_previous=config.section(RL2Settings).observe_previous,
         reward_clip=config.section(ReturnSettings).reward_clip,
     )
 

@@ -74,6 +74,7 @@ class RL2WorkerSpec:
             make_meta_env(self.task.env_name, num_tasks, self.task.env_kwargs),
             num_episodes,
             show_progress=self.rl2.observe_episode_fraction,
+            show_previous=self.rl2.observe_previous,
             reward_clip=self.returns.reward_clip,
         )
 

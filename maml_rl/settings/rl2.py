@@ -31,6 +31,13 @@ class RL2Settings(Settings):
         default=False,
         description="Whether an agent observes the fraction of the meta-episode's episodes that are over.",
     )
+    observe_previous: bool = Field(
+        default=False,
+        description=(
+            "Whether an agent observes the previous observation beside the previous action and reward. Attention and "
+            "fast weights need it to store what an action did in which state."
+        ),
+    )
     gae_lambda_end: float | None = Field(
         default=None,
         ge=0,
