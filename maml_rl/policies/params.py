@@ -27,3 +27,14 @@ def add_product(addend: Tensor, inputs: Tensor, weight: Tensor) -> Tensor:
     if weight.dim() == 3:
         return torch.baddbmm(addend, inputs, weight.mT)
     return addend + inputs @ weight.mT
+
+
+def layer_norm(params: Params, layer: str, inputs: Tensor) -> Tensor:
+    """Inputs (..., B, I) with mean 0 and variance 1 over the last dimension, then scaled and shifted by a named layer.
+
+    With one layer per task inputs are (M, B, I) (Ba et al. 2016, equation 4).
+    """
+    weight, bias, size = params[f"{layer}.weight"], params[f"{layer}.bias"], inputs.shape[-1:]
+    if weight.dim() == 1:
+        return torch.nn.functional.layer_norm(inputs, size, weight, bias)
+    return torch.nn.functional.layer_norm(inputs, size) * weight.unsqueeze(-2) + bias.unsqueeze(-2)

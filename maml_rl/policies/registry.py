@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
+from maml_rl.policies.attention_policy import AttentionOptions, AttentionPolicy
 from maml_rl.policies.episodic_lstm_policy import EpisodicLSTMPolicy
 from maml_rl.policies.episodic_state import EpisodicOptions
 from maml_rl.policies.geometric_policy import GeometricOptions, GeometricPolicy
@@ -132,6 +133,11 @@ def _make_lstm(spec: PolicySpec) -> Policy:
     return LSTMPolicy(spec.interface(), spec.hidden_sizes, horizon=cast(LSTMOptions, spec.options).memory_horizon)
 
 
+def _make_attention(spec: PolicySpec) -> Policy:
+    options = cast(AttentionOptions, spec.options)
+    return AttentionPolicy(spec.interface(), spec.hidden_sizes, nonlinearity=spec.nonlinearity, options=options)
+
+
 def _make_geometric(spec: PolicySpec) -> Policy:
     options = cast(GeometricOptions, spec.options)
     return GeometricPolicy(spec.interface(), spec.hidden_sizes, nonlinearity=spec.nonlinearity, options=options)
@@ -147,4 +153,5 @@ register_policy("rnn", _make_rnn)
 register_policy("lstm", _make_lstm, options=LSTMOptions)
 register_policy("geometric", _make_geometric, options=GeometricOptions)
 register_policy("plastic", make_plastic, options=PlasticOptions)
+register_policy("attention", _make_attention, options=AttentionOptions)
 register_policy("episodic", _make_episodic, options=EpisodicOptions)

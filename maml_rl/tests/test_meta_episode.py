@@ -113,7 +113,8 @@ def test_the_previous_observation_is_that_in_which_the_previous_action_was_taken
         assert not before[:, width:].any()
     plain = MetaEpisodeVectorEnv(make_meta_env(name, len(tasks), kwargs), EPISODES, show_progress=show_progress)
     assert env.done_index == plain.done_index
-    assert env.single_observation_space.shape[0] == plain.single_observation_space.shape[0] + width
+    assert env.single_observation_space.shape == (before.shape[1],)
+    assert plain.single_observation_space.shape == (before.shape[1] - width,)
 
 
 @every_family
