@@ -11,6 +11,7 @@ from maml_rl.policies.episodic_lstm_policy import EpisodicLSTMPolicy
 from maml_rl.policies.episodic_state import EpisodicOptions
 from maml_rl.policies.geometric_policy import GeometricOptions, GeometricPolicy
 from maml_rl.policies.gru_policy import GRUPolicy
+from maml_rl.policies.linear_policy import LinearOptions, LinearPolicy
 from maml_rl.policies.lstm_policy import LSTMOptions, LSTMPolicy
 from maml_rl.policies.mlp_policy import MLPPolicy
 from maml_rl.policies.plastic_making import make_plastic
@@ -138,6 +139,10 @@ def _make_gru(spec: PolicySpec) -> Policy:
     return GRUPolicy(spec.interface(), spec.hidden_sizes)
 
 
+def _make_linear(spec: PolicySpec) -> Policy:
+    return LinearPolicy(spec.interface(), spec.hidden_sizes, horizon=cast(LinearOptions, spec.options).linear_horizon)
+
+
 def _make_attention(spec: PolicySpec) -> Policy:
     options = cast(AttentionOptions, spec.options)
     return AttentionPolicy(spec.interface(), spec.hidden_sizes, nonlinearity=spec.nonlinearity, options=options)
@@ -157,6 +162,7 @@ register_policy("mlp", _make_mlp, has_memory=False)
 register_policy("rnn", _make_rnn)
 register_policy("lstm", _make_lstm, options=LSTMOptions)
 register_policy("gru", _make_gru)
+register_policy("linear", _make_linear, options=LinearOptions)
 register_policy("geometric", _make_geometric, options=GeometricOptions)
 register_policy("plastic", make_plastic, options=PlasticOptions)
 register_policy("attention", _make_attention, options=AttentionOptions)

@@ -24,7 +24,7 @@ from maml_rl.utils.errors import InputError
 pytestmark = pytest.mark.numerical
 
 every_policy = pytest.mark.parametrize("spec", POLICY_SPECS, ids=spec_id)
-WITHOUT_RECURRENT_LAYER = {"attention", "mlp", "plastic"}
+WITHOUT_RECURRENT_LAYER = {"attention", "linear", "mlp", "plastic"}
 SMALL_LOGITS = {"attention", "geometric"}
 """Kinds that draw smaller logits than others."""
 MODULES = {
