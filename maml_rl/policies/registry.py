@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from maml_rl.policies.attention_policy import AttentionOptions, AttentionPolicy
+from maml_rl.policies.delta_policy import DeltaOptions, DeltaPolicy
 from maml_rl.policies.episodic_lstm_policy import EpisodicLSTMPolicy
 from maml_rl.policies.episodic_state import EpisodicOptions
 from maml_rl.policies.geometric_policy import GeometricOptions, GeometricPolicy
@@ -143,6 +144,11 @@ def _make_linear(spec: PolicySpec) -> Policy:
     return LinearPolicy(spec.interface(), spec.hidden_sizes, horizon=cast(LinearOptions, spec.options).linear_horizon)
 
 
+def _make_delta(spec: PolicySpec) -> Policy:
+    options = cast(DeltaOptions, spec.options)
+    return DeltaPolicy(spec.interface(), spec.hidden_sizes, nonlinearity=spec.nonlinearity, options=options)
+
+
 def _make_attention(spec: PolicySpec) -> Policy:
     options = cast(AttentionOptions, spec.options)
     return AttentionPolicy(spec.interface(), spec.hidden_sizes, nonlinearity=spec.nonlinearity, options=options)
@@ -166,4 +172,5 @@ register_policy("linear", _make_linear, options=LinearOptions)
 register_policy("geometric", _make_geometric, options=GeometricOptions)
 register_policy("plastic", make_plastic, options=PlasticOptions)
 register_policy("attention", _make_attention, options=AttentionOptions)
+register_policy("delta", _make_delta, options=DeltaOptions)
 register_policy("episodic", _make_episodic, options=EpisodicOptions)

@@ -24,8 +24,8 @@ from maml_rl.utils.errors import InputError
 pytestmark = pytest.mark.numerical
 
 every_policy = pytest.mark.parametrize("spec", POLICY_SPECS, ids=spec_id)
-WITHOUT_RECURRENT_LAYER = {"attention", "linear", "mlp", "plastic"}
-SMALL_LOGITS = {"attention", "geometric"}
+WITHOUT_RECURRENT_LAYER = {"attention", "delta", "linear", "mlp", "plastic"}
+SMALL_LOGITS = {"attention", "delta", "geometric"}
 """Kinds that draw smaller logits than others."""
 MODULES = {
     "tanh": nn.Tanh(),
