@@ -162,6 +162,11 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
     def _measure(self) -> dict[str, np.ndarray]:
         return self._episodes_info
 
+    @property
+    def knows_expected_rewards(self) -> bool:
+        """That of the episodes' family."""
+        return self.env.knows_expected_rewards
+
     def _expected_rewards(self) -> np.ndarray | None:
         return self._episodes_info.get("expected_rewards")
 
