@@ -9,7 +9,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from maml_rl.policies.memory.key_value_cache import Cache, attend_along, attend_next, empty_cache, keep_cache
+from maml_rl.policies.memory.key_value_cache import (
+    Cache,
+    attend_along,
+    attend_next,
+    empty_cache,
+    keep_cache,
+    mean_value,
+)
 from maml_rl.policies.params import Params, affine
 from maml_rl.policies.policy import Interface
 from maml_rl.policies.recurrence import Order
@@ -67,11 +74,8 @@ class CausalAttention(Mixer):
         return empty_cache(like, batch_shape, self.num_heads, self.width // self.num_heads, self.window)
 
     def remembered(self, state: Cache) -> Tensor:
-        """See `Mixer.remembered`: mean of the values of all steps in the cache (..., W)."""
-        places = torch.arange(state.values.shape[-2], device=state.length.device)
-        held = (places < state.length.unsqueeze(-1)).to(state.values)  # (..., C)
-        total = (state.values * held[..., None, :, None]).sum(-2).flatten(-2)
-        return total / held.sum(-1, keepdim=True).clamp(min=1.0)
+        """See `Mixer.remembered`: mean of the values of all steps that are attended to (..., W)."""
+        return mean_value(state, self.window).flatten(-2)
 
     def advance(self, params: Params, inputs: Tensor, state: Cache) -> tuple[Tensor, Cache]:
         """See `Mixer.advance`."""

@@ -20,7 +20,8 @@ from maml_rl.utils.errors import InputError
 
 _OPEN = 6.0
 """What is added to the logit of the decay: fresh weights forget a four-hundredth of themselves in a step."""
-_SMALLEST = 1e-6
+_FLOOR = 1e-2
+"""Of squared lengths: shorter keys and queries stay short, instead of turning with every rounding."""
 
 
 class DeltaOptions(Settings):
@@ -37,8 +38,8 @@ class DeltaOptions(Settings):
 class FastWeights(Mixer):
     """H matrices of fast weights (K, W / H) that the gated delta rule changes, see `delta_step`.
 
-    Queries and keys are ``silu`` of an affine map, brought to length 1; decay and rate of each head logistic functions
-    of one.
+    Queries and keys are ``silu`` of an affine map, brought to a length just below 1; decay and rate of each head are
+    logistic functions of one.
 
     Parameters
     ----------
@@ -114,6 +115,6 @@ class DeltaPolicy(ResidualPolicy):
 
 
 def _unit(vectors: Tensor) -> Tensor:
-    """``silu`` of vectors (..., K), scaled to length 1."""
+    """``silu`` of vectors (..., K), scaled to a length just below 1."""
     vectors = functional.silu(vectors)
-    return vectors * torch.rsqrt(vectors.square().sum(-1, keepdim=True) + _SMALLEST)
+    return vectors * torch.rsqrt(vectors.square().sum(-1, keepdim=True) + _FLOOR)

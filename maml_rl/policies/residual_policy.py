@@ -50,7 +50,7 @@ class Mixer(abc.ABC):
 
     @abc.abstractmethod
     def remembered(self, state: Any) -> Tensor:
-        """What a state holds, flat (..., H)."""
+        """Lasting part of a state, flat (..., H)."""
 
 
 class ResidualPolicy(Policy):
@@ -120,31 +120,34 @@ class ResidualPolicy(Policy):
 
     def advance(self, params: Params, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
         """See `Policy.advance`."""
-        hidden, after = self._embed(params, inputs, self.times(state, None)), []
-        for index, (mixer, own) in enumerate(zip(self.mixers, state, strict=True)):
-            mixed, own = mixer.advance(params, layer_norm(params, f"norm{index + 1}", hidden), own)
-            hidden = self._feed_forward(params, index, hidden + mixed)
+        fused, hidden, after = not torch.is_grad_enabled(), self._embed(params, inputs, self.times(state, None)), []
+        for index, (mixer, own) in enumerate(zip(self.mixers, state, strict=True), 1):
+            mixed, own = mixer.advance(params, layer_norm(params, f"norm{index}", hidden, fused=fused), own)
+            hidden = self._feed_forward(params, index, hidden + mixed, fused=fused)
             after.append(own)
-        return layer_norm(params, "norm", hidden), tuple(after)
+        return layer_norm(params, "norm", hidden, fused=fused), tuple(after)
 
     def features(
         self, params: Params, observations: Tensor, started: Tensor | None, state: Any, *, order: Order = 2
     ) -> tuple[Tensor, Any]:
         """See `Policy.features`."""
-        hidden, after = self._embed(params, self.encode(params, observations), self.times(state, len(observations))), []
-        for index, (mixer, own) in enumerate(zip(self.mixers, state, strict=True)):
-            mixed, own = mixer.unroll(params, layer_norm(params, f"norm{index + 1}", hidden), own, order=order)
-            hidden = self._feed_forward(params, index, hidden + mixed)
+        inputs, fused, after = self.encode(params, observations), order == 1, []
+        hidden = self._embed(params, inputs, self.times(state, len(inputs)))
+        for index, (mixer, own) in enumerate(zip(self.mixers, state, strict=True), 1):
+            normalised = layer_norm(params, f"norm{index}", hidden, fused=fused)
+            mixed, own = mixer.unroll(params, normalised, own, order=order)
+            hidden = self._feed_forward(params, index, hidden + mixed, fused=fused)
             after.append(own)
-        return layer_norm(params, "norm", hidden), tuple(after)
+        return layer_norm(params, "norm", hidden, fused=fused), tuple(after)
 
     def _embed(self, params: Params, inputs: Tensor, times: Tensor | None) -> Tensor:
+        """Vectors (..., B, W) of inputs (..., B, I) and what `times` gives (..., B, K)."""
         return affine(params, "embed", inputs if times is None else torch.cat([inputs, times.to(inputs)], -1))
 
-    def _feed_forward(self, params: Params, index: int, hidden: Tensor) -> Tensor:
-        """Hidden vectors (..., B, W) behind a block's feed-forward network."""
-        *names, last = self._mlps[index]
-        inner = layer_norm(params, f"mlp{index + 1}_norm", hidden)
+    def _feed_forward(self, params: Params, index: int, hidden: Tensor, *, fused: bool) -> Tensor:
+        """Vectors (..., B, W) behind the feed-forward network of block number `index`."""
+        *names, last = self._mlps[index - 1]
+        inner = layer_norm(params, f"mlp{index}_norm", hidden, fused=fused)
         for name in names:
             inner = self.nonlinearity(affine(params, name, inner))
         return hidden + affine(params, last, inner)

@@ -157,6 +157,18 @@ def test_times_tell_every_step_of_a_long_meta_episode_from_every_other():
     assert_close(late[0], times[7])
 
 
+def test_blocks_on_top_of_each_other_unroll_as_they_step():
+    options = AttentionOptions(attention_layers=3, attention_heads=HEADS, attention_width=WIDTH, attention_window=6)
+    policy, params = tiny_policy(PolicySpec("attention", 3, 2, False, (3, 2), "tanh", options))
+    observations, state = draw(1, 20, ROWS, 3), policy.initial_state(params, (ROWS,))
+    features, last = policy.features(params, observations, None, state)
+    with torch.no_grad():
+        for index, now in enumerate(observations):
+            output, state = policy.advance(params, now, state)
+            assert_close(output, features[index])
+    assert_close(state, last)
+
+
 def test_heads_that_do_not_divide_the_width_are_refused_in_one_line():
     options = AttentionOptions(attention_heads=3, attention_width=64)
     spec = replace(PolicySpec("attention", 3, 2, False, (3,), "tanh"), options=options)

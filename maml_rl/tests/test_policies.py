@@ -18,13 +18,12 @@ from maml_rl.policies.policy import NONLINEARITIES
 from maml_rl.policies.recurrence import Order
 from maml_rl.policies.registry import registered_policies
 from maml_rl.run_folder import RunFolderError, load_policy
-from maml_rl.tests.builders import POLICY_SPECS, pick, spec_id, tiny_data, tiny_policy
+from maml_rl.tests.builders import POLICY_SPECS, WITHOUT_RECURRENT_LAYER, pick, spec_id, tiny_data, tiny_policy
 from maml_rl.utils.errors import InputError
 
 pytestmark = pytest.mark.numerical
 
 every_policy = pytest.mark.parametrize("spec", POLICY_SPECS, ids=spec_id)
-WITHOUT_RECURRENT_LAYER = {"attention", "delta", "linear", "mlp", "plastic"}
 SMALL_LOGITS = {"attention", "delta", "geometric"}
 """Kinds that draw smaller logits than others."""
 MODULES = {

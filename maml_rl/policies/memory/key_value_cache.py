@@ -40,9 +40,9 @@ def empty_cache(like: Tensor, batch_shape: tuple[int, ...], num_heads: int, widt
     Parameters
     ----------
     like
-        Tensor (...) of the type and device that keys and values are to have.
+        Tensor (N,) or of any other shape, of the type and device that keys and values are to have.
     batch_shape
-        Leading dimensions.
+        Leading dimensions (...,).
     num_heads, width
         H and D.
     window
@@ -140,7 +140,7 @@ def attend_along(
 
 
 def keep_cache(active: Tensor, after: Cache, before: Cache) -> Cache:
-    """Caches `after` a step of `attend_next` where active (...), and those `before` it elsewhere.
+    """Caches `after` a step of `attend_next` where active (..., B) bool, and those `before` it elsewhere.
 
     Where no gradients are recorded only lengths differ: what the step wrote is beside what the cache before looks at.
     """
@@ -149,6 +149,13 @@ def keep_cache(active: Tensor, after: Cache, before: Cache) -> Cache:
         return after._replace(length=length)
     before, rows = _with_places(before, after.keys.shape[-2]), active[..., None, None, None]
     return Cache(torch.where(rows, after.keys, before.keys), torch.where(rows, after.values, before.values), length)
+
+
+def mean_value(cache: Cache, window: int | None) -> Tensor:
+    """Mean (..., H, D) of the values of the last steps, all or those of a window; 0 if there is none."""
+    steps, last = _steps(cache.length, cache.values.shape[-2], window), cache.length.unsqueeze(-1) - 1
+    held = ((steps >= 0) & (steps > last - (window or cache.values.shape[-2]))).to(cache.values)  # (..., C)
+    return (held[..., None, None, :] @ cache.values)[..., 0, :] / held.sum(-1)[..., None, None].clamp(min=1.0)
 
 
 def attention(
