@@ -78,14 +78,20 @@ def delta_steps(
     solved = torch.linalg.solve_triangular(system, sides, upper=False, unitriangular=True)
     for_values, for_weights = solved.split([values.shape[-1], keys.shape[-1]], -1)
     among = (ratios * (queries @ keys.mT)).tril()
-    from_before = torch.exp(total) * queries
-    to_last = torch.exp(total[..., -1:, :] - total) * keys
-    decays = torch.exp(total[..., -1:, :])
+    whole = total[..., -1:, :]
+    parts = (
+        for_values,
+        for_weights,
+        torch.exp(total) * queries,
+        among,
+        (torch.exp(whole - total) * keys).mT,
+        whole.exp(),
+    )
     read = []
-    for chunk in range(queries.shape[-3]):
-        changes = for_values[..., chunk, :, :] - for_weights[..., chunk, :, :] @ weights
-        read.append(from_before[..., chunk, :, :] @ weights + among[..., chunk, :, :] @ changes)
-        weights = decays[..., chunk, :, :] * weights + to_last[..., chunk, :, :].mT @ changes
+    for value, by_weights, query, inside, to_last, decay in zip(*(part.unbind(-3) for part in parts), strict=True):
+        changes = value - by_weights @ weights
+        read.append(query @ weights + inside @ changes)
+        weights = decay * weights + to_last @ changes
     return torch.cat(read, -2)[..., :num_steps, :], weights
 
 
