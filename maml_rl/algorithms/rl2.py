@@ -18,6 +18,7 @@ from maml_rl.samplers import Backend, RL2WorkerSpec
 from maml_rl.samplers.meta_episodes import MetaEpisodes
 from maml_rl.settings import ReturnSettings, RL2Settings, RunSettings, TrustRegion
 from maml_rl.shard import Shard
+from maml_rl.utils.errors import InputError
 
 
 class RL2Agent(Algorithm):
@@ -74,8 +75,26 @@ class RL2Agent(Algorithm):
 
 
 def meta_episodes(config: Config) -> MetaEpisodeVectorEnv:
-    """One environment of the configuration's meta-episodes."""
-    return _in_meta_episodes(config, tried_env(config))
+    """One environment of the configuration's meta-episodes.
+
+    Raises
+    ------
+    InputError
+        In one line, if returns are to add expected rewards that the family does not know or that are clipped.
+    """
+    env = _in_meta_episodes(config, tried_env(config))
+    if config.section(RL2Settings).expected_rewards:
+        if not env.knows_expected_rewards:
+            raise InputError(
+                f"expected-rewards: got true with {config.task.env_name}, expected a family that knows its mean "
+                "rewards, such as TabularMDP-v0 or Bandit-K5-v0; set it to false"
+            )
+        if config.section(ReturnSettings).reward_clip is not None:
+            raise InputError(
+                "expected-rewards: got true with reward-clip, expected one of the two: the mean of clipped rewards is "
+                "not known; set reward-clip to null"
+            )
+    return env
 
 
 def _in_meta_episodes(config: Config, env: MetaVectorEnv) -> MetaEpisodeVectorEnv:
@@ -83,6 +102,7 @@ def _in_meta_episodes(config: Config, env: MetaVectorEnv) -> MetaEpisodeVectorEn
         env,
         config.task.fast_batch_size,
         show_progress=config.section(RL2Settings).observe_episode_fraction,
+        show_previous=config.section(RL2Settings).observe_previous,
         reward_clip=config.section(ReturnSettings).reward_clip,
     )
 

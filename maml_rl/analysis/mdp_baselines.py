@@ -1,7 +1,8 @@
 """Baseline agents of random tabular MDPs that meta-learners are compared to (Duan et al. 2016, section 3.2).
 
 A policy is a function ``(experience, num_steps, rng) -> plan``: at the start of each episode it says what it will do in
-every state at every step of the episode. Shapes: M tasks, S states, A actions, H steps per episode, N episodes.
+every state at every step of the episode; with `replan` it is asked before every step.
+Shapes: M tasks, S states, A actions, H steps per episode, N episodes.
 
 `psrl` and `opsrl` as they are reproduce the columns of Duan's table 2 within two standard errors (about 0.8 at 10
 episodes, 7 at 100), but only because their prior expects rewards around 0. With the tasks' own prior, rewards around 1,
@@ -118,6 +119,7 @@ def roll_out_mdp(
     rng: np.random.Generator,
     *,
     num_steps: int = 10,
+    replan: bool = False,
 ) -> np.ndarray:
     """Roll out every task for `num_episodes` episodes from state 0, all tasks side by side; return the returns (M, N).
 
@@ -138,6 +140,8 @@ def roll_out_mdp(
         Draws rewards, states and whatever the policy draws.
     num_steps
         Steps per episode H, >= 1.
+    replan
+        Whether the policy is asked for a new plan before every step, so that it learns within an episode.
 
     Raises
     ------
@@ -163,6 +167,8 @@ def roll_out_mdp(
         plan = policy(experience, num_steps, rng)  # (M, H, S)
         states = np.zeros(len(rows), dtype=np.int64)
         for step in range(num_steps):
+            if replan and step > 0:
+                plan = policy(experience, num_steps, rng)
             chosen = (rows, states, plan[rows, step, states])
             rewards = rewards_mean[chosen] + rng.standard_normal(len(rows))
             states = (rng.random((len(rows), 1)) >= thresholds[chosen]).sum(axis=-1)
@@ -176,6 +182,36 @@ def random_plan(experience: MDPExperience, num_steps: int, rng: np.random.Genera
     """Any action, whatever has been seen: a plan (M, H, S)."""
     num_tasks, num_states, num_actions = experience.rewards.shape
     return rng.integers(num_actions, size=(num_tasks, num_steps, num_states))
+
+
+def greedy(*, bonus: float = 0.0, prior_mean: float = 1.0) -> MDPPolicy:
+    """Best action of every state by the rewards seen there and a bonus for what was seen little; no looking ahead.
+
+    ``argmax_a E[m(s, a)] + bonus * std[m(s, a)]`` with the moments of the posterior of `sample_mdp`. Where all actions
+    lead to nearly any state this obtains more than posterior sampling: in 10 episodes of 10 steps 158.9 without a
+    bonus, 162.3 with 0.75 and 161.8 with 1 (4,000 tasks, +- 0.8; `replan`; one plan per episode 149.8, 151.3, 150.1).
+
+    Parameters
+    ----------
+    bonus
+        Standard deviations that are added, >= 0; 0: none.
+    prior_mean
+        Mean of the prior ``N(prior_mean, 1)`` of mean rewards; 1 is the tasks' own.
+
+    Raises
+    ------
+    ValueError
+        If `bonus` is negative.
+    """
+    if bonus < 0.0:
+        raise ValueError(f"bonus: got {bonus}, expected a number >= 0")
+
+    def policy(experience: MDPExperience, num_steps: int, rng: np.random.Generator) -> np.ndarray:
+        precision = 1.0 + experience.transitions.sum(axis=-1)  # (M, S, A)
+        scores = (prior_mean + experience.rewards) / precision + bonus / np.sqrt(precision)
+        return np.repeat(scores.argmax(axis=-1)[:, np.newaxis], num_steps, axis=1)
+
+    return policy
 
 
 def sample_mdp(

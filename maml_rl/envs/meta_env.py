@@ -116,6 +116,11 @@ class MetaVectorEnv(TaskFamily, VectorEnv[Any, Any, Any]):
         """Mean (N,) of the rewards just drawn, given states and actions; ``None``: the family does not know it."""
         return None
 
+    @property
+    def knows_expected_rewards(self) -> bool:
+        """True if ``"expected_rewards"`` come where they are asked for."""
+        return type(self)._expected_rewards is not MetaVectorEnv._expected_rewards
+
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Give every sub-environment its task; N must be a multiple of ``len(tasks)``.
 

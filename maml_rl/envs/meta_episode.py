@@ -19,11 +19,13 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
 
     The observation is (Duan et al. 2016, section 2.2; Wang et al. 2016, section 2)
 
-        [observation, previous action, previous reward, previous done, fraction of the meta-episode that is over]
+        [observation, previous action, previous reward, previous done, fraction of the meta-episode that is over,
+         previous observation]
 
-    with bytes counted from 0 to 1, a one-hot vector for a discrete action, zeros before the first action, and the last
-    entry only with `show_progress`. When an episode ends, the next observation is the first one of the next episode,
-    and *previous done* is 1. The end of an episode does not end the meta-episode: terminated is only reported after the
+    with bytes counted from 0 to 1, a one-hot vector for a discrete action, zeros before the first action, the fraction
+    only with `show_progress` and the previous observation only with `show_previous`. When an episode ends, the next
+    observation is the first one of the next episode, the previous one that in which the last action was taken, and
+    *previous done* is 1. The end of an episode does not end the meta-episode: terminated is only reported after the
     last one. Whoever steps this keeps its memory for as long as that, which is what makes it learn.
 
     Parameters
@@ -35,6 +37,9 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         Episodes of a meta-episode, >= 1.
     show_progress
         True: the fraction of episodes that are over is observed: the trial number of Wang et al. 2016, from 0 to 1.
+    show_previous
+        True: the observation in which the previous action was taken is observed, so that a single observation tells
+        what an action did where (Mishra et al. 2018 show whole transitions for the same reason).
     reward_clip
         Size to which larger rewards are cut in the observation, > 0; the reward itself stays whole. ``None``: no limit.
     """
@@ -45,6 +50,7 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         num_episodes: int,
         *,
         show_progress: bool = False,
+        show_previous: bool = False,
         reward_clip: float | None = None,
     ) -> None:
         check_at_least(1, num_episodes=num_episodes)
@@ -54,18 +60,19 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         self.env = env
         self.splits, self.split, self.measures = env.splits, env.split, env.measures
         self.num_episodes = num_episodes
-        self.show_progress = show_progress
+        self.show_progress, self.show_previous = show_progress, show_previous
         self.reward_clip = math.inf if reward_clip is None else reward_clip
         self._discrete = isinstance(space, gym.spaces.Discrete)
         self._num_inputs = int(np.prod(env.single_observation_space.shape or (1,)))
         self._action_size = int(space.n) if isinstance(space, gym.spaces.Discrete) else int(np.prod(space.shape))
-        size = self._num_inputs + self._action_size + 2 + show_progress
+        size = self._num_inputs + self._action_size + 2 + show_progress + self._num_inputs * show_previous
         box = gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
         super().__init__(env.num_envs, box, space, max_episode_steps=None)
         self.metadata, self.render_mode = env.metadata, env.render_mode
         self.shown_rewards: np.ndarray | None = None
         """Rewards (N, T) to be observed in place of those obtained, a control; ``None``: those obtained."""
         self._rows = np.arange(env.num_envs)
+        self._shown = np.zeros((env.num_envs, self._num_inputs), np.float32)
         self._episodes_over = np.zeros(env.num_envs, dtype=np.int64)
         self._episode_over = np.zeros(env.num_envs, dtype=bool)
         self._episodes_info: dict[str, Any] = {}
@@ -112,6 +119,7 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         self._step_index = 0
         observations = np.zeros((self.num_envs, *self._observation_shape), np.float32)
         observations[:, : self._num_inputs] = _numbers(begun).reshape(self.num_envs, -1)
+        self._shown[mask] = observations[mask, : self._num_inputs]
         return observations
 
     def step(self, actions: np.ndarray) -> StepResult:
@@ -146,10 +154,18 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         observations[:, stop + 1] = ended
         if self.show_progress:
             observations[:, stop + 2] = self._episodes_over / self.num_episodes
+        if self.show_previous:
+            observations[:, -self._num_inputs :] = self._shown
+        self._shown = observations[:, : self._num_inputs]
         return observations, rewards, over
 
     def _measure(self) -> dict[str, np.ndarray]:
         return self._episodes_info
+
+    @property
+    def knows_expected_rewards(self) -> bool:
+        """That of the episodes' family."""
+        return self.env.knows_expected_rewards
 
     def _expected_rewards(self) -> np.ndarray | None:
         return self._episodes_info.get("expected_rewards")
@@ -208,7 +224,7 @@ class MetaEpisodeFamily(MetaEpisodeVectorEnv):
         Number of sub-environments N.
     env_name, env_kwargs
         The other family, as in `make_meta_env`.
-    num_episodes, show_progress
+    num_episodes, show_progress, show_previous
         See `MetaEpisodeVectorEnv`.
     render_mode
         That of the other family, if it can be drawn.
@@ -222,8 +238,9 @@ class MetaEpisodeFamily(MetaEpisodeVectorEnv):
         env_kwargs: Mapping[str, Any] | None = None,
         num_episodes: int,
         show_progress: bool = False,
+        show_previous: bool = False,
         render_mode: str | None = None,
     ) -> None:
         drawn = {} if render_mode is None else {"render_mode": render_mode}
         env = make_meta_env(env_name, num_envs, {**(env_kwargs or {}), **drawn})
-        super().__init__(env, num_episodes, show_progress=show_progress)
+        super().__init__(env, num_episodes, show_progress=show_progress, show_previous=show_previous)

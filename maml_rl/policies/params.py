@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 Params = dict[str, Tensor]
+_VARIANCE_FLOOR = 1e-5
 
 
 def dtype_of(params: Params) -> torch.dtype:
@@ -27,3 +28,19 @@ def add_product(addend: Tensor, inputs: Tensor, weight: Tensor) -> Tensor:
     if weight.dim() == 3:
         return torch.baddbmm(addend, inputs, weight.mT)
     return addend + inputs @ weight.mT
+
+
+def layer_norm(params: Params, layer: str, inputs: Tensor, *, fused: bool = False) -> Tensor:
+    """Inputs (..., B, I) with mean 0 and variance 1 over the last dimension, then scaled and shifted by a named layer.
+
+    With one layer per task inputs are (M, B, I) (Ba et al. 2016, equation 4).
+
+    PyTorch's own kernel, `fused`, is right where it is differentiated once: derivatives of ``vmap(grad(...))`` through
+    it were wrong in PyTorch 2.13.
+    """
+    weight, bias = params[f"{layer}.weight"], params[f"{layer}.bias"]
+    if fused and weight.dim() == 1:
+        return torch.nn.functional.layer_norm(inputs, inputs.shape[-1:], weight, bias, _VARIANCE_FLOOR)
+    centred = inputs - inputs.mean(-1, keepdim=True)
+    normalised = centred * torch.rsqrt(centred.square().mean(-1, keepdim=True) + _VARIANCE_FLOOR)
+    return normalised * weight.unsqueeze(-2) + bias.unsqueeze(-2)

@@ -163,7 +163,11 @@ class Policy(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def advance(self, params: Params, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Features (..., B, F) that heads see after encoded inputs (..., B, I), and the next state."""
+        """Features (..., B, F) that heads see after encoded inputs (..., B, I), and the next state.
+
+        Unless gradients are recorded it may write into the state's tensors what that state does not look at, such as
+        the next place of a cache: of two states that follow one and the same, only the later one is then valid.
+        """
 
     def features(
         self, params: Params, observations: Tensor, started: Tensor | None, state: Any, *, order: Order = 2

@@ -6,9 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
+from maml_rl.policies.attention_policy import AttentionOptions, AttentionPolicy
+from maml_rl.policies.delta_policy import DeltaOptions, DeltaPolicy
 from maml_rl.policies.episodic_lstm_policy import EpisodicLSTMPolicy
 from maml_rl.policies.episodic_state import EpisodicOptions
 from maml_rl.policies.geometric_policy import GeometricOptions, GeometricPolicy
+from maml_rl.policies.gru_policy import GRUPolicy
+from maml_rl.policies.linear_policy import LinearOptions, LinearPolicy
 from maml_rl.policies.lstm_policy import LSTMOptions, LSTMPolicy
 from maml_rl.policies.mlp_policy import MLPPolicy
 from maml_rl.policies.plastic_making import make_plastic
@@ -132,6 +136,24 @@ def _make_lstm(spec: PolicySpec) -> Policy:
     return LSTMPolicy(spec.interface(), spec.hidden_sizes, horizon=cast(LSTMOptions, spec.options).memory_horizon)
 
 
+def _make_gru(spec: PolicySpec) -> Policy:
+    return GRUPolicy(spec.interface(), spec.hidden_sizes)
+
+
+def _make_linear(spec: PolicySpec) -> Policy:
+    return LinearPolicy(spec.interface(), spec.hidden_sizes, horizon=cast(LinearOptions, spec.options).linear_horizon)
+
+
+def _make_delta(spec: PolicySpec) -> Policy:
+    options = cast(DeltaOptions, spec.options)
+    return DeltaPolicy(spec.interface(), spec.hidden_sizes, nonlinearity=spec.nonlinearity, options=options)
+
+
+def _make_attention(spec: PolicySpec) -> Policy:
+    options = cast(AttentionOptions, spec.options)
+    return AttentionPolicy(spec.interface(), spec.hidden_sizes, nonlinearity=spec.nonlinearity, options=options)
+
+
 def _make_geometric(spec: PolicySpec) -> Policy:
     options = cast(GeometricOptions, spec.options)
     return GeometricPolicy(spec.interface(), spec.hidden_sizes, nonlinearity=spec.nonlinearity, options=options)
@@ -145,6 +167,10 @@ def _make_episodic(spec: PolicySpec) -> Policy:
 register_policy("mlp", _make_mlp, has_memory=False)
 register_policy("rnn", _make_rnn)
 register_policy("lstm", _make_lstm, options=LSTMOptions)
+register_policy("gru", _make_gru)
+register_policy("linear", _make_linear, options=LinearOptions)
 register_policy("geometric", _make_geometric, options=GeometricOptions)
 register_policy("plastic", make_plastic, options=PlasticOptions)
+register_policy("attention", _make_attention, options=AttentionOptions)
+register_policy("delta", _make_delta, options=DeltaOptions)
 register_policy("episodic", _make_episodic, options=EpisodicOptions)

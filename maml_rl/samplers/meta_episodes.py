@@ -59,18 +59,39 @@ class MetaEpisodes(NamedTuple):
 
 
 class MetaEpisodeBatch(NamedTuple):
-    """Meta-episodes (T, M, ...) of a shard, their rewards (T, M), and return and measures (M, E) of their episodes."""
+    """Meta-episodes of a shard.
+
+    Attributes
+    ----------
+    data
+        (T, M, ...).
+    rewards
+        (T, M), as they were drawn.
+    returns
+        Undiscounted return of each episode (M, E).
+    measures
+        Of each episode's last step (M, E), by name.
+    expected
+        Means (T, M) of the rewards given states and actions, where the environment reports them.
+    """
 
     data: ActorCriticData
     rewards: torch.Tensor
     returns: np.ndarray
     measures: Mapping[str, np.ndarray]
+    expected: torch.Tensor | None = None
+
+    @property
+    def learned(self) -> torch.Tensor:
+        """Rewards (T, M) that a learner's returns add: expected ones if they are known."""
+        return self.rewards if self.expected is None else self.expected
 
     def part(self, tasks: slice) -> MetaEpisodeBatch:
         """Some of the tasks."""
         data = self.data.stretch(tasks.start, tasks.stop).each(lambda part, _: part.contiguous())
         measures = {name: values[tasks] for name, values in self.measures.items()}
-        return MetaEpisodeBatch(data, self.rewards[:, tasks].contiguous(), self.returns[tasks], measures)
+        expected = None if self.expected is None else self.expected[:, tasks].contiguous()
+        return MetaEpisodeBatch(data, self.rewards[:, tasks].contiguous(), self.returns[tasks], measures, expected)
 
     def meta_episodes(self, num_inputs: int) -> MetaEpisodes:
         """The same from outside, of one agent, in an environment that shows `num_inputs` numbers."""
@@ -84,7 +105,7 @@ class MetaEpisodeBatch(NamedTuple):
 
 
 class _MeasuredRecorder(EpisodeRecorder):
-    """Keeps measures (N, E) at the last step of each episode beside all steps."""
+    """Keeps measures (N, E) at the last step of each episode beside all steps, and expected rewards, T times (N,)."""
 
     def begin(self, env: MetaVectorEnv, shape: tuple[int, int], state: Any) -> None:
         """See `Recorder.begin`."""
@@ -92,11 +113,14 @@ class _MeasuredRecorder(EpisodeRecorder):
         assert isinstance(env, MetaEpisodeVectorEnv)
         self.each = {name: np.zeros((env.num_envs, env.num_episodes)) for name in env.measures}
         self._episode = np.zeros(env.num_envs, dtype=np.int64)
+        self.expected: list[np.ndarray] = []
 
     def step(self, step: Step) -> None:
         """See `Recorder.step`."""
         super().step(step)
         self._episode += step.started
+        if "expected_rewards" in step.info:
+            self.expected.append(step.info["expected_rewards"])
         rows = np.flatnonzero(step.active) if self.each else ()
         for name, values in self.each.items():
             values[rows, self._episode[rows]] = step.info[name][rows]
@@ -135,4 +159,5 @@ def roll_out_meta_episodes(
     returns = np.zeros((len(tasks), env.num_episodes))
     columns = np.broadcast_to(np.arange(len(tasks)), rewards.shape)
     np.add.at(returns, (columns, data.started.numpy().cumsum(0)), rewards.double().numpy())
-    return MetaEpisodeBatch(data, rewards, returns, recorder.each)
+    expected = torch.from_numpy(np.stack(recorder.expected)).to(rewards.dtype) if recorder.expected else None
+    return MetaEpisodeBatch(data, rewards, returns, recorder.each, expected)

@@ -70,12 +70,15 @@ class RL2WorkerSpec:
 
     def make_env(self, num_tasks: int, num_episodes: int) -> MetaEpisodeVectorEnv:
         """An environment of this many meta-episodes of this many episodes."""
-        return MetaEpisodeVectorEnv(
+        env = MetaEpisodeVectorEnv(
             make_meta_env(self.task.env_name, num_tasks, self.task.env_kwargs),
             num_episodes,
             show_progress=self.rl2.observe_episode_fraction,
+            show_previous=self.rl2.observe_previous,
             reward_clip=self.returns.reward_clip,
         )
+        env.reports_expected_rewards = self.rl2.expected_rewards
+        return env
 
 
 class RL2Worker:
@@ -127,12 +130,12 @@ class RL2Worker:
             Of the advantages, in [0, 1].
         """
         self._old = []
-        params, (data, rewards, returns, _) = self.spec.layout.params(vector), batch
+        params, data, returns = self.spec.layout.params(vector), batch.data, batch.returns
         with torch.no_grad():
             values = torch.cat([self._outputs(params, part)[1].cpu() for part in self._chunks(data)], dim=1)
         unit = self._unit(returns.shape[1])
         advantages = generalised_advantages(
-            (clip_rewards(rewards, self.spec.returns.reward_clip) * unit).T.unsqueeze(-1),
+            (clip_rewards(batch.learned, self.spec.returns.reward_clip) * unit).T.unsqueeze(-1),
             values.T.unsqueeze(-1),
             data.mask.T.unsqueeze(-1),
             gamma=self.spec.returns.gamma,

@@ -31,6 +31,20 @@ class RL2Settings(Settings):
         default=False,
         description="Whether an agent observes the fraction of the meta-episode's episodes that are over.",
     )
+    observe_previous: bool = Field(
+        default=False,
+        description=(
+            "Whether an agent observes the previous observation beside the previous action and reward. Attention and "
+            "fast weights need it to store what an action did in which state."
+        ),
+    )
+    expected_rewards: bool = Field(
+        default=False,
+        description=(
+            "Whether the learner's returns add the mean reward of each state and action in place of the one that was "
+            "drawn, in families that know it; the agent still observes the latter. Less variance, no bias."
+        ),
+    )
     gae_lambda_end: float | None = Field(
         default=None,
         ge=0,

@@ -95,9 +95,10 @@ class PolicySettings(Settings):
     policy: str = Field(
         default="mlp",
         description=(
-            "Kind of network: 'mlp' has no memory, and so cannot learn by it (rl2); 'rnn' and 'lstm' have recurrent "
-            "hidden layers; 'geometric' has a recurrent controller with a memory of slots on a sphere. The output fits "
-            "the action space."
+            "Kind of network: 'mlp' has no memory, and so cannot learn by it (rl2); 'rnn', 'lstm', 'gru' and 'linear' "
+            "have recurrent hidden layers; 'attention' attends to all that was seen; 'delta' stores it in fast "
+            "weights; 'geometric' has a recurrent controller with a memory of slots on a sphere. The output fits the "
+            "action space."
         ),
     )
     hidden_sizes: tuple[Width, ...] = Field(

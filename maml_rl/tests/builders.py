@@ -33,6 +33,8 @@ from maml_rl.settings import Settings
 from maml_rl.shard import Shard
 
 _SMALL = {
+    "attention": {"attention_heads": 2, "attention_width": 4, "attention_window": 5},
+    "delta": {"delta_heads": 2, "delta_width": 4, "delta_key_size": 3},
     "geometric": {"memory_slots": 3, "memory_width": 2},
     "plastic": {"plastic_state_size": 1, "plastic_rate": 0.5, "plastic_moves_levels": False},
     "episodic": {"dictionary_capacity": 3, "dictionary_neighbours": 2, "dictionary_detach": False},
@@ -42,6 +44,8 @@ _INPUT_SIZES = {"plastic": 6, "episodic": 6}  # previous action, reward, done be
 _WITHOUT_ENCODER = {"plastic"}
 NEED_REWARDS = {"plastic", "episodic"}
 """Kinds that observe previous action, reward and done."""
+WITHOUT_RECURRENT_LAYER = {"attention", "delta", "linear", "mlp", "plastic"}
+"""Kinds without hidden-to-hidden weights."""
 TWO_LIFETIMES = {"episodic"}
 """Kinds whose working memory begins anew with every episode."""
 

@@ -91,8 +91,8 @@ def test_config_json_reads_back_as_the_same_configuration(path, write):
 def test_memory_based_learning_needs_a_memory(write):
     line = refusal(write("algorithm: rl2\nenv-name: x\n"))
     assert line == (
-        "policy in bandit.yaml: got 'mlp', expected one with memory for algorithm rl2: rnn, lstm, geometric, plastic "
-        "or episodic"
+        "policy in bandit.yaml: got 'mlp', expected one with memory for algorithm rl2: rnn, lstm, gru, linear, "
+        "geometric, plastic, attention, delta or episodic"
     )
     assert refusal(write("env-name: x\nouter-step: ppo\n")) == (
         "outer-step in bandit.yaml: got 'ppo', which algorithm 'maml' has no use for; "

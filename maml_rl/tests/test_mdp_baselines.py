@@ -9,6 +9,7 @@ import pytest
 
 from maml_rl.analysis.mdp_baselines import (
     MDPExperience,
+    greedy,
     opsrl,
     psrl,
     random_plan,
@@ -25,7 +26,7 @@ PUBLISHED = {
     "psrl": [138.1, 408.8, 904.4, 1417.1, 1939.5],
     "opsrl": [144.1, 425.2, 930.7, 1449.2, 1973.9],
 }
-POLICIES = {"random": random_plan, "psrl": psrl(), "opsrl": opsrl()}
+POLICIES = {"random": random_plan, "psrl": psrl(), "opsrl": opsrl(), "greedy": greedy(bonus=0.75)}
 OPTIMUM = 21.83  # mean optimal return, from 40,000 tasks: 21.834 with a standard error of 0.011
 
 
@@ -119,6 +120,38 @@ def test_experience_is_what_happened():
         np.testing.assert_allclose(paid, counts.sum(axis=-1) * rewards_mean, atol=40)  # noise of up to 145 payments
 
 
+def test_the_greedy_agent_adds_to_posterior_means_a_bonus_for_what_was_seen_little():
+    counts = np.zeros((1, 2, 3, 2))
+    counts[0, 0, 0, 1], counts[0, 0, 1, 0] = 3, 8  # actions 0 and 1 of state 0, three and eight times
+    rewards = np.array([[[7.0, 17.9, 0.0], [0.0, 0.0, 0.0]]])
+    experience = MDPExperience(
+        counts, rewards
+    )  # posterior means (1 + 7) / 4, (1 + 17.9) / 9, 1; deviations 1/2, 1/3, 1
+    assert greedy()(experience, 4, rng())[0].T.tolist() == [[1] * 4, [0] * 4]
+    assert greedy(bonus=1.0)(experience, 4, rng())[0].T.tolist() == [[0] * 4, [0] * 4]
+    assert greedy(bonus=3.0)(experience, 4, rng())[0].T.tolist() == [[2] * 4, [0] * 4]
+    assert greedy(prior_mean=4.0)(experience, 4, rng())[0, 0, 0] == 2
+
+
+def test_who_plans_again_at_every_step_learns_within_an_episode():
+    transitions, rewards_mean = np.ones((1, 1, 2, 1)), np.array([[[-1e3, 1e3]]])
+    for replan, expected in ((False, -1e3), (True, (-1e3 + 4e3) / 5)):  # the first action is a try of one of two alike
+        returns = roll_out_mdp(greedy(), transitions, rewards_mean, 2, rng(), num_steps=5, replan=replan)
+        np.testing.assert_allclose(returns, 5 * np.array([[expected, 1e3]]), atol=30)
+
+
+def test_greedy_choices_obtain_more_than_posterior_sampling_when_episodes_are_few():
+    transitions, rewards_mean = tables(500, seed=2)
+    with_bonus, without = (
+        roll_out_mdp(greedy(bonus=bonus), transitions, rewards_mean, 10, rng(1), replan=True).sum(axis=1)
+        for bonus in (0.75, 0.0)
+    )
+    sampling = roll_out_mdp(psrl(), transitions, rewards_mean, 10, rng(1)).sum(axis=1)
+    for better, worse in ((with_bonus, without), (without, sampling)):
+        gain = better - worse
+        assert gain.mean() > 2 * gain.std() / np.sqrt(500)
+
+
 def test_with_enough_experience_posterior_sampling_plays_the_optimum():
     transitions, rewards_mean = tables(20)
     experience = MDPExperience(1e9 * transitions, 1e9 * rewards_mean)
@@ -187,6 +220,7 @@ def test_optimism_pays_and_so_does_a_modest_prior_when_episodes_are_few():
         (lambda p, m: roll_out_mdp(random_plan, p, m, 0, rng()), "num_episodes: got 0"),
         (lambda p, m: roll_out_mdp(random_plan, p, m, 1, rng(), num_steps=0), "num_steps: got 0"),
         (lambda p, m: opsrl(0), "num_samples: got 0"),
+        (lambda p, m: greedy(bonus=-1.0), "bonus: got -1.0, expected a number >= 0"),
     ],
 )
 def test_values_that_make_no_sense_are_refused_by_name(call, words):

@@ -92,6 +92,32 @@ def test_observations_are_replayed_from_what_happened(name, kwargs):
 
 
 @every_family
+@pytest.mark.parametrize("show_progress", [True, False])
+def test_the_previous_observation_is_that_in_which_the_previous_action_was_taken(name, kwargs, show_progress):
+    tasks = drawn(name, kwargs)
+    env = MetaEpisodeVectorEnv(
+        make_meta_env(name, len(tasks), kwargs), EPISODES, show_progress=show_progress, show_previous=True
+    )
+    env.set_tasks(tasks)
+    before, _ = env.reset(options={"rngs": [np.random.default_rng(seed) for seed in range(4)]})
+    width = env.num_inputs
+    assert not before[:, width:].any()
+    for _ in range(2):  # nothing is left from one meta-episode to the next
+        while not env.finished.all():
+            active = ~env.finished
+            actions = np.stack([scripted(env, 1)] * len(tasks))
+            seen, *_ = env.step(actions)
+            np.testing.assert_array_equal(seen[active, -width:], before[active, :width])
+            before = seen
+        before, _ = env.reset()
+        assert not before[:, width:].any()
+    plain = MetaEpisodeVectorEnv(make_meta_env(name, len(tasks), kwargs), EPISODES, show_progress=show_progress)
+    assert env.done_index == plain.done_index
+    assert env.single_observation_space.shape == (before.shape[1],)
+    assert plain.single_observation_space.shape == (before.shape[1] - width,)
+
+
+@every_family
 def test_before_the_first_action_there_is_nothing_to_see_of_it(name, kwargs):
     rows, env = play(name, kwargs, drawn(name, kwargs), range(4))
     width = int(np.prod(env.env.single_observation_space.shape or ()))

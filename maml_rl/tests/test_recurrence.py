@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from maml_rl.adaptation import inner_loss
 from maml_rl.policies import policy_kinds, recurrence
-from maml_rl.policies.recurrent_cells import LSTMCell, RNNCell
+from maml_rl.policies.recurrent_cells import GRUCell, LSTMCell, RNNCell
 from maml_rl.policies.scan import linear_recurrence
 from maml_rl.tests.builders import (
     POLICY_SPECS,
@@ -30,8 +30,9 @@ CELLS = [
     RNNCell("layer", SIZE),
     RNNCell("layer", SIZE, torch.nn.functional.silu),
     LSTMCell("layer", SIZE),
+    GRUCell("layer", SIZE),
 ]
-every_cell = pytest.mark.parametrize("cell", CELLS, ids=["tanh", "silu", "lstm"])
+every_cell = pytest.mark.parametrize("cell", CELLS, ids=["tanh", "silu", "lstm", "gru"])
 memory_specs = [spec for spec in POLICY_SPECS if policy_kinds()[spec.name].has_memory]
 
 
@@ -41,7 +42,7 @@ def draw(seed, *shape, scale=0.7):
 
 def inputs_of(cell, *lead):
     """Inputs, recurrent weight and initial state, with leading dimensions for tasks."""
-    gates = cell.num_gates * SIZE
+    gates = cell.num_parts * SIZE
     state = [draw(2 + i, *lead, EPISODES, SIZE) for i in range(cell.num_states)]
     return draw(0, STEPS, *lead, EPISODES, gates), draw(1, *lead, gates, SIZE), *state
 

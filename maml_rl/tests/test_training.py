@@ -20,7 +20,15 @@ from maml_rl.policies import registered_policies
 from maml_rl.run_folder import RunFolder, RunFolderError, load_policy
 from maml_rl.samplers import MultiprocessBackend, SerialBackend
 from maml_rl.settings import TrustRegion
-from maml_rl.tests.builders import NAN_REWARD, NEED_REWARDS, UNEVEN, tiny_config, without_metrics, write_config
+from maml_rl.tests.builders import (
+    NAN_REWARD,
+    NEED_REWARDS,
+    UNEVEN,
+    WITHOUT_RECURRENT_LAYER,
+    tiny_config,
+    without_metrics,
+    write_config,
+)
 from maml_rl.utils.random import Purpose, generator
 
 EXACT = 1e-9
@@ -146,7 +154,7 @@ def test_recurrent_weights_learn_or_stay_as_they_are_for_ten_iterations(config, 
     before, after = (algorithm.state_dict(p) for p in (algorithm.initial_parameters(), learner.parameters))
     moved = {name for name in before if not np.array_equal(before[name], after[name])}
     recurrent = {name for name in before if "hh" in name.split(".")}
-    assert bool(recurrent) == (config.policy != "plastic")
+    assert bool(recurrent) == (config.policy not in WITHOUT_RECURRENT_LAYER)
     assert moved & recurrent == (recurrent if train_recurrent else set())
     assert moved - recurrent
 

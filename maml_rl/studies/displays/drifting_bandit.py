@@ -37,11 +37,12 @@ class DriftingBanditDisplay(Display):
     def check(self, algorithm: Algorithm) -> None:
         """See `Display.check`."""
         config = algorithm.config
-        told = getattr(config, "observe_episode_fraction", False)
+        told = any(getattr(config, key, False) for key in ("observe_episode_fraction", "observe_previous"))
         if not algorithm.adaptation.keeps_trials or config.fast_batch_size != 1 or told:
             raise ConfigError(
                 f"{config.env_name}: studies analyse algorithm rl2 with fast-batch-size 1 and without "
-                f"observe-episode-fraction; got {config.algorithm}, {config.fast_batch_size}, {told}"
+                "observe-episode-fraction or observe-previous; "
+                f"got {config.algorithm}, {config.fast_batch_size}, {told}"
             )
         if config.reward_clip is not None:
             raise ConfigError(f"reward-clip: got {config.reward_clip}, expected null for the analysis of a study")

@@ -50,8 +50,9 @@ class GatesDisplay(Display):
     def applies(self, config: Config) -> bool:
         """True for agents into which something is reinstated, if what they have observed is kept with evaluations."""
         reinstates = getattr(config, "dictionary_retrieval", None) == "reinstate"
-        told_more = getattr(config, "observe_episode_fraction", False) or config.reward_clip is not None
-        return super().applies(config) and reinstates and adaptation_of(config).keeps_trials and not told_more
+        told_more = any(getattr(config, key, False) for key in ("observe_episode_fraction", "observe_previous"))
+        replayed = not told_more and config.reward_clip is None
+        return super().applies(config) and reinstates and adaptation_of(config).keeps_trials and replayed
 
     def analyse(self, run: StudyRun, algorithm: Algorithm, num_workers: int, show: Callable[[str], None]) -> None:
         """See `Display.analyse`: arrays ``GATE`` (K, P), at first and at later exposures, if any; ``digest``."""
