@@ -76,6 +76,24 @@ class Episodes:
         return cast(LearningData, tree_map(lambda part: part[tasks], parts))
 
 
+class RecordedEpisode(NamedTuple):
+    """An episode that anyone has recorded.
+
+    Attributes
+    ----------
+    observations
+        (T, *O), before each action.
+    actions
+        (T, *A); of a discrete space (T,) whole numbers.
+    rewards
+        (T,).
+    """
+
+    observations: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+
+
 @dataclass(frozen=True)
 class CollectReport:
     """Statistics of a shard's episodes.

@@ -7,14 +7,17 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from maml_rl.checkpoint import RunFormat
 from maml_rl.config import Config
 from maml_rl.envs import MetaVectorEnv, Task
+from maml_rl.envs.meta_episode import Before
+from maml_rl.episode import RecordedEpisode
 from maml_rl.metalearners import Learner
 from maml_rl.metalearners.learner import Workers
 from maml_rl.policies import Params, Policy
@@ -129,6 +132,24 @@ class Stage:
     part: Part = "whole"
 
 
+class Mind(NamedTuple):
+    """An agent in the middle of a task.
+
+    Attributes
+    ----------
+    params
+        Parameters (1, ...) of its policy.
+    state
+        State (1, 1, ...) of its memory; ``()``: the initial one.
+    before
+        What came before the next observation; ``None``: nothing.
+    """
+
+    params: Params
+    state: Any = ()
+    before: Before | None = None
+
+
 class _NoWorkers:
     """Workers of a learner that is only asked about its state."""
 
@@ -225,6 +246,40 @@ class Algorithm(abc.ABC):
     def evaluate(self, backend: Backend, shard: Shard, parameters: np.ndarray, num_adaptation_steps: int) -> Evaluation:
         """Returns on a shard of test tasks after 0 ... `num_adaptation_steps` steps from meta-parameters (P, D)."""
 
+    @property
+    def task_env(self) -> MetaVectorEnv:
+        """The environment of the family, as tasks are without what an algorithm adds to them."""
+        return self.env
+
+    @property
+    def episodes_per_step(self) -> int:
+        """Episodes that an agent's step of adaptation learns from."""
+        return self.config.task.fast_batch_size
+
+    def observed(self, shown: np.ndarray, before: Before | None) -> np.ndarray:
+        """Observations (N, O) of the policy where the task shows (N, *O); by default what is shown."""
+        return shown.reshape(len(shown), -1)
+
+    def next_episode(self, mind: Mind, closing: Tensor) -> Any:
+        """State (1, 1, ...) in which a further episode of the task begins, after the observation (1, 1, O) between."""
+        return self.policy.begin_episode(mind.params, mind.state, closing, torch.ones((1, 1), dtype=torch.bool))
+
+    def learned(self, mind: Mind, episodes: Sequence[RecordedEpisode]) -> Mind:
+        """An agent after a step of adaptation to episodes.
+
+        Raises
+        ------
+        InputError
+            If this algorithm has no agent that adapts.
+        """
+        raise InputError("agent: this algorithm has none that adapts to episodes; use evaluate")
+
+    def individual(self, index: int) -> Algorithm:
+        """The algorithm of one individual of the population alone, with its parameters."""
+        if not 0 <= index < self.population_size:
+            raise InputError(f"index: got {index}, expected a whole number in [0, {self.population_size - 1}]")
+        return self
+
     def stages(self, shard: Shard, parameters: np.ndarray, heartbeat: Any = lambda: None) -> list[Stage]:
         """Stages of adaptation to a shard's tasks that a film shows, from meta-parameters (P, D).
 
@@ -259,8 +314,12 @@ class Algorithm(abc.ABC):
         params = load_policy(path, self.state_dict(self._initial))
         size = self.population_size
         own = [params] if size == 1 else [{name: value[i] for name, value in params.items()} for i in range(size)]
+        return self.with_individuals(own)
+
+    def with_individuals(self: A, own: Sequence[Params]) -> A:
+        """The same with these parameters (...) of each individual, those that are not trained among them."""
         other = copy.copy(self)
-        values = [{name: value.numpy() for name, value in one.items()} for one in own]
+        values = [{name: value.cpu().numpy() for name, value in one.items()} for one in own]
         other.layouts = tuple(ParameterLayout(self.layout.names, one, self.device) for one in values)
         other._initial = np.stack([self.layout.vector(one) for one in own])
         return other

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maml_rl.algorithms.algorithm import Adaptation, Algorithm, Evaluation
+from maml_rl.algorithms.algorithm import Adaptation, Evaluation
 from maml_rl.algorithms.building import initial_policy, policy_spec
-from maml_rl.algorithms.rl2 import adaptation, evaluation, meta_episodes, outer_step, worker_spec
+from maml_rl.algorithms.experience import ExperiencedAlgorithm
+from maml_rl.algorithms.rl2 import RL2Agent, adaptation, evaluation, meta_episodes, outer_step, worker_spec
 from maml_rl.config import Config
 from maml_rl.envs import MetaEpisodeVectorEnv, Task
 from maml_rl.metalearners import RL2, Report, RL2Step
@@ -25,7 +26,7 @@ from maml_rl.shard import Shard
 from maml_rl.utils.random import Purpose, generator
 
 
-class Ensemble(Algorithm):
+class Ensemble(ExperiencedAlgorithm):
     """RL² agents side by side: agent i is the agent that seed ``seed + i`` makes alone.
 
     Parameters
@@ -66,6 +67,13 @@ class Ensemble(Algorithm):
     def max_workers(self) -> int:
         """See `Algorithm.max_workers`: one an agent."""
         return self.population_size
+
+    def individual(self, index: int) -> RL2Agent:
+        """See `Algorithm.individual`: the agent that its seed makes alone."""
+        super().individual(index)
+        alone = self.config.replace(num_agents=1, seed=self._seeds[index])
+        dtype = str(next(iter(self.individuals()[index].values())).dtype).removeprefix("torch.")
+        return RL2Agent(alone, self.device, dtype).with_individuals([self.individuals()[index]])
 
     def sample_tasks(self, iteration: int) -> list[Task]:
         """Tasks of each agent, one agent's behind the other's (P * M)."""

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from maml_rl.algorithms.algorithm import Adaptation, Algorithm, Evaluation, Stage
+from maml_rl.algorithms.algorithm import Adaptation, Evaluation, Stage
 from maml_rl.algorithms.building import initial_policy, policy_spec, tried_env
+from maml_rl.algorithms.experience import ExperiencedAlgorithm
 from maml_rl.algorithms.rl2 import evaluation
 from maml_rl.config import Config
 from maml_rl.envs import MetaEpisodeVectorEnv, MetaVectorEnv
@@ -21,7 +22,7 @@ from maml_rl.shard import Shard
 from maml_rl.utils.errors import InputError
 
 
-class EvolvedAgent(Algorithm):
+class EvolvedAgent(ExperiencedAlgorithm):
     """Evolution of a configuration's policy; an individual's life is a meta-episode of `fast-batch-size` episodes.
 
     Parameters

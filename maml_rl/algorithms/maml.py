@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from maml_rl.algorithms.algorithm import Adaptation, Algorithm, Evaluation, Stage
+from maml_rl.algorithms.algorithm import Adaptation, Algorithm, Evaluation, Mind, Stage
 from maml_rl.algorithms.building import initial_policy, policy_spec, tried_env
 from maml_rl.config import Config
+from maml_rl.episode import RecordedEpisode
 from maml_rl.metalearners import MAMLTRPO
 from maml_rl.metalearners.learner import Workers
 from maml_rl.policies import PolicySpec
@@ -72,6 +75,14 @@ class MAML(Algorithm):
         returns, measures = zip(*backend.map("evaluate", calls), strict=True)
         whole = {name: np.concatenate([part[name] for part in measures], axis=1) for name in measures[0]}
         return Evaluation(list(shard.tasks), np.concatenate(returns, axis=1), self.adaptation.trained, whole)
+
+    def next_episode(self, mind: Mind, closing: Tensor) -> Any:
+        """See `Algorithm.next_episode`: memory begins anew unless it lasts for the task."""
+        return super().next_episode(mind, closing) if self.settings.memory_scope == "task" else ()
+
+    def learned(self, mind: Mind, episodes: Sequence[RecordedEpisode]) -> Mind:
+        """See `Algorithm.learned`: an inner gradient step, as if the agent itself had just rolled out the episodes."""
+        return Mind(self.worker_spec.build(lambda: None).adapted_to(mind.params, episodes))
 
     def stages(self, shard: Shard, parameters: np.ndarray, heartbeat: Any = lambda: None) -> list[Stage]:
         """See `Algorithm.stages`: before and after the inner steps from parameters (1, D)."""

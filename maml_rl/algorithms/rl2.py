@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from maml_rl.algorithms.algorithm import Adaptation, Algorithm, Evaluation, Stage
+from maml_rl.algorithms.algorithm import Adaptation, Evaluation, Stage
 from maml_rl.algorithms.building import initial_policy, policy_spec, tried_env
+from maml_rl.algorithms.experience import ExperiencedAlgorithm
 from maml_rl.config import Config
 from maml_rl.envs import MetaEpisodeVectorEnv, MetaVectorEnv
 from maml_rl.metalearners import RL2, RL2Step
@@ -21,7 +22,7 @@ from maml_rl.shard import Shard
 from maml_rl.utils.errors import InputError
 
 
-class RL2Agent(Algorithm):
+class RL2Agent(ExperiencedAlgorithm):
     """RL² of a configuration with one agent (Duan et al. 2016; Wang et al. 2016).
 
     Parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import gymnasium as gym
 import numpy as np
@@ -12,6 +12,26 @@ import numpy as np
 from maml_rl.envs.making import make_meta_env
 from maml_rl.envs.meta_env import MetaVectorEnv, StepResult, Task
 from maml_rl.utils.checks import check_at_least
+
+
+class Before(NamedTuple):
+    """What came before an observation of a meta-episode, of N of them.
+
+    Attributes
+    ----------
+    shown
+        What the environment had shown, as numbers (N, I).
+    actions, rewards, ended
+        Actions (N, *A), rewards (N,) and whether (N,) they ended an episode.
+    episodes_over
+        Episodes (N,) that are over.
+    """
+
+    shown: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    ended: np.ndarray
+    episodes_over: np.ndarray
 
 
 class MetaEpisodeVectorEnv(MetaVectorEnv):
@@ -71,7 +91,6 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         self.metadata, self.render_mode = env.metadata, env.render_mode
         self.shown_rewards: np.ndarray | None = None
         """Rewards (N, T) to be observed in place of those obtained, a control; ``None``: those obtained."""
-        self._rows = np.arange(env.num_envs)
         self._shown = np.zeros((env.num_envs, self._num_inputs), np.float32)
         self._episodes_over = np.zeros(env.num_envs, dtype=np.int64)
         self._episode_over = np.zeros(env.num_envs, dtype=bool)
@@ -139,25 +158,36 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         again = ended & ~over
         if again.any():
             following, _ = self.env.reset(options={"reset_mask": again})
-        observations = np.zeros((self.num_envs, *self._observation_shape), np.float32)
-        stop = self._num_inputs + self._action_size
-        observations[:, : self._num_inputs] = _numbers(following).reshape(self.num_envs, -1)
-        if self._discrete:
-            observations[self._rows, self._num_inputs + actions] = 1.0
-        else:
-            observations[:, self._num_inputs : stop] = actions.reshape(self.num_envs, -1)
         shown = rewards
         if self.shown_rewards is not None:
             shown = self.shown_rewards[:, min(self._step_index, self.shown_rewards.shape[1] - 1)]
         self._step_index += 1
-        observations[:, stop] = np.clip(shown, -self.reward_clip, self.reward_clip)
-        observations[:, stop + 1] = ended
-        if self.show_progress:
-            observations[:, stop + 2] = self._episodes_over / self.num_episodes
-        if self.show_previous:
-            observations[:, -self._num_inputs :] = self._shown
+        before = Before(self._shown, actions, shown, ended, self._episodes_over)
+        observations = self.completed(following, before)
         self._shown = observations[:, : self._num_inputs]
         return observations, rewards, over
+
+    def completed(self, shown: np.ndarray, before: Before | None) -> np.ndarray:
+        """Observations (N, O) of meta-episodes where the environment shows (N, *O), for any number N of them.
+
+        `before` is what came before; ``None``: nothing, they begin.
+        """
+        count, stop = len(shown), self._num_inputs + self._action_size
+        observations = np.zeros((count, *self._observation_shape), np.float32)
+        observations[:, : self._num_inputs] = _numbers(shown).reshape(count, -1)
+        if before is None:
+            return observations
+        if self._discrete:
+            observations[np.arange(count), self._num_inputs + before.actions] = 1.0
+        else:
+            observations[:, self._num_inputs : stop] = before.actions.reshape(count, -1)
+        observations[:, stop] = np.clip(before.rewards, -self.reward_clip, self.reward_clip)
+        observations[:, stop + 1] = before.ended
+        if self.show_progress:
+            observations[:, stop + 2] = before.episodes_over / self.num_episodes
+        if self.show_previous:
+            observations[:, -self._num_inputs :] = before.shown
+        return observations
 
     def _measure(self) -> dict[str, np.ndarray]:
         return self._episodes_info

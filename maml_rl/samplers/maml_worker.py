@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,11 @@ from maml_rl.adaptation import InnerLoop, adapt_step, expand, inner_gradient
 from maml_rl.baseline import LinearFeatureBaseline
 from maml_rl.envs import make_meta_env
 from maml_rl.envs.meta_env import MetaVectorEnv
-from maml_rl.episode import CollectReport, Episodes, LearningData, subsample_steps
+from maml_rl.episode import CollectReport, Episodes, LearningData, RecordedEpisode, subsample_steps
 from maml_rl.objectives import linearised_curvature, meta_gradient, surrogate
 from maml_rl.policies import Params, Policy, PolicySpec, make_policy
 from maml_rl.policies.layout import ParameterLayout
+from maml_rl.policies.params import dtype_of
 from maml_rl.samplers.backend import builds_state
 from maml_rl.samplers.recorders import EpisodeRecorder
 from maml_rl.samplers.rollout import rollout, with_advantages
@@ -119,6 +120,29 @@ class MAMLWorker:
         """All parameters (M, ...) after 0 ... K = `num_steps` inner steps from `vector` (D,), as in `evaluate`."""
         _, path = self._roll_out_and_adapt(shard, vector, num_steps)
         return [{**expand(self._acting.frozen(), len(shard.tasks)), **learning} for learning in path]
+
+    def adapted_to(self, params: Params, recorded: Sequence[RecordedEpisode]) -> Params:
+        """Parameters (1, ...) after an inner step from `params` (1, ...) on recorded episodes of one task.
+
+        Their actions count as the policy's own with `params`, whoever chose them.
+        """
+        observations, actions, rewards, mask = (
+            torch.from_numpy(part)[None] for part in _padded(recorded, self.spec.policy.continuous)
+        )
+        dtype = dtype_of(params)
+        if observations.dtype != torch.uint8:
+            observations = observations.to(dtype)
+        actions = actions.to(dtype) if actions.is_floating_point() else actions
+        own = {name: value[0] for name, value in params.items()}
+        with torch.no_grad():
+            state = self.policy.initial_state(own, (len(recorded),))
+            log_probs = self.policy.unroll(own, observations[0], None, state).log_prob(actions[0])[None]
+        mask = mask.to(dtype)
+        episodes = Episodes(observations, actions, rewards.to(dtype), mask, log_probs * mask, torch.zeros_like(mask))
+        episodes = with_advantages(episodes, self.baseline, self.spec.returns)
+        learning, frozen = self.inner.split(params)
+        first = {name: value[0] for name, value in frozen.items()}
+        return {**frozen, **self._adapt(learning, first, episodes)}
 
     def _roll_out_and_adapt(
         self, shard: Shard, vector: np.ndarray, num_steps: int
@@ -234,3 +258,19 @@ def make_inner_loop(policy: Policy, layout: ParameterLayout, settings: MAMLSetti
     """The inner loop that settings ask for; its objective is no longer ``"auto"``."""
     adapted = tuple(policy.head_parameters()) if settings.adapted_layers == "head" else None
     return InnerLoop(policy, settings.fast_lr, layout.names, settings.inner_objective, settings.first_order, adapted)
+
+
+def _padded(recorded: Sequence[RecordedEpisode], continuous: bool) -> tuple[np.ndarray, ...]:
+    """Observations (T, B, O), actions (T, B, A) or (T, B), rewards and mask (T, B) of B episodes, zero behind the end."""
+    longest, count = max(len(episode.rewards) for episode in recorded), len(recorded)
+    first = recorded[0]
+    observations = np.zeros((longest, count, first.observations[0].size), first.observations.dtype)
+    kind = (np.float64, first.actions.shape[1:]) if continuous else (np.int64, ())
+    actions = np.zeros((longest, count, *kind[1]), kind[0])
+    rewards, mask = np.zeros((longest, count)), np.zeros((longest, count))
+    for index, episode in enumerate(recorded):
+        length = len(episode.rewards)
+        observations[:length, index] = episode.observations.reshape(length, -1)
+        actions[:length, index] = episode.actions
+        rewards[:length, index], mask[:length, index] = episode.rewards, 1.0
+    return observations, actions, rewards, mask

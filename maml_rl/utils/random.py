@@ -21,6 +21,7 @@ class Purpose(IntEnum):
     MINIBATCHES = 8
     MUTATIONS = 9
     PICTURES = 10
+    AGENT_ACTIONS = 11
 
 
 def generator(
