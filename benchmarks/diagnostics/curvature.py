@@ -75,6 +75,9 @@ def compare(algorithm: Algorithm, arguments: argparse.Namespace) -> list[dict[st
 def _samples(algorithm: Algorithm, pairs: Sequence[str] | None) -> list[dict[str, int | None]]:
     """Values of `hessian_steps` and `fisher_steps`, exact ones first; a policy with memory has no such keys."""
     if not any(isinstance(section, CurvatureSample) for section in algorithm.config.sections):
+        if pairs:
+            named = f"{pairs[0]} with policy {algorithm.config.policy!r}"
+            raise SystemExit(f"--samples: got {named}, expected none where there is memory; leave it out")
         return [{}]
     words = ["null,null", *(SAMPLES if pairs is None else pairs)]
     sizes = [[None if word == "null" else int(word) for word in pair.split(",")] for pair in words]
