@@ -82,7 +82,7 @@ bench: $(BENCH_STAMP)
 	for name in $(BENCHMARKS); do \
 		$(BIN)/python -m benchmarks.$$name --output results/benchmarks/$$name.json || exit; done
 
-DIAGNOSTICS := curvature gradient_signal held_out_step
+DIAGNOSTICS := curvature features gradient_signal held_out_step
 
 diagnostics: $(STAMP)
 	for name in $(DIAGNOSTICS); do $(BIN)/python -m benchmarks.diagnostics.$$name || exit; done

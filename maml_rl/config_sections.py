@@ -57,7 +57,9 @@ def _used_sections(values: Mapping[str, Any]) -> list[type[Settings]]:
     policy = str(values.get("policy", PolicySettings.model_fields["policy"].default)).lower()
     kind, known = policy_kinds().get(policy), algorithm_settings().get(algorithm)
     options = [] if kind is None else [kind.options]
-    return [RunSettings, TaskSettings, PolicySettings, *options, *(known.sections if known else ())]
+    has_memory = kind is not None and kind.has_memory
+    own = [section for section in (known.sections if known else ()) if not (has_memory and section.for_memoryless)]
+    return [RunSettings, TaskSettings, PolicySettings, *options, *own]
 
 
 def split_keys(values: Mapping[str, Any], keep: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], list[str]]:
@@ -112,7 +114,7 @@ def _check_keys(values: Mapping[str, Any], used: Sequence[type[Settings]], sourc
         if key not in everyones:
             raise ConfigError(f"unknown key {key!r} in {where}{did_you_mean(key, mine)}")
         if key not in mine:
-            owner, users = _users(everyones[key])
+            owner, users = _users(everyones[key], values)
             chosen = str(values.get(owner, _default(owner)))
             raise ConfigError(
                 f"{key} in {where}: got {shown(value)}, which {owner} {chosen!r} has no use for; leave it out "
@@ -120,12 +122,15 @@ def _check_keys(values: Mapping[str, Any], used: Sequence[type[Settings]], sourc
             )
 
 
-def _users(section: type[Settings]) -> tuple[str, list[str]]:
-    """The key that decides whether a section is used, and the values with which it is."""
+def _users(section: type[Settings], values: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """The key that keeps a section from being used in `values`, and the values with which it is."""
     policies = [name for name, kind in policy_kinds().items() if kind.options is section]
     if policies:
         return "policy", policies
-    return "algorithm", [name for name, known in algorithm_settings().items() if section in known.sections]
+    algorithms = [name for name, known in algorithm_settings().items() if section in known.sections]
+    if str(values.get("algorithm", _default("algorithm"))).lower() in algorithms:
+        return "policy", [name for name, kind in policy_kinds().items() if not kind.has_memory]
+    return "algorithm", algorithms
 
 
 def _default(key: str) -> str:

@@ -128,15 +128,14 @@ class LearningData(NamedTuple):
     state: Any = ()
 
 
-def subsample_steps(data: LearningData, num_samples: int | None, *, whole_episodes: bool = False) -> LearningData:
+def subsample_steps(data: LearningData, num_samples: int | None) -> LearningData:
     """Keep one time step of each of several equal stretches of every episode, `num_samples` per task or more.
 
     Time steps instead of episodes, because neighbouring steps tell nearly the same, episodes do not. Where in its
     stretch a step lies differs from stretch to stretch and from episode to episode: an even spacing near the
-    period of a gait sees the same posture again and again. A policy with memory needs `whole_episodes`: then the
-    first few are kept, that many as give `num_samples`. ``None`` keeps all. T is here the longest episode of the task
-    itself, so that the sample does not depend on the tasks that share its shard; that episode keeps nothing but real
-    steps, so that no task is left without any.
+    period of a gait sees the same posture again and again. No sample for a policy with memory, which needs the steps
+    before. ``None`` keeps all. T is here the longest episode of the task itself, so that the sample does not depend on
+    the tasks that share its shard; that episode keeps nothing but real steps, so that no task is left without any.
 
     Parameters
     ----------
@@ -148,8 +147,6 @@ def subsample_steps(data: LearningData, num_samples: int | None, *, whole_episod
     length, num_episodes = data.mask.shape[1:]
     if num_samples is None or num_samples >= length * num_episodes:
         return data
-    if whole_episodes:
-        return _first_episodes(data, -(-num_samples // data.mask.amax(2).sum(1, keepdim=True).long()))
     count = -(-num_samples // num_episodes)
     device = data.mask.device
     lengths = data.mask.amax(2).sum(1).long()[:, None, None]  # (M, 1, 1)
@@ -162,14 +159,6 @@ def subsample_steps(data: LearningData, num_samples: int | None, *, whole_episod
     tasks = torch.arange(len(lengths), device=device)[:, None, None]
     steps: LearningData = tree_map(lambda part: part[tasks, kept, episodes], data._replace(state=()))
     return steps._replace(state=data.state)
-
-
-def _first_episodes(data: LearningData, counts: Tensor) -> LearningData:
-    """Mask all but the first counts (M, 1) episodes of each task out; drop those that no task keeps."""
-    width = min(int(counts.max()), data.mask.shape[2])
-    steps: LearningData = tree_map(lambda part: part[:, :, :width], data._replace(state=()))
-    kept = torch.arange(width, device=counts.device) < counts  # (M, B)
-    return steps._replace(mask=steps.mask * kept.unsqueeze(1), state=tree_map(lambda part: part[:, :width], data.state))
 
 
 def clip_rewards(rewards: Tensor, limit: float | None) -> Tensor:

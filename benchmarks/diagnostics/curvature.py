@@ -1,16 +1,20 @@
-"""What the samples used for curvature cost, and what they save.
+"""What the curvature of an outer step costs, and what the step keeps on other tasks.
 
-`python -m benchmarks.diagnostics.curvature --iterations 8` trains for some iterations, then makes one outer step from
-the same episodes with exact curvature and with samples, and prints for each: seconds of conjugate gradient, cosine with
-the exact direction, improvement and KL of the accepted step, both measured on all episodes, and its improvement on
-meta-batches of other tasks, which the parameters before the step have collected too.
+`python -m benchmarks.diagnostics.curvature --iterations 8 --cg-iters 10 5 3` trains for some iterations, then makes one
+outer step from the same episodes with exact curvature and with samples, by so many iterations of conjugate gradient. It
+prints for each: seconds of conjugate gradient, cosine with the first direction, improvement and KL of the accepted
+step, both measured on the episodes it was made from, and its improvement on meta-batches of other tasks, which the
+parameters before the step have collected too. Only the last tells how good a step is: the better a step fits its own
+episodes, the more of their noise is in it.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +26,10 @@ from maml_rl.cli import available_cores
 from maml_rl.config import load_config
 from maml_rl.experiment import workers
 from maml_rl.metalearners import MAMLTRPO, conjugate_gradient
-from maml_rl.settings import TrustRegion
+from maml_rl.settings import CurvatureSample, TrustRegion
 
 SAMPLES = ("1000,250", "700,250", "500,160", "null,160", "500,null", "300,100")
-"""Pairs of `hessian-steps` and `fisher-steps`."""
+"""Pairs of `hessian-steps` and `fisher-steps`, for policies without memory."""
 
 
 def main() -> None:
@@ -34,7 +38,8 @@ def main() -> None:
     parser.add_argument("--config", default="configs/maml/halfcheetah-dir.yaml")
     parser.add_argument("--policy", help="start from this policy.th")
     parser.add_argument("--iterations", type=int, default=8, help="outer steps before the comparison")
-    parser.add_argument("--samples", nargs="+", default=SAMPLES, help="beside the exact one, null,null")
+    parser.add_argument("--samples", nargs="+", help="beside the exact one, null,null")
+    parser.add_argument("--cg-iters", type=int, nargs="+", default=[10], help="iterations of conjugate gradient")
     parser.add_argument("--held-out", type=int, default=2, help="other meta-batches")
     parser.add_argument("--num-workers", type=int, default=available_cores())
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
@@ -48,7 +53,7 @@ def main() -> None:
 
 
 def compare(algorithm: Algorithm, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return one row per sample size; the first is exact."""
+    """Return one row per sample and number of conjugate-gradient iterations; the first is exact."""
     if arguments.policy:
         algorithm = algorithm.with_policy(arguments.policy)
     with workers(algorithm, arguments.num_workers, "multiprocess") as backend:
@@ -57,16 +62,26 @@ def compare(algorithm: Algorithm, arguments: argparse.Namespace) -> list[dict[st
             learner.step(algorithm.sample_tasks(iteration), iteration)
         parameters = learner.parameters
     rows: list[dict[str, Any]] = []
-    exact = None
-    for sample in ("null,null", *arguments.samples):
-        hessian_steps, fisher_steps = (None if word == "null" else int(word) for word in sample.split(","))
-        config = algorithm.config.replace(hessian_steps=hessian_steps, fisher_steps=fisher_steps)
+    first = None
+    for sample, cg_iters in itertools.product(_samples(algorithm, arguments.samples), arguments.cg_iters):
+        config = algorithm.config.replace(**sample, cg_iters=cg_iters)
         row, direction = _one_step(make_algorithm(config), parameters, arguments)
-        exact = direction if exact is None else exact
-        cosine = direction @ exact / (np.linalg.norm(direction) * np.linalg.norm(exact))
-        sizes = {"hessian_steps": hessian_steps, "fisher_steps": fisher_steps}
-        rows.append({**sizes, "cosine_with_exact": float(cosine), **row})
+        first = direction if first is None else first
+        cosine = direction @ first / (np.linalg.norm(direction) * np.linalg.norm(first))
+        rows.append({**sample, "cg_iters": cg_iters, "cosine_with_first": float(cosine), **row})
     return rows
+
+
+def _samples(algorithm: Algorithm, pairs: Sequence[str] | None) -> list[dict[str, int | None]]:
+    """Values of `hessian_steps` and `fisher_steps`, exact ones first; a policy with memory has no such keys."""
+    if not any(isinstance(section, CurvatureSample) for section in algorithm.config.sections):
+        if pairs:
+            named = f"{pairs[0]} with policy {algorithm.config.policy!r}"
+            raise SystemExit(f"--samples: got {named}, expected none where there is memory; leave it out")
+        return [{}]
+    words = ["null,null", *(SAMPLES if pairs is None else pairs)]
+    sizes = [[None if word == "null" else int(word) for word in pair.split(",")] for pair in words]
+    return [dict(zip(("hessian_steps", "fisher_steps"), pair, strict=True)) for pair in sizes]
 
 
 def _one_step(

@@ -30,6 +30,7 @@ from maml_rl.policies import Params, Policy
 from maml_rl.run_folder import load_policy
 from maml_rl.samplers.recorders import EpisodeRecorder
 from maml_rl.samplers.rollout import rollout, with_advantages
+from maml_rl.settings import ReturnSettings
 from maml_rl.shard import Streams
 from maml_rl.utils.random import Purpose, generator
 
@@ -69,13 +70,9 @@ def measure(config: Config, arguments: argparse.Namespace) -> dict[str, float]:
     episodes, _ = rollout(
         env, algorithm.policy, expand(params, count), tasks, Streams(*rngs), recorder=EpisodeRecorder()
     )
-    episodes = with_advantages(
-        episodes,
-        LinearFeatureBaseline(config.baseline_regularisation),
-        gamma=config.gamma,
-        gae_lambda=config.gae_lambda,
-    )
-    inner = InnerLoop(algorithm.policy, config.fast_lr, algorithm.names)
+    baseline = LinearFeatureBaseline(config.baseline_regularisation)
+    episodes = with_advantages(episodes, baseline, config.section(ReturnSettings))
+    inner = InnerLoop(algorithm.policy, config.fast_lr, algorithm.layout.names)
     learning, frozen = inner.split(params)
     gradients = inner_gradient(inner, expand(learning, count), frozen, episodes.learning_data(slice(None)))
     flat = torch.cat([gradients[name].reshape(count, -1) for name in inner.names], 1).double()

@@ -16,7 +16,7 @@ from maml_rl.metalearners import MAMLTRPO
 from maml_rl.metalearners.learner import Workers
 from maml_rl.policies import PolicySpec
 from maml_rl.samplers import Backend, MAMLWorkerSpec
-from maml_rl.settings import MAMLSettings, ReturnSettings, TrustRegion
+from maml_rl.settings import CurvatureSample, MAMLSettings, ReturnSettings, TrustRegion
 from maml_rl.shard import Shard
 from maml_rl.utils.errors import InputError
 
@@ -54,6 +54,12 @@ class MAML(Algorithm):
         return settings.model_copy(update={"inner_objective": "reinforce" if self.spec.continuous else "lvc"})
 
     @property
+    def curvature(self) -> CurvatureSample:
+        """Sample for curvature products; all steps with policies that have no such section, those with memory."""
+        exact = CurvatureSample(hessian_steps=None, fisher_steps=None)
+        return next((part for part in self.config.sections if isinstance(part, CurvatureSample)), exact)
+
+    @property
     def adaptation(self) -> Adaptation:
         """See `Algorithm.adaptation`."""
         return adaptation(self.config)
@@ -61,8 +67,9 @@ class MAML(Algorithm):
     @property
     def worker_spec(self) -> MAMLWorkerSpec:
         """See `Algorithm.worker_spec`."""
+        config = self.config
         return MAMLWorkerSpec(
-            self.config.task, self.config.section(ReturnSettings), self.settings, self.spec, self.layout
+            config.task, config.section(ReturnSettings), self.settings, self.curvature, self.spec, self.layout
         )
 
     def learner(self, backend: Workers, parameters: np.ndarray) -> MAMLTRPO:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
+from maml_rl.policies.distributions import Categorical
 from maml_rl.policies.policy import Interface
-from maml_rl.policies.recurrent_cells import LSTMCell
+from maml_rl.policies.recurrent_cells import REACTIVE_RANGE, LSTMCell
 from maml_rl.policies.rnn_policy import RecurrentPolicy
 from maml_rl.settings import Settings
 
@@ -20,13 +21,18 @@ class LSTMOptions(Settings):
         ge=3,
         description=(
             "Steps over which the units of a fresh LSTM remember, evenly spread from 2 on (chrono initialisation); "
-            "null: about four steps. Something like the length of what is to be remembered."
+            "null: about four steps, or one and a half before continuous actions. Something like the length of what is "
+            "to be remembered."
         ),
     )
 
 
 class LSTMPolicy(RecurrentPolicy):
     """Every hidden layer is an LSTM cell.
+
+    Before continuous actions cells are reactive, and their outputs are scaled to the range of an Elman unit, [-1, 1].
+    At the common start features are small and hardly vary within an episode: an inner step of MAML goes along the
+    features that a head sees, and would change the mean posture and not what is done when.
 
     Parameters
     ----------
@@ -39,5 +45,8 @@ class LSTMPolicy(RecurrentPolicy):
     """
 
     def __init__(self, interface: Interface, hidden_sizes: Sequence[int], *, horizon: int | None = None) -> None:
-        cells = [LSTMCell(f"layer{i}", size, horizon=horizon) for i, size in enumerate(hidden_sizes, 1)]
-        super().__init__(interface, cells)
+        reactive = interface.head.distribution is not Categorical
+        cells = [
+            LSTMCell(f"layer{i}", size, horizon=horizon, reactive=reactive) for i, size in enumerate(hidden_sizes, 1)
+        ]
+        super().__init__(interface, cells, gain=1.0 / REACTIVE_RANGE if reactive else 1.0)

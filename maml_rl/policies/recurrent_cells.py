@@ -161,6 +161,10 @@ class RNNCell(GatedCell):
         return slope.unsqueeze(-2).unsqueeze(-2)
 
 
+REACTIVE_RANGE = math.tanh(1.0) / (1.0 + math.exp(-1.0))
+"""Largest output of a fresh reactive `LSTMCell` whose gates stand at their biases: 0.56, where an Elman unit has 1."""
+
+
 class LSTMCell(GatedCell):
     """Long short-term memory with a forget gate (Hochreiter & Schmidhuber 1997, Gers et al. 2000).
 
@@ -169,30 +173,41 @@ class LSTMCell(GatedCell):
     ``log U(1, T - 1)``, the input gate's at minus that, so that units remember for 2 to T steps (Tallec & Ollivier
     2018, equation 16).
 
+    A reactive cell begins close to an Elman unit: without a horizon its forget gate's bias is -1, the input gate's is
+    minus that as well, and the output gate's is 1. Its content is then an average ``f c + (1 - f) tanh(g)`` of
+    candidates, so that its output stays within ``s(1) tanh(1)``, see `REACTIVE_RANGE`.
+
     Parameters
     ----------
     name, hidden_size
         See `Cell`.
     horizon
         Steps T over which units remember at first, >= 3.
+    reactive
+        Whether fresh units follow the present input more than earlier ones.
     """
 
     num_gates = 4
     num_states = 2
 
-    def __init__(self, name: str, hidden_size: int, *, horizon: int | None = None) -> None:
+    def __init__(self, name: str, hidden_size: int, *, horizon: int | None = None, reactive: bool = False) -> None:
         super().__init__(name, hidden_size)
         self.horizon = horizon
+        self.reactive = reactive
 
     def initialise(self, policy: nn.Module, rng: np.random.Generator) -> None:
-        """See `GatedCell.initialise`; opens the forget gate."""
+        """See `GatedCell.initialise`; sets the biases of the gates."""
         super().initialise(policy, rng)
-        input_gate, forget_gate, *_ = policy.get_parameter(f"{self.name}.ih.bias").detach().chunk(self.num_gates)
-        if self.horizon is None:
-            forget_gate.fill_(1.0)
-            return
-        forget_gate.copy_(torch.from_numpy(np.log(rng.uniform(1.0, self.horizon - 1.0, self.hidden_size))))
-        input_gate.copy_(-forget_gate)
+        biases = policy.get_parameter(f"{self.name}.ih.bias").detach().chunk(self.num_gates)
+        input_gate, forget_gate, output_gate, _ = biases
+        if self.horizon is not None:
+            forget_gate.copy_(torch.from_numpy(np.log(rng.uniform(1.0, self.horizon - 1.0, self.hidden_size))))
+        else:
+            forget_gate.fill_(-1.0 if self.reactive else 1.0)
+        if self.horizon is not None or self.reactive:
+            input_gate.copy_(-forget_gate)
+        if self.reactive:
+            output_gate.fill_(1.0)
 
     def pointwise(self, gates: Tensor, *contents: Tensor) -> CellState:
         """See `GatedCell.pointwise`."""

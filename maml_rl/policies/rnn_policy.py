@@ -24,15 +24,18 @@ class RecurrentPolicy(Policy):
         See `Policy`.
     cells
         The layers, first one first.
+    gain
+        Factor by which the next layer or the head sees a layer's output larger, > 0.
     """
 
     has_memory = True
 
-    def __init__(self, interface: Interface, cells: Sequence[Cell]) -> None:
+    def __init__(self, interface: Interface, cells: Sequence[Cell], *, gain: float = 1.0) -> None:
         sizes = (interface.num_inputs, *(cell.hidden_size for cell in cells))
         layers = {cell.name: cell.make_layers(size) for cell, size in zip(cells, sizes[:-1], strict=True)}
         super().__init__(interface, layers, sizes[-1])
         self.cells = tuple(cells)
+        self.gain = gain
 
     def initial_state(self, params: Params, batch_shape: tuple[int, ...], noise: Tensor | None = None) -> State:
         """See `Policy.initial_state`."""
@@ -47,7 +50,7 @@ class RecurrentPolicy(Policy):
         hidden, new_state = inputs, []
         for cell, cell_state in zip(self.cells, state, strict=True):
             new_state.append(cell.advance(params, hidden, cell_state))
-            hidden = new_state[-1][0]
+            hidden = self._enlarged(new_state[-1][0])
         return hidden, tuple(new_state)
 
     def features(
@@ -57,8 +60,13 @@ class RecurrentPolicy(Policy):
         hidden, new_state = self.encode(params, observations), []
         for cell, cell_state in zip(self.cells, state, strict=True):
             hidden, after = cell.unroll(params, hidden, cell_state, order=order)
+            hidden = self._enlarged(hidden)
             new_state.append(after)
         return hidden, tuple(new_state)
+
+    def _enlarged(self, output: Tensor) -> Tensor:
+        """Output (..., H) of a layer as the next one sees it."""
+        return output if self.gain == 1.0 else self.gain * output
 
     def initialise(self, rng: np.random.Generator) -> None:
         """See `Policy.initialise`; recurrent weights are orthogonal."""

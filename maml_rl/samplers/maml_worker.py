@@ -25,7 +25,7 @@ from maml_rl.samplers.backend import builds_state
 from maml_rl.samplers.recorders import EpisodeRecorder
 from maml_rl.samplers.rollout import rollout, with_advantages
 from maml_rl.samplers.sized_environment import SizedEnvironment
-from maml_rl.settings import MAMLSettings, ReturnSettings, TaskSettings
+from maml_rl.settings import CurvatureSample, MAMLSettings, ReturnSettings, TaskSettings
 from maml_rl.shard import Shard
 
 _CHUNK_ROWS = {False: 8192, True: 16384}
@@ -44,6 +44,8 @@ class MAMLWorkerSpec:
     ----------
     task, returns, maml
         Sections of the configuration; the inner objective is no longer ``"auto"``.
+    curvature
+        Sample for curvature products; of all steps if the policy has memory.
     policy
         What its policy is built from.
     layout
@@ -53,6 +55,7 @@ class MAMLWorkerSpec:
     task: TaskSettings
     returns: ReturnSettings
     maml: MAMLSettings
+    curvature: CurvatureSample
     policy: PolicySpec
     layout: ParameterLayout
 
@@ -200,7 +203,7 @@ class MAMLWorker:
         """Sum over the shard's tasks of curvature products with `vector` (D,) at parameters `old` (D,)."""
         if not self._products:
             params = self.spec.layout.params(old)
-            rows = min(self._episodes[0].mask[0].numel(), self.spec.maml.hessian_steps or sys.maxsize)
+            rows = min(self._episodes[0].mask[0].numel(), self.spec.curvature.hessian_steps or sys.maxsize)
             self._products = [self._curvature(chunk, params) for chunk in self._cut(self._episodes[0], rows)]
         direction = self.spec.layout.learning(vector)
         total = np.zeros(len(vector))
@@ -228,10 +231,10 @@ class MAMLWorker:
 
     def _curvature(self, chunk: slice, params: Params) -> Callable[[Params], Params]:
         self.heartbeat()
+        sample = self.spec.curvature
         train, valid = self._data(chunk)
-        whole = self.policy.has_memory
-        train = [subsample_steps(data, self.spec.maml.hessian_steps, whole_episodes=whole) for data in train]
-        valid = subsample_steps(valid, self.spec.maml.fisher_steps, whole_episodes=whole)
+        train = [subsample_steps(data, sample.hessian_steps) for data in train]
+        valid = subsample_steps(valid, sample.fisher_steps)
         path = [self._to_device({k: v[chunk] for k, v in p.items()}) for p in self._paths]
         return linearised_curvature(self.inner, params, train, valid, path=path)
 

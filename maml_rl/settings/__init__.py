@@ -2,7 +2,7 @@
 
 from maml_rl.settings.base import Count, Settings, Width
 from maml_rl.settings.evolution import EvolutionSettings
-from maml_rl.settings.maml import MAMLSettings, TrustRegion
+from maml_rl.settings.maml import CurvatureSample, MAMLSettings, TrustRegion
 from maml_rl.settings.registry import AlgorithmSettings, algorithm_settings, register_algorithm_settings
 from maml_rl.settings.rl2 import RL2Settings
 from maml_rl.settings.run import PolicySettings, ReturnSettings, RunSettings, TaskSettings
@@ -10,6 +10,7 @@ from maml_rl.settings.run import PolicySettings, ReturnSettings, RunSettings, Ta
 __all__ = [
     "AlgorithmSettings",
     "Count",
+    "CurvatureSample",
     "EvolutionSettings",
     "MAMLSettings",
     "PolicySettings",

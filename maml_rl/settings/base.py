@@ -34,6 +34,9 @@ class Settings(BaseModel):
     former_names: ClassVar[Mapping[str, str]] = {}
     """Keys that files of earlier versions have, and what they are called now; read silently."""
 
+    for_memoryless: ClassVar[bool] = False
+    """True if policies with memory have no use for the keys."""
+
     @property
     def follows_num_batches(self) -> bool:
         """True if something here changes on a schedule that ends with the last iteration."""

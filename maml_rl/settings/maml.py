@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -53,18 +53,30 @@ class MAMLSettings(Settings):
             "episodes few: a baseline that overfits the returns leaves advantages of noise."
         ),
     )
+
+
+class CurvatureSample(Settings):
+    """Sample of each task's environment steps that curvature products are estimated from.
+
+    Of policies without memory: a step of one with memory is unrolled from the steps before it, so that leaving some
+    out would save next to nothing. Its curvature is exact.
+    """
+
+    for_memoryless: ClassVar[bool] = True
+
     hessian_steps: Count | None = Field(
         default=500,
         description=(
             "Environment steps of each task from which curvature products estimate the Hessians of the inner loop; "
-            "null uses all. The meta-gradient always uses all."
+            "null uses all, as policies with memory always do. The meta-gradient always uses all."
         ),
     )
     fisher_steps: Count | None = Field(
         default=160,
         description=(
             "Environment steps of each task from which curvature products estimate the Fisher information of the "
-            "adapted policy; null uses all. Loss and KL of the line search always use all."
+            "adapted policy; null uses all, as policies with memory always do. Loss and KL of the line search always "
+            "use all."
         ),
     )
 

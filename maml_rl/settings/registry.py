@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from maml_rl.settings.base import Settings
 from maml_rl.settings.evolution import EvolutionSettings
-from maml_rl.settings.maml import MAMLSettings, TrustRegion
+from maml_rl.settings.maml import CurvatureSample, MAMLSettings, TrustRegion
 from maml_rl.settings.rl2 import RL2Settings
 from maml_rl.settings.run import ReturnSettings
 
@@ -30,7 +30,7 @@ class AlgorithmSettings:
 
 _ALGORITHMS = {
     "evolution": AlgorithmSettings((EvolutionSettings,)),
-    "maml": AlgorithmSettings((ReturnSettings, MAMLSettings, TrustRegion)),
+    "maml": AlgorithmSettings((ReturnSettings, MAMLSettings, TrustRegion, CurvatureSample)),
     "rl2": AlgorithmSettings((ReturnSettings, RL2Settings, TrustRegion), needs_memory=True),
 }
 

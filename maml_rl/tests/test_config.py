@@ -106,6 +106,8 @@ FOREIGN = [
     ("algorithm: RL2\npolicy: rnn", "fast-lr: 0.2", "fast-lr", "0.2", "algorithm 'RL2'", "algorithm: maml"),
     ("policy: rnn", "memory-slots: 4", "memory-slots", "4", "policy 'rnn'", "policy: geometric"),
     ("policy: geometric", "memory-horizon: 9", "memory-horizon", "9", "policy 'geometric'", "policy: lstm"),
+    ("policy: rnn", "hessian-steps: 500", "hessian-steps", "500", "policy 'rnn'", "policy: mlp"),
+    ("algorithm: rl2\npolicy: rnn", "fisher-steps: 9", "fisher-steps", "9", "algorithm 'rl2'", "algorithm: maml"),
 ]
 
 

@@ -203,13 +203,64 @@ def test_recurrent_weights_start_orthogonal_and_lstms_remember(spec):
         assert_close(gate @ gate.T, torch.eye(50), rtol=0, atol=1e-5)
     assert not params["layer1.hh.bias"].any()
     forget = params["layer1.ih.bias"][50:100]
-    assert bool(forget.sum() == 50.0) == (spec.name in {"lstm", "episodic"})
+    start = {"episodic": 1.0, "lstm": -1.0 if spec.continuous else 1.0}.get(spec.name, 0.0)
+    assert bool((forget == start).all())
+
+
+def fresh_lstm(*sizes, continuous=True, horizon=None):
+    """A policy with LSTM layers over three observations, and its first parameters."""
+    options = LSTMOptions(memory_horizon=horizon)
+    dtype = str(torch.get_default_dtype()).removeprefix("torch.")
+    policy = make_policy(PolicySpec("lstm", 3, 2, continuous, sizes, "tanh", options, dtype=dtype))
+    policy.initialise(np.random.default_rng(0))
+    return policy, policy.params()
+
+
+@pytest.mark.parametrize("horizon", [None, 50])
+def test_a_fresh_lstm_before_continuous_actions_averages_candidates_and_shows_them(horizon):
+    _, params = fresh_lstm(400, horizon=horizon)
+    input_gate, forget_gate, output_gate, candidate = params["layer1.ih.bias"].split(400)
+    assert_close(input_gate, -forget_gate)  # s(-f) = 1 - s(f)
+    assert_close(output_gate, torch.ones(400))
+    assert not candidate.any()
+    if horizon is None:
+        assert_close(forget_gate, -torch.ones(400))
+    else:
+        assert forget_gate.min() >= 0.0
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("horizon", [None, 5])
+def test_a_fresh_lstms_features_before_continuous_actions_have_the_range_of_an_elman_units(horizon):
+    policy, params = fresh_lstm(4, 4, horizon=horizon)
+    for layer in ("layer1", "layer2"):
+        for part in ("ih", "hh"):
+            params[f"{layer}.{part}.weight"].zero_()
+        params[f"{layer}.ih.bias"][12:] = torch.tensor([50.0, -50.0, 50.0, -50.0])  # candidates of 1 and -1
+    state = policy.initial_state(params, (1,))
+    features, _ = policy.features(params, torch.zeros(200, 1, 3), None, state)
+    assert_close(features[-1, 0], torch.tensor([1.0, -1.0, 1.0, -1.0]), rtol=0, atol=1e-12)
+    assert features.abs().max() <= 1.0 + 1e-12
+
+
+def test_features_of_a_fresh_lstm_vary_from_step_to_step_like_those_of_an_mlp():
+    rng = np.random.default_rng(0)
+    observations = torch.from_numpy(rng.normal(size=(100, 20, 3))).float()
+    found = {}
+    for name, continuous in (("mlp", True), ("lstm", True), ("lstm", False)):
+        policy = make_policy(PolicySpec(name, 3, 2, continuous, (64, 64), "tanh"))
+        policy.initialise(np.random.default_rng(0))
+        params = policy.params()
+        state = policy.initial_state(params, (20,))
+        features, _ = policy.features(params, observations, None, state)
+        found[name, continuous] = features.var(0, correction=0).sum(-1).mean()
+    assert found["lstm", True] > 0.3 * found["mlp", True]
+    assert found["lstm", False] < 0.2 * found["mlp", True]
 
 
 def test_an_lstm_remembers_at_first_for_as_long_as_its_horizon():
-    policy = make_policy(PolicySpec("lstm", 3, 2, False, (400,), "tanh", LSTMOptions(memory_horizon=50)))
-    policy.initialise(np.random.default_rng(0))
-    input_gate, forget_gate, *others = policy.params()["layer1.ih.bias"].split(400)
+    _, params = fresh_lstm(400, continuous=False, horizon=50)
+    input_gate, forget_gate, *others = params["layer1.ih.bias"].split(400)
     times = 1.0 + forget_gate.exp()  # 1 / (1 - s(bias)), the steps after which a unit has forgotten
     assert times.min() >= 2.0
     assert times.max() <= 50.0

@@ -202,9 +202,10 @@ def collected():
     def make(**changes):
         config = tiny_config("2DNavigation-v0", num_steps=2, env_kwargs={"max_episode_steps": 8})
         algorithm, tasks = sampled(config)
-        spec, returns = algorithm.worker_spec, changes.pop("returns", {})
+        spec, returns, sample = algorithm.worker_spec, changes.pop("returns", {}), changes.pop("sample", {})
         maml, returns = spec.maml.model_copy(update=changes), spec.returns.model_copy(update=returns)
-        worker = MAMLWorker(replace(spec, maml=maml, returns=returns), lambda: None)
+        curvature = spec.curvature.model_copy(update=sample)
+        worker = MAMLWorker(replace(spec, maml=maml, returns=returns, curvature=curvature), lambda: None)
         report = worker.collect(whole(tasks), *algorithm.initial_parameters())
         return worker, algorithm, report
 
@@ -213,7 +214,7 @@ def collected():
 
 @pytest.mark.parametrize(("hessian_steps", "fisher_steps"), [(None, None), (12, None), (None, 12), (12, 20)])
 def test_a_workers_curvature_is_the_one_of_the_sampled_steps(collected, hessian_steps, fisher_steps):
-    worker, algorithm, _ = collected(hessian_steps=hessian_steps, fisher_steps=fisher_steps)
+    worker, algorithm, _ = collected(sample={"hessian_steps": hessian_steps, "fisher_steps": fisher_steps})
     (theta,) = algorithm.initial_parameters()
     direction = np.random.default_rng(0).normal(size=theta.shape)
     *train, valid = [episodes.learning_data(slice(None)) for episodes in worker._episodes]

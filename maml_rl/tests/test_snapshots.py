@@ -34,12 +34,18 @@ ATARI = {
     "meta-batch-size": 2,
     "reward-clip": 1.0,
 }
-MEMORY = {**NAVIGATION, "hessian-steps": None, "fisher-steps": None}
+MASKED = {**NAVIGATION, "train-recurrent": False}
 CASES: dict[str, dict[str, Any]] = {
     "maml-mlp": {**NAVIGATION, "policy": "mlp", "num-steps": 2},
-    "maml-rnn": {**MEMORY, "policy": "rnn"},
-    "maml-lstm": {**MEMORY, "policy": "lstm", "memory-scope": "task"},
-    "maml-geometric": {**MEMORY, "policy": "geometric", "memory-slots": 3, "memory-width": 2, "train-recurrent": False},
+    "maml-rnn": {**NAVIGATION, "policy": "rnn"},
+    "maml-lstm": {**NAVIGATION, "policy": "lstm", "memory-scope": "task"},
+    "maml-geometric": {
+        **NAVIGATION,
+        "policy": "geometric",
+        "memory-slots": 3,
+        "memory-width": 2,
+        "train-recurrent": False,
+    },
     "maml-head": {**NAVIGATION, "adapted-layers": "head", "first-order": True, "hidden-sizes": [4, 4]},
     "maml-bandit": {**SMALL, **DAMPED, "env-name": "Bandit-K5-v0", "policy": "mlp"},
     "rl2-ppo": {**BANDIT, "outer-step": "ppo", "learning-rate-end": 0.0, "num-minibatches": 2, "num-epochs": 2},

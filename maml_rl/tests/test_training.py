@@ -11,6 +11,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from maml_rl.adaptation import adapt, masked_mean, policy_distribution
 from maml_rl.algorithms import make_algorithm
 from maml_rl.cli import train_command
 from maml_rl.evaluation import evaluate
@@ -19,12 +20,15 @@ from maml_rl.metalearners import MAMLTRPO
 from maml_rl.policies import registered_policies
 from maml_rl.run_folder import RunFolder, RunFolderError, load_policy
 from maml_rl.samplers import MultiprocessBackend, SerialBackend
+from maml_rl.samplers.maml_worker import MAMLWorker
 from maml_rl.settings import TrustRegion
+from maml_rl.shard import Shard
 from maml_rl.tests.builders import (
     NAN_REWARD,
     NEED_REWARDS,
     UNEVEN,
     WITHOUT_RECURRENT_LAYER,
+    pick,
     tiny_config,
     without_metrics,
     write_config,
@@ -224,6 +228,42 @@ def test_memories_have_the_same_episodes_gradient_and_curvature_for_any_number_o
         np.testing.assert_array_equal(others[0], expected[0])
         for other, value in zip(others[1:], expected[1:], strict=True):
             np.testing.assert_allclose(other, value, rtol=0, atol=EXACT * max(1.0, np.abs(value).max()))
+
+
+@pytest.mark.numerical
+@every_memory
+def test_the_curvature_of_a_worker_whose_policy_has_memory_is_the_hessian_of_the_divergence(config):
+    """Of all its episodes, which end at unequal times, through the inner loop and an initial state that is learned."""
+    algorithm = make_algorithm(config.replace(meta_batch_size=2), dtype="float64")
+    (vector,) = algorithm.initial_parameters()
+    worker = algorithm.worker_spec.build(lambda: None)
+    assert isinstance(worker, MAMLWorker)
+    worker.collect(Shard.whole(algorithm.sample_tasks(0), iteration=0, seed=config.seed), vector)
+    lengths = worker._episodes[0].mask.sum(1)
+    assert lengths.min() < lengths.max()
+    _, old = worker.surrogate_gradient(vector), worker._old
+    train, valid = worker._data(slice(None))
+    params = algorithm.layout.params(vector)
+
+    def divergence(learning):
+        adapted = adapt(worker.inner, {**params, **learning}, train)
+        _, frozen = worker.inner.split(params)
+        of_tasks = []
+        for task in range(2):
+            values, data, before = (pick(part, task) for part in (adapted, valid, old[0]))
+            new = policy_distribution(worker.policy, {**frozen, **values}, data)
+            of_tasks.append(masked_mean(new.kl(before), data.mask))
+        return torch.stack(of_tasks).sum()
+
+    learning = {name: params[name].clone().requires_grad_() for name in algorithm.layout.names}
+    direction = np.random.default_rng(0).normal(size=vector.shape)
+    along = algorithm.layout.learning(direction)
+    slopes = torch.autograd.grad(divergence(learning), list(learning.values()), create_graph=True)
+    slope = torch.stack([(part * along[name]).sum() for part, name in zip(slopes, learning, strict=True)]).sum()
+    products = dict(zip(learning, torch.autograd.grad(slope, list(learning.values())), strict=True))
+    found = worker.fisher_vector_product(direction, vector)
+    assert np.abs(found).max() > 1e-3
+    np.testing.assert_allclose(found, algorithm.layout.vector(products), rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.numerical
