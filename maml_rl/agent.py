@@ -69,7 +69,8 @@ def load_agent(
 class Agent:
     """A meta-trained agent, before or after adaptation to a task.
 
-    Adaptation returns another agent; this one stays as it is. Acting changes its memory alone, which `reset` brings back.
+    Adaptation returns another agent; this one stays as it is. Acting changes its memory alone, and `reset` brings that
+    back.
 
     Parameters
     ----------
@@ -179,8 +180,8 @@ class Agent:
         ----------
         source
             A task of the family; an environment of Gymnasium with the same spaces; or episodes that were recorded, as
-            `RecordedEpisode` or triples of observations (T, *O), actions (T, *A) and rewards (T,): then each step learns
-            from an equal share of them, in order.
+            `RecordedEpisode` or triples of observations (T, *O), actions (T, *A) and rewards (T,): then each step
+            learns from an equal share of them, in order.
         num_steps
             Steps of adaptation, >= 1; ``None``: as many as in training, or one for recorded episodes under maml and one
             an episode else.

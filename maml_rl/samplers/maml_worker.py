@@ -264,7 +264,7 @@ def make_inner_loop(policy: Policy, layout: ParameterLayout, settings: MAMLSetti
 
 
 def _padded(recorded: Sequence[RecordedEpisode], continuous: bool) -> tuple[np.ndarray, ...]:
-    """Observations (T, B, O), actions (T, B, A) or (T, B), rewards and mask (T, B) of B episodes, zero behind the end."""
+    """Observations (T, B, O), actions (T, B, A) or (T, B), rewards and mask (T, B) of B episodes, 0 behind the end."""
     longest, count = max(len(episode.rewards) for episode in recorded), len(recorded)
     first = recorded[0]
     observations = np.zeros((longest, count, first.observations[0].size), first.observations.dtype)
