@@ -109,7 +109,7 @@ class Evolution:
         start = time.perf_counter()
         candidates = self.strategy.ask(generator(self.run.seed, Purpose.MUTATIONS, iteration=iteration))
         shard = Shard.whole(tasks, iteration=iteration, seed=self.run.seed)
-        parts = np.array_split(candidates, self.workers.num_workers)
+        parts = np.array_split(candidates, self.workers.num_shards)
         returns, steps = (
             np.concatenate(each)
             for each in zip(*self.workers.map("live", [(shard, part) for part in parts]), strict=True)

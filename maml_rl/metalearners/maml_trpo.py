@@ -95,7 +95,7 @@ class MAMLTRPO:
     def collect(self, tasks: Sequence[Task], iteration: int) -> list[CollectReport]:
         """Give every worker its tasks and let it sample, adapt and sample again."""
         whole = Shard.whole(tasks, iteration=iteration, seed=self.seed)
-        return self.workers.map("collect", [(part, self._vector) for part in whole.split(self.workers.num_workers)])
+        return self.workers.map("collect", [(part, self._vector) for part in whole.split(self.workers.num_shards)])
 
     def outer_step(self, loss: float, gradient: np.ndarray, num_tasks: int) -> StepResult:
         """Trust-region step on the episodes last collected, from their loss and gradient (D,); nothing is moved yet."""

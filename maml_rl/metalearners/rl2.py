@@ -121,7 +121,7 @@ class RL2:
         start = time.perf_counter()
         whole = Shard.whole(tasks, iteration=iteration, seed=self.outer.run.seed)
         gae_lambda, vector = self.gae_lambda(iteration), self._optimiser.vector
-        calls = [(part, vector, gae_lambda) for part in whole.split(self.workers.num_workers)]
+        calls = [(part, vector, gae_lambda) for part in whole.split(self.workers.num_shards)]
         return self.learn(self.workers.map("collect", calls), iteration, time.perf_counter() - start)
 
     def gae_lambda(self, iteration: int) -> float:
