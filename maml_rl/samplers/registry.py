@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from maml_rl.samplers.backend import Backend
 from maml_rl.samplers.multiprocess import MultiprocessBackend
 from maml_rl.samplers.plan import BackendChoice, WorkerPlan
+from maml_rl.samplers.ray_backend import RayBackend, RayOptions
 from maml_rl.samplers.serial import SerialBackend
 from maml_rl.settings import Settings
 from maml_rl.utils.config_files import to_kebab
@@ -52,6 +53,7 @@ def _multiprocess(plan: WorkerPlan, _: NoOptions) -> MultiprocessBackend:
 _KINDS: dict[str, BackendKind] = {
     "serial": BackendKind(lambda plan, _: SerialBackend(plan.spec, plan.shards(available_cores()))),
     "multiprocess": BackendKind(_multiprocess),
+    "ray": BackendKind(RayBackend.of, RayOptions),
 }
 
 

@@ -207,13 +207,13 @@ def test_backends_are_found_by_name_and_get_what_they_need(monkeypatch):
         return SerialBackend(plan.spec, plan.shards(room=3))
 
     register_backend("toy", toy, options=ToyOptions)
-    assert registered_backends() == ["multiprocess", "serial", "toy"]
+    assert registered_backends() == ["multiprocess", "ray", "serial", "toy"]
     plan = WorkerPlan(CounterSpec(), None, None, max_shards=2, timeout_seconds=7.5)
     with start_workers(plan, BackendChoice("toy", {"size": "2.5"})) as backend:
         assert backend.broadcast("begin", numbers(1, 2)) == [3, 3]
     assert asked == [(None, 7.5, "red", 2.5)]
     for choice, words in (
-        (BackendChoice("toys"), "--backend: got 'toys', expected one of multiprocess, serial, toy; did you mean "),
+        (BackendChoice("toys"), "--backend: got 'toys', expected one of multiprocess, ray, serial, toy; did you mean "),
         (BackendChoice("toy", {"size": "0"}), "--size: got '0', expected a number > 0"),
         (
             BackendChoice("serial", {"colour": "blue"}),
