@@ -149,6 +149,7 @@ class SupervisedBackend(Backend):
             for worker, job in zip([one for one in free if one.job is None], list(self._late()), strict=False):
                 self.num_duplicates += 1
                 self._give(worker, job)
+            self._waiting = deque(job for job in self._waiting if not job.workers)
 
     @staticmethod
     def _give(worker: Worker, job: Job | None) -> None:
