@@ -56,7 +56,7 @@ class MAMLTRPO:
         start = time.perf_counter()
         reports = self.collect(tasks, iteration)
         sampled = time.perf_counter()
-        returns = np.concatenate([report.returns for report in reports], axis=1).mean(axis=(1, 2), dtype=np.float64)
+        returns = np.concatenate([report.returns for report in reports], axis=1).mean(axis=1)
         loss, gradient = self._mean("surrogate_gradient", len(tasks), self._vector)
         finite = all(r.finite for r in reports) and bool(np.isfinite(loss) and np.isfinite(gradient).all())
         outcome = StepResult(self._vector, loss, 0.0, 0, False)
@@ -102,7 +102,7 @@ class MAMLTRPO:
         old = self._vector
 
         def curvature(vector: np.ndarray) -> np.ndarray:
-            products = self.workers.broadcast("fisher_vector_product", vector, old)
+            products = self.workers.broadcast("fisher_vector_product", vector)
             return np.sum(products, axis=0) / num_tasks
 
         def evaluate(vector: np.ndarray) -> tuple[float, float]:

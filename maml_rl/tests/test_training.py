@@ -160,7 +160,7 @@ def test_a_run_repeats_bit_for_bit_and_the_seed_matters(tmp_path):
 
 
 def step_once(algorithm, backend):
-    """One outer step: returns of every episode, parameters before and after."""
+    """One outer step: mean returns of every task, parameters before and after."""
     learner = algorithm.learner(backend, algorithm.initial_parameters())
     config = algorithm.config
     tasks = algorithm.env.sample_tasks(config.meta_batch_size, generator(config.seed, Purpose.TASKS))

@@ -191,7 +191,7 @@ class StubWorkers:
 
     def map(self, method, arguments):
         assert method == "collect"
-        return [CollectReport(np.zeros((2, 1, 1)), 5, True) for _ in arguments]
+        return [CollectReport(np.zeros((2, 1)), 5, True) for _ in arguments]
 
     def broadcast(self, method, vector, *_):
         loss, kl = 1.0 + 3.0 * vector.sum(), 0.5 * vector @ vector
