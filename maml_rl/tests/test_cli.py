@@ -100,7 +100,7 @@ def metrics(folder):
         (["--set", "memory-slots=4"], "memory-slots .*: got 4, which policy 'mlp' has no use for"),
         (
             ["--backend", "multiproces"],
-            "--backend: got 'multiproces', expected one of multiprocess, serial; did you mean 'multiprocess'",
+            "--backend: got 'multiproces', expected one of multiprocess, ray, serial; did you mean 'multiprocess'",
         ),
         (["--allow-module", "no_such_module"], "--allow-module: cannot import 'no_such_module' .ModuleNotFoundError.*"),
         (["--allow-module", "maml_rl.tests.raises_nowhere"], "--allow-module: cannot import .*; install it, put its"),

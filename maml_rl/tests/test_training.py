@@ -318,7 +318,7 @@ class Unlucky(SerialBackend):
 
 
 def test_lost_workers_are_counted_and_shown(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr("maml_rl.experiment.start_workers", lambda spec, count, **_: Unlucky(spec, count))
+    monkeypatch.setattr("maml_rl.experiment.start_workers", lambda plan, _: Unlucky(plan.spec))
     rows, _ = run(tiny_config("Bandit-K5-v0"), tmp_path)
     assert [row["workers_replaced"] for row in rows] == [0, 2, 0]
     assert capfd.readouterr().err == "worker 0 is lost\nworker 0 is lost again\n"

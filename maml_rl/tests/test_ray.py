@@ -1,0 +1,189 @@
+"""Workers on the nodes of a Ray cluster: the same numbers as elsewhere, whatever nodes and workers do."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import re
+import time
+
+import numpy as np
+import pytest
+
+from maml_rl.algorithms import make_algorithm
+from maml_rl.experiment import train
+from maml_rl.run_folder import RunFolder
+from maml_rl.samplers import BackendChoice, SerialBackend
+from maml_rl.samplers.ray_backend import RayBackend
+from maml_rl.samplers.ray_session import RaySession
+from maml_rl.tests.builders import CounterSpec, is_running, numbers, tiny_config, wait_until
+
+ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'maml_rl[ray]'")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # the library's own warnings
+
+CLOCKS = ("seconds", "sampling_seconds", "learning_seconds", "workers_replaced")
+BANDIT = {"env_name": "Bandit-K5-v0", "algorithm": "rl2", "policy": "lstm", "num_batches": 2}
+CONFIGS = {
+    "maml": tiny_config(num_shards=3),
+    "rl2": tiny_config(**BANDIT, num_shards=3, num_minibatches=2, num_epochs=2),
+    "ensemble": tiny_config(**BANDIT, num_agents=3, num_shards=3),
+    "openai-es": tiny_config().replace(algorithm="evolution", population_size=8, num_shards=3),
+    "genetic-algorithm": tiny_config().replace(
+        algorithm="evolution", population_size=8, es_strategy="genetic-algorithm", num_shards=3
+    ),
+}
+SIZES = {"object_store_memory": 100 * 2**20}
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """Two nodes of one CPU each."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, **SIZES})
+    cluster.add_node(num_cpus=1, **SIZES)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def trained(config, folder, backend, num_workers=None):
+    """Metrics but for clocks, parameters, and lines of warning."""
+    run = RunFolder(folder)
+    parameters = train(
+        make_algorithm(config), num_workers=num_workers, backend=backend, folder=run, show=lambda line: None, bar=False
+    )
+    with run.metrics_path.open(newline="", encoding="utf-8") as file:
+        rows = [{k: v for k, v in row.items() if k not in CLOCKS} for row in csv.DictReader(file)]
+    return rows, parameters
+
+
+def on(cluster, **options):
+    """The backend of a cluster."""
+    return BackendChoice("ray", {"address": cluster.address, **options})
+
+
+def opened(cluster, spec, num_shards, **options):
+    """Workers on a cluster."""
+    return RayBackend(RaySession(cluster.address), spec, num_shards, **options)
+
+
+def test_every_algorithm_has_the_metrics_of_local_processes_bit_for_bit(cluster, tmp_path):
+    for name, config in CONFIGS.items():
+        here = trained(config, tmp_path / f"{name}-here", "multiprocess", num_workers=2)
+        there = trained(config, tmp_path / f"{name}-there", on(cluster))
+        assert here[0] == there[0], name
+        np.testing.assert_array_equal(here[1], there[1], err_msg=name)
+        assert (tmp_path / f"{name}-here" / "config.json").read_text() == (
+            tmp_path / f"{name}-there" / "config.json"
+        ).read_text()
+
+
+def test_a_node_removed_within_an_iteration_costs_seconds_and_changes_nothing(cluster):
+    algorithm = make_algorithm(tiny_config(num_shards=2, num_batches=1))
+    expected = steps(algorithm, SerialBackend(algorithm.worker_spec, 2))
+    with opened(cluster, algorithm.worker_spec, 2) as backend:
+        lines: list[str] = []
+        backend.warn = lines.append
+        removed = []
+
+        def remove_node(method):
+            if method == "fisher_vector_product" and not removed:
+                assert backend.num_workers == 2
+                removed.append(time.monotonic())
+                cluster.remove_node(next(node for node in cluster.list_all_nodes() if not node.head))
+
+        found = steps(algorithm, Between(backend, remove_node))
+        assert time.monotonic() - removed[0] < 20
+        assert backend.num_restarts == 1
+        (line,) = lines
+        assert "was lost because its node has died in fisher_vector_product (seed 3, iteration 0, tasks [" in line
+        # The next iteration has one worker for both shards, and another one as soon as there is a node again.
+        steps(algorithm, backend)
+        assert backend.num_workers == 1
+        cluster.add_node(num_cpus=1, **SIZES)
+        assert wait_until(lambda: backend.session.num_cpus() == 2, seconds=20)
+        np.testing.assert_equal(steps(algorithm, backend), expected)
+        assert backend.num_workers == 2
+    np.testing.assert_equal(found, expected)
+
+
+class Between:
+    """Workers of a backend, with something happening before each call."""
+
+    def __init__(self, backend, happen):
+        self.backend, self.happen = backend, happen
+        self.num_shards, self.num_workers = backend.num_shards, backend.num_workers
+
+    def map(self, method, arguments):
+        self.happen(method)
+        return self.backend.map(method, arguments)
+
+    def broadcast(self, method, *arguments):
+        return self.map(method, [arguments] * self.num_shards)
+
+
+def steps(algorithm, backend):
+    """Parameters after an iteration, and its numbers."""
+    learner = algorithm.learner(backend, algorithm.initial_parameters())
+    report = learner.step(algorithm.sample_tasks(0), 0)
+    return learner.parameters, dict(report.details), report.return_after
+
+
+def test_a_straggler_s_shard_is_done_by_another_actor_as_well(cluster, tmp_path):
+    fuse = tmp_path / "fuse"
+    with opened(cluster, CounterSpec("linger", str(fuse)), 2, straggler_factor=3.0) as backend:
+        backend.map("begin", [(numbers(1, 2),), (numbers(3, 4),)])
+        assert backend.broadcast("add", 10) == [13, 17]
+        fuse.touch()  # whoever adds next takes a minute
+        start = time.monotonic()
+        assert backend.broadcast("add", 1) == [14, 18]
+        assert time.monotonic() - start < 20
+        assert (backend.num_duplicates, backend.num_restarts) == (1, 0)
+        # The straggler is still busy, and nobody waits for it.
+        assert len({process for _, process in backend.broadcast("read")}) == 1
+        assert time.monotonic() - start < 20
+
+
+def test_actors_and_processes_are_gone_after_close(cluster):
+    with opened(cluster, CounterSpec(), 2) as backend:
+        backend.broadcast("begin", numbers(1))
+        processes = {process for _, process in backend.broadcast("read")}
+        assert all(is_running(process) for process in processes)
+        assert len(processes) == 2
+    assert wait_until(lambda: not any(is_running(process) for process in processes), seconds=10)
+    assert not ray.is_initialized()
+    with contextlib.closing(RaySession(cluster.address)) as session:
+        assert wait_until(lambda: session.ray.available_resources().get("CPU") == 2.0, seconds=10)
+
+
+def test_a_cluster_of_this_machine_alone_ends_with_the_session(tmp_path, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with RayBackend(RaySession("local"), CounterSpec(), 2, num_workers=1) as backend:
+        assert backend.broadcast("begin", numbers(1, 2)) == [3, 3]
+        (process,) = {process for _, process in backend.broadcast("read")}
+        assert backend.num_workers == 1
+    assert wait_until(lambda: not is_running(process), seconds=10)
+    assert not ray.is_initialized()
+
+
+def test_the_object_store_holds_no_parameters_after_a_call(cluster):
+    vector = np.ones(2**20)  # 8 MiB
+    with opened(cluster, CounterSpec(), 2) as backend:
+        backend.broadcast("begin", numbers(0))
+        for _ in range(20):  # with the answers 480 MiB, more than both nodes can hold
+            first, second = backend.broadcast("add", vector)
+            assert not backend._references
+        assert first[0] == second[-1] == 20.0
+        del first, second
+        backend.broadcast("begin", numbers(0))
+        assert wait_until(lambda: stored_megabytes(cluster) < 1, seconds=10)
+
+
+def stored_megabytes(cluster):
+    """Size of what all nodes' stores hold, the specification of the workers among it."""
+    from ray._private.internal_api import memory_summary
+
+    summary = memory_summary(cluster.address, stats_only=True)
+    return sum(float(size) for size in re.findall(r"Plasma memory usage ([0-9.]+) MiB", summary))
