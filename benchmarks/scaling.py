@@ -34,6 +34,7 @@ from maml_rl.config import Config, load_config
 from maml_rl.experiment import workers
 from maml_rl.samplers import Backend, BackendChoice, SerialBackend
 from maml_rl.utils.cores import available_cores
+from maml_rl.utils.random import Purpose, generator
 
 CONFIG = "configs/maml/halfcheetah-dir.yaml"
 CORES = 1000
@@ -47,6 +48,11 @@ class Setting:
     num_tasks: int
     num_workers: int
     num_nodes: int = 0
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Workers and nodes: settings of the same place share processes."""
+        return self.num_workers, self.num_nodes
 
     @property
     def name(self) -> str:
@@ -107,9 +113,13 @@ def measure(config: Config, settings: Sequence[Setting], num_rounds: int) -> dic
     """Seconds of an iteration in every setting, per round, after one that does not count; the model; bytes."""
     rounds: list[list[float]] = []
     with contextlib.ExitStack() as stack:
-        clocks = [stack.enter_context((_elsewhere if one.num_nodes else _here)(config, one)) for one in settings]
+        clocks: dict[tuple[int, int], Callable[[int], float]] = {}
+        for one in settings:
+            if one.place not in clocks:
+                clocks[one.place] = stack.enter_context((_elsewhere if one.num_nodes else _here)(config, *one.place))
+                clocks[one.place](one.num_tasks)  # before the next one starts its processes
         for index in range(num_rounds + 1):
-            row = [seconds() for seconds in clocks]
+            row = [clocks[one.place](one.num_tasks) for one in settings]
             if index:
                 rounds.append(row)
                 print(json.dumps(row), flush=True)
@@ -136,51 +146,50 @@ def measure(config: Config, settings: Sequence[Setting], num_rounds: int) -> dic
 
 
 @contextlib.contextmanager
-def _here(config: Config, setting: Setting) -> Iterator[Callable[[], float]]:
-    """Seconds of an iteration in a setting; every one is the first, on the same tasks."""
-    algorithm = make_algorithm(config.replace(meta_batch_size=setting.num_tasks))
+def _here(config: Config, num_workers: int, num_nodes: int) -> Iterator[Callable[[int], float]]:
+    """Seconds of an iteration of so many tasks; every one is the first, from the same parameters."""
+    algorithm = make_algorithm(config.replace(meta_batch_size=num_workers))
     with contextlib.ExitStack() as stack:
         choice = BackendChoice("multiprocess")
-        if setting.num_nodes:
-            address = stack.enter_context(_cluster(setting))
-            choice = BackendChoice("ray", {"address": address})
-        backend = stack.enter_context(workers(algorithm, setting.num_workers, choice))
-        yield lambda: _seconds(algorithm, backend)
+        if num_nodes:
+            choice = BackendChoice("ray", {"address": stack.enter_context(_cluster(num_workers, num_nodes))})
+        backend = stack.enter_context(workers(algorithm, num_workers, choice))
+        yield lambda num_tasks: _seconds(algorithm, backend, num_tasks)
 
 
 @contextlib.contextmanager
-def _elsewhere(config: Config, setting: Setting) -> Iterator[Callable[[], float]]:
+def _elsewhere(config: Config, num_workers: int, num_nodes: int) -> Iterator[Callable[[int], float]]:
     """As `_here`, in a process of its own: a process knows one cluster only."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_answer, args=(config, setting, theirs))
+    process = context.Process(target=_answer, args=(config, num_workers, num_nodes, theirs))
     process.start()
     theirs.close()
 
-    def seconds() -> float:
-        ours.send(True)
+    def seconds(num_tasks: int) -> float:
+        ours.send(num_tasks)
         return float(ours.recv())
 
     try:
         yield seconds
     finally:
-        ours.send(False)
+        ours.send(0)
         process.join()
 
 
-def _answer(config: Config, setting: Setting, pipe: Connection) -> None:
-    """Make an iteration whenever the pipe asks for it."""
-    with _here(config, setting) as seconds:
-        while pipe.recv():
-            pipe.send(seconds())
+def _answer(config: Config, num_workers: int, num_nodes: int, pipe: Connection) -> None:
+    """Make an iteration of as many tasks as the pipe asks for; 0 is the end."""
+    with _here(config, num_workers, num_nodes) as seconds:
+        while num_tasks := pipe.recv():
+            pipe.send(seconds(num_tasks))
 
 
 @contextlib.contextmanager
-def _cluster(setting: Setting) -> Iterator[str]:
+def _cluster(num_workers: int, num_nodes: int) -> Iterator[str]:
     """Address of a cluster of so many nodes on this machine, with a CPU for each worker."""
     from ray.cluster_utils import Cluster
 
-    cpus = [len(part) for part in np.array_split(np.arange(setting.num_workers), setting.num_nodes)]
+    cpus = [len(part) for part in np.array_split(np.arange(num_workers), num_nodes)]
     sizes = {"object_store_memory": OBJECT_STORE_BYTES}
     head = {"num_cpus": cpus[0], "include_dashboard": False, **sizes}
     cluster = Cluster(initialize_head=True, head_node_args=head)
@@ -192,9 +201,10 @@ def _cluster(setting: Setting) -> Iterator[str]:
         cluster.shutdown()
 
 
-def _seconds(algorithm: Algorithm, backend: Backend) -> float:
+def _seconds(algorithm: Algorithm, backend: Backend, num_tasks: int) -> float:
+    tasks = algorithm.env.sample_tasks(num_tasks, generator(algorithm.config.seed, Purpose.TASKS))
     start = time.perf_counter()
-    algorithm.learner(backend, algorithm.initial_parameters()).step(algorithm.sample_tasks(0), 0)
+    algorithm.learner(backend, algorithm.initial_parameters()).step(tasks, 0)
     return time.perf_counter() - start
 
 
@@ -214,7 +224,7 @@ def traffic(config: Config, num_shards: int = 2) -> dict[str, float]:
     """Bytes between the learner and each of two workers in an iteration of two short episodes, and in vectors."""
     algorithm = make_algorithm(config.replace(meta_batch_size=num_shards, fast_batch_size=2))
     with CountedBackend(SerialBackend(algorithm.worker_spec, num_shards)) as backend:
-        _seconds(algorithm, backend)
+        _seconds(algorithm, backend, num_shards)
         most = int((backend.sent + backend.received).max())
     size = algorithm.layout.size
     return {"parameters": size, "bytes": most, "vectors": most / (8 * size), "calls": backend.num_calls}

@@ -80,7 +80,7 @@ class LivesReport:
 
 
 def lives_report(returns: np.ndarray, env_steps: np.ndarray, settings: EvolutionSettings) -> LivesReport:
-    """Report of lives with returns (P, L, E) of their E episodes, and environment steps (P, L)."""
+    """Report of lives with `returns` (P, L, E) of their E episodes, and their `env_steps` (P, L)."""
     fitness = fitness_of(returns, settings)
     lives = returns[np.isfinite(fitness)].astype(np.float64).mean(axis=1)  # (P, L, E) -> (P, E)
     sums = np.array([lives[:, 0].sum(), lives[:, -1].sum(), lives.sum()])

@@ -142,7 +142,7 @@ class Journal:
         return self._kinds.get(method)
 
     def builds(self, method: str) -> bool:
-        """Whether a call of this method builds state."""
+        """True if a call of this method builds state."""
         return method in self._kinds
 
     def record(self, method: str, arguments: tuple[Any, ...]) -> None:

@@ -74,7 +74,7 @@ class Job:
 
     @property
     def is_bound(self) -> bool:
-        """Whether some worker holds the state it works on."""
+        """True if some worker holds the state it works on."""
         return bool(self.before and self.part.holders)
 
 
@@ -103,7 +103,7 @@ class Worker:
 
     @property
     def is_free(self) -> bool:
-        """Whether it has nothing to do and would hear a call."""
+        """True if it has nothing to do and would hear a call."""
         return self.job is None and self.link.is_open
 
     def give(self, job: Job) -> None:
@@ -125,7 +125,7 @@ class Worker:
         return job
 
     def settle(self, job: Job) -> bool:
-        """Enter where the state is after the worker's answer; whether it was the job's first one."""
+        """Enter where the state is after the worker's answer; true if it was the job's first one."""
         part, is_first = job.part, not job.done
         if is_first and job.version != part.version:
             for other in part.holders - {self}:

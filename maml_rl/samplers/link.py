@@ -21,7 +21,7 @@ class Link(abc.ABC):
 
     @property
     def is_open(self) -> bool:
-        """Whether a message would be heard, now or as soon as the process has started; by default from the start."""
+        """True once messages are heard, at the latest when the process has started; by default from the start."""
         return True
 
     @abc.abstractmethod

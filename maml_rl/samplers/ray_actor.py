@@ -21,7 +21,7 @@ _PULSE_SECONDS = 1.0
 
 
 class _Place(NamedTuple):
-    """Where an array stood among the arguments of a call."""
+    """Stands among the arguments of a call in place of an array, which travels beside them."""
 
     position: int
 

@@ -76,7 +76,8 @@ def _open(ray: Any, address: str, shown: str, **options: Any) -> None:
         with contextlib.suppress(Exception):
             ray.shutdown()
         reason = " ".join(str(error).split("\n")[0].split())
-        raise _refusal(shown, f"a Ray cluster of the same version that can be reached ({reason})") from error
+        expected = f"a Ray cluster of the same version and RAY_AUTH_MODE ({reason})"
+        raise _refusal(shown, expected, cure="see docs/cluster.md") from error
 
 
 def _open_local(ray: Any, address: str) -> None:
@@ -94,6 +95,8 @@ def _open_running(ray: Any, address: str) -> None:
     running = sorted(services.find_gcs_addresses())
     if not running:
         raise _refusal(address, "a Ray cluster that runs on this machine, and found none")
+    if len(running) > 1:
+        raise _refusal(address, f"one Ray cluster on this machine, and found {', '.join(running)}", cure="name one")
     _open(ray, running[0], address)
 
 
@@ -112,8 +115,9 @@ def _open_host(ray: Any, address: str) -> None:
     _open(ray, f"{host}:{port}", address)
 
 
-def _refusal(address: str, expected: str) -> InputError:
-    cure = "start one with ray start --head --port=6379, or give --address local"
+def _refusal(
+    address: str, expected: str, *, cure: str = "start one with ray start --head --port=6379, or give --address local"
+) -> InputError:
     return InputError(f"--address: got {address!r}, expected {expected}; {cure}")
 
 

@@ -101,7 +101,8 @@ def _read(options: type[Settings], values: Mapping[str, Any]) -> Settings:
     except ValidationError as error:
         name = str(error.errors()[0]["loc"][0]).replace("-", "_")
         field = options.model_fields[name]
-        raise InputError(f"--{to_kebab(name)}: got {shown(values[name])}, expected {expected(field)}") from error
+        got, cure = shown(values[name]), f"leave it out for {field.default!r}"
+        raise InputError(f"--{to_kebab(name)}: got {got}, expected {expected(field)}; {cure}") from error
 
 
 def start_workers(plan: WorkerPlan, choice: BackendChoice) -> Backend:

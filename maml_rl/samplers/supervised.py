@@ -173,7 +173,7 @@ class SupervisedBackend(Backend):
         return time.monotonic() - worker.called > self.straggler_factor * usual
 
     def _listen(self, busy: Sequence[Worker]) -> int:
-        """Hear what busy workers have to say, and replace those that are lost; how many jobs were done."""
+        """Hear what busy workers have to say, and replace those that are lost; the number of jobs done."""
         by_link = {worker.link: worker for worker in busy}
         ready = self._ready(list(by_link), self._patience(busy))
         done = sum(self._receive(by_link[link]) for link in ready)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import json
 import re
 import time
 
@@ -11,12 +12,14 @@ import numpy as np
 import pytest
 
 from maml_rl.algorithms import make_algorithm
+from maml_rl.cli import test_command, train_command
 from maml_rl.experiment import train
 from maml_rl.run_folder import RunFolder
 from maml_rl.samplers import BackendChoice, SerialBackend
 from maml_rl.samplers.ray_backend import RayBackend
 from maml_rl.samplers.ray_session import RaySession
-from maml_rl.tests.builders import CounterSpec, is_running, numbers, tiny_config, wait_until
+from maml_rl.studies.__main__ import main as studies_command
+from maml_rl.tests.builders import CounterSpec, is_running, numbers, tiny_config, wait_until, write_config
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'maml_rl[ray]'")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # the library's own warnings
@@ -78,6 +81,50 @@ def test_every_algorithm_has_the_metrics_of_local_processes_bit_for_bit(cluster,
         assert (tmp_path / f"{name}-here" / "config.json").read_text() == (
             tmp_path / f"{name}-there" / "config.json"
         ).read_text()
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("auto", "expected a Ray cluster that runs on this machine, and found none; start one with ray start --head"),
+        ("127.0.0.1:1", "expected the head of a Ray cluster, and none answers at 127.0.0.1:1 (connection refused); "),
+        (
+            "no-such-host.invalid",
+            "expected a host whose name is known; start one with ray start --head --port=6379, ",
+        ),
+        ("host:port", "expected auto, local, HOST or HOST:PORT; start one with ray start --head --port=6379, or give "),
+    ],
+)
+def test_an_address_without_a_cluster_costs_one_line_and_writes_nothing(address, words, tmp_path, capfd, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    config = write_config(tmp_path / "config.json", CONFIGS["maml"])
+    flags = ["--config", config, "--output-folder", tmp_path / "run", "--backend", "ray", "--address", address]
+    assert train_command([str(flag) for flag in flags]) == 2
+    output, error = capfd.readouterr()
+    assert (output, error.count("\n")) == ("", 1)
+    assert error.startswith(f"error: --address: got {address!r}, {words}")
+    assert not (tmp_path / "run").exists()
+
+
+def test_commands_train_test_and_study_on_a_cluster(cluster, tmp_path, capfd):
+    config = write_config(tmp_path / "config.json", CONFIGS["rl2"])
+    own = ["--backend", "ray", "--address", cluster.address]
+    run = tmp_path / "run"
+    assert train_command(["--config", str(config), "--output-folder", str(run), *own]) == 0
+    files = ["--config", str(run / "config.json"), "--policy", str(run / "policy.th")]
+    sizes = ["--num-batches", "1", "--meta-batch-size", "3"]
+    for name, backend in (("there", own), ("here", ["--backend", "serial", "--num-workers", "2"])):
+        assert test_command([*files, *sizes, "--output", str(tmp_path / f"{name}.npz"), *backend]) == 0
+    with np.load(tmp_path / "there.npz") as there, np.load(tmp_path / "here.npz") as here:
+        for name in here.files:
+            np.testing.assert_array_equal(there[name], here[name])
+    study = {"name": "tiny", "question": "?", "test_tasks": 3, "test_steps": 1}
+    study["runs"] = {"memory": {"config": str(config), "seeds": [1]}}
+    (tmp_path / "tiny.yaml").write_text(json.dumps(study), encoding="utf-8")
+    results = tmp_path / "results"
+    assert studies_command(["run", str(tmp_path / "tiny.yaml"), "--results", str(results), *own]) == 0
+    assert (results / "tiny" / "memory" / "seed-1" / "results.npz").exists()
+    assert capfd.readouterr().err == ""
 
 
 def test_a_node_removed_within_an_iteration_costs_seconds_and_changes_nothing(cluster):
@@ -186,4 +233,6 @@ def stored_megabytes(cluster):
     from ray._private.internal_api import memory_summary
 
     summary = memory_summary(cluster.address, stats_only=True)
-    return sum(float(size) for size in re.findall(r"Plasma memory usage ([0-9.]+) MiB", summary))
+    sizes = re.findall(r"Plasma memory usage ([0-9.]+) MiB", summary)
+    assert sizes, summary
+    return sum(map(float, sizes))

@@ -259,7 +259,7 @@ def test_a_wrong_study_costs_one_line_and_starts_nothing(study, capfd, old, new,
         (["--num-workers", "0"], "--num-workers: got 0, expected at least 1"),
         (
             ["--backend", "multiproces"],
-            "--backend: got 'multiproces', expected one of multiprocess, ray, serial; did you",
+            "--backend: got 'multiproces', expected one of multiprocess, ray, serial",
         ),
     ],
 )

@@ -214,7 +214,7 @@ def test_backends_are_found_by_name_and_get_what_they_need(monkeypatch):
     assert asked == [(None, 7.5, "red", 2.5)]
     for choice, words in (
         (BackendChoice("toys"), "--backend: got 'toys', expected one of multiprocess, ray, serial, toy; did you mean "),
-        (BackendChoice("toy", {"size": "0"}), "--size: got '0', expected a number > 0"),
+        (BackendChoice("toy", {"size": "0"}), "--size: got '0', expected a number > 0; leave it out for 1.0"),
         (
             BackendChoice("serial", {"colour": "blue"}),
             "--colour: got 'blue', expected no such option with --backend serial; leave it out or choose --backend toy",
