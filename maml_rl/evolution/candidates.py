@@ -23,6 +23,15 @@ class Candidates(abc.ABC):
     def vectors(self) -> np.ndarray:
         """The vectors (P, D) float64."""
 
+    @property
+    @abc.abstractmethod
+    def base(self) -> np.ndarray:
+        """The large array that they are computed from, (D,) or (P, D); parts may share it."""
+
+    @abc.abstractmethod
+    def on(self, base: np.ndarray) -> Candidates:
+        """The same computed from another base; an empty one is all that a call needs beside the base itself."""
+
     @abc.abstractmethod
     def part(self, indices: Sequence[int]) -> Candidates:
         """Those at these positions."""
@@ -55,6 +64,15 @@ class VectorCandidates(Candidates):
     def vectors(self) -> np.ndarray:
         """See `Candidates.vectors`."""
         return self._vectors
+
+    @property
+    def base(self) -> np.ndarray:
+        """See `Candidates.base`: the vectors (P, D)."""
+        return self._vectors
+
+    def on(self, base: np.ndarray) -> VectorCandidates:
+        """See `Candidates.on`."""
+        return VectorCandidates(base)
 
     def part(self, indices: Sequence[int]) -> VectorCandidates:
         """See `Candidates.part`."""
@@ -105,6 +123,15 @@ class AntitheticCandidates(Candidates):
         noise, rows = self.perturbations()
         signs = np.where(np.asarray(self.indices, dtype=int) < self.half, self.sigma, -self.sigma)
         return self.mean + signs[:, np.newaxis] * noise[rows]
+
+    @property
+    def base(self) -> np.ndarray:
+        """See `Candidates.base`: the mean (D,)."""
+        return self.mean
+
+    def on(self, base: np.ndarray) -> AntitheticCandidates:
+        """See `Candidates.on`."""
+        return replace(self, mean=base)
 
     def perturbations(self) -> tuple[np.ndarray, np.ndarray]:
         """Perturbations (Q, D) that occur here, each once, and which of them (P,) each candidate has."""

@@ -138,7 +138,8 @@ class Evolution:
         start = time.perf_counter()
         candidates = self.strategy.ask(generator(self.run.seed, Purpose.MUTATIONS, iteration=iteration))
         shard = Shard.whole(tasks, iteration=iteration, seed=self.run.seed)
-        calls = [(shard, part) for part in candidates.split(self.workers.num_shards)]
+        parts = candidates.split(self.workers.num_shards)
+        calls = [(shard, part.on(np.empty(0)), part.base) for part in parts]
         reports: list[LivesReport] = self.workers.map("rate", calls)
         lived = time.perf_counter()
         fitness = np.concatenate([report.fitness for report in reports])

@@ -83,9 +83,12 @@ class EvolutionWorker:
         self._env = SizedEnvironment(spec.make_env)
         self._tensors = is_tensor_family(spec.task.env_name)
 
-    def rate(self, shard: Shard, candidates: Candidates) -> LivesReport:
-        """Fitness of individuals after their lives, one for each task of a shard; see `live`."""
-        return lives_report(*self.live(shard, candidates.vectors), self.spec.evolution)
+    def rate(self, shard: Shard, candidates: Candidates, base: np.ndarray) -> LivesReport:
+        """Fitness of individuals after their lives, one for each task of a shard; see `live`.
+
+        They are `candidates` on their `base`, (D,) or (P, D), which travels once to many workers.
+        """
+        return lives_report(*self.live(shard, candidates.on(base).vectors), self.spec.evolution)
 
     def live(self, shard: Shard, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns (P, L, E) of the E episodes in the L lives of a shard, and environment steps (P, L).

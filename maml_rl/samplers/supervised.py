@@ -49,6 +49,11 @@ class SupervisedBackend(Backend):
         Longest silence of a busy worker; until its first answer at least a minute. Its successor has twice as long.
     straggler_factor
         A call is late after this many times the seconds that it takes others, from the journal on; infinity: never.
+
+    Attributes
+    ----------
+    num_duplicates
+        Calls given to a second worker so far because they were late.
     """
 
     def __init__(

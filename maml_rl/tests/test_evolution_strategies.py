@@ -77,6 +77,8 @@ def test_parts_of_a_generation_are_computed_where_they_are_needed(make):
     parts = [travelled(part) for part in whole.split(3)]
     assert [len(part) for part in parts] == [len(part) for part in np.array_split(np.arange(len(whole)), 3)]
     np.testing.assert_array_equal(np.concatenate([part.vectors for part in parts]), whole.vectors)
+    for part in parts:
+        np.testing.assert_array_equal(part.on(np.empty(0)).on(part.base).vectors, part.vectors)
     np.testing.assert_array_equal(whole.part([3, 1]).vectors, whole.vectors[[3, 1]])
 
 
