@@ -1,11 +1,13 @@
 """Time and bytes of an iteration against tasks and workers, in local processes and on the nodes of a Ray cluster.
 
 `python -m benchmarks.scaling` trains MAML on HalfCheetahDir with every number of tasks and workers in turn, round by
-round, and fits ``t = a + b * tasks / workers + c * workers`` to the medians (seconds; a: what one process does alone;
-b: a task on one worker; c: a worker more to speak to). Settings with more workers than this machine has cores are
-measured but left out of the fit. Beside the times stand the bytes between learner and each worker. `--output` writes
-all as JSON. Absolute numbers belong to the machine; ``ray_over_local`` compares settings of one round. Ray is left out
-where it is not installed: ``pip install 'maml_rl[ray]'``.
+round, and takes the model ``t = a + b * tasks / workers + c * workers`` (seconds; a: what one process does alone; b: a
+task on one worker; c: a worker more to speak to) from it in two ways. ``fit`` is least squares over all settings with
+local processes and no more workers than cores: it needs a machine on which nothing else runs. ``parts`` needs one free
+core: a and b are those of one worker, and c is what as many calls take as an iteration makes, per worker, where workers
+answer at once. Beside the times stand the bytes between learner and each worker. `--output` writes all as JSON.
+Absolute numbers belong to the machine; ``ray_over_local`` compares settings of one round. Ray is left out where it is
+not installed: ``pip install 'maml_rl[ray]'``.
 """
 
 from __future__ import annotations
@@ -28,11 +30,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.records import save_json
-from benchmarks.traffic import CountedBackend
+from benchmarks.traffic import CountedBackend, EchoSpec
 from maml_rl.algorithms import Algorithm, make_algorithm
 from maml_rl.config import Config, load_config
 from maml_rl.experiment import workers
-from maml_rl.samplers import Backend, BackendChoice, SerialBackend
+from maml_rl.samplers import Backend, BackendChoice, SerialBackend, WorkerPlan, start_workers
 from maml_rl.utils.cores import available_cores
 from maml_rl.utils.random import Purpose, generator
 
@@ -78,6 +80,22 @@ class Model:
         return self.a + self.b * num_tasks / num_workers + self.c * num_workers
 
 
+@dataclass(frozen=True)
+class Messages:
+    """Median seconds of a call of all workers that answer at once, by their number, and its slope.
+
+    Attributes
+    ----------
+    seconds
+        By the number of workers.
+    per_worker
+        Seconds that a worker more makes a call longer.
+    """
+
+    seconds: dict[int, float]
+    per_worker: float
+
+
 def fitted(settings: Sequence[Setting], seconds: Sequence[float]) -> Model:
     """Least squares of relative errors, with coefficients that are not negative."""
     from scipy.optimize import nnls
@@ -96,6 +114,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--nodes", type=int, nargs="*", default=[1, 2], help="nodes of Ray, on this machine")
     parser.add_argument("--episodes", type=int, default=20, help="episodes of each task (default: %(default)s)")
+    parser.add_argument("--echoes", type=int, nargs="+", default=[1, 2, 4, 8], help="workers that answer at once")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
@@ -105,6 +124,7 @@ def main() -> None:
     most = max(arguments.tasks)
     settings += [Setting(most, w, n) for n in nodes for w in arguments.workers if n <= w <= max(n, available_cores())]
     result = measure(config, settings, arguments.rounds)
+    result |= predicted(config, result, arguments.echoes, [0, *nodes[:1]])
     print(json.dumps(result, indent=2))
     save_json(result, arguments.output)
 
@@ -131,8 +151,7 @@ def measure(config: Config, settings: Sequence[Setting], num_rounds: int) -> dic
         "settings": [{**asdict(one), "where": one.name} for one in settings],
         "rounds": rounds,
         "medians": medians,
-        "model": asdict(model),
-        f"seconds_with_{CORES}_workers": {str(m): model.seconds(m, CORES) for m in (CORES, 10 * CORES)},
+        "fit": asdict(model),
         "ray_over_local": _ray_over_local(settings, rounds),
         "bytes_of_a_worker": traffic(config),
         "cores": available_cores(),
@@ -143,6 +162,47 @@ def measure(config: Config, settings: Sequence[Setting], num_rounds: int) -> dic
             name: metadata.version(name) for name in ("torch", "numpy", "mujoco", "ray") if util.find_spec(name)
         },
     }
+
+
+def predicted(config: Config, result: dict[str, Any], counts: Sequence[int], nodes: Sequence[int]) -> dict[str, Any]:
+    """Model from its parts, and the seconds of an iteration that it says for many workers."""
+    sent, found = result["bytes_of_a_worker"], {}
+    rows = zip(result["settings"], result["medians"], strict=True)
+    alone = [(row["num_tasks"], seconds) for row, seconds in rows if row["num_workers"] == 1 and not row["num_nodes"]]
+    b, a = np.polyfit(*zip(*alone, strict=True), 1).tolist() if len(alone) > 1 else (alone[0][1] / alone[0][0], 0.0)
+    for num_nodes in nodes:
+        messages = echoes(sent["parameters"], counts, num_nodes)
+        model = Model(max(0.0, a), b, messages.per_worker * sent["calls"], 0.0)
+        seconds = {f"{m} tasks": model.seconds(m, CORES) for m in (CORES, 10 * CORES)}
+        where = Setting(1, 1, num_nodes).name
+        found[where] = {"messages": asdict(messages), "parts": asdict(model), f"with_{CORES}_workers": seconds}
+    return {"model": found}
+
+
+def echoes(size: int, counts: Sequence[int], num_nodes: int, num_calls: int = 200) -> Messages:
+    """Exchange a vector of `size` numbers with so many workers, again and again."""
+    seconds = {}
+    for count in counts:
+        with _echoing(count, num_nodes) as backend:
+            vector, times = np.ones(size), []
+            for _ in range(num_calls):
+                start = time.perf_counter()
+                backend.broadcast("echo", vector)
+                times.append(time.perf_counter() - start)
+        seconds[count] = statistics.median(times)
+    slope = float(np.polyfit(list(seconds), list(seconds.values()), 1)[0]) if len(seconds) > 1 else 0.0
+    return Messages(seconds, max(0.0, slope))
+
+
+@contextlib.contextmanager
+def _echoing(num_workers: int, num_nodes: int) -> Iterator[Backend]:
+    """Workers that answer at once."""
+    with contextlib.ExitStack() as stack:
+        choice = BackendChoice("multiprocess")
+        if num_nodes:
+            choice = BackendChoice("ray", {"address": stack.enter_context(_cluster(num_workers, num_nodes))})
+        plan = WorkerPlan(EchoSpec(), num_workers, None, max_shards=num_workers, timeout_seconds=60.0)
+        yield stack.enter_context(start_workers(plan, choice))
 
 
 @contextlib.contextmanager

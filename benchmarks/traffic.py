@@ -1,8 +1,9 @@
-"""Bytes that go between a learner and its workers."""
+"""Bytes that go between a learner and its workers, and workers that do nothing but exchange them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
@@ -48,3 +49,28 @@ class CountedBackend(Backend):
 
 def _size(value: Any) -> int:
     return len(ForkingPickler.dumps(value))
+
+
+@dataclass(frozen=True)
+class EchoSpec:
+    """Specification of an `Echo`; picklable."""
+
+    @property
+    def worker_class(self) -> type[Echo]:
+        """See `WorkerSpec`."""
+        return Echo
+
+    def build(self, heartbeat: Callable[[], None]) -> Echo:
+        """Make the worker."""
+        return Echo()
+
+
+class Echo:
+    """A worker that answers at once."""
+
+    def echo(self, vector: np.ndarray) -> np.ndarray:
+        """The vector (D,) it is given, as `MAMLWorker.fisher_vector_product` answers with one."""
+        return vector
+
+    def close(self) -> None:
+        """Nothing to free."""
