@@ -24,6 +24,9 @@ from maml_rl.utils.graphics import choose_gl
 from maml_rl.utils.modules import import_allowed
 from maml_rl.video import ENDINGS, check_can_film, film
 
+_OPTION = "option of a backend: "
+"""What the names of parsed flags of backends begin with, so that no other flag is taken for one."""
+
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags that `train.py` and `test.py` share."""
@@ -57,8 +60,8 @@ def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for name, options in backend_options().items():
         for field, info in options.model_fields.items():
-            about = f"with --backend {name}: {info.description} Default: {info.default}."
-            parser.add_argument(f"--{to_kebab(field)}", metavar="VALUE", help=about.replace("%", "%%"))
+            about = f"with --backend {name}: {info.description} Default: {info.default}.".replace("%", "%%")
+            parser.add_argument(f"--{to_kebab(field)}", dest=f"{_OPTION}{field}", metavar="VALUE", help=about)
     parser.add_argument(
         "--backend-option",
         action="append",
@@ -94,8 +97,8 @@ def backend_from(arguments: argparse.Namespace) -> BackendChoice:
     InputError
         If there is none such, or it has no use for an option or its value.
     """
-    known = {field for options in backend_options().values() for field in options.model_fields}
-    given = {field: value for field in known if (value := getattr(arguments, field, None)) is not None}
+    flags = {name.removeprefix(_OPTION): value for name, value in vars(arguments).items() if name.startswith(_OPTION)}
+    given = {name: value for name, value in flags.items() if value is not None}
     for option in arguments.backend_option:
         key, equals, value = option.partition("=")
         if not (key and equals):

@@ -30,7 +30,7 @@ class Candidates(abc.ABC):
 
     @abc.abstractmethod
     def on(self, base: np.ndarray) -> Candidates:
-        """The same computed from another base; an empty one is all that a call needs beside the base itself."""
+        """The same computed from another `base`, (D,) or (P, D); an empty one where it travels on its own."""
 
     @abc.abstractmethod
     def part(self, indices: Sequence[int]) -> Candidates:

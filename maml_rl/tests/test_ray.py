@@ -6,6 +6,7 @@ import contextlib
 import csv
 import json
 import re
+import threading
 import time
 
 import numpy as np
@@ -127,25 +128,32 @@ def test_commands_train_test_and_study_on_a_cluster(cluster, tmp_path, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_a_node_removed_within_an_iteration_costs_seconds_and_changes_nothing(cluster):
-    algorithm = make_algorithm(tiny_config(num_shards=2, num_batches=1))
+@pytest.mark.parametrize("moment", ["between calls", "within a call"])
+def test_a_node_removed_within_an_iteration_costs_seconds_and_changes_nothing(moment, cluster):
+    algorithm = make_algorithm(tiny_config(num_shards=2, num_batches=1, fast_batch_size=400))
     expected = steps(algorithm, SerialBackend(algorithm.worker_spec, 2))
     with opened(cluster, algorithm.worker_spec, 2) as backend:
         lines: list[str] = []
         backend.warn = lines.append
         removed = []
 
-        def remove_node(method):
-            if method == "fisher_vector_product" and not removed:
-                assert backend.num_workers == 2
-                removed.append(time.monotonic())
-                cluster.remove_node(next(node for node in cluster.list_all_nodes() if not node.head))
+        def remove_node():
+            assert backend.num_workers == 2
+            removed.append(time.monotonic())
+            cluster.remove_node(next(node for node in cluster.list_all_nodes() if not node.head))
 
-        found = steps(algorithm, Between(backend, remove_node))
+        def happen(method):
+            if moment == "between calls" and method == "fisher_vector_product" and not removed:
+                remove_node()
+            if moment == "within a call" and method == "surrogate_gradient":
+                threading.Timer(0.02, remove_node).start()
+
+        found = steps(algorithm, Between(backend, happen))
         assert time.monotonic() - removed[0] < 20
         assert backend.num_restarts == 1
         (line,) = lines
-        assert "was lost because its node has died in fisher_vector_product (seed 3, iteration 0, tasks [" in line
+        assert "was lost because its node has died in " in line
+        assert "(seed 3, iteration 0, tasks [" in line
         # The next iteration has one worker for both shards, and another one as soon as there is a node again.
         steps(algorithm, backend)
         assert backend.num_workers == 1
