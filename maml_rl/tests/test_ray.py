@@ -8,6 +8,7 @@ import json
 import re
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'maml
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # the library's own warnings
 
 CLOCKS = ("seconds", "sampling_seconds", "learning_seconds", "workers_replaced")
-BANDIT = {"env_name": "Bandit-K5-v0", "algorithm": "rl2", "policy": "lstm", "num_batches": 2}
+BANDIT: dict[str, Any] = {"env_name": "Bandit-K5-v0", "algorithm": "rl2", "policy": "lstm", "num_batches": 2}
 CONFIGS = {
     "maml": tiny_config(num_shards=3),
     "rl2": tiny_config(**BANDIT, num_shards=3, num_minibatches=2, num_epochs=2),
@@ -36,7 +37,7 @@ CONFIGS = {
         algorithm="evolution", population_size=8, es_strategy="genetic-algorithm", num_shards=3
     ),
 }
-SIZES = {"object_store_memory": 100 * 2**20}
+SIZES: dict[str, Any] = {"object_store_memory": 100 * 2**20}
 
 
 @pytest.fixture

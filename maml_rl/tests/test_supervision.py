@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,11 @@ class HandBackend(SupervisedBackend):
 
     room: int | None = None
 
+    @property
+    def hands(self) -> list[Any]:
+        """Links to the workers."""
+        return list(self.links)
+
     def _start(self, number):
         return HandLink(self.spec)
 
@@ -86,30 +92,30 @@ def test_results_do_not_depend_on_how_many_workers_serve_the_shards(num_workers)
         assert counted(backend) == EXPECTED
         assert backend.num_workers == min(num_workers, 5)
         # Nothing is done twice, and a shard stays with the worker that holds its state.
-        assert sum(len(message.calls) for link in backend.links for message in link.seen) == 20
+        assert sum(len(message.calls) for link in backend.hands for message in link.seen) == 20
         assert counted(backend) == EXPECTED
 
 
 def test_a_worker_gone_for_good_leaves_its_shards_to_the_others_and_new_ones_take_their_part():
     def lose_one(backend):
         backend.room = 1
-        backend.links[1].broken = True
+        backend.hands[1].broken = True
 
     with HandBackend(CounterSpec(), 5, num_workers=2) as backend:
-        lines = []
+        lines: list[str] = []
         backend.warn = lines.append
         assert counted(backend, lose_one) == EXPECTED
         assert (backend.num_workers, backend.num_restarts) == (1, 1)
         assert lines == [
             "worker 1 (hand) broke in add (seed 7, iteration 0, tasks [3, 4]): replaced, its work is done again"
         ]
-        (left,) = backend.links
+        (left,) = backend.hands
         backend.room = 3
         assert counted(backend) == EXPECTED
         assert backend.num_workers == 3
         # The state of no shard stays where it is no longer needed.
-        held = [set(link.host._workers) for link in backend.links]
-        gone = {shard for link in backend.links for message in link.seen for shard in message.forget}
+        held = [set(link.host._workers) for link in backend.hands]
+        gone = {shard for link in backend.hands for message in link.seen for shard in message.forget}
         assert set.union(*held) == set(range(5))
         assert left.seen
         assert gone
@@ -117,15 +123,15 @@ def test_a_worker_gone_for_good_leaves_its_shards_to_the_others_and_new_ones_tak
 
 def test_workers_that_have_not_started_are_not_waited_for():
     with HandBackend(CounterSpec(), 5, num_workers=2) as backend:
-        backend.links[1].open = False
+        backend.hands[1].open = False
         assert counted(backend) == EXPECTED
-        assert not backend.links[1].seen
+        assert not backend.hands[1].seen
 
 
 def test_where_no_worker_starts_the_run_ends_in_one_line(monkeypatch):
     monkeypatch.setattr("maml_rl.samplers.supervised._START_SECONDS", 0.1)
     with HandBackend(CounterSpec(), 5, num_workers=1, timeout_seconds=0.1) as backend:
-        backend.links[0].open = False
+        backend.hands[0].open = False
         with pytest.raises(WorkerError, match=r"no worker could be started within 0\.1 s; free memory or cores"):
             backend.broadcast("begin", numbers(1))
 
@@ -134,13 +140,13 @@ def test_a_straggler_s_shard_is_given_to_a_free_worker_and_the_first_answer_coun
     monkeypatch.setattr("maml_rl.samplers.supervised._LEAST_LATE_SECONDS", 0.02)
 
     def slow_down(backend):
-        backend.links[0].slow = True
+        backend.hands[0].slow = True
 
     with HandBackend(CounterSpec(), 5, num_workers=2, straggler_factor=2.0) as backend:
         assert counted(backend, slow_down) == EXPECTED
         assert backend.num_duplicates >= 1
         assert backend.num_restarts == 0
-        slow, quick = backend.links
+        slow, quick = backend.hands
         assert slow.waiting
         # It did the shard's calls from the journal on, as nobody else held its state.
         assert any(len(message.calls) > 1 for message in quick.seen)
