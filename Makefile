@@ -76,7 +76,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-BENCHMARKS := foundation memory rl2 ensemble atari evolution_scale episodic
+BENCHMARKS := foundation memory rl2 ensemble atari evolution_scale episodic scaling
 
 bench: $(BENCH_STAMP)
 	for name in $(BENCHMARKS); do \

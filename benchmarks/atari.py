@@ -27,11 +27,11 @@ import numpy as np
 
 from benchmarks.records import save_json
 from maml_rl.algorithms import Algorithm, make_algorithm
-from maml_rl.cli import available_cores
 from maml_rl.config import load_config
 from maml_rl.envs import make_meta_env
-from maml_rl.samplers import Backend, start_workers
+from maml_rl.samplers import Backend, MultiprocessBackend, SerialBackend
 from maml_rl.shard import Shard
+from maml_rl.utils.cores import available_cores
 
 GAME = "space_invaders"
 FRAME_SKIP, STICKY, EPISODE_STEPS = 4, 0.25, 500
@@ -78,7 +78,7 @@ def measure(cores: int, num_rounds: int, seconds: float) -> dict[str, Any]:
             "gymnasium": lambda: in_processes(_gymnasium_loop, cores, seconds),
         }
         for name, algorithm in algorithms.items():
-            started = start_workers(algorithm.worker_spec, cores, backend="multiprocess")
+            started = MultiprocessBackend(algorithm.worker_spec, cores)
             backend = stack.enter_context(contextlib.closing(started))
             ways[name] = lambda algorithm=algorithm, backend=backend: our_sampler(algorithm, backend)
         for index in range(num_rounds + 1):
@@ -112,7 +112,7 @@ def measure_learning(num_rounds: int) -> dict[str, dict[str, dict[str, float]]]:
             overriding = [*SAME_GAME, *overrides, *settings, f"meta-batch-size={_TASKS_OF_A_LEARNER}"]
             config = load_config(path, overriding)
             algorithm = make_algorithm(config)
-            with contextlib.closing(start_workers(algorithm.worker_spec, 1, backend="serial")) as backend:
+            with contextlib.closing(SerialBackend(algorithm.worker_spec)) as backend:
                 learner = algorithm.learner(backend, algorithm.initial_parameters())
                 reports = [learner.step(algorithm.sample_tasks(i), i) for i in range(num_rounds + 1)][1:]
             found.setdefault(name, {})[kind] = {
@@ -126,7 +126,7 @@ def our_sampler(algorithm: Algorithm, backend: Backend) -> float:
     """Episodes of all tasks of one iteration's meta-batch."""
     (theta,) = algorithm.initial_parameters()
     whole = Shard.whole(algorithm.sample_tasks(0), iteration=0, seed=algorithm.config.run.seed)
-    calls = [(part, theta) for part in whole.split(backend.num_workers)]
+    calls = [(part, theta) for part in whole.split(backend.num_shards)]
     start = time.perf_counter()
     reports = backend.map("collect", calls)
     return sum(report.env_steps for report in reports) / (time.perf_counter() - start)

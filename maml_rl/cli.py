@@ -16,19 +16,16 @@ from maml_rl.evaluation import check_num_steps, evaluate, save_results, summary_
 from maml_rl.experiment import TrainingError, train
 from maml_rl.policies import DTYPES
 from maml_rl.run_folder import RunFolder
-from maml_rl.samplers import WorkerError, check_backend
+from maml_rl.samplers import BackendChoice, WorkerError, backend_options, check_backend
+from maml_rl.utils.config_files import to_kebab
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import check_writable
 from maml_rl.utils.graphics import choose_gl
 from maml_rl.utils.modules import import_allowed, imports_limited_to
 from maml_rl.video import ENDINGS, check_can_film, film
 
-
-def available_cores() -> int:
-    """Number of cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+_OPTION = "option of a backend: "
+"""What the names of parsed flags of backends begin with, so that no other flag is taken for one."""
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,12 +38,6 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         help="override a key of the configuration, such as env-kwargs.split=held-out",
     )
     add_worker_arguments(parser)
-    parser.add_argument(
-        "--num-workers",
-        type=int,
-        default=available_cores(),
-        help="worker processes (default: one per core, %(default)s)",
-    )
     parser.add_argument("--use-cuda", action="store_true", help="learn on the GPU; sampling stays on the CPU")
 
 
@@ -56,8 +47,27 @@ def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
         "--backend",
         default="multiprocess",
         metavar="NAME",
-        help="where workers run: multiprocess, each in a process of its own; serial, all in this one; or one that an "
-        "allowed module registers (default: %(default)s)",
+        help="where workers run: multiprocess, each in a process of its own; serial, all in this one; ray, on "
+        "the nodes of a cluster; or one that an allowed module registers (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--num-workers",
+        type=_count_of_workers,
+        default=None,
+        metavar="N",
+        help="worker processes; auto: as many as there are cores, with ray at any time those of the cluster "
+        "(default: auto)",
+    )
+    for name, options in backend_options().items():
+        for field, info in options.model_fields.items():
+            about = f"with --backend {name}: {info.description} Default: {info.default}.".replace("%", "%%")
+            parser.add_argument(f"--{to_kebab(field)}", dest=f"{_OPTION}{field}", metavar="VALUE", help=about)
+    parser.add_argument(
+        "--backend-option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="option of a backend that an allowed module registers; may be repeated",
     )
     parser.add_argument(
         "--allow-module",
@@ -69,10 +79,40 @@ def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _count_of_workers(text: str) -> int | None:
+    """A number of workers; ``None``: auto."""
+    if text.lower() == "auto":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected auto or a whole number >= 1") from None
+
+
+def backend_from(arguments: argparse.Namespace) -> BackendChoice:
+    """The backend that the command line chooses, with its options; allowed modules have been imported.
+
+    Raises
+    ------
+    InputError
+        If there is none such, or it has no use for an option or its value.
+    """
+    flags = {name.removeprefix(_OPTION): value for name, value in vars(arguments).items() if name.startswith(_OPTION)}
+    given = {name: value for name, value in flags.items() if value is not None}
+    for option in arguments.backend_option:
+        key, equals, value = option.partition("=")
+        if not (key and equals):
+            raise InputError(f"--backend-option: got {option!r}, expected KEY=VALUE, such as address=auto")
+        given[key.replace("-", "_")] = value
+    choice = BackendChoice(arguments.backend, given)
+    check_backend(choice)
+    return choice
+
+
 def config_from(arguments: argparse.Namespace, overrides: Sequence[str]) -> Config:
     """Import the allowed modules, then read the configuration that the command line names."""
     import_allowed(arguments.allow_module)
-    check_backend(arguments.backend)
+    backend_from(arguments)
     return load_config(arguments.config, overrides, allowed=arguments.allow_module)
 
 
@@ -85,7 +125,7 @@ def _path(text: str) -> str:
 
 def device_from(arguments: argparse.Namespace) -> str:
     """Return the device to learn on, and say so when there is no GPU to use."""
-    if arguments.num_workers < 1:
+    if arguments.num_workers is not None and arguments.num_workers < 1:
         raise InputError(f"--num-workers: got {arguments.num_workers}, expected at least 1")
     if arguments.use_cuda and not torch.cuda.is_available():
         print("--use-cuda: found no GPU, using the CPU", file=sys.stderr)
@@ -161,7 +201,7 @@ def train_command(argv: Sequence[str] | None = None) -> int:
         train(
             algorithm,
             num_workers=arguments.num_workers,
-            backend=arguments.backend,
+            backend=backend_from(arguments),
             folder=folder,
             resume=arguments.resume,
             show=lambda line: print(line, flush=True),
@@ -232,7 +272,7 @@ def _test(arguments: argparse.Namespace) -> None:
         meta_batch_size=arguments.meta_batch_size,
         num_adaptation_steps=max(num_steps),
         num_workers=arguments.num_workers,
-        backend=arguments.backend,
+        backend=backend_from(arguments),
         seed=arguments.seed,
     )
     every = evaluation.meta_episodes is not None

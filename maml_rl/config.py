@@ -21,7 +21,7 @@ from maml_rl.utils.modules import import_allowed
 
 __all__ = ["Config", "ConfigError", "load_config"]
 
-_ALWAYS_CHANGEABLE = ("allow-module", "initial-policy", "worker-timeout")
+_ALWAYS_CHANGEABLE = ("allow-module", "initial-policy", "num-shards", "worker-timeout")
 S = TypeVar("S", bound=Settings)
 
 

@@ -16,11 +16,12 @@ import numpy as np
 from maml_rl.algorithms import Algorithm, Evaluation, make_algorithm
 from maml_rl.analysis import plot_adaptation, plot_training_curve
 from maml_rl.analysis.plots import labels_of_steps
-from maml_rl.cli import available_cores, run_command
+from maml_rl.cli import run_command
 from maml_rl.config import Config
 from maml_rl.evaluation import evaluate, interval_over_tasks, save_results, summary_lines
 from maml_rl.experiment import train
 from maml_rl.run_folder import Checkpoint, RunFolder
+from maml_rl.utils.cores import available_cores
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import write_atomically
 from maml_rl.utils.graphics import NO_SCREEN_CURE, choose_gl

@@ -101,7 +101,7 @@ class CollectReport:
     Attributes
     ----------
     returns
-        Undiscounted returns (K + 1, M, B) after 0 ... K inner steps.
+        Mean undiscounted return (K + 1, M) float64 of each task's episodes after 0 ... K inner steps.
     env_steps
         Environment steps made.
     finite

@@ -13,6 +13,7 @@ from maml_rl.algorithms import Algorithm, Evaluation
 from maml_rl.analysis import Interval, mean_interval
 from maml_rl.envs.task_table import task_table
 from maml_rl.experiment import workers
+from maml_rl.samplers import BackendChoice
 from maml_rl.shard import Shard
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import write_arrays
@@ -26,8 +27,8 @@ def evaluate(
     num_batches: int,
     meta_batch_size: int,
     num_adaptation_steps: int,
-    num_workers: int = 1,
-    backend: str = "serial",
+    num_workers: int | None = 1,
+    backend: BackendChoice | str = "serial",
     seed: int = 1,
 ) -> Evaluation:
     """Adapt to N = ``num_batches * meta_batch_size`` test tasks and measure the return after every step.
@@ -48,7 +49,7 @@ def evaluate(
     num_adaptation_steps
         Steps K of adaptation to go, >= 0; at least those of the configuration are made.
     num_workers, backend
-        Workers, >= 1, and the registered backend that runs them.
+        See `maml_rl.experiment.Workforce`.
     seed
         Seed of tasks and episodes, >= 0.
 
@@ -57,7 +58,9 @@ def evaluate(
     ValueError
         If a count is too small.
     """
-    _check_at_least(1, num_batches=num_batches, meta_batch_size=meta_batch_size, num_workers=num_workers)
+    _check_at_least(1, num_batches=num_batches, meta_batch_size=meta_batch_size)
+    if num_workers is not None:
+        _check_at_least(1, num_workers=num_workers)
     _check_at_least(0, num_steps=num_adaptation_steps, seed=seed)
     adaptation = algorithm.adaptation
     if adaptation.limit is not None and num_adaptation_steps > adaptation.limit:
@@ -67,7 +70,7 @@ def evaluate(
     steps = max(num_adaptation_steps, adaptation.trained)
     tasks = algorithm.env.sample_tasks(num_batches * meta_batch_size, generator(seed, Purpose.EVALUATION_TASKS))
     parts = []
-    with workers(algorithm, min(num_workers, meta_batch_size), backend) as running:
+    with workers(algorithm, num_workers, backend, max_shards=meta_batch_size) as running:
         for first in tqdm(
             range(0, len(tasks), meta_batch_size), unit="batch", desc="evaluating", disable=None, leave=False
         ):

@@ -15,9 +15,10 @@ import torch
 from tqdm import tqdm
 
 from maml_rl.algorithms import Algorithm
+from maml_rl.config import Config
 from maml_rl.metalearners import Learner, Report
 from maml_rl.run_folder import Checkpoint, RunFolder, RunFolderError
-from maml_rl.samplers import Backend, start_workers
+from maml_rl.samplers import Backend, BackendChoice, WorkerPlan, start_workers
 from maml_rl.samplers.backend import ModularSpec
 from maml_rl.utils.event_log import EventLog
 
@@ -35,30 +36,55 @@ class Workforce:
     Attributes
     ----------
     num_workers
-        Number of workers, >= 1.
+        Most workers, >= 1; ``None``: as many as the backend has room for.
     backend
-        The registered backend that runs them.
+        The registered backend that runs them, or its name where it has its usual options.
     """
 
-    num_workers: int = 1
-    backend: str = "serial"
+    num_workers: int | None = 1
+    backend: BackendChoice | str = "serial"
 
 
 @contextmanager
-def workers(algorithm: Algorithm, num_workers: int, backend: str = "serial") -> Iterator[Backend]:
-    """Start at most one worker for each part of an iteration's work; they are gone however the context ends."""
+def workers(
+    algorithm: Algorithm,
+    num_workers: int | None,
+    backend: BackendChoice | str = "serial",
+    *,
+    num_shards: int | None = None,
+    max_shards: int | None = None,
+) -> Iterator[Backend]:
+    """Start workers, at most one for each shard; they are gone however the context ends.
+
+    Parameters
+    ----------
+    algorithm
+        The algorithm whose workers they are.
+    num_workers, backend
+        See `Workforce`.
+    num_shards
+        Number of shards, >= 1; ``None``: one for each worker of the start.
+    max_shards
+        Most shards, >= 1; ``None``: as many parts as the algorithm can divide an iteration's work into.
+    """
     torch.set_num_threads(1)
-    count, timeout = min(num_workers, algorithm.max_workers), algorithm.config.run.worker_timeout
-    spec = ModularSpec(algorithm.worker_spec, algorithm.config.run.allow_module)
-    with start_workers(spec, count, backend=backend, timeout_seconds=timeout) as running:
+    run, most = algorithm.config.run, algorithm.max_shards
+    plan = WorkerPlan(
+        ModularSpec(algorithm.worker_spec, run.allow_module),
+        num_workers,
+        num_shards,
+        max_shards=most if max_shards is None else min(most, max_shards),
+        timeout_seconds=run.worker_timeout,
+    )
+    with start_workers(plan, BackendChoice(backend) if isinstance(backend, str) else backend) as running:
         yield running
 
 
 def train(
     algorithm: Algorithm,
     *,
-    num_workers: int = 1,
-    backend: str = "serial",
+    num_workers: int | None = 1,
+    backend: BackendChoice | str = "serial",
     folder: RunFolder | None = None,
     resume: bool = False,
     show: Callable[[str], None] = print,
@@ -68,15 +94,16 @@ def train(
     """Meta-train to ``num-batches`` iterations and return the final parameters (P, D).
 
     The result is a function of the configuration: stopped at any moment and resumed, a run gives the same curve, bit
-    for bit; dealt to another number of workers it has the same draws and differs by rounding.
+    for bit, whatever workers serve its shards. Their number stands in the folder; with another one a run has the same
+    draws and differs by rounding.
 
     Parameters
     ----------
     algorithm
         From `maml_rl.algorithms.make_algorithm`.
     num_workers, backend
-        Workers, and the registered backend that runs them: ``"serial"`` in this process, ``"multiprocess"`` each in
-        one of its own.
+        See `Workforce`: ``"serial"`` in this process, ``"multiprocess"`` each in one of its own, ``"ray"`` on the nodes
+        of a cluster.
     folder
         Where to record; ``None`` records nothing.
     resume
@@ -93,10 +120,10 @@ def train(
     RunFolderError, TrainingError, WorkerError
     """
     algorithm = _at_initial_policy(algorithm, folder if resume else None)
-    num_batches = algorithm.config.run.num_batches
+    config, num_batches = algorithm.config, algorithm.config.run.num_batches
     with (
-        _opened(folder, algorithm, resume) as state,
-        workers(algorithm, num_workers, backend) as running,
+        workers(algorithm, num_workers, backend, num_shards=_num_shards(config, folder, resume)) as running,
+        _opened(folder, algorithm, config.replace(num_shards=running.num_shards), resume) as (config, state),
         _Monitor(num_batches, folder, state, show, bar and sys.stderr.isatty()) as monitor,
     ):
         running.warn = monitor.warn
@@ -108,7 +135,7 @@ def train(
             state = _advance(state, report, learner, time.perf_counter() - started)
             row = _metrics_row(state, report, running.num_restarts - replaced)
             if folder is not None:
-                folder.save(algorithm.config, state, algorithm.state_dict(state.parameters), row)
+                folder.save(config, state, algorithm.state_dict(state.parameters), row)
             monitor.record(row, report)
             if state.refused_in_row >= _MAX_REFUSED_IN_ROW:
                 raise TrainingError(
@@ -119,20 +146,32 @@ def train(
     return state.parameters
 
 
+def _num_shards(config: Config, folder: RunFolder | None, resume: bool) -> int | None:
+    """Number of shards of a run, the recorded one if it is resumed; ``None``: not decided. Refuses a wrong folder."""
+    if folder is None:
+        return config.run.num_shards
+    if resume:
+        return folder.num_shards(config)
+    folder.check_new()
+    return config.run.num_shards
+
+
 @contextmanager
-def _opened(folder: RunFolder | None, algorithm: Algorithm, resume: bool) -> Iterator[Checkpoint]:
-    """State of the run at its start or resumption, with the folder kept from other processes."""
+def _opened(
+    folder: RunFolder | None, algorithm: Algorithm, config: Config, resume: bool
+) -> Iterator[tuple[Config, Checkpoint]]:
+    """Configuration, and state of the run at its start or resumption, with the folder kept from other processes."""
     expected = algorithm.run_format
     state = Checkpoint(0, algorithm.initial_parameters(), dtype=expected.dtype)
     if folder is None:
-        yield state
+        yield config, state
         return
     if not resume:
-        folder.create(algorithm.config)
+        folder.create(config)
     with folder.claimed():
         if resume:
-            state = folder.resume(algorithm.config, expected) or state
-        yield state
+            state = folder.resume(config, expected) or state
+        yield config, state
 
 
 def _at_initial_policy(algorithm: Algorithm, resumed: RunFolder | None) -> Algorithm:

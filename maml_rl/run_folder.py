@@ -58,13 +58,13 @@ class RunFolder:
         self.checkpoint_path = self.path / "checkpoint.pt"
         self._digest: Any = None  # SHA-256 of the metrics so far, once some were written
 
-    def create(self, config: Config) -> None:
-        """Make the folder and write ``config.json``.
+    def check_new(self) -> None:
+        """Refuse a folder in which no run can be started.
 
         Raises
         ------
         RunFolderError
-            If the folder holds a run already, is not a folder or cannot be written.
+            If the folder holds a run already, or is not a folder.
         """
         found = self._files()
         if self.config_path in found or self.checkpoint_path in found:
@@ -76,6 +76,16 @@ class RunFolder:
             raise RunFolderError(
                 f"output folder: {str(self.path)!r} holds {found[0].name} of another run; choose another folder"
             )
+
+    def create(self, config: Config) -> None:
+        """Make the folder and write ``config.json``.
+
+        Raises
+        ------
+        RunFolderError
+            If no run can be started in it, see `check_new`, or it cannot be written.
+        """
+        self.check_new()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._write_config(config)
@@ -114,6 +124,33 @@ class RunFolder:
         finally:
             os.close(handle)
 
+    def num_shards(self, config: Config) -> int | None:
+        """Number of shards of the folder's run, which its resumption keeps; that of `config` if none is recorded.
+
+        Raises
+        ------
+        RunFolderError
+            If there is no run here, or `config` names another number.
+        """
+        self._check_there()
+        ours = config.run.num_shards
+        theirs = load_config(self.config_path, allowed=config.run.allow_module, quiet=True).run.num_shards
+        if None not in (ours, theirs) and ours != theirs:
+            raise RunFolderError(
+                f"--resume: num-shards is {ours}, but the run in {str(self.path)!r} has {theirs}; leave it out: "
+                "workers serve as many shards as fall to them"
+            )
+        return ours if theirs is None else theirs
+
+    def _check_there(self) -> list[Path]:
+        """Files of the folder's run; it has at least a configuration."""
+        found = self._files()
+        if self.config_path not in found:
+            raise RunFolderError(
+                f"--resume: found no config.json in {str(self.path)!r}; leave --resume out to start a run there"
+            )
+        return found
+
     def resume(self, config: Config, expected: RunFormat) -> Checkpoint | None:
         """Check that the folder's run is the one `config` describes and return where it stands.
 
@@ -132,11 +169,7 @@ class RunFolder:
         RunFolderError
             If there is no run here, or another one, or its files are damaged; nothing has changed then.
         """
-        found = self._files()
-        if self.config_path not in found:
-            raise RunFolderError(
-                f"--resume: found no config.json in {str(self.path)!r}; leave --resume out to start a run there"
-            )
+        found = self._check_there()
         before = load_config(self.config_path, allowed=config.run.allow_module, quiet=True)
         mine, theirs = config.to_json_dict(), before.to_json_dict()
         key = first_difference(config, before)

@@ -153,7 +153,7 @@ class Mind(NamedTuple):
 class _NoWorkers:
     """Workers of a learner that is only asked about its state."""
 
-    num_workers = 0
+    num_shards = num_workers = 0
 
     def map(self, method: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         raise NotImplementedError
@@ -225,7 +225,7 @@ class Algorithm(abc.ABC):
         """Everything a backend builds its workers from."""
 
     @property
-    def max_workers(self) -> int:
+    def max_shards(self) -> int:
         """Parts into which an iteration's work can be divided at most."""
         return self.config.run.meta_batch_size
 

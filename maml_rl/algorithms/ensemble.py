@@ -64,8 +64,8 @@ class Ensemble(ExperiencedAlgorithm):
         return tuple(outer_step(self.config, run.model_copy(update={"seed": seed})) for seed in self._seeds)
 
     @property
-    def max_workers(self) -> int:
-        """See `Algorithm.max_workers`: one an agent."""
+    def max_shards(self) -> int:
+        """See `Algorithm.max_shards`: one an agent."""
         return self.population_size
 
     def individual(self, index: int) -> RL2Agent:
@@ -89,7 +89,7 @@ class Ensemble(ExperiencedAlgorithm):
         """See `Algorithm.evaluate`: every agent has all tasks, and the same noise."""
         calls = [
             ([shard] * len(agents), agents, parameters[agents], num_adaptation_steps + 1)
-            for agents in _parts(self.population_size, backend.num_workers)
+            for agents in _parts(self.population_size, backend.num_shards)
         ]
         each = [one for part in backend.map("evaluate", calls) for one in part]
         return evaluation(shard, MetaEpisodes.joined(each, axis=0), self.adaptation)
@@ -148,7 +148,7 @@ class EnsembleLearner:
         ]
         calls = [
             ([shards[i] for i in part], part, self._parameters[part], [self._states[i] for i in part])
-            for part in _parts(len(shards), self.workers.num_workers)
+            for part in _parts(len(shards), self.workers.num_shards)
         ]
         steps: list[AgentStep] = [step for steps in self.workers.map("step", calls) for step in steps]
         self._parameters = np.stack([step.parameters for step in steps])

@@ -52,8 +52,8 @@ class EvolvedAgent(ExperiencedAlgorithm):
         return adaptation(self.config)
 
     @property
-    def max_workers(self) -> int:
-        """See `Algorithm.max_workers`: one an individual."""
+    def max_shards(self) -> int:
+        """See `Algorithm.max_shards`: one an individual."""
         return self.settings.population_size
 
     @property
@@ -69,7 +69,7 @@ class EvolvedAgent(ExperiencedAlgorithm):
         """See `Algorithm.evaluate`: parameters (1, D)."""
         if self.settings.yoked_reward and len(shard.tasks) < 2:
             raise InputError("yoked-reward: got one life, expected another to take rewards from; test more tasks")
-        parts = shard.split(backend.num_workers)
+        parts = shard.split(backend.num_shards)
         calls: list[tuple[Any, ...]] = [(part, parameters[0], num_adaptation_steps + 1) for part in parts]
         lives = MetaEpisodes.joined(backend.map("evaluate", calls))
         if self.settings.yoked_reward:

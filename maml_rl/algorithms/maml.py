@@ -78,7 +78,7 @@ class MAML(Algorithm):
 
     def evaluate(self, backend: Backend, shard: Shard, parameters: np.ndarray, num_adaptation_steps: int) -> Evaluation:
         """See `Algorithm.evaluate`: parameters (1, D)."""
-        calls = [(part, parameters[0], num_adaptation_steps) for part in shard.split(backend.num_workers)]
+        calls = [(part, parameters[0], num_adaptation_steps) for part in shard.split(backend.num_shards)]
         returns, measures = zip(*backend.map("evaluate", calls), strict=True)
         whole = {name: np.concatenate([part[name] for part in measures], axis=1) for name in measures[0]}
         return Evaluation(list(shard.tasks), np.concatenate(returns, axis=1), self.adaptation.trained, whole)

@@ -57,7 +57,7 @@ class RL2Agent(ExperiencedAlgorithm):
 
     def evaluate(self, backend: Backend, shard: Shard, parameters: np.ndarray, num_adaptation_steps: int) -> Evaluation:
         """See `Algorithm.evaluate`: parameters (1, D)."""
-        calls = [(part, parameters[0], num_adaptation_steps + 1) for part in shard.split(backend.num_workers)]
+        calls = [(part, parameters[0], num_adaptation_steps + 1) for part in shard.split(backend.num_shards)]
         return evaluation(shard, MetaEpisodes.joined(backend.map("evaluate", calls)), self.adaptation)
 
     def stages(self, shard: Shard, parameters: np.ndarray, heartbeat: Any = lambda: None) -> list[Stage]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from maml_rl.evolution.candidates import Candidates, VectorCandidates
 from maml_rl.evolution.strategy import Strategy
 
 FULL_COVARIANCE_LIMIT = 600
@@ -65,18 +66,18 @@ class CMAES(Strategy):
         values, vectors = np.linalg.eigh(self._covariance)
         return vectors, np.sqrt(np.maximum(values, 1e-20))
 
-    def ask(self, rng: np.random.Generator) -> np.ndarray:
+    def ask(self, rng: np.random.Generator) -> VectorCandidates:
         """See `Strategy.ask`."""
         vectors, roots = self._root()
         noise = rng.standard_normal((self.population_size, len(self._mean))) * roots
-        return self._mean + self._sigma * (noise if self.is_diagonal else noise @ vectors.T)
+        return VectorCandidates(self._mean + self._sigma * (noise if self.is_diagonal else noise @ vectors.T))
 
-    def tell(self, candidates: np.ndarray, fitness: np.ndarray) -> None:
+    def tell(self, candidates: Candidates, fitness: np.ndarray) -> None:
         """See `Strategy.tell`."""
         if not np.isfinite(fitness).any():
             return
         order = np.argsort(-np.where(np.isfinite(fitness), fitness, -np.inf), kind="stable")[: self.num_parents]
-        steps = (candidates[order] - self._mean) / self._sigma  # (Q, D)
+        steps = (candidates.vectors[order] - self._mean) / self._sigma  # (Q, D)
         step = self.weights @ steps
         vectors, roots = self._root()
         white = step / roots if self.is_diagonal else vectors @ ((vectors.T @ step) / roots)

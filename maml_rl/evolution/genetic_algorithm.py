@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from maml_rl.evolution.candidates import Candidates, VectorCandidates
 from maml_rl.evolution.strategy import Strategy
 
 
@@ -58,7 +59,7 @@ class GeneticAlgorithm(Strategy):
         """See `Strategy.solution`: the best of the last generation."""
         return self._parents[0].copy()
 
-    def ask(self, rng: np.random.Generator) -> np.ndarray:
+    def ask(self, rng: np.random.Generator) -> VectorCandidates:
         """See `Strategy.ask`: elites first, best first, then children."""
         elites = self.num_elites if self._generation else 1
         count, size = self.population_size - elites, self._parents.shape[1]
@@ -69,16 +70,16 @@ class GeneticAlgorithm(Strategy):
         noise = rng.standard_normal((count, size))
         mutated = rng.random((count, size)) < self.mutation_rate
         children += self.sigma * noise * mutated
-        return np.concatenate([self._parents[:elites], children])
+        return VectorCandidates(np.concatenate([self._parents[:elites], children]))
 
-    def tell(self, candidates: np.ndarray, fitness: np.ndarray) -> None:
+    def tell(self, candidates: Candidates, fitness: np.ndarray) -> None:
         """See `Strategy.tell`."""
         finite = np.isfinite(fitness)
         if not finite.any():
             return
         order = np.argsort(-np.where(finite, fitness, -np.inf), kind="stable")
         order = order[: max(1, min(self.num_parents, int(finite.sum())))]
-        self._parents = candidates[np.resize(order, self.num_parents)]
+        self._parents = candidates.vectors[np.resize(order, self.num_parents)]
         self._generation += 1
 
     def state_dict(self) -> dict[str, np.ndarray]:

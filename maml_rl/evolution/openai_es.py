@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from maml_rl.evolution.candidates import AntitheticCandidates, Candidates
 from maml_rl.evolution.strategy import Strategy, centred_ranks
+from maml_rl.utils.random import draw_seed
 
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
 
@@ -62,18 +64,18 @@ class OpenAIES(Strategy):
         """See `Strategy.solution`: the mean."""
         return self._mean.copy()
 
-    def ask(self, rng: np.random.Generator) -> np.ndarray:
+    def ask(self, rng: np.random.Generator) -> AntitheticCandidates:
         """See `Strategy.ask`: pair i is candidates i and ``i + P / 2``."""
-        noise = rng.standard_normal((self.population_size // 2, len(self._mean)))
-        return self._mean + self._sigma * np.concatenate([noise, -noise])
+        size = self.population_size
+        return AntitheticCandidates(self._mean, self._sigma, draw_seed(rng), size // 2, range(size))
 
-    def tell(self, candidates: np.ndarray, fitness: np.ndarray) -> None:
+    def tell(self, candidates: Candidates, fitness: np.ndarray) -> None:
         """See `Strategy.tell`."""
         if not np.isfinite(fitness).any():
             return
         half = self.population_size // 2
         ranks = centred_ranks(fitness)
-        noise = (candidates[:half] - self._mean) / self._sigma
+        noise = (candidates.part(range(half)).vectors - self._mean) / self._sigma
         gradient = (ranks[:half] - ranks[half:]) @ noise / (self.population_size * self._sigma)
         self._steps += 1
         self._first = _BETA_1 * self._first + (1.0 - _BETA_1) * gradient

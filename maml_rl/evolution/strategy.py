@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from maml_rl.evolution.candidates import Candidates
+
 
 class Strategy(abc.ABC):
     """A distribution over vectors (D,) that moves towards those of higher fitness.
@@ -19,12 +21,12 @@ class Strategy(abc.ABC):
     population_size: int
 
     @abc.abstractmethod
-    def ask(self, rng: np.random.Generator) -> np.ndarray:
-        """Candidates (P, D) float64 of the next generation, drawn by `rng` alone."""
+    def ask(self, rng: np.random.Generator) -> Candidates:
+        """P candidates of the next generation, a function of what `rng` draws."""
 
     @abc.abstractmethod
-    def tell(self, candidates: np.ndarray, fitness: np.ndarray) -> None:
-        """Move on by the candidates (P, D) of the last `ask` and their fitness (P,).
+    def tell(self, candidates: Candidates, fitness: np.ndarray) -> None:
+        """Move on by the P candidates of the last `ask` and their fitness (P,).
 
         A fitness that is not a finite number counts as lower than all others; if none is finite, nothing moves.
         """

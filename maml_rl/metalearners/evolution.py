@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -58,6 +59,34 @@ def fitness_of(returns: np.ndarray, settings: EvolutionSettings) -> np.ndarray:
     return {"mean": mean, "min": least, "mean-min": 0.5 * (mean + least)}[settings.fitness]
 
 
+@dataclass(frozen=True)
+class LivesReport:
+    """Lives of P individuals in numbers.
+
+    Attributes
+    ----------
+    fitness
+        (P,).
+    returns
+        Sums (3,) over the individuals with finite fitness of their mean return in the first and in the last episode of
+        a life, and in all its episodes together.
+    env_steps
+        Environment steps of all.
+    """
+
+    fitness: np.ndarray
+    returns: np.ndarray
+    env_steps: int
+
+
+def lives_report(returns: np.ndarray, env_steps: np.ndarray, settings: EvolutionSettings) -> LivesReport:
+    """Report of lives with `returns` (P, L, E) of their E episodes, and their `env_steps` (P, L)."""
+    fitness = fitness_of(returns, settings)
+    lives = returns[np.isfinite(fitness)].astype(np.float64).mean(axis=1)  # (P, L, E) -> (P, E)
+    sums = np.array([lives[:, 0].sum(), lives[:, -1].sum(), lives.sum()])
+    return LivesReport(fitness, sums, int(env_steps.sum()))
+
+
 class Evolution:
     """An evolution strategy whose individuals live with the workers.
 
@@ -109,25 +138,23 @@ class Evolution:
         start = time.perf_counter()
         candidates = self.strategy.ask(generator(self.run.seed, Purpose.MUTATIONS, iteration=iteration))
         shard = Shard.whole(tasks, iteration=iteration, seed=self.run.seed)
-        parts = np.array_split(candidates, self.workers.num_workers)
-        returns, steps = (
-            np.concatenate(each)
-            for each in zip(*self.workers.map("live", [(shard, part) for part in parts]), strict=True)
-        )
+        parts = candidates.split(self.workers.num_shards)
+        calls = [(shard, part.on(np.empty(0)), part.base) for part in parts]
+        reports: list[LivesReport] = self.workers.map("rate", calls)
         lived = time.perf_counter()
-        fitness = fitness_of(returns, self.settings)
+        fitness = np.concatenate([report.fitness for report in reports])
         sound = np.isfinite(fitness)
         before = self.strategy.solution
         self.strategy.tell(candidates, fitness)
         told = fitness[sound] if sound.any() else np.zeros(1)
-        counted = returns[sound] if sound.any() else np.zeros_like(returns[:1])
+        first, last, total = np.sum([report.returns for report in reports], axis=0) / max(1, int(sound.sum()))
         return Report(
-            env_steps=int(steps.sum()),
+            env_steps=sum(report.env_steps for report in reports),
             sampling_seconds=lived - start,
             learning_seconds=time.perf_counter() - lived,
-            return_before=float(counted[..., 0].mean()),
-            return_after=float(counted[..., -1].mean()),
-            return_total=float(counted.sum(axis=-1).mean()),
+            return_before=float(first),
+            return_after=float(last),
+            return_total=float(total),
             step_accepted=not np.array_equal(before, self.strategy.solution),
             finite=bool(sound.any()),
             details={

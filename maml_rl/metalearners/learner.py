@@ -96,10 +96,11 @@ class Learner(Protocol):
 class Workers(Protocol):
     """All a learner knows of its workers; every backend of `maml_rl.samplers` is one."""
 
+    num_shards: int
     num_workers: int
 
     def map(self, method: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Call `method` of worker i with ``arguments[i]``."""
+        """Call `method` of the worker of shard i with ``arguments[i]``."""
 
     def broadcast(self, method: str, *arguments: Any) -> list[Any]:
-        """Call `method` of every worker with the same arguments."""
+        """Call `method` of every shard's worker with the same arguments."""

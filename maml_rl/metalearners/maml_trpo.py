@@ -56,7 +56,7 @@ class MAMLTRPO:
         start = time.perf_counter()
         reports = self.collect(tasks, iteration)
         sampled = time.perf_counter()
-        returns = np.concatenate([report.returns for report in reports], axis=1).mean(axis=(1, 2), dtype=np.float64)
+        returns = np.concatenate([report.returns for report in reports], axis=1).mean(axis=1)
         loss, gradient = self._mean("surrogate_gradient", len(tasks), self._vector)
         finite = all(r.finite for r in reports) and bool(np.isfinite(loss) and np.isfinite(gradient).all())
         outcome = StepResult(self._vector, loss, 0.0, 0, False)
@@ -95,14 +95,14 @@ class MAMLTRPO:
     def collect(self, tasks: Sequence[Task], iteration: int) -> list[CollectReport]:
         """Give every worker its tasks and let it sample, adapt and sample again."""
         whole = Shard.whole(tasks, iteration=iteration, seed=self.seed)
-        return self.workers.map("collect", [(part, self._vector) for part in whole.split(self.workers.num_workers)])
+        return self.workers.map("collect", [(part, self._vector) for part in whole.split(self.workers.num_shards)])
 
     def outer_step(self, loss: float, gradient: np.ndarray, num_tasks: int) -> StepResult:
         """Trust-region step on the episodes last collected, from their loss and gradient (D,); nothing is moved yet."""
         old = self._vector
 
         def curvature(vector: np.ndarray) -> np.ndarray:
-            products = self.workers.broadcast("fisher_vector_product", vector, old)
+            products = self.workers.broadcast("fisher_vector_product", vector)
             return np.sum(products, axis=0) / num_tasks
 
         def evaluate(vector: np.ndarray) -> tuple[float, float]:

@@ -28,7 +28,7 @@ class RL2Report:
     Attributes
     ----------
     returns
-        Undiscounted return (M, E) of each of the E episodes of each meta-episode.
+        Undiscounted return (M, 3) float64 of the first and of the last episode of each meta-episode, and of all of it.
     env_steps
         Environment steps of all.
     moments
@@ -121,7 +121,7 @@ class RL2:
         start = time.perf_counter()
         whole = Shard.whole(tasks, iteration=iteration, seed=self.outer.run.seed)
         gae_lambda, vector = self.gae_lambda(iteration), self._optimiser.vector
-        calls = [(part, vector, gae_lambda) for part in whole.split(self.workers.num_workers)]
+        calls = [(part, vector, gae_lambda) for part in whole.split(self.workers.num_shards)]
         return self.learn(self.workers.map("collect", calls), iteration, time.perf_counter() - start)
 
     def gae_lambda(self, iteration: int) -> float:
@@ -131,7 +131,7 @@ class RL2:
     def learn(self, reports: Sequence[RL2Report], iteration: int, sampling_seconds: float) -> Report:
         """Outer step on the meta-episodes that the workers hold and have told of."""
         start = time.perf_counter()
-        returns = np.concatenate([report.returns for report in reports])  # (M, E)
+        returns = np.concatenate([report.returns for report in reports])  # (M, 3)
         parts = dict(_NOTHING)
         if all(report.finite for report in reports):
             moments = sum((report.moments for report in reports[1:]), reports[0].moments)
@@ -142,8 +142,8 @@ class RL2:
             sampling_seconds=sampling_seconds,
             learning_seconds=time.perf_counter() - start,
             return_before=float(returns[:, 0].mean()),
-            return_after=float(returns[:, -1].mean()),
-            return_total=float(returns.sum(axis=1).mean()),
+            return_after=float(returns[:, 1].mean()),
+            return_total=float(returns[:, 2].mean()),
             step_accepted=accepted,
             finite=finite,
             details={name: float(parts[name]) for name in self.details},
@@ -156,7 +156,7 @@ class RL2:
         weights = self._weights(iteration, _mean_and_variance(count, *moments[3:])[1])
         standard_deviation = float(np.sqrt(variance)) + 1e-8
         trust_region = self.outer.outer_step == "trpo"
-        self.workers.broadcast("remember", mean, standard_deviation, self._optimiser.vector if trust_region else None)
+        self.workers.broadcast("remember", mean, standard_deviation, trust_region)
         if trust_region:
             return self._trust_region_step(count, weights)
         return self._descend(num_tasks, iteration, weights)
@@ -178,7 +178,7 @@ class RL2:
         for epoch in range(epochs):
             rng = generator(self.outer.run.seed, Purpose.MINIBATCHES, iteration=iteration, inner_step=epoch)
             for chosen in minibatches(num_tasks, count, rng):
-                gradient, parts = self._gradient(chosen, weights)
+                gradient, parts = self._gradient(chosen, weights, None if not seen else self._optimiser.vector)
                 if not (np.isfinite(gradient).all() and np.isfinite(list(parts.values())).all()):
                     return self._back_to(*begin)
                 norm = math.sqrt(dot(gradient, gradient))
@@ -197,9 +197,14 @@ class RL2:
         self._optimiser.load_state_dict(optimiser)
         return _NOTHING
 
-    def _gradient(self, chosen: Sequence[int] | None, weights: Weights) -> tuple[np.ndarray, dict[str, float]]:
-        """Gradient of the mean loss over the steps of these tasks, and the parts of the loss."""
-        results = self.workers.broadcast("gradient", self._optimiser.vector, chosen, weights)
+    def _gradient(
+        self, chosen: Sequence[int] | None, weights: Weights, vector: np.ndarray | None
+    ) -> tuple[np.ndarray, dict[str, float]]:
+        """Gradient of the mean loss over the steps of these tasks, and the parts of the loss.
+
+        They are those at parameters `vector` (D,); ``None``: at those that rolled out, which workers have.
+        """
+        results = self.workers.broadcast("gradient", vector, chosen, weights)
         sums = {name: sum(parts.get(name, 0.0) for _, parts in results) for name in (*_PARTS, "steps")}
         steps = max(sums.pop("steps"), 1.0)
         gradient = np.sum([gradient for gradient, _ in results], axis=0) / steps
@@ -207,7 +212,7 @@ class RL2:
 
     def _trust_region_step(self, count: float, weights: Weights) -> Mapping[str, float]:
         old = self._optimiser.vector
-        gradient, parts = self._gradient(None, weights)
+        gradient, parts = self._gradient(None, weights, None)
 
         def curvature(vector: np.ndarray) -> np.ndarray:
             products = self.workers.broadcast("fisher_vector_product", vector, old, weights.value_coef)

@@ -1,4 +1,4 @@
-"""Contract of a backend: n workers of one spec, called together."""
+"""Contract of a backend: the workers of all shards, called together."""
 
 from __future__ import annotations
 
@@ -41,6 +41,12 @@ def builds_state(kind: Literal["restart", "keep"]) -> Callable[[Method], Method]
     return mark
 
 
+def state_builders(worker_class: type[Any]) -> dict[str, str]:
+    """Methods of a class that build state, and how they do: see `builds_state`."""
+    kinds = {name: getattr(getattr(worker_class, name), "builds_state", None) for name in dir(worker_class)}
+    return {name: kind for name, kind in kinds.items() if kind is not None}
+
+
 @dataclass(frozen=True)
 class ModularSpec:
     """A specification whose workers import allowed modules first, wherever they are built; picklable.
@@ -76,25 +82,28 @@ def _warn_on_stderr(line: str) -> None:
 
 
 class Backend(abc.ABC):
-    """n workers of one spec; a context manager that leaves no process behind.
+    """The workers of S shards; a context manager that leaves no process behind.
 
     Attributes
     ----------
+    num_shards
+        S, the parts into which work is divided; fixed, for sums are rounded by it.
     num_workers
-        n.
+        Processes that work at a time, in this one or elsewhere; each serves as many shards as fall to it.
     num_restarts
         Workers replaced so far because they died or hung.
     warn
         Receives one line for each of them, when it is replaced; standard error by default.
     """
 
+    num_shards: int
     num_workers: int
     num_restarts: int = 0
     warn: Callable[[str], None] = staticmethod(_warn_on_stderr)
 
     @abc.abstractmethod
     def map(self, method: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Call `method` of worker i with ``arguments[i]``; return the n results, in order.
+        """Call `method` of the worker of shard i with ``arguments[i]``; return the S results, in order.
 
         Raises
         ------
@@ -103,8 +112,8 @@ class Backend(abc.ABC):
         """
 
     def broadcast(self, method: str, *arguments: Any) -> list[Any]:
-        """Call `method` of every worker with the same arguments."""
-        return self.map(method, [arguments] * self.num_workers)
+        """Call `method` of every shard's worker with the same arguments."""
+        return self.map(method, [arguments] * self.num_shards)
 
     @abc.abstractmethod
     def close(self) -> None:
@@ -126,11 +135,15 @@ class Journal:
     """The calls that built a worker's state, to be made again by its successor."""
 
     def __init__(self, spec: WorkerSpec) -> None:
-        self._worker_class = spec.worker_class
+        self._kinds = state_builders(spec.worker_class)
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
 
     def _kind(self, method: str) -> str | None:
-        return getattr(getattr(self._worker_class, method, None), "builds_state", None)
+        return self._kinds.get(method)
+
+    def builds(self, method: str) -> bool:
+        """True if a call of this method builds state."""
+        return method in self._kinds
 
     def record(self, method: str, arguments: tuple[Any, ...]) -> None:
         """Remember a finished call, if it builds state."""

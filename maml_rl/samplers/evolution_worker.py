@@ -10,6 +10,8 @@ import numpy as np
 from maml_rl.envs import is_tensor_family, make_meta_env, make_tensor_env
 from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
 from maml_rl.envs.tensor_env import TensorMetaVectorEnv
+from maml_rl.evolution import Candidates
+from maml_rl.metalearners.evolution import LivesReport, lives_report
 from maml_rl.policies import PolicySpec, make_policy
 from maml_rl.policies.layout import ParameterLayout
 from maml_rl.policies.spec import DTYPES
@@ -80,6 +82,13 @@ class EvolutionWorker:
         self._layout = spec.layout.on("cpu")
         self._env = SizedEnvironment(spec.make_env)
         self._tensors = is_tensor_family(spec.task.env_name)
+
+    def rate(self, shard: Shard, candidates: Candidates, base: np.ndarray) -> LivesReport:
+        """Fitness of individuals after their lives, one for each task of a shard; see `live`.
+
+        They are `candidates` on their `base`, (D,) or (P, D), which travels once to many workers.
+        """
+        return lives_report(*self.live(shard, candidates.on(base).vectors), self.spec.evolution)
 
     def live(self, shard: Shard, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns (P, L, E) of the E episodes in the L lives of a shard, and environment steps (P, L).

@@ -96,6 +96,7 @@ class MAMLWorker:
         self._paths: list[Params] = []
         self._chunks: list[slice] = []
         self._old: list[Any] = []
+        self._at = np.empty(0)
         self._products: list[Callable[[Params], Params]] = []
 
     @builds_state("restart")
@@ -105,7 +106,7 @@ class MAMLWorker:
         self._episodes, self._paths = self._roll_out_and_adapt(shard, vector, self.spec.maml.num_steps)
         self._chunks = self._cut(self._episodes[0], self._episodes[0].mask[0].numel())
         return CollectReport(
-            np.stack([episodes.returns().numpy() for episodes in self._episodes]),
+            np.stack([episodes.returns().numpy().mean(axis=1, dtype=np.float64) for episodes in self._episodes]),
             sum(episodes.num_steps for episodes in self._episodes),
             all(bool(episodes.is_finite().all()) for episodes in self._episodes),
         )
@@ -188,7 +189,7 @@ class MAMLWorker:
         Remembers the adapted policies there as the old ones of `surrogate` and `fisher_vector_product`.
         """
         params = self.spec.layout.params(vector)
-        self._old, self._products = [], []
+        self._old, self._products, self._at = [], [], vector
         total_loss, total_gradient = 0.0, np.zeros(len(vector))
         for chunk in self._chunks:
             self.heartbeat()
@@ -199,10 +200,13 @@ class MAMLWorker:
             total_gradient += self._sum_tasks(gradients)
         return total_loss, total_gradient
 
-    def fisher_vector_product(self, vector: np.ndarray, old: np.ndarray) -> np.ndarray:
-        """Sum over the shard's tasks of curvature products with `vector` (D,) at parameters `old` (D,)."""
+    def fisher_vector_product(self, vector: np.ndarray, at: np.ndarray | None = None) -> np.ndarray:
+        """Sum over the shard's tasks of curvature products with `vector` (D,).
+
+        They are those at parameters `at` (D,); ``None``: where `surrogate_gradient` was.
+        """
         if not self._products:
-            params = self.spec.layout.params(old)
+            params = self.spec.layout.params(self._at if at is None else at)
             rows = min(self._episodes[0].mask[0].numel(), self.spec.curvature.hessian_steps or sys.maxsize)
             self._products = [self._curvature(chunk, params) for chunk in self._cut(self._episodes[0], rows)]
         direction = self.spec.layout.learning(vector)

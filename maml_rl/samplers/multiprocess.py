@@ -8,17 +8,18 @@ import os
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from multiprocessing import connection, resource_tracker
 from typing import Any, cast
 
 from maml_rl.samplers.backend import WorkerSpec
-from maml_rl.samplers.supervised import Call, Link, LinkLostError, SupervisedBackend
+from maml_rl.samplers.hosting import Answer, Host, Message
+from maml_rl.samplers.link import Link, LinkLostError
+from maml_rl.samplers.supervised import SupervisedBackend
 
 
 def _serve(spec: WorkerSpec, pipe: Any, pulse: Any, parent: int) -> None:
-    """Run one worker: build it, then answer calls until the pipe closes."""
+    """Run one process's workers: answer messages until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
 
@@ -30,26 +31,15 @@ def _serve(spec: WorkerSpec, pipe: Any, pulse: Any, parent: int) -> None:
             os._exit(1)
 
     heartbeat()
-    worker = None
+    host = Host(spec, heartbeat)
     while True:
         try:
             message = pipe.recv()
         except (EOFError, OSError):
             return
         heartbeat()
-        if message is None:
-            if worker is not None:
-                worker.close()
-            return
-        method, arguments = message
         try:
-            if worker is None:
-                worker = spec.build(heartbeat)
-            answer = (True, getattr(worker, method)(*arguments))
-        except (Exception, SystemExit):  # an environment may call sys.exit
-            answer = (False, traceback.format_exc())
-        try:
-            pipe.send(answer)
+            pipe.send(host.answer(message))
         except OSError:
             return
 
@@ -108,19 +98,19 @@ class ProcessLink(Link):
         """See `Link.name`."""
         return f"process {self.process.pid}"
 
-    def send(self, call: Call) -> None:
+    def send(self, message: Message) -> None:
         """See `Link.send`."""
         with contextlib.suppress(OSError):
-            self.pipe.send(call)
+            self.pipe.send(message)
 
-    def receive(self) -> tuple[bool, Any]:
+    def receive(self) -> Answer:
         """See `Link.receive`."""
         try:
-            succeeded, value = self.pipe.recv()
+            answer: Answer = self.pipe.recv()
         except (EOFError, OSError) as error:
             self.process.join(1.0)  # its pipe can close a moment before it has an exit code
             raise LinkLostError from error
-        return bool(succeeded), value
+        return answer
 
     def last_pulse(self) -> float:
         """See `Link.last_pulse`."""
@@ -152,7 +142,7 @@ class MultiprocessBackend(SupervisedBackend):
     @property
     def process_ids(self) -> list[int]:
         """Process identifiers of the workers."""
-        return [int(cast(ProcessLink, slot.link).process.pid or 0) for slot in self._slots]
+        return [int(cast(ProcessLink, link).process.pid or 0) for link in self.links]
 
     def _start(self, index: int) -> ProcessLink:
         return ProcessLink(self.spec, index)

@@ -2,53 +2,116 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from maml_rl.samplers.backend import Backend, WorkerSpec
+from pydantic import ValidationError
+
+from maml_rl.samplers.backend import Backend
 from maml_rl.samplers.multiprocess import MultiprocessBackend
+from maml_rl.samplers.plan import BackendChoice, WorkerPlan
+from maml_rl.samplers.ray_backend import RayBackend, RayOptions
 from maml_rl.samplers.serial import SerialBackend
+from maml_rl.settings import Settings
+from maml_rl.utils.config_files import to_kebab
+from maml_rl.utils.cores import available_cores
 from maml_rl.utils.errors import InputError
-from maml_rl.utils.field_words import did_you_mean
+from maml_rl.utils.field_words import did_you_mean, expected, shown
 
-BackendFactory = Callable[[WorkerSpec, int, float], Backend]
-"""Makes a backend of a specification, a number of workers and the seconds of silence it allows them."""
+BackendFactory = Callable[[WorkerPlan, Any], Backend]
+"""Makes a backend of the workers it is asked for and its options."""
 
-_FACTORIES: dict[str, BackendFactory] = {
-    "serial": lambda spec, num_workers, _: SerialBackend(spec, num_workers),
-    "multiprocess": lambda spec, num_workers, seconds: MultiprocessBackend(spec, num_workers, timeout_seconds=seconds),
+
+class NoOptions(Settings):
+    """Options of a backend that has none."""
+
+
+@dataclass(frozen=True)
+class BackendKind:
+    """A registered backend.
+
+    Attributes
+    ----------
+    factory
+        Makes it.
+    options
+        Class of its options, flags of the command lines.
+    """
+
+    factory: BackendFactory
+    options: type[Settings] = NoOptions
+
+
+def _multiprocess(plan: WorkerPlan, _: NoOptions) -> MultiprocessBackend:
+    workers = plan.num_workers or available_cores()
+    return MultiprocessBackend(
+        plan.spec, plan.shards(workers), num_workers=workers, timeout_seconds=plan.timeout_seconds
+    )
+
+
+_KINDS: dict[str, BackendKind] = {
+    "serial": BackendKind(lambda plan, _: SerialBackend(plan.spec, plan.shards(available_cores()))),
+    "multiprocess": BackendKind(_multiprocess),
+    "ray": BackendKind(RayBackend.of, RayOptions),
 }
 
 
-def register_backend(name: str, factory: BackendFactory) -> None:
-    """Let ``--backend NAME`` mean the backends that `factory` makes."""
-    _FACTORIES[name] = factory
+def register_backend(name: str, factory: BackendFactory, *, options: type[Settings] = NoOptions) -> None:
+    """Let ``--backend NAME`` mean the backends that `factory` makes with these options."""
+    _KINDS[name] = BackendKind(factory, options)
 
 
 def registered_backends() -> list[str]:
     """Names that ``--backend`` may have."""
-    return sorted(_FACTORIES)
+    return sorted(_KINDS)
 
 
-def check_backend(name: str) -> None:
-    """Refuse a name that no backend has.
+def backend_options() -> dict[str, type[Settings]]:
+    """Options of every registered backend, by its name."""
+    return {name: kind.options for name, kind in _KINDS.items()}
+
+
+def check_backend(choice: BackendChoice) -> Settings:
+    """The options of a choice.
 
     Raises
     ------
     InputError
-        In one line.
+        In one line, if no backend has the name, or it has no use for an option or its value.
     """
-    if name not in _FACTORIES:
+    if choice.name not in _KINDS:
         names = ", ".join(registered_backends())
-        raise InputError(f"--backend: got {name!r}, expected one of {names}{did_you_mean(name, _FACTORIES)}")
+        raise InputError(f"--backend: got {choice.name!r}, expected one of {names}{did_you_mean(choice.name, _KINDS)}")
+    options = _KINDS[choice.name].options
+    for name, value in choice.options.items():
+        if name not in options.model_fields:
+            users = [other for other, kind in _KINDS.items() if name in kind.options.model_fields]
+            cure = f"leave it out or choose --backend {' or '.join(users)}" if users else "leave it out"
+            raise InputError(
+                f"--{to_kebab(name)}: got {shown(value)}, expected no such option with --backend {choice.name}; {cure}"
+            )
+    return _read(options, choice.options)
 
 
-def start_workers(spec: WorkerSpec, num_workers: int, *, backend: str, timeout_seconds: float = 60.0) -> Backend:
-    """Start workers of a specification.
+def _read(options: type[Settings], values: Mapping[str, Any]) -> Settings:
+    """Options of these values, which command lines give as text."""
+    try:
+        return options.model_validate(dict(values), strict=False)
+    except ValidationError as error:
+        name = str(error.errors()[0]["loc"][0]).replace("-", "_")
+        field = options.model_fields[name]
+        got, cure = shown(values[name]), f"leave it out for {field.default!r}"
+        raise InputError(f"--{to_kebab(name)}: got {got}, expected {expected(field)}; {cure}") from error
+
+
+def start_workers(plan: WorkerPlan, choice: BackendChoice) -> Backend:
+    """Start workers where a choice says.
 
     Raises
     ------
     InputError
-        If no backend of that name is registered.
+        If no such backend is registered, or it cannot be reached as its options say.
     """
-    check_backend(backend)
-    return _FACTORIES[backend](spec, num_workers, timeout_seconds)
+    options = check_backend(choice)
+    return _KINDS[choice.name].factory(plan, options)

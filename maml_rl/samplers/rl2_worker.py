@@ -101,6 +101,7 @@ class RL2Worker:
         self._places: dict[int, int] = {}
         self._data: ActorCriticData | None = None
         self._old: list[Any] = []
+        self._vector = np.empty(0)
 
     @builds_state("restart")
     def collect(self, shard: Shard, vector: np.ndarray, gae_lambda: float) -> RL2Report:
@@ -129,7 +130,7 @@ class RL2Worker:
         gae_lambda
             Of the advantages, in [0, 1].
         """
-        self._old = []
+        self._old, self._vector = [], vector
         params, data, returns = self.spec.layout.params(vector), batch.data, batch.returns
         with torch.no_grad():
             values = torch.cat([self._outputs(params, part)[1].cpu() for part in self._chunks(data)], dim=1)
@@ -149,7 +150,8 @@ class RL2Worker:
             sums += [part.sum(), part.square().sum()]
         moments = np.array([float(x) for x in sums])
         finite = bool(np.isfinite(moments).all() and torch.isfinite(data.observations).all())
-        return RL2Report(returns, int(moments[0]), moments, finite)
+        told = np.stack([returns[:, 0], returns[:, -1], returns.sum(axis=1)], axis=1)
+        return RL2Report(told.astype(np.float64), int(moments[0]), moments, finite)
 
     def _roll_out(self, shard: Shard, vector: np.ndarray, num_episodes: int) -> MetaEpisodeBatch:
         """Meta-episodes of E = `num_episodes` episodes; on the CPU, whatever the device that learns."""
@@ -165,31 +167,32 @@ class RL2Worker:
         return max(1.0 - self.spec.returns.gamma, shortest_unit)
 
     @builds_state("keep")
-    def remember(self, mean: float, deviation: float, vector: np.ndarray | None) -> None:
-        """Normalise the advantages; with a vector (D,), keep its policies as the old ones of `divergences`."""
+    def remember(self, mean: float, deviation: float, keep_policies: bool) -> None:
+        """Normalise the advantages; keep the policies that rolled out as the old ones of `losses`, if asked to."""
         assert self._data is not None
         advantages = (self._data.advantages - mean) / deviation * self._data.mask
         self._data = self._data._replace(advantages=advantages)
-        if vector is not None:
-            params = self.spec.layout.params(vector)
+        if keep_policies:
+            params = self.spec.layout.params(self._vector)
             with torch.no_grad():
                 self._old = [self._outputs(params, part) for part in self._chunks(self._data)]
 
     def gradient(
-        self, vector: np.ndarray, tasks: Sequence[int] | None, weights: Weights
+        self, vector: np.ndarray | None, tasks: Sequence[int] | None, weights: Weights
     ) -> tuple[np.ndarray, dict[str, float]]:
         """Gradient (D,) and parts of the loss, sums over the steps of those of these tasks that lie here.
 
         Parameters
         ----------
         vector
-            Parameters (D,).
+            Parameters (D,); ``None``: those that rolled out.
         tasks
             Positions in the meta-batch; ``None``: all.
         weights
             Of the parts of the loss.
         """
         assert self._data is not None
+        vector = self._vector if vector is None else vector
         total, sums, data = np.zeros(len(vector)), {"steps": 0.0}, self._data
         if tasks is not None:
             data = data.of([self._places[i] for i in tasks if i in self._places])

@@ -1,4 +1,4 @@
-"""Backend that runs its one or more workers in this process, one after another."""
+"""Backend that runs the workers of all shards in this process, one after another."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ class SerialBackend(Backend):
     ----------
     spec
         What the workers are built from.
-    num_workers
-        Number of shards, >= 1.
+    num_shards
+        Number of shards, >= 1, each with a worker of its own.
     """
 
-    def __init__(self, spec: WorkerSpec, num_workers: int = 1) -> None:
-        self.num_workers = num_workers
-        self._workers = [spec.build(lambda: None) for _ in range(num_workers)]
-        self._journals = [Journal(spec) for _ in range(num_workers)]
+    num_workers = 1
+
+    def __init__(self, spec: WorkerSpec, num_shards: int = 1) -> None:
+        self.num_shards = num_shards
+        self._workers = [spec.build(lambda: None) for _ in range(num_shards)]
+        self._journals = [Journal(spec) for _ in range(num_shards)]
 
     def map(self, method: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         """See `Backend.map`."""
@@ -53,7 +55,7 @@ class InlineBackend:
         The worker.
     """
 
-    num_workers = 1
+    num_shards = num_workers = 1
 
     def __init__(self, worker: Any) -> None:
         self._worker = worker

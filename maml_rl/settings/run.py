@@ -22,6 +22,13 @@ class RunSettings(Settings):
     seed: int = Field(default=0, ge=0, description="Seed from which every random number of the run derives.")
     num_batches: Count = Field(default=500, description="Iterations of the outer loop.")
     meta_batch_size: Count = Field(default=40, description="Tasks per outer iteration.")
+    num_shards: Count | None = Field(
+        default=None,
+        description=(
+            "Parts of an iteration's tasks (evolution: of the population); workers serve as many as fall to them, and "
+            "results do not depend on who serves which. null: one for each worker that the run starts with."
+        ),
+    )
     initial_policy: str | None = Field(
         default=None,
         min_length=1,

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from maml_rl import studies
-from maml_rl.cli import add_worker_arguments, available_cores, run_command
+from maml_rl.cli import add_worker_arguments, backend_from, run_command
 from maml_rl.experiment import Workforce
-from maml_rl.samplers import check_backend
 from maml_rl.studies.archive import TRIALS, pack
 from maml_rl.studies.displays.registry import displays_of_runs
 from maml_rl.studies.report import report
 from maml_rl.studies.run import execute
 from maml_rl.studies.study import load_study, study_runs
 from maml_rl.studies.study_run import StudyRun
+from maml_rl.utils.cores import available_cores
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import check_name
 from maml_rl.utils.modules import import_allowed
@@ -33,9 +33,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("study", help="a file of studies/")
     parser.add_argument("--only", action="append", metavar="RUN", help="only this run; may be repeated")
     parser.add_argument("--seed", type=int, action="append", help="only this seed; may be repeated")
-    parser.add_argument(
-        "--num-workers", type=int, help="worker processes of each run (default: one per core, shared among --jobs)"
-    )
     add_worker_arguments(parser)
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side (default: one after another)")
     parser.add_argument("--results", type=Path, default=Path("results"))
@@ -43,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def command() -> None:
         import_allowed(arguments.allow_module)
-        check_backend(arguments.backend)
+        backend = backend_from(arguments)
         study = load_study(arguments.study, arguments.allow_module)
         unknown = set(arguments.only or ()) - study.runs.keys()
         if unknown:
@@ -54,7 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_name(arguments.results, flag="--results")
         if arguments.results.exists() and not arguments.results.is_dir():
             raise InputError(f"--results: got {str(arguments.results)!r}, which is a file; expected a folder")
-        num_workers = arguments.num_workers or max(1, available_cores() // arguments.jobs)
+        num_workers = arguments.num_workers
+        if arguments.jobs > 1 and num_workers is None:
+            num_workers = max(1, available_cores() // arguments.jobs)
         seeds = {seed for entry in study.runs.values() for seed in entry.seeds}
         if set(arguments.seed or ()) - seeds:
             raise InputError(f"--seed: got {arguments.seed}, expected seeds of the study: {sorted(seeds)}")
@@ -64,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 for run in study_runs(study, arguments.results)
                 if run.name in (arguments.only or study.runs) and run.seed in (arguments.seed or [run.seed])
             ]
-            execute(wanted, Workforce(num_workers, arguments.backend), arguments.jobs, _show)
+            execute(wanted, Workforce(num_workers, backend), arguments.jobs, _show)
         if arguments.command == "pack":
             needed = {run.folder: _trials_read(run) for run in study_runs(study, arguments.results)}
             _show(f"wrote {pack(arguments.results / study.name, lambda run: needed.get(run, TRIALS))}")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from maml_rl import __version__
-from maml_rl.cli import available_cores
 from maml_rl.studies.adaptation_gain import table_of_adaptation_gains
 from maml_rl.studies.displays.registry import displays_of, displays_of_runs
 from maml_rl.studies.figures import by_family, draw_comparison, draw_learning_curve_areas, draw_run, save_figure
@@ -20,6 +19,7 @@ from maml_rl.studies.scores import Seeds, finished_seeds
 from maml_rl.studies.study import FIGURE_OF_AREAS, FIGURE_OF_COMPARISONS, Study, study_runs
 from maml_rl.studies.study_run import StudyRun, by_name
 from maml_rl.studies.tables import table_of_comparisons, table_of_runs, table_of_seeds, table_of_test_sets
+from maml_rl.utils.cores import available_cores
 from maml_rl.utils.files import write_atomically
 
 _VERSIONS = ("torch", "numpy", "scipy", "gymnasium", "mujoco", "scikit-learn", "ale-py")

@@ -6,7 +6,6 @@ import multiprocessing
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from multiprocessing.connection import Connection, wait
 from typing import Any, cast
 
@@ -22,6 +21,7 @@ from maml_rl.studies.checks import check_runs
 from maml_rl.studies.controls import CONTROLS
 from maml_rl.studies.displays.registry import displays_of
 from maml_rl.studies.study_run import StudyRun
+from maml_rl.utils.cores import available_cores
 from maml_rl.utils.errors import InputError
 
 _START_METHOD = "spawn"
@@ -124,12 +124,12 @@ def _execute_one(run: StudyRun, workforce: Workforce, show: Callable[[str], None
         for test_set in run.configs:  # of a shorter run
             run.results_path(test_set).unlink(missing_ok=True)
             _remove_controls(run, test_set)
-        train(algorithm, **asdict(workforce), folder=folder, resume=resume, show=show, bar=bar)
+        train(algorithm, **vars(workforce), folder=folder, resume=resume, show=show, bar=bar)
     for control in run.plan.controls:
         if any(run.control_returns(control, test_set) is None for test_set in run.configs):
             CONTROLS[control].prepare(run, workforce, show)
     _evaluate(run, None, run.config, workforce)
-    _analyse(run, algorithm, workforce.num_workers, show)
+    _analyse(run, algorithm, workforce.num_workers or available_cores(), show)
     for test_set, config in run.plan.test_on.items():
         _evaluate(run, test_set, config, workforce)
 
@@ -151,7 +151,7 @@ def _evaluate(run: StudyRun, test_set: str | None, config: Config, workforce: Wo
 
     def evaluation(algorithm: Algorithm, parameters: np.ndarray, steps: int) -> Evaluation:
         sizes: dict[str, Any] = {"num_batches": num_batches, "meta_batch_size": batch_size}
-        sizes |= {**asdict(workforce), "seed": 1000 + run.seed}
+        sizes |= {**vars(workforce), "seed": 1000 + run.seed}
         return evaluate(algorithm, parameters, num_adaptation_steps=steps, **sizes)
 
     if not _holds(run.test_returns(test_set), num_steps, num_batches * batch_size):

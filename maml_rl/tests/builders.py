@@ -332,7 +332,7 @@ class CounterSpec:
     Attributes
     ----------
     trouble
-        ``"die"``, ``"hang"``, ``"raise"`` or ``"exit"`` in `add`.
+        ``"die"``, ``"hang"``, ``"linger"``, ``"raise"`` or ``"exit"`` in `add`.
     fuse
         File that is removed when the trouble happens, so that it happens once; ``None``: always.
     build_seconds
@@ -393,6 +393,8 @@ class Counter:
             os.kill(os.getpid(), signal.SIGKILL)
         if self.spec.trouble == "hang":
             time.sleep(60)
+        if self.spec.trouble == "linger":
+            self.work(60)
         if self.spec.trouble == "raise":
             raise ArithmeticError("seven is no number here")
         if self.spec.trouble == "exit":

@@ -100,7 +100,17 @@ def metrics(folder):
         (["--set", "memory-slots=4"], "memory-slots .*: got 4, which policy 'mlp' has no use for"),
         (
             ["--backend", "multiproces"],
-            "--backend: got 'multiproces', expected one of multiprocess, serial; did you mean 'multiprocess'",
+            "--backend: got 'multiproces', expected one of multiprocess, ray, serial; did you mean 'multiprocess'",
+        ),
+        (["--address", "auto"], "--address: got 'auto', expected no such option with --backend serial; "),
+        (
+            ["--backend", "ray", "--straggler-factor", "1"],
+            r"--straggler-factor: got '1', expected a number in .1, 1000000.0.; leave it out for 4.0",
+        ),
+        (["--backend-option", "address"], "--backend-option: got 'address', expected KEY=VALUE, such as address=auto"),
+        (
+            ["--backend-option", "adress=x"],
+            "--adress: got 'x', expected no such option with --backend serial; leave it ",
         ),
         (["--allow-module", "no_such_module"], "--allow-module: cannot import 'no_such_module' .ModuleNotFoundError.*"),
         (["--allow-module", "maml_rl.tests.raises_nowhere"], "--allow-module: cannot import .*; install it, put its"),
@@ -119,6 +129,25 @@ def test_bad_input_costs_one_line_and_writes_nothing(tmp_path, config, capfd, fl
     assert re.match(f"error: .*{words}", error), error
     assert files(tmp_path) == before
     assert not (tmp_path / "run").exists()
+
+
+def test_a_backend_whose_package_is_missing_costs_one_line_and_writes_nothing(tmp_path, config, capfd, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert run(config, tmp_path / "run", "--backend", "ray") == 2
+    output, error = capfd.readouterr()
+    assert output == ""
+    assert error == (
+        "error: --backend: got 'ray', expected a backend whose package is installed; pip install 'maml_rl[ray]' or "
+        "choose --backend multiprocess\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_number_of_workers_is_a_number_or_auto(tmp_path, config, capfd):
+    assert run(config, tmp_path / "run", "--num-workers", "auto", "--num-batches", 1) == 0
+    with pytest.raises(SystemExit):
+        run(config, tmp_path / "other", "--num-workers", "many")
+    assert "argument --num-workers: got 'many', expected auto or a whole number >= 1" in capfd.readouterr().err
 
 
 def test_a_folder_that_cannot_be_used_is_left_as_it_is(tmp_path, config, capfd):

@@ -9,6 +9,7 @@ from maml_rl.evolution.cma_es import CMAES, FULL_COVARIANCE_LIMIT
 from maml_rl.evolution.genetic_algorithm import GeneticAlgorithm
 from maml_rl.evolution.openai_es import OpenAIES
 from maml_rl.evolution.strategy import centred_ranks
+from maml_rl.tests.builders import travelled
 
 STRATEGIES = {
     "openai-es": lambda start: OpenAIES(start, population_size=40, sigma=0.1, learning_rate=0.05),
@@ -34,7 +35,7 @@ def evolved(strategy, fitness, num_generations, first=0):
     """The strategy after these generations, each with its own generator."""
     for generation in range(first, first + num_generations):
         candidates = strategy.ask(np.random.default_rng((7, generation)))
-        strategy.tell(candidates, fitness(candidates))
+        strategy.tell(candidates, fitness(candidates.vectors))
     return strategy
 
 
@@ -64,9 +65,21 @@ def test_cma_es_adapts_to_axes_of_different_scale_with_a_diagonal_covariance_too
 def test_asking_changes_nothing_and_depends_on_the_generator_alone(make):
     strategy = evolved(make(np.zeros(5)), sphere, 3)
     first, again = (strategy.ask(np.random.default_rng(1)) for _ in range(2))
-    np.testing.assert_array_equal(first, again)
-    assert first.shape == (strategy.population_size, 5)
-    assert not np.array_equal(first, strategy.ask(np.random.default_rng(2)))
+    np.testing.assert_array_equal(first.vectors, again.vectors)
+    assert len(first) == strategy.population_size
+    assert first.vectors.shape == (strategy.population_size, 5)
+    assert not np.array_equal(first.vectors, strategy.ask(np.random.default_rng(2)).vectors)
+
+
+@every_strategy
+def test_parts_of_a_generation_are_computed_where_they_are_needed(make):
+    whole = evolved(make(np.zeros(5)), sphere, 2).ask(np.random.default_rng(1))
+    parts = [travelled(part) for part in whole.split(3)]
+    assert [len(part) for part in parts] == [len(part) for part in np.array_split(np.arange(len(whole)), 3)]
+    np.testing.assert_array_equal(np.concatenate([part.vectors for part in parts]), whole.vectors)
+    for part in parts:
+        np.testing.assert_array_equal(part.on(np.empty(0)).on(part.base).vectors, part.vectors)
+    np.testing.assert_array_equal(whole.part([3, 1]).vectors, whole.vectors[[3, 1]])
 
 
 @every_strategy
@@ -117,8 +130,9 @@ def test_openai_es_estimates_the_gradient_of_a_plane():
     slope = np.array([3.0, -1.0, 0.5])
     strategy = OpenAIES(np.zeros(3), population_size=20_000, sigma=0.1, learning_rate=1.0)
     candidates = strategy.ask(np.random.default_rng(0))
-    np.testing.assert_allclose(candidates[:10_000] + candidates[10_000:], 0.0, atol=1e-12)  # mirror images
-    strategy.tell(candidates, candidates @ slope)
+    vectors = candidates.vectors
+    np.testing.assert_allclose(vectors[:10_000] + vectors[10_000:], 0.0, atol=1e-12)  # mirror images
+    strategy.tell(candidates, vectors @ slope)
     found = strategy.state_dict()["first_moment"]
     assert found @ slope / np.linalg.norm(found) / np.linalg.norm(slope) > 0.999
 
@@ -127,7 +141,7 @@ def test_elites_are_asked_for_again_and_children_take_parts_of_parents():
     strategy = GeneticAlgorithm(np.zeros(50), population_size=40, sigma=0.1, mutation_rate=0.1, crossover_rate=1.0)
     evolved(strategy, sphere, 2)
     parents = strategy.state_dict()["parents"]
-    candidates = strategy.ask(np.random.default_rng(3))
+    candidates = strategy.ask(np.random.default_rng(3)).vectors
     np.testing.assert_array_equal(candidates[0], parents[0])
     child = candidates[-1]
     of_a_parent = (child == parents).any(0)
@@ -140,7 +154,7 @@ def test_all_elites_survive_even_if_fewer_parents_are_asked_for():
     )
     candidates = strategy.ask(np.random.default_rng(0))
     strategy.tell(candidates, np.arange(20.0))
-    np.testing.assert_array_equal(strategy.ask(np.random.default_rng(1))[:10], candidates[:-11:-1])
+    np.testing.assert_array_equal(strategy.ask(np.random.default_rng(1)).vectors[:10], candidates.vectors[:-11:-1])
 
 
 def test_ranks_are_centred_and_ties_share():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -140,16 +141,18 @@ def test_memory_lasts_from_the_first_step_of_a_task_to_its_last(env_name, policy
 def test_returns_are_those_of_each_episode(env_name):
     case = Case(env_name)
     worker, report = case.worker()
-    assert report.returns.shape == (TASKS, EPISODES)
+    assert report.returns.shape == (TASKS, 3)
     assert report.env_steps == int(worker._data.mask.sum())
     assert report.finite
     rewards = worker._data.observations[1:, :, case.env.done_index - 1]  # all but the last step's
     ends = worker._data.observations[1:, :, case.env.done_index].bool()
     for task in range(TASKS):
         starts = [0, *(int(end) + 1 for end in torch.nonzero(ends[:, task]))]
-        for episode in range(EPISODES - 1):
-            total = float(rewards[starts[episode] : starts[episode + 1], task].sum())
-            assert report.returns[task, episode] == pytest.approx(total, abs=1e-6)  # observations are float32
+        totals = [float(rewards[start:end, task].sum()) for start, end in itertools.pairwise(starts)]
+        assert len(totals) == EPISODES - 1
+        first, last, whole = report.returns[task]
+        assert first == pytest.approx(totals[0], abs=1e-6)  # observations are float32
+        assert whole - last == pytest.approx(sum(totals), abs=1e-6)
 
 
 @with_memory
@@ -175,7 +178,7 @@ def test_targets_and_advantages_are_generalised_advantage_estimates(env_name, un
     rewards = np.zeros(data.mask.shape)
     rewards[:-1] = data.observations[1:, :, case.env.done_index - 1]
     # The last step's reward is seen by nobody; it is what is missing in the returns.
-    rewards[-1] = report.returns.sum(axis=1) - rewards.sum(axis=0)
+    rewards[-1] = report.returns[:, 2] - rewards.sum(axis=0)
     expected = np.zeros_like(rewards)
     for t in range(len(rewards)):
         for later in range(t, len(rewards)):
@@ -237,7 +240,7 @@ def test_a_step_outside_the_clip_range_has_no_gradient():
 def test_curvature_products_are_those_of_the_hessian_of_the_divergence(policy_name):
     case = Case(policy_name=policy_name, num_tasks=2)
     worker, _ = case.worker()
-    worker.remember(0.0, 1.0, case.theta)
+    worker.remember(0.0, 1.0, True)
     vector = np.random.default_rng(1).normal(size=case.theta.shape)
     params = case.params()
     old = distribution_and_values(case.policy, params, worker._data)
@@ -290,7 +293,7 @@ def test_a_worker_cuts_back_propagation_where_its_specification_says():
     gradients = []
     for worker in (whole, cut):
         worker.collect(case.whole(), case.theta, 0.7)
-        worker.remember(0.0, 1.0, None)
+        worker.remember(0.0, 1.0, False)
         gradients.append(worker.gradient(case.theta, None, CLIPPED)[0])
     params, data = leaves(case), cut._data
     assert data is not None

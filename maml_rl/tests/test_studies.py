@@ -257,7 +257,10 @@ def test_a_wrong_study_costs_one_line_and_starts_nothing(study, capfd, old, new,
         (["--only", "plan"], "--only: got 'plan', expected one of plain, slow"),
         (["--seed", "9"], "--seed: got [9], expected seeds of the study: [1, 2]"),
         (["--num-workers", "0"], "--num-workers: got 0, expected at least 1"),
-        (["--backend", "multiproces"], "--backend: got 'multiproces', expected one of multiprocess, serial; did you"),
+        (
+            ["--backend", "multiproces"],
+            "--backend: got 'multiproces', expected one of multiprocess, ray, serial",
+        ),
     ],
 )
 def test_flags_that_fit_no_run_are_refused(study, capfd, flags, words):

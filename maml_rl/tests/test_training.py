@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from maml_rl.adaptation import adapt, masked_mean, policy_distribution
 from maml_rl.algorithms import make_algorithm
 from maml_rl.cli import train_command
+from maml_rl.config import load_config
 from maml_rl.evaluation import evaluate
 from maml_rl.experiment import TrainingError, train
 from maml_rl.metalearners import MAMLTRPO
@@ -115,6 +116,28 @@ def test_the_curve_is_the_same_for_one_two_and_three_workers(config, tmp_path):
         np.testing.assert_allclose(others, parameters, rtol=0, atol=EXACT)
 
 
+def test_a_resumed_run_keeps_its_shards_whatever_workers_serve_them(tmp_path):
+    config = tiny_config("Bandit-K5-v0", num_batches=2)
+    whole = run(config, tmp_path / "whole", num_workers=3)
+    assert load_config(tmp_path / "whole" / "config.json").num_shards == 3
+    run(config.replace(num_batches=1), tmp_path / "part", num_workers=3)
+    with pytest.raises(
+        RunFolderError, match=r"--resume: num-shards is 2, but the run in .*/part' has 3; leave it out: "
+    ):
+        run(config.replace(num_shards=2), tmp_path / "part", resume=True)
+    resumed = run(config, tmp_path / "part", num_workers=1, resume=True)
+    assert resumed[0] == whole[0]
+    np.testing.assert_array_equal(resumed[1], whole[1])
+    asked_for = run(config.replace(num_shards=3), tmp_path / "asked-for", num_workers=1)
+    np.testing.assert_array_equal(asked_for[1], whole[1])
+
+
+def test_there_are_never_more_shards_than_tasks(tmp_path):
+    config = tiny_config("Bandit-K5-v0", num_batches=1, meta_batch_size=2, num_shards=7)
+    run(config, tmp_path)
+    assert load_config(tmp_path / "config.json").num_shards == 2
+
+
 def test_a_run_is_not_resumed_in_another_float_type(tmp_path):
     config = tiny_config("Bandit-K5-v0", num_batches=2)
     expected = run(config, tmp_path / "whole", dtype="float64")
@@ -172,7 +195,7 @@ def test_a_run_repeats_bit_for_bit_and_the_seed_matters(tmp_path):
 
 
 def step_once(algorithm, backend):
-    """One outer step: returns of every episode, parameters before and after."""
+    """One outer step: mean returns of every task, parameters before and after."""
     learner = algorithm.learner(backend, algorithm.initial_parameters())
     config = algorithm.config
     tasks = algorithm.env.sample_tasks(config.meta_batch_size, generator(config.seed, Purpose.TASKS))
@@ -366,7 +389,7 @@ class Unlucky(SerialBackend):
 
 
 def test_lost_workers_are_counted_and_shown(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr("maml_rl.experiment.start_workers", lambda spec, count, **_: Unlucky(spec, count))
+    monkeypatch.setattr("maml_rl.experiment.start_workers", lambda plan, _: Unlucky(plan.spec))
     rows, _ = run(tiny_config("Bandit-K5-v0"), tmp_path)
     assert [row["workers_replaced"] for row in rows] == [0, 2, 0]
     assert capfd.readouterr().err == "worker 0 is lost\nworker 0 is lost again\n"

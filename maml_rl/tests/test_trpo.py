@@ -184,14 +184,14 @@ NOT_FINITE = [np.nan, np.inf, -np.inf]
 class StubWorkers:
     """Two workers of a quadratic objective, 1 + g x with divergence x^2 / 2; the second can be spoilt."""
 
-    num_workers = 2
+    num_shards = num_workers = 2
 
     def __init__(self, **spoilt):
         self.spoilt = {"loss": 0.0, "kl": 0.0, "gradient": 0.0, "product": 0.0, **spoilt}
 
     def map(self, method, arguments):
         assert method == "collect"
-        return [CollectReport(np.zeros((2, 1, 1)), 5, True) for _ in arguments]
+        return [CollectReport(np.zeros((2, 1)), 5, True) for _ in arguments]
 
     def broadcast(self, method, vector, *_):
         loss, kl = 1.0 + 3.0 * vector.sum(), 0.5 * vector @ vector

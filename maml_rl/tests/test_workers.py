@@ -13,18 +13,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import Field
 
 from maml_rl.algorithms import make_algorithm
 from maml_rl.samplers import (
+    BackendChoice,
     MultiprocessBackend,
     SerialBackend,
     WorkerError,
+    WorkerPlan,
     register_backend,
     registered_backends,
     start_workers,
 )
 from maml_rl.samplers.backend import Journal
-from maml_rl.samplers.registry import _FACTORIES
+from maml_rl.samplers.registry import _KINDS
+from maml_rl.settings import Settings
 from maml_rl.shard import Shard
 from maml_rl.tests.builders import FUSED, CounterSpec, is_running, numbers, tiny_config, wait_until
 from maml_rl.utils.errors import InputError
@@ -184,27 +188,40 @@ def test_errors_of_a_maml_worker_name_its_tasks_iteration_and_seed():
     algorithm = make_algorithm(tiny_config(seed=11))
     (theta,) = algorithm.initial_parameters()
     shard = Shard([2, 3], [{"goal": np.zeros(3)}] * 2, iteration=6, seed=11)
-    with start_workers(algorithm.worker_spec, 1, backend="serial") as backend, pytest.raises(WorkerError) as caught:
+    with SerialBackend(algorithm.worker_spec) as backend, pytest.raises(WorkerError) as caught:
         backend.map("collect", [(shard, theta)])
     assert "seed 11, iteration 6, tasks [2, 3]" in str(caught.value)
     assert "task['goal']" in str(caught.value)
 
 
 def test_backends_are_found_by_name_and_get_what_they_need(monkeypatch):
-    monkeypatch.setattr("maml_rl.samplers.registry._FACTORIES", dict(_FACTORIES))
+    monkeypatch.setattr("maml_rl.samplers.registry._KINDS", dict(_KINDS))
     asked = []
 
-    def toy(spec, num_workers, seconds):
-        asked.append((num_workers, seconds))
-        return SerialBackend(spec, num_workers)
+    class ToyOptions(Settings):
+        colour: str = "red"
+        size: float = Field(default=1.0, gt=0)
 
-    register_backend("toy", toy)
-    assert registered_backends() == ["multiprocess", "serial", "toy"]
-    with start_workers(CounterSpec(), 2, backend="toy", timeout_seconds=7.5) as backend:
+    def toy(plan, options):
+        asked.append((plan.num_workers, plan.timeout_seconds, options.colour, options.size))
+        return SerialBackend(plan.spec, plan.shards(room=3))
+
+    register_backend("toy", toy, options=ToyOptions)
+    assert registered_backends() == ["multiprocess", "ray", "serial", "toy"]
+    plan = WorkerPlan(CounterSpec(), None, None, max_shards=2, timeout_seconds=7.5)
+    with start_workers(plan, BackendChoice("toy", {"size": "2.5"})) as backend:
         assert backend.broadcast("begin", numbers(1, 2)) == [3, 3]
-    assert asked == [(2, 7.5)]
-    with pytest.raises(InputError, match="--backend: got 'toys', expected one of multiprocess, serial, toy; did you "):
-        start_workers(CounterSpec(), 2, backend="toys")
+    assert asked == [(None, 7.5, "red", 2.5)]
+    for choice, words in (
+        (BackendChoice("toys"), "--backend: got 'toys', expected one of multiprocess, ray, serial, toy; did you mean "),
+        (BackendChoice("toy", {"size": "0"}), "--size: got '0', expected a number > 0; leave it out for 1.0"),
+        (
+            BackendChoice("serial", {"colour": "blue"}),
+            "--colour: got 'blue', expected no such option with --backend serial; leave it out or choose --backend toy",
+        ),
+    ):
+        with pytest.raises(InputError, match=words):
+            start_workers(plan, choice)
 
 
 def hears_interrupts(process_id):

@@ -53,3 +53,26 @@ def generator(
     """
     coordinates = (int(purpose), iteration, task, inner_step)
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy=seed, spawn_key=coordinates)))
+
+
+def subgenerator(seed: int, index: int) -> np.random.Generator:
+    """Return the generator of one of many things alike, which those who need it make for themselves.
+
+    Parameters
+    ----------
+    seed
+        Number >= 0 that the generator of all these things has drawn (`draw_seed`).
+    index
+        Number of the thing, >= 0.
+
+    Examples
+    --------
+    >>> subgenerator(5, 1).random() == subgenerator(5, 1).random() != subgenerator(5, 2).random()
+    True
+    """
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy=seed, spawn_key=(index,))))
+
+
+def draw_seed(rng: np.random.Generator) -> int:
+    """Draw a seed for `subgenerator`, in [0, 2^63)."""
+    return int(rng.integers(2**63, dtype=np.uint64))

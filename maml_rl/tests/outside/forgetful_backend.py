@@ -12,10 +12,12 @@ from maml_rl.samplers.backend import Journal
 class ForgetfulBackend(Backend):
     """Each call is answered by a successor, which first makes the calls that built the state."""
 
-    def __init__(self, spec: WorkerSpec, num_workers: int) -> None:
-        self.num_workers = num_workers
+    num_workers = 1
+
+    def __init__(self, spec: WorkerSpec, num_shards: int) -> None:
+        self.num_shards = num_shards
         self._spec = spec
-        self._journals = [Journal(spec) for _ in range(num_workers)]
+        self._journals = [Journal(spec) for _ in range(num_shards)]
 
     def map(self, method: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         """See `Backend.map`."""
@@ -33,4 +35,4 @@ class ForgetfulBackend(Backend):
         """Nothing is left."""
 
 
-register_backend("forgetful", lambda spec, num_workers, _: ForgetfulBackend(spec, num_workers))
+register_backend("forgetful", lambda plan, _: ForgetfulBackend(plan.spec, plan.shards(room=1)))

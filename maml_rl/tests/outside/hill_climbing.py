@@ -139,7 +139,7 @@ class HillClimber:
     def step(self, tasks: Sequence[Task], iteration: int) -> Report:
         """See `Learner.step`."""
         start = time.perf_counter()
-        shards = Shard.whole(tasks, iteration=iteration, seed=self.seed).split(self.workers.num_workers)
+        shards = Shard.whole(tasks, iteration=iteration, seed=self.seed).split(self.workers.num_shards)
         self.workers.map("begin", [(shard,) for shard in shards])
         noise = generator(self.seed, Purpose.SEARCH, iteration=iteration).normal(size=self._parameters.shape)
         candidate = self._parameters + self.sigma * noise
@@ -194,7 +194,7 @@ class HillClimbing(Algorithm):
 
     def evaluate(self, backend: Backend, shard: Shard, parameters: np.ndarray, num_adaptation_steps: int) -> Evaluation:
         """See `Algorithm.evaluate`."""
-        calls = [(part, parameters[0], num_adaptation_steps + 1) for part in shard.split(backend.num_workers)]
+        calls = [(part, parameters[0], num_adaptation_steps + 1) for part in shard.split(backend.num_shards)]
         returns, success = (np.concatenate(parts, 1) for parts in zip(*backend.map("evaluate", calls), strict=True))
         return Evaluation(list(shard.tasks), returns, self.adaptation.trained, {"success": success})
 
