@@ -94,7 +94,8 @@ class Agent:
         self._seed = seed
         self._rng = generator(seed, Purpose.AGENT_ACTIONS)
         self._start = self._born() if mind is None else mind
-        self.reset()
+        self._mind = self._start
+        self._acted: tuple[np.ndarray, np.ndarray, int] | None = None  # what was shown and done last, episodes over
 
     def _born(self) -> Mind:
         params = self.algorithm.layout.on("cpu").stack(self.algorithm.initial_parameters())
@@ -112,7 +113,8 @@ class Agent:
 
     def reset(self) -> None:
         """Forget what happened since adaptation, or since the beginning."""
-        self._mind, self._acted = self._start, None
+        self._mind = self._start
+        self._acted = None
 
     def act(self, observation: Any, *, reward: float = 0.0, ended: bool = False) -> Any:
         """Choose an action: a whole number, or an array (*A) within the bounds of the action space.
@@ -217,14 +219,11 @@ class Agent:
         env, own = (source, False) if isinstance(source, gym.Env) else (self._env_of(source), True)
         try:
             self._check_spaces(env)
-            agent = Agent(self.algorithm, self._start, seed=seed)
             mind = self._start
             for step in range(num_steps):
+                agent = Agent(self.algorithm, mind, seed=seed)
                 played = [agent._play(env, seed, step, index) for index in range(each)]
                 mind = self._with_state(self.algorithm.learned(mind, played))
-                agent = Agent(
-                    self.algorithm, mind, seed=generator(seed, Purpose.AGENT_ACTIONS, iteration=step).integers(2**31)
-                )
         finally:
             if own:
                 env.close()

@@ -18,6 +18,7 @@ import pytest
 
 import maml_rl.cli as cli
 import maml_rl.studies.__main__ as studies
+from maml_rl.experiment import train
 from maml_rl.tests.builders import tiny_config, write_config
 from maml_rl.tests.fuzz import (
     Answer,
@@ -149,9 +150,8 @@ def check_all(kind: str, seeds: range, place: Path, monkeypatch: pytest.MonkeyPa
     """Give a command these inputs one after the other."""
 
     def pretend(algorithm, *, folder=None, resume=False, **others):
-        return real_train(algorithm, folder=folder, resume=resume, **others) if resume else None
+        return train(algorithm, folder=folder, resume=resume, **others) if resume else None
 
-    real_train = cli.train
     monkeypatch.setattr(cli, "train", pretend)
     kept = {path.name for path in place.iterdir()} | {"own.yaml", "own.json", "own.th", "own-study.yaml"}
     for rng, seed in inputs_of(kind, seeds):

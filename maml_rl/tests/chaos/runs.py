@@ -8,7 +8,7 @@ import hashlib
 import multiprocessing
 import os
 import resource
-import signal
+import signal as signals
 import sys
 import time
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ CLOCKS = frozenset({"seconds", "sampling_seconds", "learning_seconds", "workers_
 def _command(argv: Sequence[str], errors: str, largest_file: int | None) -> None:
     """Run train.py with these arguments as the leader of a session; the exit code is the command's."""
     os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signals.signal(signals.SIGINT, signals.default_int_handler)
     handle = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(handle, 2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -82,7 +82,7 @@ class Command:
         wait_until(lambda: num_rows(self.folder) >= iteration or not self.process.is_alive(), DEADLINE)
         return num_rows(self.folder) >= iteration
 
-    def signal(self, number: signal.Signals, *, everyone: bool = False) -> None:
+    def signal(self, number: signals.Signals, *, everyone: bool = False) -> None:
         """Send a signal to the command, or to all processes of its session, as a terminal does."""
         with contextlib.suppress(ProcessLookupError):
             if everyone:
@@ -90,7 +90,7 @@ class Command:
             else:
                 os.kill(self.id, number)
 
-    def signal_worker(self, process: int, number: signal.Signals) -> None:
+    def signal_worker(self, process: int, number: signals.Signals) -> None:
         """Send a signal to one of `workers`."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, number)
@@ -111,7 +111,7 @@ class Command:
         self.process.join(DEADLINE)
         hangs = self.process.is_alive()
         if hangs:
-            self.signal(signal.SIGKILL, everyone=True)
+            self.signal(signals.SIGKILL, everyone=True)
             self.process.join()
         assert not hangs, f"no end after {DEADLINE:g} s: {self._errors.read_text(encoding='utf-8')}"
         gone = wait_until(lambda: not session(self.id), 20.0)
