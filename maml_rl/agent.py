@@ -160,7 +160,7 @@ class Agent:
             raise InputError(f"observation: got shape {array.shape}, expected {shape} as observation_space has it")
         if not np.isfinite(array).all():
             raise InputError("observation: got NaN or infinity, expected finite numbers; check the environment")
-        return array.astype(self.observation_space.dtype, copy=False)
+        return array.astype(self.observation_space.dtype)  # a copy: an environment may write into what it has shown
 
     def _as_action(self, action: np.ndarray) -> Any:
         space = self.action_space

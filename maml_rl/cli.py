@@ -38,7 +38,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         help="override a key of the configuration, such as env-kwargs.split=held-out",
     )
     add_worker_arguments(parser)
-    parser.add_argument("--use-cuda", action="store_true", help="learn on the GPU; sampling stays on the CPU")
+    parser.add_argument("--use-cuda", action="store_true", help="learn, or live in tensor families, on the GPU")
 
 
 def add_worker_arguments(parser: argparse.ArgumentParser) -> None:

@@ -30,7 +30,7 @@ class EvolvedAgent(ExperiencedAlgorithm):
     config
         The configuration.
     device, dtype
-        Device, which is not used, and float type of the policy.
+        Device on which populations live in tensor families, and float type of the policy.
     """
 
     remedy = "es-sigma or es-learning-rate"

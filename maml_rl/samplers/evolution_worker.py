@@ -35,7 +35,7 @@ class EvolutionWorkerSpec:
     policy
         Specification of every individual's policy.
     layout
-        Places of the policy's parameters in vectors.
+        Places of the policy's parameters in vectors; on its device lives of tensor families are lived.
     """
 
     task: TaskSettings
@@ -59,7 +59,7 @@ class EvolutionWorkerSpec:
     def make_tensor_env(self, num_individuals: int, num_lives: int) -> TensorMetaVectorEnv:
         """An environment of a tensor family for so many individuals and lives."""
         shape, dtype = (num_individuals, num_lives), DTYPES[self.policy.dtype]
-        return make_tensor_env(self.task.env_name, shape, self.task.env_kwargs, dtype=dtype)
+        return make_tensor_env(self.task.env_name, shape, self.task.env_kwargs, device=self.layout.device, dtype=dtype)
 
 
 class EvolutionWorker:
@@ -125,7 +125,7 @@ class EvolutionWorker:
         return live(
             self.spec.make_tensor_env(len(vectors), len(shard.tasks)),
             self.policy,
-            self._layout.stack(vectors),
+            self.spec.layout.stack(vectors),
             shard.tasks,
             shard.streams(),
             num_episodes=self.spec.task.fast_batch_size,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import gymnasium as gym
 import numpy as np
@@ -96,7 +96,8 @@ def _train_multitask(run: StudyRun, workforce: Workforce, show: Callable[[str], 
         if folder.load_checkpoint(config, algorithm.run_format).iteration >= config.num_batches:
             return
     show(f"{run.title}: multi-task learning, its control")
-    train(algorithm, **asdict(workforce), folder=folder, resume=resume, show=show, bar=False)
+    own = {"num_workers": workforce.num_workers, "backend": workforce.backend}
+    train(algorithm, **own, folder=folder, resume=resume, show=show, bar=False)
 
 
 def _evaluate_multitask(run: StudyRun, config: Config, evaluate: Evaluate) -> Evaluation:

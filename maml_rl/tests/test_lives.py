@@ -101,3 +101,27 @@ def test_yoked_lives_see_each_other_s_rewards_and_are_judged_by_their_own(policy
     np.testing.assert_array_equal(batches[-2].returns, free.returns)  # the control leaves no trace
     with pytest.raises(InputError, match="yoked-reward: got one life, expected another"):
         algorithm.evaluate(backend, Shard.whole(shard.tasks[:1], iteration=0, seed=1), parameters, 1)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("changes", [{"policy": "mlp"}, {"policy": "plastic"}], ids=lambda c: c["policy"])
+def test_populations_live_on_the_device_as_on_the_host(changes):
+    config = Config(
+        algorithm="evolution",
+        env_name="FoodWorld-v0",
+        env_kwargs={"max_episode_steps": 20},
+        hidden_sizes=(4,),
+        population_size=6,
+        meta_batch_size=3,
+        fast_batch_size=2,
+        **changes,
+    )
+    results = []
+    for device in ("cpu", "cuda"):
+        algorithm = make_algorithm(config, device=device, dtype="float64")
+        worker = algorithm.worker_spec.build(lambda: None)
+        shard = Shard.whole(algorithm.sample_tasks(0), iteration=0, seed=1)
+        vectors = algorithm.initial_parameters() + np.random.default_rng(0).normal(size=(6, algorithm.layout.size))
+        results.append(worker.live(shard, vectors))
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(other, one, rtol=0, atol=1e-6)
