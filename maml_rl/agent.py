@@ -17,6 +17,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
+from torch.utils._pytree import tree_map
 
 from maml_rl.algorithms import Algorithm, Evaluation, make_algorithm
 from maml_rl.algorithms.algorithm import Mind
@@ -94,7 +95,7 @@ class Agent:
         self._seed = seed
         self._rng = generator(seed, Purpose.AGENT_ACTIONS)
         self._start = self._born() if mind is None else mind
-        self._mind = self._start
+        self._mind = _own(self._start)
         self._acted: tuple[np.ndarray, np.ndarray, int] | None = None  # what was shown and done last, episodes over
 
     def _born(self) -> Mind:
@@ -113,7 +114,7 @@ class Agent:
 
     def reset(self) -> None:
         """Forget what happened since adaptation, or since the beginning."""
-        self._mind = self._start
+        self._mind = _own(self._start)
         self._acted = None
 
     def act(self, observation: Any, *, reward: float = 0.0, ended: bool = False) -> Any:
@@ -210,7 +211,7 @@ class Agent:
         count = num_steps or (len(recorded) if self.algorithm.episodes_per_step == 1 else 1)
         if count > len(recorded):
             raise InputError(f"num_steps: got {count}, expected at most one an episode, {len(recorded)}")
-        mind = self._start
+        mind = _own(self._start)
         for part in np.array_split(np.arange(len(recorded)), count):
             mind = self._with_state(self.algorithm.learned(mind, [recorded[i] for i in part]))
         return Agent(self.algorithm, mind, seed=self._seed)
@@ -219,7 +220,7 @@ class Agent:
         env, own = (source, False) if isinstance(source, gym.Env) else (self._env_of(source), True)
         try:
             self._check_spaces(env)
-            mind = self._start
+            mind = _own(self._start)
             for step in range(num_steps):
                 agent = Agent(self.algorithm, mind, seed=seed)
                 played = [agent._play(env, seed, step, index) for index in range(each)]
@@ -304,3 +305,8 @@ class Agent:
     def film(self, path: str | Path, *, seed: int = 1, tasks: Sequence[Task] | None = None) -> None:
         """Film the agent, as it was trained, before and after adaptation, as .gif or .mp4; see `maml_rl.video.film`."""
         film(self.algorithm, self.algorithm.initial_parameters(), path, seed=seed, tasks=tasks)
+
+
+def _own(mind: Mind) -> Mind:
+    """The same with a state of its own, which a policy may write into."""
+    return mind._replace(state=tree_map(torch.clone, mind.state))

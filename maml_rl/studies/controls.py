@@ -96,8 +96,15 @@ def _train_multitask(run: StudyRun, workforce: Workforce, show: Callable[[str], 
         if folder.load_checkpoint(config, algorithm.run_format).iteration >= config.num_batches:
             return
     show(f"{run.title}: multi-task learning, its control")
-    own = {"num_workers": workforce.num_workers, "backend": workforce.backend}
-    train(algorithm, **own, folder=folder, resume=resume, show=show, bar=False)
+    train(
+        algorithm,
+        num_workers=workforce.num_workers,
+        backend=workforce.backend,
+        folder=folder,
+        resume=resume,
+        show=show,
+        bar=False,
+    )
 
 
 def _evaluate_multitask(run: StudyRun, config: Config, evaluate: Evaluate) -> Evaluation:

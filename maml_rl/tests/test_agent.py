@@ -107,6 +107,21 @@ def test_what_an_agent_has_lived_through_is_what_it_is_told(config):
         assert_close(mine, theirs, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("config", WITH_MEMORY, ids=lambda c: c.policy)
+def test_reset_brings_back_the_memory_as_it_was(config):
+    agent = agent_of(config)
+    adapted = agent.adapt(recorded(agent, 3))
+    observations = recorded(agent, 1, length=8, seed=5)[0].observations
+
+    before = torch.utils._pytree.tree_map(torch.clone, adapted._start.state)
+    for index, observation in enumerate(observations):
+        adapted.act(observation, reward=0.5, ended=index % 3 == 2)
+    adapted.reset()
+    leaves = zip(*(torch.utils._pytree.tree_leaves(one) for one in (before, adapted._start.state)), strict=True)
+    for mine, theirs in leaves:
+        assert_close(mine, theirs, rtol=0, atol=0)
+
+
 def test_an_agent_adapts_to_a_task_and_acting_changes_nothing_that_reset_does_not_bring_back():
     agent = load_agent("2d-navigation")
     task = {"goal": np.array([-0.49, 0.47])}
