@@ -83,10 +83,17 @@ class Scene:
         """One that is early enough for something to follow."""
         return int(self.rng.integers(0, last + 1))
 
-    def wait(self, command: Command) -> None:
-        """Wait for a random moment of the run."""
-        assert command.reached(self.some_iteration()), command.end()
+    def wait(self, command: Command, *, first: int = 0) -> None:
+        """Wait for a random moment of the run, after `first` iterations at least."""
+        assert command.reached(max(first, self.some_iteration())), command.end()
         wait_until(lambda: False, self.rng.uniform(0.0, _SPREAD))
+
+    def light(self, command: Command, trouble: str) -> None:
+        """Let the environment come to grief from a random moment on, once the command has tried it out."""
+        self.wait(command, first=1)
+        whole = self.fuse.with_suffix(".whole")
+        whole.write_text(trouble, encoding="utf-8")
+        whole.rename(self.fuse)  # never read half-written
 
     def partly_done(self) -> None:
         """Make a run of which some iterations are done, by killing it."""
@@ -172,9 +179,9 @@ def _environment(trouble: str) -> Callable[[Scene], None]:
     def strike(scene: Scene) -> None:
         # Only a process of its own can be killed or wait forever without taking the run along.
         command = scene.start(backend="multiprocess" if trouble in ("kills", "hangs") else None)
-        scene.wait(command)
-        scene.fuse.write_text(trouble, encoding="utf-8")
+        scene.light(command, trouble)
         ending = command.end()
+        scene.fuse.unlink(missing_ok=True)  # the run was over before
         if ending.code == 0:
             check_completed(scene, ending)
             return
@@ -188,9 +195,9 @@ def _environment(trouble: str) -> Callable[[Scene], None]:
 def _bad_numbers(kind: str) -> Callable[[Scene], None]:
     def strike(scene: Scene) -> None:
         command = scene.start()
-        scene.wait(command)
-        scene.fuse.write_text(kind, encoding="utf-8")
+        scene.light(command, kind)
         ending = command.end()
+        scene.fuse.unlink(missing_ok=True)
         assert ending.code in (0, 1), ending
         if ending.code == 1:
             assert_clear(ending)
@@ -199,7 +206,8 @@ def _bad_numbers(kind: str) -> Callable[[Scene], None]:
         rows, undisturbed = metrics(scene.folder), metrics(scene.expected)
         first = next((i for i, (a, b) in enumerate(zip(rows, undisturbed, strict=False)) if a != b), len(rows))
         if first < len(rows):  # the fault is seen where it struck, and what came before is as it was
-            refused = rows[first]["finite"] == "0" or float(rows[first].get("lost", 0)) > 0
+            refused = "0" in (rows[first]["finite"], rows[first]["step_accepted"])  # an ensemble goes on without one
+            refused = refused or float(rows[first].get("lost", 0)) > 0
             assert refused, rows[first]
             _begin_again(scene)
 

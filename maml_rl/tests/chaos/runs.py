@@ -72,6 +72,7 @@ class Command:
         context.set_forkserver_preload(["maml_rl.cli", "torch._dynamo"])  # derivatives import the second, for seconds
         self.folder = folder
         self._errors = folder.parent / f"{folder.name}-{time.monotonic_ns()}.err"
+        self._errors.touch()  # it may be killed before it opens it
         argv = ("--output-folder", str(folder), *flags)
         self.process = context.Process(target=_command, args=(argv, str(self._errors), largest_file))
         self.process.start()
