@@ -15,7 +15,7 @@ from maml_rl.utils.checks import check_at_least
 
 
 class Before(NamedTuple):
-    """What came before an observation of a meta-episode, of N of them.
+    """Past of an observation in each of N meta-episodes: the step that led to it.
 
     Attributes
     ----------
@@ -168,7 +168,7 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         return observations, rewards, over
 
     def completed(self, shown: np.ndarray, before: Before | None) -> np.ndarray:
-        """Observations (N, O) of meta-episodes where the environment shows (N, *O), for any number N of them.
+        """Observations (N, O) of any number N of meta-episodes, whose environment shows `shown` (N, *O).
 
         `before` is what came before; ``None``: nothing, they begin.
         """
