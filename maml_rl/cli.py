@@ -19,13 +19,16 @@ from maml_rl.run_folder import RunFolder
 from maml_rl.samplers import BackendChoice, WorkerError, backend_options, check_backend
 from maml_rl.utils.config_files import to_kebab
 from maml_rl.utils.errors import InputError
-from maml_rl.utils.files import check_writable
+from maml_rl.utils.files import check_ending, check_writable
 from maml_rl.utils.graphics import choose_gl
 from maml_rl.utils.modules import import_allowed, imports_limited_to
 from maml_rl.video import ENDINGS, check_can_film, film
 
 _OPTION = "option of a backend: "
 """What the names of parsed flags of backends begin with, so that no other flag is taken for one."""
+
+
+_RESULTS = (".npz",)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -261,10 +264,12 @@ def _test(arguments: argparse.Namespace) -> None:
     if arguments.policy != "random":
         algorithm = algorithm.with_policy(arguments.policy)
     parameters = algorithm.initial_parameters()
-    output = check_writable(arguments.output, flag="--output", endings=(".npz",))  # makes its folder: all else is right
+    check_ending(arguments.output, flag="--output", endings=_RESULTS)
     if arguments.render is not None:
-        check_writable(arguments.render, flag="--render", endings=ENDINGS)
+        check_ending(arguments.render, flag="--render", endings=ENDINGS)
         check_can_film(algorithm, arguments.render)
+        check_writable(arguments.render, flag="--render", endings=ENDINGS)
+    output = check_writable(arguments.output, flag="--output", endings=_RESULTS)
     evaluation = evaluate(
         algorithm,
         parameters,

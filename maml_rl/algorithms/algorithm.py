@@ -261,7 +261,7 @@ class Algorithm(abc.ABC):
         return shown.reshape(len(shown), -1)
 
     def next_episode(self, mind: Mind, closing: Tensor) -> Any:
-        """State (1, 1, ...) in which a further episode of the task begins, after the observation `closing` (1, 1, O)."""
+        """State (1, 1, ...) in which a further episode begins, after the observation `closing` (1, 1, O)."""
         return self.policy.begin_episode(mind.params, mind.state, closing, torch.ones((1, 1), dtype=torch.bool))
 
     def learned(self, mind: Mind, episodes: Sequence[RecordedEpisode]) -> Mind:

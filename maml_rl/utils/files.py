@@ -65,6 +65,15 @@ def naming(path: Path) -> Iterator[None]:
         raise type(error)(error.errno, error.strerror, str(path)) from error
 
 
+def check_ending(path: str | Path, *, flag: str, endings: tuple[str, ...]) -> Path:
+    """Refuse the name of an output file, see `check_writable`, before anything is made; return its path."""
+    check_name(path, flag=flag)
+    path = Path(path)
+    if path.suffix.lower() not in endings:
+        raise InputError(f"{flag}: got {str(path)!r}, expected a file that ends in {' or '.join(endings)}")
+    return path
+
+
 def check_writable(path: str | Path, *, flag: str, endings: tuple[str, ...]) -> Path:
     """Make the folder of an output file and return the file's path; nothing at `path` itself is touched.
 
@@ -82,10 +91,7 @@ def check_writable(path: str | Path, *, flag: str, endings: tuple[str, ...]) -> 
     ValueError
         In one line, if the file could not be written later.
     """
-    check_name(path, flag=flag)
-    path = Path(path)
-    if path.suffix.lower() not in endings:
-        raise InputError(f"{flag}: got {str(path)!r}, expected a file that ends in {' or '.join(endings)}")
+    path = check_ending(path, flag=flag, endings=endings)
     try:
         if path.is_dir():
             raise InputError(f"{flag}: {str(path)!r} is a folder, expected a file; add a file name")
