@@ -12,7 +12,7 @@ import torch
 
 from maml_rl.algorithms import adaptation_of, make_algorithm
 from maml_rl.config import Config, load_config
-from maml_rl.evaluation import check_num_steps, evaluate, save_results, summary_lines
+from maml_rl.evaluation import check_extent, check_num_steps, evaluate, save_results, summary_lines
 from maml_rl.experiment import TrainingError, train
 from maml_rl.policies import DTYPES
 from maml_rl.run_folder import RunFolder
@@ -264,6 +264,8 @@ def _test(arguments: argparse.Namespace) -> None:
     if arguments.policy != "random":
         algorithm = algorithm.with_policy(arguments.policy)
     parameters = algorithm.initial_parameters()
+    extent = (arguments.num_batches, arguments.meta_batch_size, max(num_steps))
+    check_extent(algorithm, *extent, num_workers=arguments.num_workers, seed=arguments.seed)
     check_ending(arguments.output, flag="--output", endings=_RESULTS)
     if arguments.render is not None:
         check_ending(arguments.render, flag="--render", endings=ENDINGS)

@@ -58,16 +58,8 @@ def evaluate(
     ValueError
         If a count is too small.
     """
-    _check_at_least(1, num_batches=num_batches, meta_batch_size=meta_batch_size)
-    if num_workers is not None:
-        _check_at_least(1, num_workers=num_workers)
-    _check_at_least(0, num_steps=num_adaptation_steps, seed=seed)
-    adaptation = algorithm.adaptation
-    if adaptation.limit is not None and num_adaptation_steps > adaptation.limit:
-        raise InputError(
-            f"--num-steps: got {num_adaptation_steps}, expected at most {adaptation.limit} {adaptation.limit_reason}"
-        )
-    steps = max(num_adaptation_steps, adaptation.trained)
+    check_extent(algorithm, num_batches, meta_batch_size, num_adaptation_steps, num_workers=num_workers, seed=seed)
+    steps = max(num_adaptation_steps, algorithm.adaptation.trained)
     tasks = algorithm.env.sample_tasks(num_batches * meta_batch_size, generator(seed, Purpose.EVALUATION_TASKS))
     parts = []
     with workers(algorithm, num_workers, backend, max_shards=meta_batch_size) as running:
@@ -78,6 +70,27 @@ def evaluate(
             shard = Shard(range(first, first + len(batch)), batch, 0, seed, evaluation=True)
             parts.append(algorithm.evaluate(running, shard, parameters, steps))
     return Evaluation.joined(parts)
+
+
+def check_extent(
+    algorithm: Algorithm,
+    num_batches: int,
+    meta_batch_size: int,
+    num_adaptation_steps: int,
+    *,
+    num_workers: int | None = None,
+    seed: int = 1,
+) -> None:
+    """Refuse what `evaluate` cannot do; the arguments are its own."""
+    _check_at_least(1, num_batches=num_batches, meta_batch_size=meta_batch_size)
+    if num_workers is not None:
+        _check_at_least(1, num_workers=num_workers)
+    _check_at_least(0, num_steps=num_adaptation_steps, seed=seed)
+    adaptation = algorithm.adaptation
+    if adaptation.limit is not None and num_adaptation_steps > adaptation.limit:
+        raise InputError(
+            f"--num-steps: got {num_adaptation_steps}, expected at most {adaptation.limit} {adaptation.limit_reason}"
+        )
 
 
 def interval_over_tasks(evaluation: Evaluation, num_steps: Sequence[int]) -> Interval:
