@@ -223,7 +223,9 @@ class Agent:
             mind = _own(self._start)
             for step in range(num_steps):
                 agent = Agent(self.algorithm, mind, seed=seed)
-                played = [agent._play(env, seed, step, index) for index in range(each)]
+                played: list[RecordedEpisode] = []
+                for index in range(each):
+                    played.append(agent._play(env, seed, step, index, played[-1] if played else None))
                 mind = self._with_state(self.algorithm.learned(mind, played))
         finally:
             if own:
@@ -247,13 +249,15 @@ class Agent:
             if not same or getattr(mine, "n", None) != getattr(theirs, "n", None):
                 raise InputError(f"{name}: got {theirs}, expected {mine}; wrap the environment")
 
-    def _play(self, env: gym.Env[Any, Any], seed: int, step: int, index: int) -> RecordedEpisode:
-        """One episode; the memory goes on within a step of adaptation only where it does in training."""
+    def _play(
+        self, env: gym.Env[Any, Any], seed: int, step: int, index: int, before: RecordedEpisode | None
+    ) -> RecordedEpisode:
+        """One episode after the one `before` of the same step; memory goes on where it does in training."""
         drawn = generator(seed, Purpose.EVALUATION_ENVIRONMENT, inner_step=step, task=index)
         self._rng = generator(seed, Purpose.EVALUATION_ACTIONS, inner_step=step, task=index)
         observation, _ = env.reset(seed=int(drawn.integers(2**31)))
         rows: list[tuple[np.ndarray, Any, float]] = []
-        reward, ended, over = 0.0, index > 0, False
+        reward, ended, over = (0.0, False, False) if before is None else (float(before.rewards[-1]), True, False)
         while not over:
             action = self.act(observation, reward=reward, ended=ended)
             following, obtained, terminated, truncated, _ = env.step(action)
@@ -264,7 +268,6 @@ class Agent:
                 raise InputError(
                     f"environment: got an episode of {_LONGEST} steps, expected an end; wrap it in TimeLimit"
                 )
-        self._last_reward = reward
         return RecordedEpisode(*(np.array(column) for column in zip(*rows, strict=True)))
 
     def _checked_episode(self, index: int, episode: Sequence[Any]) -> RecordedEpisode:

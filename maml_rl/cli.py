@@ -26,9 +26,8 @@ from maml_rl.video import ENDINGS, check_can_film, film
 
 _OPTION = "option of a backend: "
 """What the names of parsed flags of backends begin with, so that no other flag is taken for one."""
-
-
 _RESULTS = (".npz",)
+"""Endings of files of results."""
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:

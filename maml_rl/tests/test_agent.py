@@ -94,9 +94,7 @@ def test_what_an_agent_has_lived_through_is_what_it_is_told(config):
             action = agent.act(observation, reward=reward, ended=ended)
             following, reward, terminated, truncated, _ = env.step(action)
             rows.append((observation, action, reward))
-            ended = over = terminated or truncated
-            observation = following
-            ended, over = (over, over)
+            ended, over, observation = False, terminated or truncated, following
         episodes.append(RecordedEpisode(*(np.array(part) for part in zip(*rows, strict=True))))
         ended = True
     told = agent_of(config).adapt(episodes)
@@ -105,6 +103,31 @@ def test_what_an_agent_has_lived_through_is_what_it_is_told(config):
     told.act(observation)
     for mine, theirs in zip(*(torch.utils._pytree.tree_leaves(one._mind.state) for one in (agent, told)), strict=True):
         assert_close(mine, theirs, rtol=0, atol=1e-12)
+
+
+class Counted(gym.Env):
+    """Three trials, of which each pays one more than the one before."""
+
+    observation_space = gym.spaces.Box(0.0, 1.0, (1,), np.float32)
+    action_space = gym.spaces.Discrete(5)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.age = 0
+        return np.ones(1, np.float32), {}
+
+    def step(self, action):
+        self.age += 1
+        return np.ones(1, np.float32), float(self.age), False, self.age == 3, {}
+
+
+def test_an_episode_begins_with_what_the_last_action_before_it_obtained(monkeypatch):
+    agent, told = agent_of(WITH_MEMORY[0]), []
+    act = Agent.act
+    monkeypatch.setattr(Agent, "act", lambda self, shown, **own: (told.append(own), act(self, shown, **own))[1])
+    agent.adapt(Counted(), 1, episodes=2)
+    first = [(0.0, False), (1.0, False), (2.0, False)]
+    assert [(own["reward"], own["ended"]) for own in told] == [*first, (3.0, True), *first[1:]]
 
 
 @pytest.mark.parametrize("config", WITH_MEMORY, ids=lambda c: c.policy)
