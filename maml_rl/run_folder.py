@@ -154,8 +154,8 @@ class RunFolder:
     def resume(self, config: Config, expected: RunFormat) -> Checkpoint | None:
         """Check that the folder's run is the one `config` describes and return where it stands.
 
-        Metrics of iterations after the checkpoint are dropped, and ``config.json`` becomes `config`. ``None``
-        if no iteration was finished.
+        Metrics of iterations after the checkpoint are dropped, and ``config.json`` becomes `config`, with the recorded
+        number of shards where it names none. ``None`` if no iteration was finished.
 
         Parameters
         ----------
@@ -171,6 +171,8 @@ class RunFolder:
         """
         found = self._check_there()
         before = load_config(self.config_path, allowed=config.run.allow_module, quiet=True)
+        if config.run.num_shards is None:
+            config = config.replace(num_shards=before.run.num_shards)
         mine, theirs = config.to_json_dict(), before.to_json_dict()
         key = first_difference(config, before)
         if key is not None:

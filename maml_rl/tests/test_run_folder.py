@@ -466,6 +466,12 @@ def test_the_configuration_in_the_folder_is_the_one_that_ran_last(folder, key, v
     assert not list(folder.path.glob(".*"))
 
 
+def test_whoever_resumes_a_run_keeps_its_number_of_shards(folder):
+    folder.resume(CONFIG.replace(num_shards=3), FORMAT)
+    folder.resume(CONFIG, FORMAT)
+    assert load_config(folder.config_path).run.num_shards == 3
+
+
 def test_a_run_is_trained_by_one_process_at_a_time(folder):
     other = RunFolder(folder.path)
     rows = folder.metrics_path.read_bytes()
