@@ -124,7 +124,12 @@ class Counted(gym.Env):
 def test_an_episode_begins_with_what_the_last_action_before_it_obtained(monkeypatch):
     agent, told = agent_of(WITH_MEMORY[0]), []
     act = Agent.act
-    monkeypatch.setattr(Agent, "act", lambda self, shown, **own: (told.append(own), act(self, shown, **own))[1])
+
+    def noted(self, observation, **own):
+        told.append(own)
+        return act(self, observation, **own)
+
+    monkeypatch.setattr(Agent, "act", noted)
     agent.adapt(Counted(), 1, episodes=2)
     first = [(0.0, False), (1.0, False), (2.0, False)]
     assert [(own["reward"], own["ended"]) for own in told] == [*first, (3.0, True), *first[1:]]
