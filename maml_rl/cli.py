@@ -283,7 +283,8 @@ def _test(arguments: argparse.Namespace) -> None:
     )
     every = evaluation.meta_episodes is not None
     save_results(output, evaluation, range(len(evaluation.returns)) if every else num_steps)
-    print("\n".join(summary_lines(evaluation, num_steps)))
+    labels = [algorithm.task_env.label(task) for task in evaluation.tasks]
+    print("\n".join(summary_lines(evaluation, num_steps, labels)))
     print(f"wrote {output}")
     if arguments.render is not None:
         film(algorithm, parameters, arguments.render, seed=arguments.seed)

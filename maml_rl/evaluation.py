@@ -140,8 +140,11 @@ def check_num_steps(num_steps: Sequence[int]) -> list[int]:
     return sorted(set(num_steps))
 
 
-def summary_lines(evaluation: Evaluation, num_steps: Sequence[int]) -> list[str]:
-    """A small table: steps of adaptation, mean return over tasks, its 95% interval."""
+def summary_lines(evaluation: Evaluation, num_steps: Sequence[int], labels: Sequence[str] = ()) -> list[str]:
+    """A small table: steps of adaptation, mean return over tasks, its 95% interval; the same of every measure.
+
+    With `labels`, a word for each of the N tasks, also returns and measures of the tasks of each label.
+    """
     steps = check_num_steps(num_steps)
     interval = interval_over_tasks(evaluation, steps)
     num_tasks, num_episodes = evaluation.returns.shape[1:]
@@ -157,7 +160,21 @@ def summary_lines(evaluation: Evaluation, num_steps: Sequence[int]) -> list[str]
         total = mean_interval(totals.mean(axis=1)[np.newaxis])
         bounds = f"[{total.low[0]:.2f}, {total.high[0]:.2f}]" if num_tasks > 1 else "needs two tasks"
         lines.append(f"{'all':>5}  {total.mean[0]:>11.2f}  {bounds}  <- sum of a meta-episode")
+    values = {"return": evaluation.returns, **evaluation.measures}
+    for name in evaluation.measures:
+        lines += [f"{name} after {step} steps: {_in_words(values[name][step])}" for step in steps]
+    for label in sorted(set(labels)) if len(set(labels)) > 1 else []:
+        own = np.array([other == label for other in labels])
+        parts = [f"{name} {_in_words(part[steps[-1]][own])}" for name, part in values.items()]
+        lines.append(f"{label} ({own.sum()} of the tasks) after {steps[-1]} steps: {'; '.join(parts)}")
     return lines
+
+
+def _in_words(values: np.ndarray) -> str:
+    """Mean over tasks of values (N, B) and its 95% interval."""
+    interval = mean_interval(values.mean(axis=-1, dtype=np.float64)[np.newaxis])
+    bounds = f" [{interval.low[0]:.2f}, {interval.high[0]:.2f}]" if len(values) > 1 else ""
+    return f"{interval.mean[0]:.2f}{bounds}"
 
 
 def _check_at_least(least: int, **counts: int) -> None:

@@ -6,6 +6,16 @@ from typing import Any
 
 from maml_rl.envs.registration import register_meta_env
 
+META_WORLD_TASKS = """
+    assembly basketball bin-picking box-close button-press-topdown button-press-topdown-wall button-press
+    button-press-wall coffee-button coffee-pull coffee-push dial-turn disassemble door-close door-lock door-open
+    door-unlock hand-insert drawer-close drawer-open faucet-open faucet-close hammer handle-press-side handle-press
+    handle-pull-side handle-pull lever-pull pick-place-wall pick-out-of-hole pick-place plate-slide plate-slide-side
+    plate-slide-back plate-slide-back-side peg-insert-side peg-unplug-side soccer stick-push stick-pull push
+    push-wall push-back reach reach-wall shelf-place sweep-into sweep window-open window-close
+""".split()
+"""Meta-World's tasks, which are known without its package."""
+
 
 def register_families() -> None:
     """Register all of them."""
@@ -70,6 +80,20 @@ def _register_control() -> None:
         register_meta_env(name, f"maml_rl.envs.control.{family}", max_episode_steps=200, displays=["lives"])
 
 
+def _register_manipulation() -> None:
+    """Meta-World's benchmarks; names of tasks are those of its version 3."""
+    arm: dict[str, Any] = {
+        "family": "maml_rl.envs.manipulation.meta_world:MetaWorldVectorEnv",
+        "package": "metaworld",
+        "max_episode_steps": 500,
+        "displays": ["meta-world"],
+    }
+    for task in META_WORLD_TASKS:
+        register_meta_env(f"ML1-{task}-v0", **arm, benchmark="ML1", task=task)
+    for benchmark in ("ML10", "ML45"):
+        register_meta_env(f"{benchmark}-v0", **arm, benchmark=benchmark)
+
+
 def _register_engines() -> None:
     """Families that need an optional package."""
     atari: dict[str, Any] = {
@@ -80,6 +104,7 @@ def _register_engines() -> None:
     register_meta_env("AtariModes-v0", **atari)
     register_meta_env("SpaceInvadersModes-v0", **atari, game="space_invaders", held_out_modes=[3, 7, 11, 15])
     register_meta_env("DemonAttackModes-v0", **atari, game="demon_attack", held_out_modes=[7])
+    _register_manipulation()
     for name, family in (
         ("HalfCheetahDir-v2", "half_cheetah:HalfCheetahDirVectorEnv"),
         ("HalfCheetahVel-v2", "half_cheetah:HalfCheetahVelVectorEnv"),

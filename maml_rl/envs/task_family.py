@@ -71,6 +71,10 @@ class TaskFamily(abc.ABC):
         """
         return None
 
+    def label(self, task: Task) -> str:
+        """Words for the kind that `task` is of, where a family has several that evaluations tell apart; else empty."""
+        return ""
+
     def task_features(self, tasks: Sequence[Task]) -> np.ndarray:
         """Each of `tasks` (M) as numbers (M, K) float64; equal tasks have equal rows.
 

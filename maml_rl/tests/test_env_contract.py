@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from maml_rl.envs import MetaEnvError, MetaEpisodeVectorEnv, SingleMetaEnv, check_meta_env, make_meta_env
-from maml_rl.envs import registered_meta_envs as env_names
 from maml_rl.envs.control.navigation import NavigationVectorEnv
+from maml_rl.tests.families import families
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.random import Purpose, generator
 
@@ -31,7 +31,7 @@ class SplitNavigation(NavigationVectorEnv):
         return [{"goal": 4.0 * task["goal"]} for task in tasks] if split == "far" else tasks
 
 
-@pytest.mark.parametrize("env_name", env_names())
+@pytest.mark.parametrize("env_name", families())
 def test_an_unknown_split_is_refused_with_the_known_ones(env_name):
     env = make_meta_env(env_name)
     with pytest.raises(InputError, match=r"^split: got 'trian', expected one of 'train'.*; did you mean 'train'\?$"):
@@ -41,7 +41,7 @@ def test_an_unknown_split_is_refused_with_the_known_ones(env_name):
         single.sample_tasks(1, split="trian")
 
 
-@pytest.mark.parametrize("env_name", env_names())
+@pytest.mark.parametrize("env_name", families())
 def test_tasks_come_from_the_familys_own_split_unless_another_is_named(env_name):
     env = make_meta_env(env_name)
     unnamed = env.sample_tasks(5, generator(1, Purpose.TASKS))
@@ -156,7 +156,7 @@ def test_the_check_accepts_measures_and_splits():
     check_meta_env(SplitNavigation(4))
 
 
-@pytest.mark.parametrize("env_name", env_names())
+@pytest.mark.parametrize("env_name", families())
 def test_the_features_of_a_task_are_numbers_of_that_task(env_name):
     env = make_meta_env(env_name)
     tasks = env.sample_tasks(3, generator(2, Purpose.TASKS))

@@ -21,9 +21,8 @@ from maml_rl.envs import (
     make_meta_env,
     registered_meta_envs,
 )
+from maml_rl.tests.families import families
 from maml_rl.utils.random import Purpose, generator
-
-ENV_NAMES = registered_meta_envs()
 
 
 def _actions(env, seed, num_steps):
@@ -34,23 +33,23 @@ def _actions(env, seed, num_steps):
 def test_the_registry_holds_the_families_of_pytorch_maml_rl():
     bandits = {f"{kind}-K{k}-v0" for kind in ("Bandit", "GaussianBandit") for k in (5, 10, 50)}
     robots = {"HalfCheetahDir-v2", "HalfCheetahVel-v2", "AntDir-v2", "AntVel-v2", "AntPos-v1"}
-    assert bandits | robots | {"TabularMDP-v0", "2DNavigation-v0"} <= set(ENV_NAMES)
+    assert bandits | robots | {"TabularMDP-v0", "2DNavigation-v0"} <= set(registered_meta_envs())
 
 
-@pytest.mark.parametrize("env_name", ENV_NAMES)
+@pytest.mark.parametrize("env_name", families())
 def test_the_vector_environment_keeps_the_contract(env_name):
     check_meta_env(make_meta_env(env_name, num_envs=4))
 
 
 @pytest.mark.filterwarnings("ignore:.*A Box observation space m..imum value is -?infinity:UserWarning")
-@pytest.mark.parametrize("env_name", ENV_NAMES)
+@pytest.mark.parametrize("env_name", families())
 def test_the_single_environment_passes_gymnasiums_checker(env_name):
     env = gym.make(env_name)
     check_env(env.unwrapped, skip_render_check=bool(env.metadata["render_modes"]))
     env.close()
 
 
-@pytest.mark.parametrize("env_name", ENV_NAMES)
+@pytest.mark.parametrize("env_name", families())
 def test_gymnasium_adds_exactly_one_time_limit(env_name):
     env: Any = gym.make(env_name)
     assert str(env).count("TimeLimit") == (gym.spec(env_name).max_episode_steps is not None)
@@ -66,7 +65,7 @@ def test_the_length_of_an_episode_can_be_raised_by_gymnasiums_own_keyword():
     assert vector.max_episode_steps == 12
 
 
-@pytest.mark.parametrize("env_name", ENV_NAMES)
+@pytest.mark.parametrize("env_name", families())
 def test_make_vec_and_make_meta_env_give_the_same_episodes(env_name):
     rollouts = []
     for env in (gym.make_vec(env_name, num_envs=3), make_meta_env(env_name, 3)):
@@ -81,7 +80,7 @@ def test_make_vec_and_make_meta_env_give_the_same_episodes(env_name):
         np.testing.assert_array_equal(first, second)
 
 
-@pytest.mark.parametrize("env_name", ENV_NAMES)
+@pytest.mark.parametrize("env_name", families())
 def test_an_episode_is_a_function_of_its_task_and_stream_whatever_the_batch(env_name):
     tasks = make_meta_env(env_name).sample_tasks(3, generator(3, Purpose.TASKS))
     actions = _actions(make_meta_env(env_name, 3), 3, 12)
@@ -97,7 +96,7 @@ def test_an_episode_is_a_function_of_its_task_and_stream_whatever_the_batch(env_
         np.testing.assert_array_equal(together, np.concatenate(alone, axis=1))
 
 
-@pytest.mark.parametrize("env_name", ENV_NAMES)
+@pytest.mark.parametrize("env_name", families())
 def test_the_single_environment_plays_what_the_vector_environment_plays(env_name):
     single: Any = gym.make(env_name).unwrapped
     vector = make_meta_env(env_name)
@@ -192,7 +191,7 @@ def _different(env, num_draws):
     return {repr([(key, np.asarray(task[key]).tolist()) for key in sorted(task)]) for task in tasks}
 
 
-@pytest.mark.parametrize("env_name", ENV_NAMES)
+@pytest.mark.parametrize("env_name", families())
 def test_a_family_has_as_many_different_tasks_as_it_says(env_name):
     env = make_meta_env(env_name)
     number = env.num_distinct_tasks

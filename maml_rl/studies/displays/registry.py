@@ -72,5 +72,6 @@ for _name, _place in {
     "contextual-two-step": "contextual_two_step:ContextualTwoStepDisplay",
     "drifting-bandit": "drifting_bandit:DriftingBanditDisplay",
     "harlow": "harlow:HarlowDisplay",
+    "meta-world": "meta_world:MetaWorldDisplay",
 }.items():
     register_display(_name, f"maml_rl.studies.displays.{_place}")

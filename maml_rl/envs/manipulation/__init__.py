@@ -1,0 +1,1 @@
+"""Meta-World: task families of a robot arm."""
