@@ -1,10 +1,10 @@
 """Meta-World beside its own vector environments: environment steps per second, in turn.
 
 `python -m benchmarks.meta_world` runs, round by round, the sampler of `configs/maml/meta-world.yaml` with its policy
-acting and adapting, workers on all cores; upstream's AsyncVectorEnv and SyncVectorEnv with random actions and no policy;
-and the bare engine, one process on one core: the sub-steps of a control step and nothing else, times the number of
-cores. It prints medians and ratios; `--output` also writes them as JSON. Absolute numbers belong to the machine; compare
-ratios.
+acting and adapting, workers on all cores; upstream's AsyncVectorEnv and SyncVectorEnv with random actions and without a
+policy; and the bare engine in this process, the sub-steps of a control step and nothing else, times the number of
+cores. It prints medians and ratios; `--output` also writes them as JSON. Absolute numbers belong to the machine;
+compare ratios.
 """
 
 from __future__ import annotations

@@ -6,14 +6,18 @@ from typing import Any
 
 from maml_rl.envs.registration import register_meta_env
 
-META_WORLD_TASKS = """
-    assembly basketball bin-picking box-close button-press-topdown button-press-topdown-wall button-press
-    button-press-wall coffee-button coffee-pull coffee-push dial-turn disassemble door-close door-lock door-open
-    door-unlock hand-insert drawer-close drawer-open faucet-open faucet-close hammer handle-press-side handle-press
-    handle-pull-side handle-pull lever-pull pick-place-wall pick-out-of-hole pick-place plate-slide plate-slide-side
-    plate-slide-back plate-slide-back-side peg-insert-side peg-unplug-side soccer stick-push stick-pull push
-    push-wall push-back reach reach-wall shelf-place sweep-into sweep window-open window-close
-""".split()
+# fmt: off
+META_WORLD_TASKS = (
+    "assembly", "basketball", "bin-picking", "box-close", "button-press-topdown", "button-press-topdown-wall",
+    "button-press", "button-press-wall", "coffee-button", "coffee-pull", "coffee-push", "dial-turn", "disassemble",
+    "door-close", "door-lock", "door-open", "door-unlock", "hand-insert", "drawer-close", "drawer-open",
+    "faucet-open", "faucet-close", "hammer", "handle-press-side", "handle-press", "handle-pull-side", "handle-pull",
+    "lever-pull", "pick-place-wall", "pick-out-of-hole", "pick-place", "plate-slide", "plate-slide-side",
+    "plate-slide-back", "plate-slide-back-side", "peg-insert-side", "peg-unplug-side", "soccer", "stick-push",
+    "stick-pull", "push", "push-wall", "push-back", "reach", "reach-wall", "shelf-place", "sweep-into", "sweep",
+    "window-open", "window-close",
+)
+# fmt: on
 """Meta-World's tasks, which are known without its package."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ class _WithoutHand:
         self.init_tcp = self.tcp_center  # type: ignore[attr-defined]
 
 
-@lru_cache(maxsize=None)
+@cache
 def goals_of(name: str, split: str, seed: int) -> np.ndarray:
     """Goals (50, K) of a task in a split: the vectors that upstream calls random, drawn as it draws them.
 

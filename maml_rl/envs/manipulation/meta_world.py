@@ -37,9 +37,9 @@ class MetaWorldVectorEnv(MetaVectorEnv):
 
     A task of the family is what Meta-World calls a task, such as *reach*, with one of its goals: each has 50 in either
     split. ML1's splits differ in goals, ML10's and ML45's in tasks. The observation is upstream's, 39 numbers with the
-    goal's three at 0; the reward is upstream's, up to 10 a step. Nothing ends an episode but time. Measures: ``success``
-    is 1 from the first step of an episode in which upstream reports success, and ``steps_to_success`` their number up
-    to there, or up to now.
+    goal's three at 0; the reward is upstream's, up to 10 a step. Nothing ends an episode but time. Measures:
+    ``success`` is 1 from the first step of an episode in which upstream reports success, and ``steps_to_success`` the
+    number of steps up to there, or up to now.
 
     Task: ``{"number": (G,), "goal": (G, 6), "order": (E,)}`` and, with context bits, ``"codes": (G, bits)``: G pairs of
     one of upstream's tasks, as `TASK_NAMES` numbers them, and one of its goals, the vector that upstream calls random

@@ -29,7 +29,7 @@ class QuickRewards:
         sigmoid: str = "gaussian",
         value_at_margin: float = 0.1,
     ) -> Any:
-        """1 within bounds, less outside; quick for a number and the two most used ways to fall off, 0.1 at the margin."""
+        """1 within bounds, less outside; quick for a number and the two most used slopes, 0.1 at the margin."""
         lower, upper = bounds
         known = sigmoid in ("long_tail", "gaussian") and value_at_margin == 0.1
         if not (known and isinstance(x, float) and margin > 0 and lower <= upper):
@@ -110,7 +110,7 @@ class QuickArm:
         addresses, force = contact.efc_address.tolist(), self.data.efc_force
         for pad in (self._id("geom", "leftpad_geom"), self._id("geom", "rightpad_geom")):
             pressing = [at for pair, at in zip(pairs, addresses, strict=True) if pad in pair and object_geom_id in pair]
-            if not 0 < sum(force[at] for at in pressing):
+            if not sum(force[at] for at in pressing) > 0:
                 return False
         return True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
@@ -14,7 +14,7 @@ from maml_rl.envs.manipulation.quick_helpers import QuickArm, QuickRewards, Quic
 _HELPERS = {"reward_utils": QuickRewards, "Rotation": QuickRotation}
 
 
-@lru_cache(maxsize=None)
+@cache
 def quick_class(task_class: type[SawyerXYZEnv]) -> type[Any]:
     """A class whose environments do what those of `task_class` do, bit for bit, in less time.
 

@@ -65,7 +65,7 @@ class SharedArm:
         return self._copy(beginning), observation
 
     def step(self, arm: Arm, action: np.ndarray) -> tuple[np.ndarray, float, bool]:
-        """Move a copy by an action (4,) float32: its observation (39,) float64, reward, and whether it has succeeded."""
+        """Move a copy by an action (4,) float32: its observation (39,) float64, reward and success."""
         self._move_in(arm)
         observation, reward, _, _, info = self.env.step(action)
         mujoco.mj_getState(self.model, self.data, arm.state, _STATE)

@@ -46,7 +46,7 @@ class MetaWorldDisplay(Display):
             for test_set, config in seeds[0].configs.items():
                 if self.applies(config):
                     on = "training's split" if test_set is None else test_set
-                    rows += [_row(name, on, *part) for part in _parts(seeds, test_set)]
+                    rows += [_row(name, on, part) for part in _parts(seeds, test_set)]
         return [*_HEAD, *rows] if rows else []
 
     def figure(self, runs: Sequence[StudyRun]) -> matplotlib.figure.Figure | None:
@@ -101,16 +101,13 @@ def _stages(results: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, 
     success, steps = results["measure_success"], results["measure_steps_to_success"]  # (S, N, B)
     if "rewards" in results or success.shape[-1] == 1:
         last = slice(max(1, len(success) - _COUNTED), None)
-        return success[0], *(
-            values[last].transpose(1, 2, 0).reshape(values.shape[1], -1) for values in (success, steps)
-        )
+        later, until = (part[last].transpose(1, 2, 0).reshape(part.shape[1], -1) for part in (success, steps))
+        return success[0], later, until
     return success[0], success[-1], steps[-1]
 
 
-def _row(run: str, on: str, *part: object) -> str:
+def _row(run: str, on: str, part: _Part) -> str:
     task, num_seeds, before, after, steps, together = part
-    assert isinstance(num_seeds, int) and isinstance(together, int)
-    assert isinstance(before, np.ndarray) and isinstance(after, np.ndarray) and isinstance(steps, np.ndarray)
     counted = min(_COUNTED, after.shape[1])
     upstream = "-"
     if 0 < together <= len(after):
@@ -118,7 +115,7 @@ def _row(run: str, on: str, *part: object) -> str:
     columns = [
         run,
         on,
-        str(task),
+        task,
         f"{num_seeds} x {len(after) // num_seeds}",
         two_decimals(success_per_goal(before)),
         two_decimals(success_per_goal(after)),
