@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -94,7 +96,9 @@ def test_goals_of_the_splits_are_different_and_within_upstreams_range(task):
 
 @pytest.mark.slow
 def test_upstreams_train_entry_point_serves_goals_of_the_test_and_ours_does_not():
-    served = gym.make_vec("Meta-World/ML1-train", env_name="reach-v3", seed=1, meta_batch_size=1, total_tasks_per_cls=1)
+    served: Any = gym.make_vec(
+        "Meta-World/ML1-train", env_name="reach-v3", seed=1, meta_batch_size=1, total_tasks_per_cls=1
+    )
     own = metaworld.ML1("reach-v3", seed=1)
     served.reset()
     vector = served.envs[0].unwrapped._last_rand_vec
@@ -113,13 +117,14 @@ def test_upstreams_train_entry_point_serves_goals_of_the_test_and_ours_does_not(
 
 
 def test_no_global_generator_decides_anything():
-    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    before = np.random.get_state(legacy=False)  # noqa: NPY002
     goals_of.__wrapped__("reach-v3", "test", 5)
     env = make_meta_env("ML1-reach-v0", 2)
     env.set_tasks(env.sample_tasks(2, generator(0, Purpose.TASKS)))
     env.reset(seed=1)
     env.step(np.zeros((2, 4)))
-    np.testing.assert_array_equal(before, np.random.get_state()[1])  # noqa: NPY002
+    after = np.random.get_state(legacy=False)  # noqa: NPY002
+    np.testing.assert_equal(before, after)
 
 
 def test_every_goal_comes_before_any_comes_again():

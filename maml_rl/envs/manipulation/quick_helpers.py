@@ -156,7 +156,7 @@ class QuickArm:
         self.curr_path_length += 1  # type: ignore[attr-defined]
         mujoco.mj_forward(self.model, self.data)
         space = self.sawyer_observation_space  # type: ignore[attr-defined]
-        observation = np.minimum(np.maximum(self._get_obs(), space.low), space.high)  # type: ignore[attr-defined]
+        observation = np.minimum(np.maximum(self._get_obs(), space.low), space.high)
         self._last_stable_obs = observation
         reward, info = self.evaluate_state(observation, action)  # type: ignore[attr-defined]
         over = self.curr_path_length == self.max_path_length  # type: ignore[attr-defined]

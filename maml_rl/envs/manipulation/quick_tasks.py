@@ -15,7 +15,7 @@ _HELPERS = {"reward_utils": QuickRewards, "Rotation": QuickRotation}
 
 
 @cache
-def quick_class(task_class: type[SawyerXYZEnv]) -> type[Any]:
+def quick_class(task_class: type[Any]) -> type[Any]:
     """A class whose environments do what those of `task_class` do, bit for bit, in less time.
 
     Its methods are those of `task_class`, their code bound to helpers that compute the same more quickly; nothing of
