@@ -45,7 +45,8 @@ class SharedArm:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.env = quick_class(env_dict.ALL_V3_ENVIRONMENTS[name])()
+        task_class: Any = env_dict.ALL_V3_ENVIRONMENTS[name]
+        self.env = quick_class(task_class)()
         self.model, self.data = self.env.model, self.env.data
         self.env._set_task_called = self.env._freeze_rand_vec = self.env._partially_observable = True
         self._first = self._moved_out(mujoco.mj_stateSize(self.model, _STATE))
