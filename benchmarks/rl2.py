@@ -5,6 +5,8 @@
 default 10 epochs on 16 environments and minibatches of 128 steps, ours with as many epochs and minibatches, and again
 as `configs/rl2` has it. With `--best-batch` RecurrentPPO runs once more, at equal epochs, with the number of
 environments and the minibatch of a small grid with which it is fastest: what it learns per step is not looked at.
+With `--jax` one jitted JAX program (`benchmarks.jax_rl2`) runs too, with the sizes, epochs and minibatches of
+`configs/rl2` and as many threads as it likes; it is the one that `default` is to be compared with.
 Absolute numbers belong to the machine; compare ratios. Needs ``pip install 'maml_rl[bench]'``.
 """
 
@@ -16,6 +18,7 @@ import json
 import platform
 import statistics
 import time
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
+from benchmarks.jax_rl2 import JaxLearner, sizes_of
 from benchmarks.records import save_json
 from maml_rl.algorithms import make_algorithm
 from maml_rl.config import Config, load_config
@@ -79,14 +83,17 @@ def main() -> None:
         action="store_true",
         help="also run RecurrentPPO with the environments and minibatch of a grid with which it is fastest",
     )
+    parser.add_argument("--jax", action="store_true", help="also run one jitted JAX program")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    result = measure(arguments.num_workers, arguments.rounds, with_best_batch=arguments.best_batch)
+    result = measure(
+        arguments.num_workers, arguments.rounds, with_best_batch=arguments.best_batch, with_jax=arguments.jax
+    )
     print(json.dumps(result, indent=2))
     save_json(result, arguments.output)
 
 
-def measure(cores: int, num_rounds: int, *, with_best_batch: bool = False) -> dict[str, Any]:
+def measure(cores: int, num_rounds: int, *, with_best_batch: bool = False, with_jax: bool = False) -> dict[str, Any]:
     """Training steps per second of all, per round, after one that does not count."""
     default = load_config(CONFIG)
     epochs = {"num_epochs": NUM_EPOCHS, "num_minibatches": NUM_MINIBATCHES, "outer_step": "ppo"}
@@ -95,6 +102,9 @@ def measure(cores: int, num_rounds: int, *, with_best_batch: bool = False) -> di
     grid: list[dict[str, float]] = []
     if with_best_batch:
         theirs["recurrent_ppo_best_batch"], grid = fastest_batch(default, cores)
+    speeds = {name: partial(_speed, learner) for name, learner in theirs.items()}
+    if with_jax:
+        speeds["jax"] = JaxLearner(sizes_of(default)).speed
     rows: list[dict[str, float]] = []
     with contextlib.ExitStack() as stack:
         learners, env = {}, make_algorithm(default).env
@@ -104,7 +114,7 @@ def measure(cores: int, num_rounds: int, *, with_best_batch: bool = False) -> di
             learners[name] = algorithm.learner(backend, algorithm.initial_parameters())
         torch.set_num_threads(cores)
         for index in range(num_rounds + 1):
-            row = {name: _speed(learner) for name, learner in theirs.items()}
+            row = {name: speed() for name, speed in speeds.items()}
             for name, learner in learners.items():
                 rng = generator(default.seed, Purpose.TASKS, iteration=index)
                 tasks = env.sample_tasks(configs[name].meta_batch_size, rng)
@@ -113,7 +123,7 @@ def measure(cores: int, num_rounds: int, *, with_best_batch: bool = False) -> di
             if index:
                 rows.append(row)
                 print(json.dumps(row), flush=True)
-    packages = ("torch", "numpy", "stable-baselines3", "sb3-contrib")
+    packages = ("torch", "numpy", "stable-baselines3", "sb3-contrib", *(["jax"] if with_jax else []))
     return {
         "config": default.to_json_dict(),
         **{name: _batch(learner) for name, learner in theirs.items()},
@@ -123,7 +133,7 @@ def measure(cores: int, num_rounds: int, *, with_best_batch: bool = False) -> di
         "medians": {name: statistics.median(row[name] for row in rows) for name in rows[0]},
         **{
             f"over_{other}": {name: statistics.median(row[name] / row[other] for row in rows) for name in configs}
-            for other in theirs
+            for other in speeds
         },
         "python": platform.python_version(),
         "versions": {name: metadata.version(name) for name in packages},
