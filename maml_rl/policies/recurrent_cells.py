@@ -231,9 +231,15 @@ class LSTMCell(GatedCell):
         return torch.stack(output + content_after, -2).unflatten(-2, (2, 5))
 
     def unroll(self, params: Params, inputs: Tensor, state: CellState, *, order: Order = 2) -> tuple[Tensor, CellState]:
-        """See `Cell.unroll`; PyTorch's fused LSTM, which has no second derivatives, wherever first ones are enough."""
+        """See `Cell.unroll`; where first derivatives are enough, compiled on the CPU, or else PyTorch's fused LSTM."""
         if order == 2 or inputs.dim() != 3:
             return super().unroll(params, inputs, state)
+        if inputs.dtype == torch.float32 and inputs.device.type == "cpu":
+            from maml_rl.policies.lstm_kernel import LSTMSteps  # numba takes 100 MB, which nobody else need pay
+
+            weight, recurrent, *biases = (params[f"{self.name}.{part}"] for part in _PARTS)
+            outputs, contents = LSTMSteps.apply(inputs, weight, biases[0] + biases[1], recurrent, *state)
+            return outputs, (outputs[-1], contents[-1])
         weights = [self._reordered(params[f"{self.name}.{part}"]) for part in _PARTS]
         outputs, *after = torch.lstm(
             inputs, [part.unsqueeze(0) for part in state], weights, True, 1, 0.0, True, False, False

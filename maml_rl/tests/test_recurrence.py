@@ -181,3 +181,26 @@ def test_unrolling_a_hundred_steps_of_unequal_episodes_is_stepping(spec):
         for part, expected in zip(unrolled, distribution, strict=True):
             played = mask[index].bool()
             assert_close(part[index][played], expected[played], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (40, 7)], ids=str)
+@pytest.mark.parametrize("cell", CELLS[2:], ids=["lstm", "gru"])
+def test_first_derivatives_in_float32_are_those_of_a_higher_order(cell, shape):
+    """Along T steps of n episodes, in inputs, all parameters and the state before."""
+    num_steps, num_episodes = shape
+    layers = cell.make_layers(6)
+    generator = np.random.default_rng(0)
+    params = {
+        f"layer.{name}": torch.from_numpy(generator.normal(size=tuple(part.shape))).float().requires_grad_()
+        for name, part in layers.named_parameters()
+    }
+    inputs = draw(1, num_steps, num_episodes, 6).float().requires_grad_()
+    before = draw(2, num_episodes, SIZE).float().requires_grad_()
+    results = []
+    for order in (1, 2):
+        state = (before, 0.5 * before if isinstance(cell, LSTMCell) else before)
+        outputs, after = cell.unroll(params, inputs, state, order=order)
+        loss = (outputs * draw(3, *outputs.shape).float()).sum() + sum((part * part).sum() for part in after)
+        results.append([outputs, *after, *torch.autograd.grad(loss, [inputs, before, *params.values()])])
+    for first, second in zip(*results, strict=True):
+        assert_close(first, second, rtol=2e-5, atol=2e-5)
