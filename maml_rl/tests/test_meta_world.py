@@ -15,7 +15,7 @@ from maml_rl.envs.families import META_WORLD_TASKS  # noqa: E402
 from maml_rl.envs.manipulation.benchmark_goals import SPLITS, TASK_NAMES, goals_of  # noqa: E402
 from maml_rl.utils.random import Purpose, generator  # noqa: E402
 
-QUICK = ("drawer-open", "pick-place", "push")
+QUICK = ("pick-place", "push")
 UPSTREAM = metaworld.env_dict.ALL_V3_ENVIRONMENTS
 
 
