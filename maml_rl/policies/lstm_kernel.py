@@ -30,7 +30,10 @@ class LSTMSteps(Function):
     def forward(
         ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, recurrent: Tensor, output: Tensor, content: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Outputs and contents (T, n, H) of `inputs` (T, n, I), the parameters, and states (n, H) before."""
+        """Outputs and contents (T, n, H) of `inputs` (T, n, I), `weight` (4 H, I), `bias` (4 H,), `recurrent` (4 H, H).
+
+        `output` and `content` (n, H) are those before.
+        """
         steps, count, size = len(inputs), *output.shape
         gates = torch.addmm(bias, inputs.flatten(0, 1), weight.t()).view(steps, count, 4 * size)
         outputs, contents = (part.new_empty((1 + steps, count, size)) for part in (output, content))

@@ -73,6 +73,7 @@ def test_the_families_are_upstreams_tasks():
     assert [f"{task}-v3" for task in META_WORLD_TASKS] == list(TASK_NAMES) == list(UPSTREAM)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("benchmark", ["ML10", "ML45"])
 def test_splits_have_the_tasks_of_the_benchmark(benchmark):
     env = make_meta_env(f"{benchmark}-v0")

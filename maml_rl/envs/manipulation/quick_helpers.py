@@ -1,4 +1,4 @@
-"""What Meta-World's tasks compute most often, bit for bit as they would, in a fraction of the time."""
+"""Computations that Meta-World's tasks make most often, bit for bit as they would, in a fraction of the time."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class QuickRotation:
 
     @classmethod
     def from_matrix(cls, matrix: np.ndarray) -> QuickRotation:
-        """Quaternion by the largest of its components (Markley 2008); the engine's matrices need no check."""
+        """Quaternion of `matrix` (3, 3) by its largest component (Markley 2008); the engine's matrices need no check."""
         (m00, m01, m02), (m10, m11, m12), (m20, m21, m22) = matrix.tolist()
         trace = m00 + m11 + m22
         largest = max(m00, m11, m22, trace)
@@ -150,7 +150,7 @@ class QuickArm:
         return observation
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Observation (39,), reward, no end, whether time is up, and the task's own measures."""
+        """Observation (39,), reward, no end, whether time is up, and own measures, after an `action` (4,) float32."""
         self.set_xyz_action(action[:3])
         self.do_simulation([action[-1], -action[-1]], self.frame_skip)  # type: ignore[attr-defined]
         self.curr_path_length += 1  # type: ignore[attr-defined]
