@@ -50,7 +50,7 @@ class QuickRotation:
 
     @classmethod
     def from_matrix(cls, matrix: np.ndarray) -> QuickRotation:
-        """Quaternion of `matrix` (3, 3) by its largest component (Markley 2008); the engine's matrices need no check."""
+        """Quaternion of a rotation `matrix` (3, 3), by its largest component (Markley 2008)."""
         (m00, m01, m02), (m10, m11, m12), (m20, m21, m22) = matrix.tolist()
         trace = m00 + m11 + m22
         largest = max(m00, m11, m22, trace)
