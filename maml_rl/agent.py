@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ from maml_rl.episode import RecordedEpisode
 from maml_rl.evaluation import evaluate
 from maml_rl.policies.params import dtype_of
 from maml_rl.utils.errors import InputError
+from maml_rl.utils.files import write_atomically
 from maml_rl.utils.random import Purpose, generator
+from maml_rl.utils.tensor_files import save_tensors
 from maml_rl.video import film
 from maml_rl.zoo import zoo_folder
 
@@ -304,6 +307,14 @@ class Agent:
             num_adaptation_steps=steps,
             seed=seed,
         )
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``config.json`` and ``policy.th``, from which `load_agent` makes the agent as it was trained."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self.algorithm.config.to_json_dict(), indent=2) + "\n"
+        write_atomically(folder / "config.json", lambda file: file.write_text(text, encoding="utf-8"))
+        save_tensors(folder / "policy.th", self.algorithm.state_dict(self.algorithm.initial_parameters()))
 
     def film(self, path: str | Path, *, seed: int = 1, tasks: Sequence[Task] | None = None) -> None:
         """Film the agent, as it was trained, before and after adaptation, as .gif or .mp4; see `maml_rl.video.film`."""

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 import torch
 
 from maml_rl.algorithms import adaptation_of, make_algorithm
+from maml_rl.callbacks import Progress
+from maml_rl.callbacks.progress import bar_is_wanted
 from maml_rl.config import Config, load_config
 from maml_rl.evaluation import check_extent, check_num_steps, evaluate, save_results, summary_lines
 from maml_rl.experiment import TrainingError, train
@@ -21,6 +23,7 @@ from maml_rl.utils.config_files import to_kebab
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import check_ending, check_writable
 from maml_rl.utils.graphics import choose_gl
+from maml_rl.utils.log import terminal_log
 from maml_rl.utils.modules import import_allowed, imports_limited_to
 from maml_rl.video import ENDINGS, check_can_film, film
 
@@ -145,7 +148,7 @@ def run_command(
     What Ctrl-C left behind is said by `interrupted`; files may name the `allowed` modules.
     """
     try:
-        with imports_limited_to(allowed):
+        with imports_limited_to(allowed), terminal_log():
             main()
     except KeyboardInterrupt:
         print(f"interrupted; {interrupted}", file=sys.stderr)
@@ -206,7 +209,7 @@ def train_command(argv: Sequence[str] | None = None) -> int:
             backend=backend_from(arguments),
             folder=folder,
             resume=arguments.resume,
-            show=lambda line: print(line, flush=True),
+            callbacks=[Progress(bar=bar_is_wanted())],
         )
 
     saved = "the last finished iteration is saved, continue with --resume"

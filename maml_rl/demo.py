@@ -16,6 +16,8 @@ import numpy as np
 from maml_rl.algorithms import Algorithm, Evaluation, make_algorithm
 from maml_rl.analysis import plot_adaptation, plot_training_curve
 from maml_rl.analysis.plots import labels_of_steps
+from maml_rl.callbacks import Progress
+from maml_rl.callbacks.progress import bar_is_wanted
 from maml_rl.cli import run_command
 from maml_rl.config import Config
 from maml_rl.evaluation import evaluate, interval_over_tasks, save_results, summary_lines
@@ -140,7 +142,7 @@ def _train(algorithm: Algorithm, folder: RunFolder, max_seconds: float, num_work
         backend="multiprocess",
         folder=folder,
         resume=exists,
-        show=lambda line: print(line, flush=True),
+        callbacks=[Progress(lambda line: print(line, flush=True), bar=bar_is_wanted())],
         max_seconds=max_seconds,
     )
     return folder.load_checkpoint(config, expected), True

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from maml_rl import studies
 from maml_rl.cli import add_worker_arguments, backend_from, run_command
-from maml_rl.experiment import Workforce
 from maml_rl.studies.archive import TRIALS, pack
 from maml_rl.studies.displays.registry import displays_of_runs
 from maml_rl.studies.report import report
@@ -20,6 +19,7 @@ from maml_rl.utils.cores import available_cores
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import check_name
 from maml_rl.utils.modules import import_allowed
+from maml_rl.workforce import Workforce
 
 
 def _show(line: str) -> None:
