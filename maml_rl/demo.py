@@ -5,7 +5,6 @@ Run it with ``python -m maml_rl.demo --output-folder runs/demo``.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import sys
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from maml_rl.config import Config
 from maml_rl.evaluation import evaluate, interval_over_tasks, save_results, summary_lines
 from maml_rl.experiment import train
 from maml_rl.run_folder import Checkpoint, RunFolder
+from maml_rl.utils.command_lines import Parser
 from maml_rl.utils.cores import available_cores
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import write_atomically
@@ -43,7 +43,7 @@ CONFIG = Config(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, evaluate, plot and film; what is done already is not done again."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m maml_rl.demo", description="Meta-train a half cheetah, evaluate it, plot it, film it."
     )
     parser.add_argument("--output-folder", default="runs/demo", help="where everything goes (default: %(default)s)")

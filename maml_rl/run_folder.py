@@ -114,6 +114,11 @@ class RunFolder:
         finally:
             os.close(handle)
 
+    def dtype(self) -> str:
+        """Float type of the folder's run, as far as it is recorded; else ``"float32"``."""
+        content = load_tensors(self.checkpoint_path) if self.checkpoint_path.is_file() else {}
+        return str(content.get("dtype", "float32"))
+
     def num_shards(self, config: Config) -> int | None:
         """Number of shards of the folder's run, which its resumption keeps; that of `config` if none is recorded.
 
@@ -122,7 +127,7 @@ class RunFolder:
         RunFolderError
             If there is no run here, or `config` names another number.
         """
-        self._check_there()
+        self.check_there()
         ours = config.run.num_shards
         theirs = self._recorded(config).run.num_shards
         if None not in (ours, theirs) and ours != theirs:
@@ -132,8 +137,8 @@ class RunFolder:
             )
         return ours if theirs is None else theirs
 
-    def _check_there(self) -> list[Path]:
-        """Files of the folder's run; it has at least a configuration."""
+    def check_there(self) -> list[Path]:
+        """Files of the folder's run; raises `RunFolderError` if there is none."""
         found = self._files()
         if self.config_path not in found:
             raise RunFolderError(
@@ -177,7 +182,7 @@ class RunFolder:
 
     def _checked(self, config: Config, expected: RunFormat) -> tuple[Checkpoint | None, bytes]:
         """State of the run, which `config` describes, and the metrics until then."""
-        found = self._check_there()
+        found = self.check_there()
         before = self._recorded(config)
         mine, theirs = config.to_json_dict(), before.to_json_dict()
         key = first_difference(config, before)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from maml_rl.studies.report import report
 from maml_rl.studies.run import execute
 from maml_rl.studies.study import load_study, study_runs
 from maml_rl.studies.study_run import StudyRun
+from maml_rl.utils.command_lines import Parser
 from maml_rl.utils.cores import available_cores
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import check_name
@@ -26,9 +26,9 @@ def _show(line: str) -> None:
     print(line, flush=True)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, prog: str = "python -m maml_rl.studies") -> int:
     """Command line of the module."""
-    parser = argparse.ArgumentParser(prog="python -m maml_rl.studies", description=studies.__doc__)
+    parser = Parser(prog=prog, description=studies.__doc__)
     parser.add_argument("command", choices=("run", "report", "pack"))
     parser.add_argument("study", help="a file of studies/")
     parser.add_argument("--only", action="append", metavar="RUN", help="only this run; may be repeated")

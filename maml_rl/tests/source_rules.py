@@ -28,6 +28,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"cli"}),
     frozenset({"studies", "demo"}),
     frozenset({"commands"}),
+    frozenset({"__main__"}),
     frozenset({"train", "test"}),
 )
 
