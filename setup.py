@@ -1,4 +1,4 @@
-"""The part of the build that pyproject.toml has no words for: configurations and trained policies travel in the wheel."""
+"""Build of the wheel, in which configurations and trained policies travel; the rest stands in pyproject.toml."""
 
 import shutil
 from pathlib import Path

@@ -12,7 +12,7 @@ from maml_rl.utils.platforms import check_platform
 
 
 def run_script(load: Callable[[], Callable[[], int]]) -> int:
-    """Run the command that `load` imports and returns; return its exit code, 130 after Ctrl-C, 2 where it cannot run."""
+    """Run the command that `load` imports and returns; return its exit code: 130 after Ctrl-C, 2 if it cannot run."""
     answer = signal.signal(signal.SIGINT, _leave)
     try:
         check_platform()
