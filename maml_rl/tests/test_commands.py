@@ -57,13 +57,17 @@ def test_help_and_the_zoo_load_no_heavy_library():
     assert all(f"  {name}" in done.stdout for name in SUBCOMMANDS)
 
 
-def test_every_subcommand_explains_itself_under_its_name(capfd):
+def test_every_subcommand_explains_itself_under_its_name_and_its_flags_are_documented(capfd):
+    page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
     for name, subcommand in SUBCOMMANDS.items():
+        assert f"## {name}\n" in page
         if importlib.util.find_spec(subcommand.module) is not None:
             code, output, _ = run(capfd, name, "--help")
             assert code == 0
             if subcommand.takes_prog:
                 assert output.startswith(f"usage: maml-rl {name} ")
+                flags = set(re.findall(r"--[a-z][a-z-]+[a-z]", output.partition("options:")[2])) - {"--help"}
+                assert {flag for flag in flags if f"`{flag}" not in page} == set()
 
 
 BAD = [

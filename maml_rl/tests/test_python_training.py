@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -137,3 +138,17 @@ def test_an_agent_that_is_saved_is_loaded_as_it_was(tmp_path):
     np.testing.assert_array_equal(parameters(again), parameters(agent))
     assert again.algorithm.config == agent.algorithm.config
     assert RunFolder(tmp_path / "kept").config_path.exists()
+
+
+@pytest.mark.slow
+def test_the_page_about_python_runs_from_top_to_bottom(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    small = "\n".join(blocks).replace(
+        '"maml/bandit/bandit-k5-n10"', '{"env-name": "Bandit-K5-v0", "meta-batch-size": 2}'
+    )
+    names: dict[str, object] = {"__name__": "page"}
+    exec(compile(small, "docs/python.md", "exec"), names)
+    assert capfd.readouterr().out.splitlines()[-1] == "over"
+    assert (tmp_path / "runs" / "bandit" / "best" / "policy.th").exists()
