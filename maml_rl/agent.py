@@ -31,10 +31,9 @@ from maml_rl.policies.params import dtype_of
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import write_atomically
 from maml_rl.utils.random import Purpose, generator
-from maml_rl.utils.shipped import matching_configs
 from maml_rl.utils.tensor_files import save_tensors
 from maml_rl.video import film
-from maml_rl.zoo import zoo, zoo_folder
+from maml_rl.zoo import policy_files
 
 _LONGEST = 100_000
 """Steps after which an episode counts as endless."""
@@ -62,22 +61,12 @@ def load_agent(
     InputError
         In one line, if something is missing, damaged, or does not fit.
     """
-    path, policy = _files(Path(path), policy)
+    path, own = policy_files(path)
+    policy = own if policy is None else policy
     algorithm = make_algorithm(load_config(path, allowed=allowed, quiet=True))
     if policy is not None:
         algorithm = algorithm.with_policy(policy)
     return Agent(algorithm.individual(index))
-
-
-def _files(path: Path, policy: str | Path | None) -> tuple[Path, str | Path | None]:
-    """Configuration and weights that a path or a name stands for."""
-    name = path.as_posix()
-    if path.suffix.lower() in (".yaml", ".yml", ".json"):
-        return path, policy
-    if not path.is_dir() and name not in zoo() and matching_configs(name):
-        return path, policy
-    folder = path if path.is_dir() else zoo_folder(name)
-    return folder / "config.json", policy or folder / "policy.th"
 
 
 class Agent:

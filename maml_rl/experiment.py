@@ -87,7 +87,7 @@ def train(
                 folder.save(config, state, algorithm.state_dict(state.parameters), row)
             if not report.finite:
                 LOGGER.warning(f"iteration {state.iteration - 1}: NaN or infinity, step refused, parameters kept")
-            stopped = calling.tell(row, lambda at=state.parameters: _agent(algorithm, at))  # type: ignore[misc]
+            stopped = calling.tell(row, lambda at=state.parameters: agent_at(algorithm, at))  # type: ignore[misc]
             _check_refused(algorithm, state)
     return state.parameters
 
@@ -114,13 +114,15 @@ def _training_run(algorithm: Algorithm, config: Config, folder: RunFolder | None
     columns = metrics_columns(algorithm.run_format.details)
     path = None if folder is None else folder.path
     return TrainingRun(
-        config, path, state.iteration, columns, Row(last or {}), lambda: _agent(algorithm, state.parameters)
+        config, path, state.iteration, columns, Row(last or {}), lambda: agent_at(algorithm, state.parameters)
     )
 
 
-def _agent(algorithm: Algorithm, parameters: np.ndarray) -> Agent:
-    """The first agent at parameters (P, D)."""
-    return Agent(algorithm.with_parameters(parameters).individual(0))
+def agent_at(algorithm: Algorithm, parameters: np.ndarray) -> Agent:
+    """The agent at meta-parameters (P, D); of several that are trained together the first."""
+    each = zip(algorithm.layouts, parameters, strict=True)
+    individuals = [layout.on("cpu").params(vector) for layout, vector in each]
+    return Agent(algorithm.with_individuals(individuals).individual(0))
 
 
 def _check_refused(algorithm: Algorithm, state: Checkpoint) -> None:

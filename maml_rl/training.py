@@ -88,7 +88,7 @@ def train(
         resume=resume,
         callbacks=callbacks,
     )
-    return Agent(algorithm.with_parameters(parameters).individual(0))
+    return experiment.agent_at(algorithm, parameters)
 
 
 def algorithm_of_run(

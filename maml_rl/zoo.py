@@ -9,7 +9,7 @@ from pathlib import Path
 
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.field_words import did_you_mean
-from maml_rl.utils.shipped import shipped_folder
+from maml_rl.utils.shipped import matching_configs, shipped_folder
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,22 @@ def zoo_folder(name: str) -> Path:
     return folders[name]
 
 
+def policy_files(path: str | Path) -> tuple[Path, Path | None]:
+    """Configuration and weights that a path or a name stands for.
+
+    A run folder, the name of a policy of the zoo, a configuration, or the name of one that comes with the package; the
+    last two have no weights, ``None``. Errors as in `zoo_folder`.
+    """
+    path = Path(path)
+    name = path.as_posix()
+    if path.suffix.lower() in (".yaml", ".yml", ".json"):
+        return path, None
+    if not path.is_dir() and name not in zoo() and matching_configs(name):
+        return path, None
+    folder = path if path.is_dir() else zoo_folder(name)
+    return folder / "config.json", folder / "policy.th"
+
+
 def zoo_card(name: str) -> str:
     """Text of the card of this name, with the errors of `zoo_folder`."""
     return (zoo_folder(name) / "card.md").read_text(encoding="utf-8")
@@ -68,8 +84,9 @@ def zoo_entry(name: str) -> ZooEntry:
     """The policy of this name in a few words, with the errors of `zoo_folder`."""
     folder = zoo_folder(name)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    cell = [str(config[key]) for key in ("env-name", "policy", "algorithm")]
-    return ZooEntry(name, *cell, figure=_figure(zoo_card(name)), num_bytes=(folder / "policy.th").stat().st_size)
+    env_name, policy, algorithm = (str(config[key]) for key in ("env-name", "policy", "algorithm"))
+    num_bytes = (folder / "policy.th").stat().st_size
+    return ZooEntry(name, env_name, policy, algorithm, _figure(zoo_card(name)), num_bytes)
 
 
 def _figure(card: str) -> str:

@@ -316,11 +316,6 @@ class Algorithm(abc.ABC):
         own = [params] if size == 1 else [{name: value[i] for name, value in params.items()} for i in range(size)]
         return self.with_individuals(own)
 
-    def with_parameters(self: A, parameters: np.ndarray) -> A:
-        """The same with meta-parameters (P, D) in place of random ones."""
-        each = zip(self.layouts, parameters, strict=True)
-        return self.with_individuals([layout.on("cpu").params(vector) for layout, vector in each])
-
     def with_individuals(self: A, own: Sequence[Params]) -> A:
         """The same with these parameters (...) of each individual, those that are not trained among them."""
         other = copy.copy(self)

@@ -144,7 +144,7 @@ def test_the_agent_is_the_policy_of_the_iteration_and_only_made_for_those_who_se
     config = CONFIG.replace(num_batches=1)
     run(tmp_path / "run", Looks(), Looks(), config=config)
     assert seen[0] is seen[1] is not None
-    monkeypatch.setattr("maml_rl.experiment._agent", lambda *_: pytest.fail("made an agent"))
+    monkeypatch.setattr("maml_rl.experiment.agent_at", lambda *_: pytest.fail("made an agent"))
     run(tmp_path / "rows", Rows(), config=config)
     assert seen[2:] == [None]
 

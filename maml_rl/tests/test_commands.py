@@ -14,6 +14,7 @@ import pytest
 from maml_rl.commands import bench
 from maml_rl.commands.main import SUBCOMMANDS, Subcommand, main
 from maml_rl.config import load_config
+from maml_rl.envs import make_meta_env
 from maml_rl.tests.builders import tiny_config, write_config
 from maml_rl.tests.source_rules import layer_violations
 from maml_rl.utils.scripts import run_script
@@ -182,20 +183,19 @@ def test_a_family_is_checked_in_words(capfd):
 def test_the_sampler_and_the_environment_alone_take_the_same_steps(monkeypatch):
     config = tiny_config("TwoStep-v0", env_kwargs={"num_trials": 4}, hidden_sizes=(4,))
     steps: list[int] = []
-    real = bench.make_meta_env
 
     def counted(*arguments):
-        env = real(*arguments)
+        env = make_meta_env(*arguments)
         step = env.step
 
         def count(actions):
             steps.append(len(actions))
             return step(actions)
 
-        env.step = count
+        monkeypatch.setattr(env, "step", count)
         return env
 
-    monkeypatch.setattr(bench, "make_meta_env", counted)
+    monkeypatch.setattr("maml_rl.commands.bench.make_meta_env", counted)
     rates = bench.measure(config, num_episodes=2, seconds=1e-9)
     assert len(rates.alone) == len(rates.sampler) == 3
     assert steps == [8] * (8 * 2 * 4)  # 8 steps of 8 sub-environments, twice a round, in four rounds
