@@ -24,8 +24,8 @@ import torch
 from benchmarks.records import save_json
 from maml_rl.algorithms import make_algorithm
 from maml_rl.config import Config, load_config
-from maml_rl.experiment import workers
 from maml_rl.utils.cores import available_cores
+from maml_rl.workforce import workers
 
 CONFIG = "configs/rl2/drifting-bandit.yaml"
 NUM_ARMS, NUM_TRIALS = 4, 150

@@ -26,10 +26,10 @@ from benchmarks.records import save_json
 from maml_rl.algorithms import make_algorithm
 from maml_rl.config import load_config
 from maml_rl.envs import make_meta_env
-from maml_rl.experiment import workers
 from maml_rl.policies import PolicySpec, make_policy
 from maml_rl.policies.episodic_state import EpisodicOptions
 from maml_rl.utils.cores import available_cores
+from maml_rl.workforce import workers
 
 CONFIG = "configs/rl2/contextual-two-step.yaml"
 NUM_ENVS, CAPACITY, UNITS, KEY_SIZE, NUM_ACTIONS = 1000, 1000, 48, 10, 2

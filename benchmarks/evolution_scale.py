@@ -30,10 +30,10 @@ from benchmarks import message_passing
 from benchmarks.records import save_json
 from maml_rl.algorithms import Algorithm, make_algorithm
 from maml_rl.config import Config
-from maml_rl.experiment import workers
 from maml_rl.metalearners.learner import Report
 from maml_rl.shard import Shard
 from maml_rl.utils.cores import available_cores
+from maml_rl.workforce import workers
 
 CONFIG: dict[str, Any] = {
     "algorithm": "evolution",

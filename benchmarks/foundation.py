@@ -24,10 +24,10 @@ from benchmarks.records import save_json
 from maml_rl.algorithms import Algorithm, make_algorithm
 from maml_rl.config import load_config
 from maml_rl.envs.mujoco.mujoco_engine import gymnasium_model_path
-from maml_rl.experiment import workers
 from maml_rl.metalearners import Learner
 from maml_rl.samplers import Backend
 from maml_rl.utils.cores import available_cores
+from maml_rl.workforce import workers
 
 ROBOTS = {
     "halfcheetah-dir": ("half_cheetah.xml", "HalfCheetah-v5", "HalfCheetah-v4"),

@@ -24,8 +24,8 @@ from benchmarks.records import save_json
 from maml_rl.algorithms import make_algorithm
 from maml_rl.config import load_config
 from maml_rl.envs.mujoco.mujoco_engine import gymnasium_model_path
-from maml_rl.experiment import workers
 from maml_rl.utils.cores import available_cores
+from maml_rl.workforce import workers
 
 CONFIG = "configs/maml/halfcheetah-dir.yaml"
 POLICIES = {

@@ -31,9 +31,9 @@ from benchmarks.jax_rl2 import JaxLearner, sizes_of
 from benchmarks.records import save_json
 from maml_rl.algorithms import make_algorithm
 from maml_rl.config import Config, load_config
-from maml_rl.experiment import workers
 from maml_rl.utils.cores import available_cores
 from maml_rl.utils.random import Purpose, generator
+from maml_rl.workforce import workers
 
 CONFIG = "configs/rl2/bandit-k5-n100.yaml"
 NUM_ARMS = 5

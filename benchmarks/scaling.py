@@ -33,10 +33,10 @@ from benchmarks.records import save_json
 from benchmarks.traffic import CountedBackend, EchoSpec
 from maml_rl.algorithms import Algorithm, make_algorithm
 from maml_rl.config import Config, load_config
-from maml_rl.experiment import workers
 from maml_rl.samplers import Backend, BackendChoice, SerialBackend, WorkerPlan, start_workers
 from maml_rl.utils.cores import available_cores
 from maml_rl.utils.random import Purpose, generator
+from maml_rl.workforce import workers
 
 CONFIG = "configs/maml/halfcheetah-dir.yaml"
 CORES = 1000

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,11 @@ from maml_rl.episode import RecordedEpisode
 from maml_rl.evaluation import evaluate
 from maml_rl.policies.params import dtype_of
 from maml_rl.utils.errors import InputError
+from maml_rl.utils.files import write_atomically
 from maml_rl.utils.random import Purpose, generator
+from maml_rl.utils.tensor_files import save_tensors
 from maml_rl.video import film
-from maml_rl.zoo import zoo_folder
+from maml_rl.zoo import policy_files
 
 _LONGEST = 100_000
 """Steps after which an episode counts as endless."""
@@ -44,7 +47,8 @@ def load_agent(
     Parameters
     ----------
     path
-        The folder of a run, the name of an entry of the zoo, or a configuration (.yaml or .json).
+        The folder of a run, the name of an entry of the zoo, or a configuration (.yaml or .json); a name that the zoo
+        has not is that of a configuration that comes with the package.
     policy
         The ``policy.th``; ``None``: that of the folder or entry. Of a configuration alone: random weights.
     index
@@ -57,10 +61,8 @@ def load_agent(
     InputError
         In one line, if something is missing, damaged, or does not fit.
     """
-    path = Path(path)
-    if path.suffix.lower() not in (".yaml", ".yml", ".json"):
-        folder = path if path.is_dir() else zoo_folder(str(path))
-        path, policy = folder / "config.json", policy or folder / "policy.th"
+    path, own = policy_files(path)
+    policy = own if policy is None else policy
     algorithm = make_algorithm(load_config(path, allowed=allowed, quiet=True))
     if policy is not None:
         algorithm = algorithm.with_policy(policy)
@@ -304,6 +306,14 @@ class Agent:
             num_adaptation_steps=steps,
             seed=seed,
         )
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``config.json`` and ``policy.th``, from which `load_agent` makes the agent as it was trained."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self.algorithm.config.to_json_dict(), indent=2) + "\n"
+        write_atomically(folder / "config.json", lambda file: file.write_text(text, encoding="utf-8"))
+        save_tensors(folder / "policy.th", self.algorithm.state_dict(self.algorithm.initial_parameters()))
 
     def film(self, path: str | Path, *, seed: int = 1, tasks: Sequence[Task] | None = None) -> None:
         """Film the agent, as it was trained, before and after adaptation, as .gif or .mp4; see `maml_rl.video.film`."""

@@ -18,6 +18,7 @@ from maml_rl.policies.registry import policy_kinds
 from maml_rl.settings import RunSettings, Settings, TaskSettings
 from maml_rl.utils.config_files import ConfigError, apply_override, read_mapping, to_kebab
 from maml_rl.utils.modules import import_allowed
+from maml_rl.utils.shipped import shipped_config
 
 __all__ = ["Config", "ConfigError", "load_config"]
 
@@ -170,7 +171,7 @@ def load_config(
     ----------
     path
         A ``.yaml`` or ``.yml`` file, or the ``config.json`` of a run folder, also of one that
-        pytorch-maml-rl wrote.
+        pytorch-maml-rl wrote; or the name of a configuration that comes with the package, such as ``2d-navigation``.
     overrides
         ``"key=value"`` strings that replace what the file says, the last one winning. The value is
         read as YAML; ``env-kwargs.low=-1`` replaces one entry of ``env-kwargs``.
@@ -185,6 +186,8 @@ def load_config(
         In one line, for whatever is wrong with the file, its values or an override.
     """
     path = Path(path)
+    if not path.suffix:
+        path = shipped_config(path.as_posix())
     values = read_mapping(path)
     check_named_once(values, str(path))
     values = with_current_names(values)

@@ -5,7 +5,6 @@ Run it with ``python -m maml_rl.demo --output-folder runs/demo``.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import sys
 from collections.abc import Sequence
@@ -16,11 +15,14 @@ import numpy as np
 from maml_rl.algorithms import Algorithm, Evaluation, make_algorithm
 from maml_rl.analysis import plot_adaptation, plot_training_curve
 from maml_rl.analysis.plots import labels_of_steps
+from maml_rl.callbacks import Progress
+from maml_rl.callbacks.progress import bar_is_wanted
 from maml_rl.cli import run_command
 from maml_rl.config import Config
 from maml_rl.evaluation import evaluate, interval_over_tasks, save_results, summary_lines
 from maml_rl.experiment import train
 from maml_rl.run_folder import Checkpoint, RunFolder
+from maml_rl.utils.command_lines import Parser
 from maml_rl.utils.cores import available_cores
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import write_atomically
@@ -41,7 +43,7 @@ CONFIG = Config(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, evaluate, plot and film; what is done already is not done again."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m maml_rl.demo", description="Meta-train a half cheetah, evaluate it, plot it, film it."
     )
     parser.add_argument("--output-folder", default="runs/demo", help="where everything goes (default: %(default)s)")
@@ -140,7 +142,7 @@ def _train(algorithm: Algorithm, folder: RunFolder, max_seconds: float, num_work
         backend="multiprocess",
         folder=folder,
         resume=exists,
-        show=lambda line: print(line, flush=True),
+        callbacks=[Progress(lambda line: print(line, flush=True), bar=bar_is_wanted())],
         max_seconds=max_seconds,
     )
     return folder.load_checkpoint(config, expected), True

@@ -12,12 +12,12 @@ from tqdm import tqdm
 from maml_rl.algorithms import Algorithm, Evaluation
 from maml_rl.analysis import Interval, mean_interval
 from maml_rl.envs.task_table import task_table
-from maml_rl.experiment import workers
 from maml_rl.samplers import BackendChoice
 from maml_rl.shard import Shard
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import write_arrays
 from maml_rl.utils.random import Purpose, generator
+from maml_rl.workforce import workers
 
 
 def evaluate(
@@ -49,7 +49,7 @@ def evaluate(
     num_adaptation_steps
         Steps K of adaptation to go, >= 0; at least those of the configuration are made.
     num_workers, backend
-        See `maml_rl.experiment.Workforce`.
+        See `maml_rl.workforce.Workforce`.
     seed
         Seed of tasks and episodes, >= 0.
 

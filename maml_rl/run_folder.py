@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import hashlib
-import io
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,9 +14,8 @@ from torch import Tensor
 
 from maml_rl.checkpoint import Checkpoint, RunFormat, first_difference, load_checkpoint, save_checkpoint
 from maml_rl.config import Config, load_config
-from maml_rl.metalearners import Report
-from maml_rl.utils.field_words import shown
-from maml_rl.utils.files import check_name, naming, write_atomically
+from maml_rl.metrics_file import MetricsFile, metrics_columns
+from maml_rl.utils.files import check_name, write_atomically
 from maml_rl.utils.tensor_files import RunFolderError, load_policy, load_tensors, save_tensors
 
 __all__ = ["Checkpoint", "RunFolder", "RunFolderError", "load_policy", "load_tensors"]
@@ -30,15 +26,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _START_ANEW = "start anew in another folder"
-_LATER_COLUMNS = frozenset({"workers_replaced"})
-"""Columns that runs of earlier versions lack; resumed, these go on without them."""
 _UNTIL_THE_LAST = "schedules end in the last iteration"
-_FIRST_COLUMNS = ("iteration", "env_steps", "seconds")
-
-
-def metrics_columns(details: Sequence[str]) -> list[str]:
-    """Columns of ``metrics.csv`` of a learner whose reports have these details, in order."""
-    return [*_FIRST_COLUMNS, *Report.names(details), *sorted(_LATER_COLUMNS)]
 
 
 class RunFolder:
@@ -48,15 +36,17 @@ class RunFolder:
     ----------
     path
         The folder.
+    json_lines
+        Whether metrics stand in ``metrics.jsonl`` too; a run that has the file already goes on with it.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, json_lines: bool = False) -> None:
         self.path = Path(path)
         self.config_path = self.path / "config.json"
-        self.metrics_path = self.path / "metrics.csv"
         self.policy_path = self.path / "policy.th"
         self.checkpoint_path = self.path / "checkpoint.pt"
-        self._digest: Any = None  # SHA-256 of the metrics so far, once some were written
+        self.metrics = MetricsFile(self.path / "metrics.csv", json_lines=json_lines)
+        self.metrics_path = self.metrics.path
 
     def check_new(self) -> None:
         """Refuse a folder in which no run can be started.
@@ -124,6 +114,11 @@ class RunFolder:
         finally:
             os.close(handle)
 
+    def dtype(self) -> str:
+        """Float type of the folder's run, as far as it is recorded; else ``"float32"``."""
+        content = load_tensors(self.checkpoint_path) if self.checkpoint_path.is_file() else {}
+        return str(content.get("dtype", "float32"))
+
     def num_shards(self, config: Config) -> int | None:
         """Number of shards of the folder's run, which its resumption keeps; that of `config` if none is recorded.
 
@@ -132,9 +127,9 @@ class RunFolder:
         RunFolderError
             If there is no run here, or `config` names another number.
         """
-        self._check_there()
+        self.check_there()
         ours = config.run.num_shards
-        theirs = load_config(self.config_path, allowed=config.run.allow_module, quiet=True).run.num_shards
+        theirs = self._recorded(config).run.num_shards
         if None not in (ours, theirs) and ours != theirs:
             raise RunFolderError(
                 f"--resume: num-shards is {ours}, but the run in {str(self.path)!r} has {theirs}; leave it out: "
@@ -142,8 +137,8 @@ class RunFolder:
             )
         return ours if theirs is None else theirs
 
-    def _check_there(self) -> list[Path]:
-        """Files of the folder's run; it has at least a configuration."""
+    def check_there(self) -> list[Path]:
+        """Files of the folder's run; raises `RunFolderError` if there is none."""
         found = self._files()
         if self.config_path not in found:
             raise RunFolderError(
@@ -169,10 +164,26 @@ class RunFolder:
         RunFolderError
             If there is no run here, or another one, or its files are damaged; nothing has changed then.
         """
-        found = self._check_there()
-        before = load_config(self.config_path, allowed=config.run.allow_module, quiet=True)
+        checkpoint, rows = self._checked(config, expected)
+        before = self._recorded(config)
         if config.run.num_shards is None:
             config = config.replace(num_shards=before.run.num_shards)
+        self.metrics.replace(rows)
+        if config.to_json_dict() != before.to_json_dict():
+            self._write_config(config)
+        return checkpoint
+
+    def standing(self, config: Config, expected: RunFormat) -> Checkpoint | None:
+        """State from which `resume` would go on, with its errors; nothing changes."""
+        return self._checked(config, expected)[0]
+
+    def _recorded(self, config: Config) -> Config:
+        return load_config(self.config_path, allowed=config.run.allow_module, quiet=True)
+
+    def _checked(self, config: Config, expected: RunFormat) -> tuple[Checkpoint | None, bytes]:
+        """State of the run, which `config` describes, and the metrics until then."""
+        found = self.check_there()
+        before = self._recorded(config)
         mine, theirs = config.to_json_dict(), before.to_json_dict()
         key = first_difference(config, before)
         if key is not None:
@@ -187,17 +198,8 @@ class RunFolder:
                 f"--resume: dtype is {expected.dtype!r}, but the run in {str(self.path)!r} has {checkpoint.dtype!r}; "
                 f"give --dtype {checkpoint.dtype}, or use another folder"
             )
-        rows = self._rows_of(checkpoint.iteration if checkpoint else 0, metrics_columns(expected.details))
-        if checkpoint is not None and checkpoint.metrics not in ("", hashlib.sha256(rows).hexdigest()):
-            raise RunFolderError(
-                f"metrics {str(self.metrics_path)!r}: got other numbers than those of the checkpoint, expected the "
-                f"file as it was written; bring back a copy or {_START_ANEW}"
-            )
-        # All is checked; only now may anything change.
-        write_atomically(self.metrics_path, lambda file: file.write_bytes(rows))
-        if mine != theirs:
-            self._write_config(config)
-        return checkpoint
+        done, digest = (checkpoint.iteration, checkpoint.metrics) if checkpoint else (0, "")
+        return checkpoint, self.metrics.checked(done, metrics_columns(expected.details), digest=digest)
 
     def load_checkpoint(self, config: Config, expected: RunFormat) -> Checkpoint:
         """See `maml_rl.checkpoint.load_checkpoint`."""
@@ -220,7 +222,7 @@ class RunFolder:
         row
             Entries of ``metrics.csv`` by column.
         """
-        metrics = self._append_metrics(row)
+        metrics = self.metrics.append(row)
         save_tensors(self.policy_path, dict(state_dict))
         save_checkpoint(self.checkpoint_path, dataclasses.replace(checkpoint, metrics=metrics), config)
 
@@ -228,7 +230,7 @@ class RunFolder:
         """Those of the run's files that exist; none of them is a folder."""
         check_name(self.path, flag="output folder")
         try:
-            paths = (self.config_path, self.checkpoint_path, self.metrics_path, self.policy_path)
+            paths = (self.config_path, self.checkpoint_path, *self.metrics.paths, self.policy_path)
             found = [path for path in paths if path.exists()]
         except OSError as error:
             raise self._unusable(error) from error
@@ -247,78 +249,3 @@ class RunFolder:
     def _write_config(self, config: Config) -> None:
         text = json.dumps(config.to_json_dict(), indent=2) + "\n"
         write_atomically(self.config_path, lambda file: file.write_text(text, encoding="utf-8"))
-
-    def _append_metrics(self, row: Mapping[str, Any]) -> str:
-        """Append a row; return the SHA-256 of the file as it is then."""
-        columns = list(row)
-        is_new = not self.metrics_path.exists() or self.metrics_path.stat().st_size == 0
-        if not is_new:
-            with self.metrics_path.open(encoding="utf-8") as file:
-                header = file.readline().rstrip("\n").split(",")
-            self._check_columns(header, columns)
-            columns = header
-        if is_new or self._digest is None:
-            self._digest = hashlib.sha256(b"" if is_new else self.metrics_path.read_bytes())
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n", extrasaction="ignore")
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
-        written = text.getvalue().encode("utf-8")
-        with naming(self.metrics_path), self.metrics_path.open("ab") as file:
-            file.write(written)
-        self._digest.update(written)
-        return str(self._digest.hexdigest())
-
-    def _check_columns(self, header: Sequence[str], columns: Sequence[str]) -> None:
-        """Refuse a header under which rows of these columns cannot stand."""
-        if list(header) != [name for name in columns if name in header or name not in _LATER_COLUMNS]:
-            other = sorted(set(header) ^ set(columns)) or header
-            raise RunFolderError(
-                f"metrics {str(self.metrics_path)!r}: got columns of another version, which differ in "
-                f"{', '.join(other)}; {_START_ANEW}"
-            )
-
-    def _rows_of(self, num_iterations: int, columns: Sequence[str]) -> bytes:
-        """Header and first rows of the metrics, each checked; what follows may be torn, and so may a lone header."""
-        if num_iterations == 0:
-            return b""
-        where = f"metrics {str(self.metrics_path)!r}"
-        try:
-            lines = self.metrics_path.read_bytes().split(b"\n")[:-1]
-        except OSError as error:
-            raise RunFolderError(f"{where}: cannot read it ({error.strerror}); {_START_ANEW}") from error
-        if len(lines) <= num_iterations:
-            found = max(len(lines) - 1, 0)
-            raise RunFolderError(f"{where}: got {found} complete rows, expected {num_iterations}; {_START_ANEW}")
-        lines = lines[: num_iterations + 1]
-        header = _entries(lines[0], where=f"{where}: header")
-        self._check_columns(header, columns)
-        for number, line in enumerate(lines[1:], start=1):
-            _check_row(line, header, number - 1, where=f"{where}: row {number}")
-        return b"\n".join([*lines, b""])
-
-
-def _entries(line: bytes, *, where: str) -> list[str]:
-    """Entries of a line of CSV, at least one."""
-    try:
-        entries = [] if b"\0" in line else next(csv.reader([line.decode("utf-8")], strict=True))
-    except (UnicodeDecodeError, csv.Error):
-        entries = []
-    if not entries:
-        raise RunFolderError(f"{where}: got {shown(line)}, expected columns of text; {_START_ANEW}")
-    return entries
-
-
-def _check_row(line: bytes, header: Sequence[str], iteration: int, *, where: str) -> None:
-    """Refuse a row that does not hold the numbers of this iteration."""
-    row = _entries(line, where=where)
-    if len(row) != len(header):
-        raise RunFolderError(f"{where}: got {len(row)} columns, expected {len(header)}; {_START_ANEW}")
-    for name, text in zip(header, row, strict=True):
-        try:
-            number = float(text)  # NaN and infinity are numbers here: the step was refused
-        except ValueError:
-            raise RunFolderError(f"{where}: {name}: got {shown(text)}, expected a number; {_START_ANEW}") from None
-        if name == "iteration" and number != iteration:
-            raise RunFolderError(f"{where}: iteration: got {shown(text)}, expected {iteration}; {_START_ANEW}")

@@ -23,10 +23,10 @@ import numpy as np
 from benchmarks.records import save_json
 from maml_rl.algorithms import Algorithm, make_algorithm
 from maml_rl.config import load_config
-from maml_rl.experiment import workers
 from maml_rl.metalearners import MAMLTRPO, conjugate_gradient
 from maml_rl.settings import CurvatureSample, TrustRegion
 from maml_rl.utils.cores import available_cores
+from maml_rl.workforce import workers
 
 SAMPLES = ("1000,250", "700,250", "500,160", "null,160", "500,null", "300,100")
 """Pairs of `hessian-steps` and `fisher-steps`, for policies without memory."""

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from maml_rl import studies
 from maml_rl.cli import add_worker_arguments, backend_from, run_command
-from maml_rl.experiment import Workforce
 from maml_rl.studies.archive import TRIALS, pack
 from maml_rl.studies.displays.registry import displays_of_runs
 from maml_rl.studies.report import report
 from maml_rl.studies.run import execute
 from maml_rl.studies.study import load_study, study_runs
 from maml_rl.studies.study_run import StudyRun
+from maml_rl.utils.command_lines import Parser
 from maml_rl.utils.cores import available_cores
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import check_name
 from maml_rl.utils.modules import import_allowed
+from maml_rl.workforce import Workforce
 
 
 def _show(line: str) -> None:
     print(line, flush=True)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, prog: str = "python -m maml_rl.studies") -> int:
     """Command line of the module."""
-    parser = argparse.ArgumentParser(prog="python -m maml_rl.studies", description=studies.__doc__)
+    parser = Parser(prog=prog, description=studies.__doc__)
     parser.add_argument("command", choices=("run", "report", "pack"))
     parser.add_argument("study", help="a file of studies/")
     parser.add_argument("--only", action="append", metavar="RUN", help="only this run; may be repeated")

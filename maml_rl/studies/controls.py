@@ -9,10 +9,12 @@ import gymnasium as gym
 import numpy as np
 
 from maml_rl.algorithms import Algorithm, Evaluation, adaptation_of, make_algorithm
+from maml_rl.callbacks import Progress
 from maml_rl.config import Config, ConfigError
-from maml_rl.experiment import Workforce, train
+from maml_rl.experiment import train
 from maml_rl.run_folder import RunFolder
 from maml_rl.studies.study_run import StudyRun
+from maml_rl.workforce import Workforce
 
 Evaluate = Callable[[Algorithm, np.ndarray, int], Evaluation]
 """Evaluation of parameters (P, D) after a number of steps of adaptation, on the tasks of a run."""
@@ -102,8 +104,7 @@ def _train_multitask(run: StudyRun, workforce: Workforce, show: Callable[[str], 
         backend=workforce.backend,
         folder=folder,
         resume=resume,
-        show=show,
-        bar=False,
+        callbacks=[Progress(show)],
     )
 
 

@@ -12,9 +12,11 @@ from typing import Any, cast
 import numpy as np
 
 from maml_rl.algorithms import Algorithm, Evaluation, make_algorithm
+from maml_rl.callbacks import Progress
+from maml_rl.callbacks.progress import bar_is_wanted
 from maml_rl.config import Config, ConfigError
 from maml_rl.evaluation import evaluate, save_results
-from maml_rl.experiment import TrainingError, Workforce, train
+from maml_rl.experiment import TrainingError, train
 from maml_rl.run_folder import RunFolder
 from maml_rl.studies.archive import ARCHIVE
 from maml_rl.studies.checks import check_runs
@@ -23,6 +25,7 @@ from maml_rl.studies.displays.registry import displays_of
 from maml_rl.studies.study_run import StudyRun
 from maml_rl.utils.cores import available_cores
 from maml_rl.utils.errors import InputError
+from maml_rl.workforce import Workforce
 
 _START_METHOD = "spawn"
 """Of the processes of runs side by side: they inherit nothing, on any system."""
@@ -124,7 +127,8 @@ def _execute_one(run: StudyRun, workforce: Workforce, show: Callable[[str], None
         for test_set in run.configs:  # of a shorter run
             run.results_path(test_set).unlink(missing_ok=True)
             _remove_controls(run, test_set)
-        train(algorithm, **vars(workforce), folder=folder, resume=resume, show=show, bar=bar)
+        callbacks = [Progress(show, bar=bar and bar_is_wanted())]
+        train(algorithm, **vars(workforce), folder=folder, resume=resume, callbacks=callbacks)
     for control in run.plan.controls:
         if any(run.control_returns(control, test_set) is None for test_set in run.configs):
             CONTROLS[control].prepare(run, workforce, show)

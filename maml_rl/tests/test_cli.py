@@ -241,7 +241,7 @@ def test_the_command_writes_what_it_says(tmp_path, config):
     rows = metrics(folder.path)
     assert [row["iteration"] for row in rows] == ["0", "1", "2"]
     reference = RunFolder(tmp_path / "reference")
-    train(make_algorithm(expected), num_workers=1, folder=reference, show=lambda line: None)
+    train(make_algorithm(expected), num_workers=1, folder=reference)
     assert metrics(reference.path) == rows
     assert {"return_before", "return_after", "loss", "kl", "line_search_steps", "env_steps"} <= rows[0].keys()
     assert {path.name for path in folder.path.iterdir() if "tfevents" not in path.name} == {
@@ -356,8 +356,8 @@ def test_a_stopped_run_leaves_no_orphan_and_resumes_bit_for_bit(tmp_path, blow):
     done = RunFolder(folder).load_checkpoint(long, algorithm.run_format).iteration
     assert done >= 1
     more = long.replace(num_batches=done + 2)
-    resumed = train(make_algorithm(more), num_workers=2, folder=RunFolder(folder), resume=True, show=lambda line: None)
-    whole = train(make_algorithm(more), num_workers=2, folder=RunFolder(tmp_path / "whole"), show=lambda line: None)
+    resumed = train(make_algorithm(more), num_workers=2, folder=RunFolder(folder), resume=True)
+    whole = train(make_algorithm(more), num_workers=2, folder=RunFolder(tmp_path / "whole"))
     assert metrics(folder) == metrics(tmp_path / "whole")
     np.testing.assert_array_equal(resumed, whole)
 

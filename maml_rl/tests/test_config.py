@@ -223,7 +223,7 @@ def test_each_file_of_rl2_trains(path):
     config = load_config(path, small)
     assert config.algorithm == "rl2"
     before = make_algorithm(config).initial_parameters()
-    assert np.abs(train(make_algorithm(config), num_workers=1, show=lambda line: None) - before).max() > 0
+    assert np.abs(train(make_algorithm(config), num_workers=1) - before).max() > 0
 
 
 @hypothesis_settings(deadline=None, max_examples=50)

@@ -54,7 +54,7 @@ CASES = {
 
 def trained(config, num_workers=1, **kwargs):
     """Parameters after training in float64, where rounding hides no mistake."""
-    return train(make_algorithm(config, dtype="float64"), num_workers=num_workers, show=lambda line: None, **kwargs)
+    return train(make_algorithm(config, dtype="float64"), num_workers=num_workers, **kwargs)
 
 
 @pytest.mark.parametrize("changes", CASES.values(), ids=CASES)

@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from maml_rl.algorithms import make_algorithm
+from maml_rl.callbacks import Progress
 from maml_rl.cli import train_command
 from maml_rl.experiment import train
 from maml_rl.run_folder import Checkpoint, RunFolder
@@ -92,7 +93,7 @@ def test_a_run_starts_no_thread(tmp_path):
         make_algorithm(CONFIG),
         num_workers=1,
         folder=RunFolder(tmp_path / "run"),
-        show=lambda _: seen.append({type(thread).__name__ for thread in threading.enumerate()}),
+        callbacks=[Progress(lambda _: seen.append({type(thread).__name__ for thread in threading.enumerate()}))],
     )
     assert len(seen) == 2
     assert not {name for names in seen for name in names if "Writer" in name}

@@ -58,7 +58,7 @@ CLOCKS = {"seconds", "sampling_seconds", "learning_seconds"}
 def trained(config, path=None, dtype="float64", **kwargs):
     """Metrics without times, and final parameters."""
     folder = None if path is None else RunFolder(path)
-    parameters = train(make_algorithm(config, dtype=dtype), folder=folder, show=lambda line: None, **kwargs)
+    parameters = train(make_algorithm(config, dtype=dtype), folder=folder, **kwargs)
     if folder is None:
         return parameters
     with folder.metrics_path.open(newline="", encoding="utf-8") as file:
@@ -170,7 +170,7 @@ def test_weights_evolve_that_balance_poles(strategy):
         seed=1,
     )
     algorithm = make_algorithm(config)
-    after = train(algorithm, show=lambda line: None)
+    after = train(algorithm)
     sizes: dict[str, Any] = {"num_batches": 1, "meta_batch_size": 40, "num_adaptation_steps": 0}
     returns = [evaluate(algorithm, one, **sizes).returns.mean() for one in (algorithm.initial_parameters(), after)]
     assert returns[1] > 2.0 * returns[0]  # of at most 100

@@ -152,7 +152,7 @@ def check_all(kind: str, seeds: range, place: Path, monkeypatch: pytest.MonkeyPa
     def pretend(algorithm, *, folder=None, resume=False, **others):
         return train(algorithm, folder=folder, resume=resume, **others) if resume else None
 
-    monkeypatch.setattr(cli, "train", pretend)
+    monkeypatch.setattr("maml_rl.cli.training.train", pretend)
     kept = {path.name for path in place.iterdir()} | {"own.yaml", "own.json", "own.th", "own-study.yaml"}
     for rng, seed in inputs_of(kind, seeds):
         answer, data = INPUTS[kind](rng, place)

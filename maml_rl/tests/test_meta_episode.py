@@ -179,7 +179,7 @@ def test_maml_adapts_a_memory_in_meta_episodes():
         num_batches=1,
     )
     algorithm = make_algorithm(config)
-    assert np.abs(train(algorithm, num_workers=1, show=lambda line: None) - algorithm.initial_parameters()).max() > 0
+    assert np.abs(train(algorithm, num_workers=1) - algorithm.initial_parameters()).max() > 0
 
 
 def test_rewards_are_cut_where_they_are_seen_but_not_where_they_are_paid():

@@ -56,9 +56,7 @@ def cluster(monkeypatch):
 def trained(config, folder, backend, num_workers=None):
     """Metrics but for clocks, parameters, and lines of warning."""
     run = RunFolder(folder)
-    parameters = train(
-        make_algorithm(config), num_workers=num_workers, backend=backend, folder=run, show=lambda line: None, bar=False
-    )
+    parameters = train(make_algorithm(config), num_workers=num_workers, backend=backend, folder=run)
     with run.metrics_path.open(newline="", encoding="utf-8") as file:
         rows = [{k: v for k, v in row.items() if k not in CLOCKS} for row in csv.DictReader(file)]
     return rows, parameters

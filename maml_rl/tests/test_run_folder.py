@@ -20,7 +20,8 @@ from maml_rl.config import load_config
 from maml_rl.experiment import train
 from maml_rl.metalearners.learner import StateTensor
 from maml_rl.metalearners.optimiser import VectorOptimiser
-from maml_rl.run_folder import Checkpoint, RunFolder, RunFolderError, load_policy, metrics_columns
+from maml_rl.metrics_file import metrics_columns
+from maml_rl.run_folder import Checkpoint, RunFolder, RunFolderError, load_policy
 from maml_rl.tests.builders import tiny_config, without_metrics
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import check_writable, write_atomically
@@ -62,7 +63,7 @@ def folder(tmp_path):
     folder.create(CONFIG)
     save(folder, 1)
     save(folder, 2)
-    folder._append_metrics(row_of(2))
+    folder.metrics.append(row_of(2))
     return folder
 
 
@@ -428,7 +429,7 @@ def test_a_run_that_began_before_a_column_was_added_goes_on_without_it(folder):
     folder.metrics_path.write_bytes(former)
     without_metrics(folder.checkpoint_path)
     folder.resume(CONFIG, FORMAT)
-    folder._append_metrics({**row_of(2, 0.25), "workers_replaced": 1})
+    folder.metrics.append({**row_of(2, 0.25), "workers_replaced": 1})
     assert folder.metrics_path.read_bytes() == former + line_of(2, "0.25").rpartition(b",")[0] + b"\n"
 
 

@@ -102,7 +102,7 @@ def test_a_run_starts_from_the_final_weights_of_another(study):
         by_hand.initial_parameters(),
         make_algorithm(config).with_policy(second / "policy.th").initial_parameters(),
     )
-    expected = train(by_hand, num_workers=1, show=lambda line: None)
+    expected = train(by_hand, num_workers=1)
     np.testing.assert_array_equal(expected.astype(np.float32), after)  # as in policy.th
     assert not np.array_equal(before, after)
 

@@ -71,15 +71,11 @@ def name_of(config):
     return f"{config.env_name}-{getattr(config, 'outer_step', 'maml')}"
 
 
-def silent(line):
-    """Show nothing."""
-
-
 def run(config, path, *, num_workers=1, resume=False, dtype="float32"):
     """Train and return metrics (without times) and parameters."""
     folder = RunFolder(path)
     algorithm = make_algorithm(config, dtype=dtype)
-    parameters = train(algorithm, num_workers=num_workers, folder=folder, resume=resume, show=silent)
+    parameters = train(algorithm, num_workers=num_workers, folder=folder, resume=resume)
     np.testing.assert_array_equal(folder.load_checkpoint(config, algorithm.run_format).parameters, parameters)
     return metrics(path), parameters
 
@@ -155,7 +151,7 @@ def test_a_run_is_not_resumed_in_another_float_type(tmp_path):
 def test_a_meta_trained_policy_gains_more_from_twenty_pulls_than_an_untrained_one():
     config = tiny_config("Bandit-K5-v0", hidden_sizes=(16,), fast_batch_size=20, meta_batch_size=40, num_batches=30)
     algorithm = make_algorithm(config.replace(fast_lr=0.5))
-    trained = train(algorithm, num_workers=1, show=silent)
+    trained = train(algorithm, num_workers=1)
     after, gained = [], []
     for parameters in (algorithm.initial_parameters(), trained):
         evaluation = evaluate(algorithm, parameters, num_batches=1, meta_batch_size=400, num_adaptation_steps=1, seed=1)
@@ -388,11 +384,11 @@ class Unlucky(SerialBackend):
         return super().map(method, arguments)
 
 
-def test_lost_workers_are_counted_and_shown(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr("maml_rl.experiment.start_workers", lambda plan, _: Unlucky(plan.spec))
+def test_lost_workers_are_counted_and_shown(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("maml_rl.workforce.start_workers", lambda plan, _: Unlucky(plan.spec))
     rows, _ = run(tiny_config("Bandit-K5-v0"), tmp_path)
     assert [row["workers_replaced"] for row in rows] == [0, 2, 0]
-    assert capfd.readouterr().err == "worker 0 is lost\nworker 0 is lost again\n"
+    assert caplog.messages == ["worker 0 is lost", "worker 0 is lost again"]
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     assert [event.value for event in events.Scalars("workers_replaced")] == [0.0, 2.0, 0.0]
@@ -483,7 +479,7 @@ def test_env_steps_add_up(tmp_path):
     assert [row["env_steps"] for row in rows] == [42, 84, 126]
 
 
-def test_rewards_that_are_no_numbers_move_nothing_and_three_in_a_row_stop_the_run(tmp_path, capfd):
+def test_rewards_that_are_no_numbers_move_nothing_and_three_in_a_row_stop_the_run(tmp_path, caplog):
     config = tiny_config(NAN_REWARD, env_kwargs={"healthy_resets": 4}, num_batches=9)
     with pytest.raises(TrainingError, match="3 iterations in a row gave NaN or infinity, the last one iteration 4"):
         run(config, tmp_path / "nan")
@@ -497,8 +493,7 @@ def test_rewards_that_are_no_numbers_move_nothing_and_three_in_a_row_stop_the_ru
     np.testing.assert_array_equal(checkpoint.parameters, healthy)
     assert checkpoint.iteration == 5
     load_policy(tmp_path / "nan" / "policy.th", algorithm.policy.params())
-    warnings = capfd.readouterr().err.splitlines()
-    assert warnings == [f"iteration {i}: NaN or infinity, step refused, parameters kept" for i in (2, 3, 4)]
+    assert caplog.messages == [f"iteration {i}: NaN or infinity, step refused, parameters kept" for i in (2, 3, 4)]
 
 
 @pytest.mark.slow

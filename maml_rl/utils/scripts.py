@@ -7,11 +7,19 @@ import signal
 import sys
 from collections.abc import Callable
 
+from maml_rl.utils.errors import InputError
+from maml_rl.utils.platforms import check_platform
+
 
 def run_script(load: Callable[[], Callable[[], int]]) -> int:
-    """Run the command that `load` imports and returns; return its exit code, 130 after Ctrl-C."""
+    """Run the command that `load` imports and returns; return its exit code: 130 after Ctrl-C, 2 if it cannot run."""
     answer = signal.signal(signal.SIGINT, _leave)
-    command = load()
+    try:
+        check_platform()
+        command = load()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     try:
         signal.signal(signal.SIGINT, answer)
         return command()
