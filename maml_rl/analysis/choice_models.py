@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -99,10 +100,11 @@ def checked_parameters(model: LikelihoodModel[Any], parameters: np.ndarray) -> t
         If there are too few or too many, one is not finite, or lies outside what its model means.
     """
     values = tuple(float(value) for value in parameters)
-    if len(values) != len(model.ranges) or not all(map(np.isfinite, values)):
-        names = ", ".join(part.name for part in model.ranges)
+    ranges = model.ranges
+    if len(values) != len(ranges) or not all(map(math.isfinite, values)):
+        names = ", ".join(part.name for part in ranges)
         raise ValueError(f"parameters: got {list(values)}, expected finite numbers: {names}")
-    for value, part in zip(values, model.ranges, strict=True):
+    for value, part in zip(values, ranges, strict=True):
         least, most = part.possible
         if not least <= value <= most:
             raise ValueError(f"parameters: got {part.name} {value}, expected {least:g} to {most:g}")

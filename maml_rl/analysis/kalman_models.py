@@ -91,7 +91,7 @@ class ThompsonModel(KalmanModel):
     deviation ``1 / beta`` on every arm, and the belief's own, multiplied by phi, so that uncertain arms are chosen more
     at random (Gershman 2018; Speekenbrink & Konstantinidis 2015). With phi = 0 it is a probit; phi = 1 and large beta
     are Thompson's rule (1933). The probability that an arm's draw is the largest is an integral over that draw, exact
-    for any number of arms to about 1e-8; for two arms it is
+    for any number of arms to about 1e-6; for two arms it is
     ``Phi((mean_a - mean_b) / sqrt(variance_a + variance_b))``. Parameters: phi, beta, kappa.
     """
 

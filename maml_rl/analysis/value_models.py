@@ -58,8 +58,9 @@ class ValueModel(abc.ABC):
 
     def trial_log_likelihoods(self, data: Choices, parameters: np.ndarray) -> np.ndarray:
         """Log probability (E, T), in nats, of each choice given what came before it, with parameters (Q,)."""
-        _, beta, kappa, *_ = checked_parameters(self, parameters)
-        return np.asarray(softmax_log_likelihoods(self.values(data, parameters), data.choices, beta, kappa))
+        numbers = checked_parameters(self, parameters)
+        values = self.values_of(self.known(data, numbers), numbers)
+        return np.asarray(softmax_log_likelihoods(values, data.choices, numbers[1], numbers[2]))
 
     def simulate(
         self, means: np.ndarray, parameters: np.ndarray, noise: float | None, rng: np.random.Generator

@@ -24,6 +24,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"agent"}),
     frozenset({"cli"}),
     frozenset({"studies", "demo"}),
+    frozenset({"commands"}),
     frozenset({"train", "test"}),
 )
 

@@ -85,12 +85,11 @@ def assume(
 
 
 def _note(found: RewardAssumptions, kind: str, given: bool) -> str:
-    own = found.arms
+    own, source = found.arms, "as given" if given else "by default"
     return (
         f"rewards: {kind}, divided by {found.scale:.3g}; an arm is expected to give {found.initial_value:.3g} before "
-        f"its first choice, and more than that is a win; Kalman filters assume ({'as given' if given else 'by default'}) "
-        f"decay {own.decay:.4g}, centre {own.centre:.3g}, drift {own.drift_deviation:.3g}, noise "
-        f"{own.payoff_deviation:.3g}"
+        f"its first choice, and more than that is a win; Kalman filters assume ({source}) decay {own.decay:.4g}, "
+        f"centre {own.centre:.3g}, drift {own.drift_deviation:.3g}, noise {own.payoff_deviation:.3g}"
     )
 
 
@@ -110,7 +109,7 @@ def bandit_models(assumptions: RewardAssumptions | None = None) -> dict[str, Cho
         BonusModel(initial),
         KalmanModel(own.arms, own.scale, own.first_deviation),
         ThompsonModel(own.arms, own.scale, own.first_deviation),
-        SamplingModel(initial, spacing=0.5),
+        SamplingModel(initial, spacing=0.7),
         WinStayModel(initial),
     )
     return dict(zip(BANDIT_MODELS, models, strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from scipy import stats
 
 from maml_rl.analysis.choice_models import LikelihoodModel
 from maml_rl.analysis.intervals import fraction_interval
-from maml_rl.analysis.model_fits import fit_model
+from maml_rl.analysis.model_fits import ModelFit, fit_model
 from maml_rl.analysis.people.designs import Design
 from maml_rl.analysis.people.selection import compare_group
 from maml_rl.analysis.regression import correlate
@@ -35,16 +35,16 @@ class ParameterRecovery:
     found: np.ndarray
     at_bounds: np.ndarray
 
+    def __add__(self, other: ParameterRecovery) -> ParameterRecovery:
+        """The subjects of both, of the same model."""
+        both = ((getattr(self, part), getattr(other, part)) for part in ("true", "found", "at_bounds"))
+        return ParameterRecovery(self.names, *(np.concatenate(pair) for pair in both))
+
     def rank_correlations(self, group_size: int) -> np.ndarray:
         """Spearman's correlations (G, Q) within each of the G whole groups of `group_size` subjects, >= 4."""
         each = range(0, len(self.true) - group_size + 1, group_size)
-        parts = [(self.true[first : first + group_size], self.found[first : first + group_size]) for first in each]
-        return np.array(
-            [
-                [stats.spearmanr(true[:, q], found[:, q]).statistic for q in range(len(self.names))]
-                for true, found in parts
-            ]
-        )
+        parts = [(self.true[first : first + group_size].T, self.found[first : first + group_size].T) for first in each]
+        return np.array([[_rank_correlation(*column) for column in zip(*part, strict=True)] for part in parts])
 
     def table(self, *, group_size: int | None = None) -> list[str]:
         """Markdown, a row for every parameter.
@@ -80,10 +80,20 @@ class ModelRecovery:
         Of the models.
     log_evidences
         (M, G, S, M): of the model that made the choices, group, subject, fitted model.
+    parameters
+        By model, those of its own subjects, group by group, and what fits of itself found.
     """
 
     names: tuple[str, ...]
     log_evidences: np.ndarray
+    parameters: Mapping[str, ParameterRecovery]
+
+    def __add__(self, other: ModelRecovery) -> ModelRecovery:
+        """The groups of both, of the same models and sizes."""
+        logs = np.concatenate([self.log_evidences, other.log_evidences], axis=1)
+        return ModelRecovery(
+            self.names, logs, {name: self.parameters[name] + other.parameters[name] for name in self.names}
+        )
 
     @property
     def by_subject(self) -> np.ndarray:
@@ -130,7 +140,7 @@ def draw_parameters(model: LikelihoodModel[Any], rng: np.random.Generator) -> np
 
 
 def recover_parameters(
-    model: LikelihoodModel[Any], design: Design, *, num_subjects: int = 14, num_starts: int = 3, seed: int = 0
+    model: LikelihoodModel[Any], design: Design, *, num_subjects: int = 14, num_starts: int = 2, seed: int = 0
 ) -> ParameterRecovery:
     """Simulate subjects with parameters of their own, fit the same model to each, and compare.
 
@@ -159,9 +169,7 @@ def recover_parameters(
         rng = generator(seed, Purpose.STATISTICS, task=subject)
         true.append(draw_parameters(model, rng))
         fits.append(fit_model(model, design.play(model, true[-1], rng), rng, num_starts=num_starts))
-    names = tuple(part.name for part in model.ranges)
-    found, bounds = (np.array([getattr(fit, part) for fit in fits]) for part in ("parameters", "at_bounds"))
-    return ParameterRecovery(names, np.array(true), found, bounds)
+    return _recovery(model, true, fits)
 
 
 def recover_models(
@@ -189,16 +197,30 @@ def recover_models(
     seed
         Of everything, >= 0.
     show
-        Takes a line for every group.
+        Takes a line for every model.
     """
-    found = np.empty((len(models), num_groups, num_subjects, len(models)))
+    found, parameters = np.empty((len(models), num_groups, num_subjects, len(models))), {}
     for number, (name, maker) in enumerate(models.items()):
-        for group in range(num_groups):
-            for subject in range(num_subjects):
-                rng = generator(seed, Purpose.STATISTICS, iteration=1 + number, task=group * num_subjects + subject)
-                data = design.play(maker, draw_parameters(maker, rng), rng)
-                fits = [fit_model(model, data, rng, num_starts=num_starts) for model in models.values()]
-                found[number, group, subject] = [-0.5 * fit.bic for fit in fits]
-            if show is not None:
-                show(f"{name}: group {group + 1} of {num_groups}")
-    return ModelRecovery(tuple(models), found)
+        true, own = [], []
+        for group, subject in np.ndindex(num_groups, num_subjects):
+            rng = generator(seed, Purpose.STATISTICS, iteration=1 + number, task=group * num_subjects + subject)
+            true.append(draw_parameters(maker, rng))
+            data = design.play(maker, true[-1], rng)
+            fits = [fit_model(model, data, rng, num_starts=num_starts) for model in models.values()]
+            found[number, group, subject] = [-0.5 * fit.bic for fit in fits]
+            own.append(fits[number])
+        parameters[name] = _recovery(maker, true, own)
+        if show is not None:
+            show(f"simulated and fitted subjects of {name}")
+    return ModelRecovery(tuple(models), found, parameters)
+
+
+def _recovery(model: LikelihoodModel[Any], true: Sequence[np.ndarray], fits: Sequence[ModelFit]) -> ParameterRecovery:
+    names = tuple(part.name for part in model.ranges)
+    found, bounds = (np.array([getattr(fit, part) for fit in fits]) for part in ("parameters", "at_bounds"))
+    return ParameterRecovery(names, np.array(true), found, bounds)
+
+
+def _rank_correlation(true: np.ndarray, found: np.ndarray) -> float:
+    """Spearman's, NaN where nothing varies."""
+    return float(stats.spearmanr(true, found).statistic) if np.ptp(true) > 0 and np.ptp(found) > 0 else np.nan
