@@ -180,6 +180,8 @@ def _check(arguments: argparse.Namespace) -> None:
     for flag, least in (("num_starts", 1), ("seed", 0)):
         if getattr(arguments, flag) < least:
             raise InputError(f"--{flag.replace('_', '-')}: got {getattr(arguments, flag)}, expected at least {least}")
+    if arguments.reward_scale is not None and not arguments.reward_scale > 0:
+        raise InputError(f"--reward-scale: got {arguments.reward_scale:g}, expected a number > 0")
     for flag in ("num_arms", "initial_value", "kalman"):
         if arguments.task == "two-step" and getattr(arguments, flag) is not None:
             raise InputError(f"--{flag.replace('_', '-')}: got a value, expected none with --task two-step")
@@ -259,7 +261,9 @@ def _planning(
 
 
 def _stays(data: TwoStepChoices) -> np.ndarray:
-    """Stay frequencies (2, 2) of a subject, all episodes together."""
-    each = [stay_frequencies(data.choices, data.rewarded, data.common)]
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.nanmean(each[0], axis=0) if len(data) > 1 else each[0][0])
+    """Stay frequencies (2, 2) of a subject, means over episodes with such trials."""
+    each = stay_frequencies(data.choices, data.rewarded, data.common)  # (E, 2, 2)
+    known = np.isfinite(each)
+    counts = known.sum(axis=0)
+    sums = np.where(known, each, 0.0).sum(axis=0)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)

@@ -51,17 +51,17 @@ def _fixed_effects(found: GroupFits) -> str:
     total, count = float(each.sum()), len(each)
     text = (
         f"If all {count} subjects follow one model (fixed effects): {first} over {second}, log Bayes factor "
-        f"{total:.1f} nats, {evidence_in_words(total)} evidence"
+        f"{total:.1f} nats (evidence: {evidence_in_words(total)})"
     )
     if count == 1:
-        return text + ", about this one subject only."
+        return text + "; one subject tells nothing of others."
     largest = float(each.max())
     without = total - largest
     doubt = f"{evidence_in_words(without)}" if without > 0 else f"for {second} instead"
     return (
         text + f"; {int((each > 0).sum())} of {count} subjects favour it, {int((each >= _STRONG).sum())} strongly, "
         f"{int((each <= -_STRONG).sum())} strongly the other. Without the subject that speaks most for it: "
-        f"{without:.1f} nats, {doubt}."
+        f"{without:.1f} nats ({doubt})."
     )
 
 
