@@ -125,18 +125,12 @@ def _fit(arguments: argparse.Namespace) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     two_step = arguments.task == "two-step"
     problem = _two_step_problem(arguments) if two_step else _bandit_problem(arguments)
+    starts, seed = arguments.num_starts, arguments.seed
     try:
-        found = fit_group(
-            problem.models,
-            problem.subjects,
-            num_starts=arguments.num_starts,
-            seed=arguments.seed,
-            show=lambda line: print(line, flush=True),
-        )
+        found = fit_group(problem.models, problem.subjects, num_starts=starts, seed=seed, show=_show)
     except ValueError as error:
         raise InputError(f"{arguments.data!r}: {error}") from error
-    best = ranking(found)[0]
-    figures = {"models": draw_models(found), "parameters": draw_parameters(found, best)}
+    figures = {"models": draw_models(found), "parameters": draw_parameters(found, ranking(found)[0])}
     paths, evidence = write_fits(folder, found), statements(found)
     if two_step:
         figure, lines = _planning(folder, found, problem.subjects)
@@ -144,9 +138,22 @@ def _fit(arguments: argparse.Namespace) -> None:
         if figure is not None:
             figures["planning"] = figure
     paths += save_figures(folder, figures)
-    report = [
-        f"# Models of the choices in {Path(arguments.data).name}",
-        "",
+    report = _report(problem, found, evidence)
+    text = "\n".join([f"# Models of the choices in {Path(arguments.data).name}", "", *report]) + "\n"
+    paths.append(folder / "report.md")
+    write_atomically(paths[-1], lambda path: path.write_text(text, encoding="utf-8"))
+    _show("\n".join(report))
+    _show(f"\nwrote {', '.join(path.name for path in paths)} to {folder}")
+
+
+def _show(line: str) -> None:
+    print(line, flush=True)
+
+
+def _report(problem: Problem, found: GroupFits, evidence: Sequence[str]) -> list[str]:
+    """Lines of Markdown: how data were read, the evidence, the models, the parameters of the best."""
+    best = ranking(found)[0]
+    return [
         *markdown_list(problem.notes),
         "",
         "## How much evidence there is",
@@ -161,11 +168,6 @@ def _fit(arguments: argparse.Namespace) -> None:
         "",
         *table_of_parameters(found, best),
     ]
-    text = "\n".join(report) + "\n"
-    paths.append(folder / "report.md")
-    write_atomically(paths[-1], lambda path: path.write_text(text, encoding="utf-8"))
-    print("\n".join(report[2:]))
-    print(f"\nwrote {', '.join(path.name for path in paths)} to {folder}")
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -48,7 +48,7 @@ def test_a_table_becomes_fits_figures_and_sentences_with_their_evidence(tmp_path
     assert "fixed effects): win-stay-lose-shift over td, log Bayes factor" in shown
     assert "(evidence: very strong); 4 of 4 subjects favour it" in shown
     assert "protected exceedance probability 0." in shown
-    assert "(4 subjects; with 4 subjects this is a small sample)" in shown
+    assert "(4 subjects, a small sample)" in shown
     names = {path.name for path in (tmp_path / "fits").iterdir()}
     assert names == {"parameters.csv", "fits.csv", "models.csv", "models.png", "parameters.png", "report.md"}
     fits, parameters = rows_of(tmp_path / "fits" / "fits.csv"), rows_of(tmp_path / "fits" / "parameters.csv")
@@ -73,7 +73,7 @@ def test_two_step_tables_tell_of_planning(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "Weight of model-based values: mean 0." in shown
     assert "Is model-based enough? Likelihood ratio test" in shown
-    assert "9 degrees of freedom" in shown
+    assert "degrees of freedom 9" in shown
     assert "Effect of transition x outcome over 5 trials" in shown
     assert (tmp_path / "fits" / "planning.png").exists()
     assert len(rows_of(tmp_path / "fits" / "lags.csv")) == 3 * 4 * 5

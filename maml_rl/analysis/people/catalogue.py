@@ -67,7 +67,8 @@ def assume(
     """Assumptions about the rewards of a file, which `subjects` hold unscaled; those given stand as they are.
 
     Rewards of 0 and 1 alone: scale 1, initial value 1/2, arms that stay as they are. Others: the scale is their mean
-    size, to one digit, the initial value their mean, and arms drift as those of Daw et al. 2006 do relative to it.
+    size, to one digit, the initial value the middle of their range, for whoever chooses well has a mean above what
+    arms give, and arms drift as those of Daw et al. 2006 do relative to the scale.
     """
     rewards = np.concatenate([data.rewards[data.choices != MISSED] for data in subjects.values()])
     binary = bool(np.isin(rewards, (0.0, 1.0)).all())
@@ -75,7 +76,7 @@ def assume(
     if not binary:
         size = scale or float(f"{np.abs(rewards).mean():.0e}")
         unit, usual = size / 50.0, DriftingArms()
-        centre = float(rewards.mean())
+        centre = 0.5 * float(rewards.min() + rewards.max())
         drift = DriftingArms(usual.decay, centre, usual.drift_deviation * unit, usual.payoff_deviation * unit)
         found = RewardAssumptions(size, centre, drift, RewardAssumptions().first_deviation * unit)
     value = found.initial_value if initial_value is None else initial_value

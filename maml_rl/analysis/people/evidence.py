@@ -49,10 +49,8 @@ def _fixed_effects(found: GroupFits) -> str:
     names = list(found.models)
     each = found.log_evidences[:, names.index(first)] - found.log_evidences[:, names.index(second)]
     total, count = float(each.sum()), len(each)
-    text = (
-        f"If all {count} subjects follow one model (fixed effects): {first} over {second}, log Bayes factor "
-        f"{total:.1f} nats (evidence: {evidence_in_words(total)})"
-    )
+    whom = f"If all {count} subjects follow one model (fixed effects)" if count > 1 else "Of the one subject"
+    text = f"{whom}: {first} over {second}, log Bayes factor {total:.1f} nats (evidence: {evidence_in_words(total)})"
     if count == 1:
         return text + "; one subject tells nothing of others."
     largest = float(each.max())
@@ -75,7 +73,7 @@ def _random_effects(found: GroupFits) -> str:
     lead = f"{names[best]} is the commonest model"
     if probability < _SURE:
         lead = f"no model is shown to be the commonest; the likeliest is {names[best]}"
-    few = f"; with {count} subjects this is a small sample" if count < FEW_SUBJECTS else ""
+    few = ", a small sample" if count < FEW_SUBJECTS else ""
     return (
         f"If subjects may differ (random effects): {lead}, protected exceedance probability {probability:.3f} "
         f"(chance {1.0 / len(names):.3f}), expected in {100 * group.frequencies[best]:.0f} % of subjects; all models "
@@ -174,7 +172,7 @@ def _restriction(found: GroupFits, name: str) -> str:
     p = float(stats.chi2.sf(statistic, freedom))
     return (
         f"Is {name} enough? Likelihood ratio test of the hybrid against it, all subjects together: chi² = "
-        f"{statistic:.1f}, {freedom} degrees of freedom, p = {p:.2g}. A small p speaks for a mixture; that BIC prefers "
+        f"{statistic:.1f}, degrees of freedom {freedom}, p = {p:.2g}. A small p speaks for a mixture; that BIC prefers "
         "the smaller model of the two does not speak against one, for it may be too little data for more parameters."
     )
 

@@ -119,7 +119,7 @@ def draw_parameters(found: GroupFits, model: str) -> matplotlib.figure.Figure:
 
 
 def draw_planning(stays: np.ndarray, effects: np.ndarray) -> matplotlib.figure.Figure:
-    """Stay frequencies (S, 2, 2) and lagged effects (S, 4, L) of subjects, with means and intervals over them."""
+    """Draw `stays` (S, 2, 2), frequencies, and lagged `effects` (S, 4, L) of subjects, with intervals over them."""
     figure = matplotlib.figure.Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     plot_stay_probabilities(left, mean_interval(np.moveaxis(stays, 0, -1)), seeds=stays)

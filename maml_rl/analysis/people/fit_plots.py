@@ -126,7 +126,7 @@ def plot_confusion(ax: Axes, fractions: np.ndarray, names: Sequence[str]) -> Non
 
 
 def plot_recovered(ax: Axes, true: np.ndarray, found: np.ndarray, *, name: str) -> None:
-    """Draw fitted against true values of a parameter, (S,) each, and the line on which they would be equal."""
+    """Draw values `found` against `true` ones of a parameter, (S,) each, and the line on which they would be equal."""
     ax.axline((float(np.mean(true)), float(np.mean(true))), slope=1.0, color=NOTE_COLOUR, linestyle="--", linewidth=1)
     ax.plot(true, found, "o", markersize=4, color=AFTER_COLOUR, alpha=0.7)
     ax.set_xlabel(f"true {name}")

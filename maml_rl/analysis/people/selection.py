@@ -1,4 +1,4 @@
-"""Which model do most subjects follow? Random-effects Bayesian model selection, and evidence in words."""
+"""Random-effects Bayesian model selection: the model that most subjects follow; evidence in words."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +84,7 @@ def read_two_step(
         name: arm_code(name, [(row, row.cells[name]) for row in whole], base=_base(name, arm_base), num_arms=2)
         for name in names
     }
+    codes["state"] = replace(codes["state"], detected=arm_base == "auto")
     parts = [[codes[name].arm(row.cells[name]) for row in whole] for name in names]
     rewards = [row.reward() / reward_scale for row in whole]
     seconds = parts[2] if len(parts) > 2 else [0] * len(whole)
