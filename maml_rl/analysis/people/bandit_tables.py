@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from maml_rl.analysis.arms import MISSED
+from maml_rl.analysis.choice_models import ChoiceData
 from maml_rl.analysis.choices import Choices
 from maml_rl.analysis.people.arm_codes import ArmBase, arm_code
 from maml_rl.analysis.people.table_files import TableFormat, padded, read_rows, sessions_of
@@ -106,7 +107,7 @@ def read_choices(
     return ChoiceTable(subjects, code.names, (code.note("choice"), *notes_on(subjects, missed, left_out, lengths)))
 
 
-def notes_on(subjects: Mapping[str, Choices], missed: int, left_out: int, lengths: set[int]) -> tuple[str, ...]:
+def notes_on(subjects: Mapping[str, ChoiceData], missed: int, left_out: int, lengths: set[int]) -> tuple[str, ...]:
     """Lines about subjects, episodes and missed trials."""
     counts = sorted({len(data) for data in subjects.values()})
     total = sum(data.num_choices for data in subjects.values())

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -142,7 +143,7 @@ def write_two_step(path: str | Path, subjects: Mapping[str, TwoStepChoices]) -> 
             writer.writerow([name for name in COLUMNS if second or name != "second_choice"])
             for subject, data in subjects.items():
                 for index in np.ndindex(data.choices.shape):
-                    cells = ["", ""] + [""] * second + [""]
+                    cells: list[Any] = ["", ""] + [""] * second + [""]
                     if data.choices[index] != MISSED:
                         actions = [int(data.second_choices[index])] if data.second_choices is not None else []
                         cells = [int(data.choices[index]), int(data.seconds[index]), *actions[:second]]
