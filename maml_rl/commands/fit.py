@@ -30,6 +30,7 @@ from maml_rl.analysis.people.evidence import (
     ranking,
     statements,
     table_of_models,
+    table_of_nested,
     table_of_parameters,
 )
 from maml_rl.analysis.people.fit_files import (
@@ -164,10 +165,16 @@ def _report(problem: Problem, found: GroupFits, evidence: Sequence[str]) -> list
         "",
         *table_of_models(found),
         "",
+        *_titled("## Models and restrictions of them", table_of_nested(found)),
         f"## Parameters of {best}",
         "",
         *table_of_parameters(found, best),
     ]
+
+
+def _titled(title: str, lines: Sequence[str]) -> list[str]:
+    """A section, if there is anything in it."""
+    return [title, "", *lines, ""] if lines else []
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -15,6 +15,14 @@ from maml_rl.analysis.people.selection import compare_group, evidence_in_words
 _STRONG = 3.0
 """Nats of a log Bayes factor from which evidence is strong (Kass & Raftery 1995)."""
 _SURE = 0.95
+NESTED = (
+    ("two-rates", "td"),
+    ("forgetting", "td"),
+    ("bonus", "td"),
+    ("hybrid", "model-based"),
+    ("hybrid", "model-free"),
+)
+"""Models and restrictions of them."""
 FEW_SUBJECTS = 10
 """Below that many subjects a comparison of a group is called one of few."""
 
@@ -153,7 +161,6 @@ def planning_statements(found: GroupFits, effects: np.ndarray) -> list[str]:
             f"Weight of model-based values: {_with_interval(weights)}, {bounds} of {len(weights)} at 0 or 1. Single "
             "subjects' weights are imprecise (see their standard errors)."
         )
-        lines += [_restriction(found, name) for name in ("model-based", "model-free") if name in found.models]
     sums = effects.sum(axis=2)  # (S, 4)
     for name, meaning in (("outcome", "model-free"), ("transition x outcome", "model-based")):
         values = sums[:, LAGGED_TERMS.index(name)]
@@ -164,17 +171,33 @@ def planning_statements(found: GroupFits, effects: np.ndarray) -> list[str]:
     return lines
 
 
-def _restriction(found: GroupFits, name: str) -> str:
-    """Likelihood ratio test of the hybrid against a restriction of it, all subjects together."""
-    pairs = list(zip(found.fits["hybrid"], found.fits[name], strict=True))
-    statistic = 2.0 * sum(whole.log_likelihood - part.log_likelihood for whole, part in pairs)
-    freedom = sum(len(whole.parameters) - len(part.parameters) for whole, part in pairs)
-    p = float(stats.chi2.sf(statistic, freedom))
-    return (
-        f"Is {name} enough? Likelihood ratio test of the hybrid against it, all subjects together: chi² = "
-        f"{statistic:.1f}, degrees of freedom {freedom}, p = {p:.2g}. A small p speaks for a mixture; that BIC prefers "
-        "the smaller model of the two does not speak against one, for it may be too little data for more parameters."
-    )
+def table_of_nested(found: GroupFits) -> list[str]:
+    """Markdown: likelihood ratio tests of models against restrictions of them, all subjects together.
+
+    ``2 sum_s (log_likelihood of the larger - of the smaller)`` is chi-squared with as many degrees of freedom as there
+    are further parameters, a number for each subject, if the smaller model is true; where the restriction lies at the
+    end of a range, p is too large.
+    """
+    pairs = [pair for pair in NESTED if set(pair) <= set(found.models)]
+    if not pairs:
+        return []
+    lines = [
+        "A small p speaks against the smaller model, whatever BIC prefers: BIC asks half the logarithm of the number "
+        "of choices for every further parameter of every subject, more than many subjects' choices can pay. p is not "
+        "corrected for the number of tests.",
+        "",
+        "| larger | smaller | chi² | degrees of freedom | p | less summed BIC |",
+        "|---|---|---|---|---|---|",
+    ]
+    for larger, smaller in pairs:
+        fits = list(zip(found.fits[larger], found.fits[smaller], strict=True))
+        statistic = 2.0 * sum(whole.log_likelihood - part.log_likelihood for whole, part in fits)
+        freedom = sum(len(whole.parameters) - len(part.parameters) for whole, part in fits)
+        p = float(stats.chi2.sf(statistic, freedom))
+        gain = sum(part.bic - whole.bic for whole, part in fits)
+        winner = larger if gain > 0 else smaller
+        lines.append(f"| {larger} | {smaller} | {statistic:.1f} | {freedom} | {p:.2g} | {winner} |")
+    return lines
 
 
 def lagged_effects(effects: np.ndarray) -> Interval:

@@ -21,6 +21,11 @@ from maml_rl.utils.files import write_atomically
 
 _COLUMNS = 4
 _DPI = 110
+_PARAMETERS = ("subject", "model", "parameter", "estimate", "standard_error", "least", "most", "at_bound")
+_FITS = (
+    *("subject", "model", "num_parameters", "num_choices", "log_likelihood", "chance_log_likelihood"),
+    *("aic", "bic", "pseudo_r2", "at_bound"),
+)
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -60,10 +65,8 @@ def write_fits(folder: Path, found: GroupFits) -> list[Path]:
             texts = [f"{value:.6g}" for value in numbers]
             fits.append((subject, name, len(fit.parameters), fit.num_choices, *texts, int(fit.at_bound)))
     paths = [folder / f"{name}.csv" for name in ("parameters", "fits", "models")]
-    header = ("subject", "model", "parameter", "estimate", "standard_error", "least", "most", "at_bound")
-    write_table(paths[0], header, parameters)
-    header = ("subject", "model", "num_parameters", "num_choices", "log_likelihood", "chance_log_likelihood")
-    write_table(paths[1], (*header, "aic", "bic", "pseudo_r2", "at_bound"), fits)
+    write_table(paths[0], _PARAMETERS, parameters)
+    write_table(paths[1], _FITS, fits)
     write_table(paths[2], ("model", "summed_bic", "best_for", "frequency", "exceedance", "protected"), _places(found))
     return paths
 
