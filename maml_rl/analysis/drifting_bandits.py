@@ -130,3 +130,17 @@ def kalman_ucb(bonus: float = 1.0) -> KalmanRule:
         return means + bonus * standard_deviations + 1e-9 * rng.random(means.shape)
 
     return rule
+
+
+def draw_drifting_means(
+    num_tasks: int, num_trials: int, num_arms: int, rng: np.random.Generator, *, arms: DriftingArms | None = None
+) -> np.ndarray:
+    """Means (M, T, K) of the arms of new tasks, in points: what `DriftingBandit-v0` draws with the same generator."""
+    arms = arms or DriftingArms()
+    check_arms(arms)
+    means = np.empty((num_tasks, num_trials, num_arms))
+    means[:, 0] = rng.uniform(0.0, 2.0 * arms.centre, (num_tasks, num_arms))
+    steps = arms.drift_deviation * rng.standard_normal((num_tasks, num_trials - 1, num_arms))
+    for trial in range(1, num_trials):
+        means[:, trial] = arms.centre + arms.decay * (means[:, trial - 1] - arms.centre) + steps[:, trial - 1]
+    return means

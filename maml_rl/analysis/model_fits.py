@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from maml_rl.analysis.choice_models import ChoiceModel
-from maml_rl.analysis.choices import Choices
+from maml_rl.analysis.choice_models import ChoiceData, Data, LikelihoodModel
 from maml_rl.utils.checks import check_at_least
 
 _CANDIDATES_PER_START = 6
@@ -28,24 +27,43 @@ class ModelFit:
         Of all choices, in nats.
     num_choices
         Number of choices.
-    at_bound
-        True if a parameter lies at the end of its range, where more would have been better or nothing matters.
+    at_bounds
+        (Q,) bool, True where a parameter lies at the end of its range, where more would have been better or nothing
+        matters.
+    chance_log_likelihood
+        Of the same choices made at random.
     """
 
     parameters: np.ndarray
     log_likelihood: float
     num_choices: int
-    at_bound: bool
+    at_bounds: np.ndarray
+    chance_log_likelihood: float
+
+    @property
+    def at_bound(self) -> bool:
+        """True if a parameter lies at the end of its range."""
+        return bool(self.at_bounds.any())
+
+    @property
+    def aic(self) -> float:
+        """Akaike's information criterion (1974): ``2 Q - 2 log_likelihood``; less is better."""
+        return 2.0 * len(self.parameters) - 2.0 * self.log_likelihood
 
     @property
     def bic(self) -> float:
         """Bayesian information criterion (Schwarz 1978): ``Q log(num_choices) - 2 log_likelihood``; less is better."""
         return len(self.parameters) * float(np.log(self.num_choices)) - 2.0 * self.log_likelihood
 
+    @property
+    def pseudo_r2(self) -> float:
+        """``1 - log_likelihood / chance_log_likelihood`` (McFadden 1974): 0 at chance, 1 if choices were certain."""
+        return 1.0 - self.log_likelihood / self.chance_log_likelihood
+
 
 def fit_model(
-    model: ChoiceModel,
-    data: Choices,
+    model: LikelihoodModel[Data],
+    data: Data,
     rng: np.random.Generator,
     *,
     num_starts: int = 2,
@@ -58,7 +76,7 @@ def fit_model(
     Parameters
     ----------
     model
-        From `maml_rl.analysis.value_models` or `maml_rl.analysis.sampling_model`.
+        From `maml_rl.analysis.people.catalogue`, or any other with the same contract.
     data
         Of one agent or subject.
     rng
@@ -74,6 +92,30 @@ def fit_model(
         If there is nothing to fit, or rewards are larger than 25: bounds and starts are made for the order of 1.
     """
     check_at_least(1, num_starts=num_starts)
+    _check_data(data)
+    least, most = (np.array([getattr(part, end) for part in model.ranges]) for end in ("least", "most"))
+    low, high = (np.array([part.start[end] for part in model.ranges]) for end in (0, 1))
+    unit = high - low  # a search in units of the starting ranges: all parameters are then of the order of 1
+
+    def loss(scaled: np.ndarray) -> float:
+        return -float(model.trial_log_likelihoods(data, np.clip(scaled * unit, least, most)).sum())
+
+    if start is None:
+        candidates = rng.uniform(low, high, (num_starts * _CANDIDATES_PER_START, len(low))) / unit
+        starts = candidates[np.argsort([loss(candidate) for candidate in candidates], kind="stable")[:num_starts]]
+    else:
+        starts = np.asarray(start, dtype=np.float64)[np.newaxis] / unit
+    bounds = list(zip(least / unit, most / unit, strict=True))
+    ends = [minimize(loss, start, method="L-BFGS-B", bounds=bounds) for start in starts]
+    best = min(ends, key=lambda end: float(end.fun))
+    if not np.isfinite([float(end.fun) for end in ends]).all():
+        raise ValueError("data: the likelihood is not finite; scale rewards so that they are of the order of 1")
+    found = np.clip(best.x * unit, least, most)
+    at_bounds = (found <= least + 1e-6) | (found >= most - 1e-6)
+    return ModelFit(found, -float(best.fun), data.num_choices, at_bounds, data.chance_log_likelihood)
+
+
+def _check_data(data: ChoiceData) -> None:
     largest = float(np.abs(data.rewards).max(initial=0.0))
     if largest > _LARGEST_REWARD:
         raise ValueError(
@@ -82,26 +124,6 @@ def fit_model(
         )
     if data.num_choices == 0:
         raise ValueError("data: got no choice at all, expected at least one")
-
-    least, most = (np.array([getattr(part, end) for part in model.ranges]) for end in ("least", "most"))
-
-    def loss(parameters: np.ndarray) -> float:
-        return -float(model.trial_log_likelihoods(data, np.clip(parameters, least, most)).sum())
-
-    if start is None:
-        low, high = zip(*(part.start for part in model.ranges), strict=True)
-        candidates = rng.uniform(low, high, (num_starts * _CANDIDATES_PER_START, len(low)))
-        starts = candidates[np.argsort([loss(candidate) for candidate in candidates], kind="stable")[:num_starts]]
-    else:
-        starts = np.asarray(start, dtype=np.float64)[np.newaxis]
-    bounds = list(zip(least, most, strict=True))
-    ends = [minimize(loss, start, method="L-BFGS-B", bounds=bounds) for start in starts]
-    best = min(ends, key=lambda end: float(end.fun))
-    if not np.isfinite([float(end.fun) for end in ends]).all():
-        raise ValueError("data: the likelihood is not finite; scale rewards so that they are of the order of 1")
-    found = np.clip(best.x, least, most)
-    at_bound = bool(((found <= least + 1e-6) | (found >= most - 1e-6)).any())
-    return ModelFit(found, -float(best.fun), data.num_choices, at_bound)
 
 
 def log_bayes_factor(first: ModelFit, second: ModelFit) -> float:
@@ -117,7 +139,12 @@ def log_bayes_factor(first: ModelFit, second: ModelFit) -> float:
 
 
 def cross_validated(
-    model: ChoiceModel, data: Choices, rng: np.random.Generator, *, num_folds: int = 5, start: np.ndarray | None = None
+    model: LikelihoodModel[Data],
+    data: Data,
+    rng: np.random.Generator,
+    *,
+    num_folds: int = 5,
+    start: np.ndarray | None = None,
 ) -> float:
     """Log likelihood, in nats, of every episode under parameters fitted to episodes of other folds, summed.
 

@@ -30,6 +30,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from maml_rl.analysis.arms import MISSED
+from maml_rl.analysis.choice_kernels import sampling_probabilities
 from maml_rl.analysis.choice_models import (
     INVERSE_TEMPERATURE,
     LEARNING_RATE,
@@ -56,7 +57,7 @@ class SamplingModel:
     age
         What makes a reward older: "choices", later choices of its arm, or "trials", all of them.
     spacing
-        Distance of the integral's nodes in log s: 0.33 for 11 digits of a probability, 0.5 for 7.
+        Distance of the integral's nodes in log s: 0.33 for 11 digits of a probability, 0.5 for 7, 0.7 for 5.
     """
 
     initial_value: float = 1.0
@@ -74,44 +75,22 @@ class SamplingModel:
     def trial_log_likelihoods(self, data: Choices, parameters: np.ndarray) -> np.ndarray:
         """Log probability (E, T) of each choice given what came before it; parameters (3,) are alpha, beta, kappa."""
         alpha, beta, kappa = checked_parameters(self, parameters)
-        num_episodes, num_trials = data.choices.shape
-        choices, learns = np.maximum(data.choices, 0), data.choices != MISSED
-        rows = np.arange(num_episodes)
         nodes = self._nodes(data, beta, kappa)  # (S,), log s
         # exp(-s x) of every reward for an arm that was chosen last (1) or not (0), and x s exp(-s x).
-        logs = beta * np.concatenate([np.full((num_episodes, 1), self.initial_value), data.rewards], axis=1)
+        logs = beta * np.concatenate([np.full((len(data), 1), self.initial_value), data.rewards], axis=1)
         exponents = np.exp(
             np.minimum((logs[..., None] + [0.0, kappa])[..., None] + nodes, _LARGEST)
         )  # (E, 1 + T, 2, S)
         decays = np.exp(-exponents)
-        slopes = exponents * decays
-        shape = (num_episodes, data.num_arms, *decays.shape[2:])
-        mean_decay = np.broadcast_to(decays[:, :1], shape).copy()  # (E, K, 2, S)
-        mean_slope = np.broadcast_to(slopes[:, :1], shape).copy()
-        weight = np.zeros((num_episodes, data.num_arms))  # of past rewards together, where age counts trials
-        last = np.zeros((num_episodes, data.num_arms), dtype=np.int64)
-        arms = np.arange(data.num_arms)
-        probabilities = np.empty((num_episodes, num_trials))
-        for trial in range(num_trials):
-            chosen = choices[:, trial]
-            factors = mean_decay[rows[:, None], arms, last]  # (E, K, S)
-            factors[rows, chosen] = mean_slope[rows, chosen, last[rows, chosen]]
-            probabilities[:, trial] = factors.prod(axis=1).sum(axis=-1)
-            learning = learns[:, trial]
-            rate = alpha * learning
-            if self.age == "trials":
-                weight *= 1.0 - alpha
-                weight[rows, chosen] += rate
-                rate = rate / np.maximum(weight[rows, chosen], np.finfo(np.float64).tiny)
-            rate = rate[:, None, None]
-            for mean, new in ((mean_decay, decays), (mean_slope, slopes)):
-                mean[rows, chosen] = (1.0 - rate) * mean[rows, chosen] + rate * new[:, trial + 1]
-            last[learning] = 0
-            last[rows[learning], chosen[learning]] = 1
-        return np.log(np.maximum(self.spacing * probabilities, np.finfo(np.float64).tiny)) * learns
+        by_trials = self.age == "trials"
+        sums = sampling_probabilities(data.choices, decays, exponents * decays, data.num_arms, alpha, by_trials)
+        logs = np.log(np.maximum(self.spacing * sums, np.finfo(np.float64).tiny))
+        return np.asarray(logs * (data.choices != MISSED))
 
-    def simulate(self, means: np.ndarray, parameters: np.ndarray, noise: float, rng: np.random.Generator) -> Choices:
-        """See `ChoiceModel.simulate`; `noise` is a standard deviation."""
+    def simulate(
+        self, means: np.ndarray, parameters: np.ndarray, noise: float | None, rng: np.random.Generator
+    ) -> Choices:
+        """See `ChoiceModel.simulate`: `means` (E, T, K), `parameters` (3,)."""
         alpha, beta, kappa = checked_parameters(self, parameters)
 
         def values(choices: np.ndarray, rewards: np.ndarray) -> np.ndarray:

@@ -7,13 +7,12 @@ kappa. They differ in the value v_a and in what it is that moves it.
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import logsumexp
 
-from maml_rl.analysis.arms import MISSED
+from maml_rl.analysis.choice_kernels import age_step, age_walk, delta_step, delta_walk, softmax_log_likelihoods
 from maml_rl.analysis.choice_models import (
     BONUS,
     FORGETTING,
@@ -26,14 +25,13 @@ from maml_rl.analysis.choice_models import (
     simulate_softmax,
 )
 from maml_rl.analysis.choices import Choices
-from maml_rl.analysis.drifting_bandits import DriftingArms, check_arms
 
 State = tuple[np.ndarray, ...]
-"""Knowledge of a model, arrays (E, K)."""
+"""Knowledge of a model, arrays (E, K), or (E, T, K) of every trial."""
 
 
 class ValueModel(abc.ABC):
-    """A model whose knowledge is changed by one trial after the other."""
+    """A model whose knowledge is changed by one trial after the other; its second and third parameter: beta, kappa."""
 
     ranges: ClassVar[tuple[ParameterRange, ...]]
 
@@ -42,45 +40,39 @@ class ValueModel(abc.ABC):
         """Knowledge before the first trial of some episodes, arrays of `shape` (E, K)."""
 
     @abc.abstractmethod
-    def values_of(self, state: State, parameters: tuple[float, ...]) -> np.ndarray:
-        """Value (E, K) of every arm."""
+    def learn(self, state: State, arms: np.ndarray, rewards: np.ndarray, parameters: tuple[float, ...]) -> None:
+        """Change knowledge by a trial in which `arms` (E,), or `MISSED`, gave `rewards` (E,)."""
 
     @abc.abstractmethod
-    def learn(self, state: State, arms: np.ndarray, rewards: np.ndarray, parameters: tuple[float, ...]) -> State:
-        """Knowledge after a trial in which `arms` (E,), or `MISSED`, gave `rewards` (E,)."""
+    def known(self, data: Choices, parameters: tuple[float, ...]) -> State:
+        """Knowledge when each choice is due, arrays (E, T, K): what `learn` makes of the trials before."""
+
+    @abc.abstractmethod
+    def values_of(self, state: State, parameters: tuple[float, ...]) -> np.ndarray:
+        """Value of every arm, in the shape of the knowledge's arrays (..., K)."""
 
     def values(self, data: Choices, parameters: np.ndarray) -> np.ndarray:
         """Value (E, T, K) of every arm when each choice is due, with parameters (Q,)."""
-        numbers, state = checked_parameters(self, parameters), self.begin((len(data), data.num_arms))
-        values = np.empty((*data.choices.shape, data.num_arms))
-        for trial, (arms, rewards) in enumerate(zip(data.choices.T, data.rewards.T, strict=True)):
-            values[:, trial] = self.values_of(state, numbers)
-            state = self.learn(state, arms, rewards, numbers)
-        return values
+        numbers = checked_parameters(self, parameters)
+        return self.values_of(self.known(data, numbers), numbers)
 
     def trial_log_likelihoods(self, data: Choices, parameters: np.ndarray) -> np.ndarray:
         """Log probability (E, T), in nats, of each choice given what came before it, with parameters (Q,)."""
-        _, beta, kappa, *_ = checked_parameters(self, parameters)
-        chosen, learns = np.maximum(data.choices, 0), data.choices != MISSED
-        rows, last = np.arange(len(data)), np.zeros((len(data), data.num_arms))
-        logits = beta * self.values(data, parameters)
-        for trial, (arm, learning) in enumerate(zip(chosen.T, learns.T, strict=True)):
-            logits[:, trial] += kappa * last
-            last[learning] = 0.0
-            last[rows[learning], arm[learning]] = 1.0
-        logs = logits - logsumexp(logits, axis=-1, keepdims=True)
-        return np.asarray(np.take_along_axis(logs, chosen[..., None], axis=-1)[..., 0] * learns)
+        numbers = checked_parameters(self, parameters)
+        values = self.values_of(self.known(data, numbers), numbers)
+        return np.asarray(softmax_log_likelihoods(values, data.choices, numbers[1], numbers[2]))
 
-    def simulate(self, means: np.ndarray, parameters: np.ndarray, noise: float, rng: np.random.Generator) -> Choices:
-        """See `maml_rl.analysis.choice_models.ChoiceModel.simulate`; `noise` is a standard deviation."""
-        numbers, shape = checked_parameters(self, parameters), (len(means), means.shape[2])
+    def simulate(
+        self, means: np.ndarray, parameters: np.ndarray, noise: float | None, rng: np.random.Generator
+    ) -> Choices:
+        """See `ChoiceModel.simulate`: `means` (E, T, K), `parameters` (Q,)."""
+        numbers = checked_parameters(self, parameters)
         _, beta, kappa, *_ = numbers
-        state = self.begin(shape)
+        state = self.begin((len(means), means.shape[2]))
 
         def values(choices: np.ndarray, rewards: np.ndarray) -> np.ndarray:
-            nonlocal state
             if choices.shape[1]:
-                state = self.learn(state, choices[:, -1], rewards[:, -1], numbers)
+                self.learn(state, choices[:, -1], rewards[:, -1], numbers)
             return self.values_of(state, numbers)
 
         return simulate_softmax(values, beta, kappa, means, noise, rng)
@@ -104,18 +96,47 @@ class TDModel(ValueModel):
     def __post_init__(self) -> None:
         check_initial_value(self.initial_value)
 
+    def rule(self, parameters: tuple[float, ...]) -> tuple[float, float, float]:
+        """Learning rates of positive and of negative prediction errors, and forgetting."""
+        return parameters[0], parameters[0], 0.0
+
     def begin(self, shape: tuple[int, int]) -> State:
         """See `ValueModel.begin`: values, arrays of `shape` (E, K)."""
         return (np.full(shape, float(self.initial_value)),)
 
+    def learn(self, state: State, arms: np.ndarray, rewards: np.ndarray, parameters: tuple[float, ...]) -> None:
+        """See `ValueModel.learn`: `arms` and `rewards` (E,)."""
+        delta_step(state[0], arms, rewards, self._rule(parameters))
+
+    def known(self, data: Choices, parameters: tuple[float, ...]) -> State:
+        """See `ValueModel.known`."""
+        return (delta_walk(data.choices, data.rewards, data.num_arms, self._rule(parameters)),)
+
     def values_of(self, state: State, parameters: tuple[float, ...]) -> np.ndarray:
-        """See `ValueModel.values_of`: (E, K)."""
+        """See `ValueModel.values_of`: (..., K)."""
         return state[0]
 
-    def learn(self, state: State, arms: np.ndarray, rewards: np.ndarray, parameters: tuple[float, ...]) -> State:
-        """See `ValueModel.learn`: `arms` and `rewards` (E,)."""
-        rate = parameters[0] * _is_chosen(arms, state[0].shape)
-        return (state[0] + rate * (rewards[:, np.newaxis] - state[0]),)
+    def _rule(self, parameters: tuple[float, ...]) -> np.ndarray:
+        return np.array([*self.rule(parameters), self.initial_value])
+
+
+@dataclass(frozen=True)
+class TwoRatesModel(TDModel):
+    """`TDModel` that learns from positive prediction errors at another rate than from negative ones.
+
+    Parameters: alpha of positive errors, beta, kappa, alpha of negative errors (Frank et al. 2007; Niv et al. 2012).
+    """
+
+    ranges: ClassVar[tuple[ParameterRange, ...]] = (
+        LEARNING_RATE._replace(name="learning rate, positive errors"),
+        INVERSE_TEMPERATURE,
+        PERSEVERATION,
+        LEARNING_RATE._replace(name="learning rate, negative errors"),
+    )
+
+    def rule(self, parameters: tuple[float, ...]) -> tuple[float, float, float]:
+        """See `TDModel.rule`."""
+        return parameters[0], parameters[3], 0.0
 
 
 @dataclass(frozen=True)
@@ -127,11 +148,9 @@ class ForgettingModel(TDModel):
 
     ranges: ClassVar[tuple[ParameterRange, ...]] = (LEARNING_RATE, INVERSE_TEMPERATURE, PERSEVERATION, FORGETTING)
 
-    def learn(self, state: State, arms: np.ndarray, rewards: np.ndarray, parameters: tuple[float, ...]) -> State:
-        """See `ValueModel.learn`: `arms` and `rewards` (E,)."""
-        (values,) = super().learn(state, arms, rewards, parameters)
-        fallen = parameters[3] * ~_is_chosen(arms, values.shape)
-        return (values + fallen * (self.initial_value - values),)
+    def rule(self, parameters: tuple[float, ...]) -> tuple[float, float, float]:
+        """See `TDModel.rule`."""
+        return parameters[0], parameters[0], parameters[3]
 
 
 @dataclass(frozen=True)
@@ -148,62 +167,15 @@ class BonusModel(TDModel):
         """See `ValueModel.begin`: values, and trials since the last choice; arrays of `shape` (E, K)."""
         return (*super().begin(shape), np.zeros(shape))
 
-    def values_of(self, state: State, parameters: tuple[float, ...]) -> np.ndarray:
-        """See `ValueModel.values_of`: (E, K)."""
-        values, age = state
-        return values + parameters[3] * np.sqrt(age)
-
-    def learn(self, state: State, arms: np.ndarray, rewards: np.ndarray, parameters: tuple[float, ...]) -> State:
+    def learn(self, state: State, arms: np.ndarray, rewards: np.ndarray, parameters: tuple[float, ...]) -> None:
         """See `ValueModel.learn`: `arms` and `rewards` (E,)."""
-        values, age = state
-        return (*super().learn((values,), arms, rewards, parameters), (age + 1.0) * ~_is_chosen(arms, age.shape))
+        super().learn(state, arms, rewards, parameters)
+        age_step(state[1], arms)
 
-
-@dataclass(frozen=True)
-class KalmanModel(ValueModel):
-    """Beliefs of a Kalman filter that knows how arms drift: ``v_a = m_a + phi * s_a``, mean and standard deviation.
-
-    Parameters: phi, beta, kappa; with phi > 0 an upper confidence bound. See
-    `maml_rl.analysis.drifting_bandits.roll_out_drifting_bandit`, whose rules are its limits for large beta.
-
-    Attributes
-    ----------
-    arms
-        How arms drift, in points.
-    scale
-        Points of a unit of reward, > 0.
-    """
-
-    arms: DriftingArms = field(default_factory=DriftingArms)
-    scale: float = 50.0
-    ranges: ClassVar[tuple[ParameterRange, ...]] = (BONUS, INVERSE_TEMPERATURE, PERSEVERATION)
-
-    def __post_init__(self) -> None:
-        if not (np.isfinite(self.scale) and self.scale > 0):
-            raise ValueError(f"scale: got {self.scale}, expected a finite number > 0")
-        check_arms(self.arms)
-
-    def begin(self, shape: tuple[int, int]) -> State:
-        """See `ValueModel.begin`: means and variances, arrays of `shape` (E, K)."""
-        centre = self.arms.centre / self.scale
-        return np.full(shape, centre), np.full(shape, (2.0 * centre) ** 2 / 12.0)
+    def known(self, data: Choices, parameters: tuple[float, ...]) -> State:
+        """See `ValueModel.known`."""
+        return (*super().known(data, parameters), age_walk(data.choices, data.num_arms))
 
     def values_of(self, state: State, parameters: tuple[float, ...]) -> np.ndarray:
-        """See `ValueModel.values_of`: (E, K)."""
-        means, variances = state
-        return means + parameters[0] * np.sqrt(variances)
-
-    def learn(self, state: State, arms: np.ndarray, rewards: np.ndarray, parameters: tuple[float, ...]) -> State:
-        """See `ValueModel.learn`: `arms` and `rewards` (E,)."""
-        (means, variances), own = state, self.arms
-        noise, centre = (own.payoff_deviation / self.scale) ** 2, own.centre / self.scale
-        gain = variances / (variances + noise) * _is_chosen(arms, means.shape)
-        means = means + gain * (rewards[:, np.newaxis] - means)
-        variances = variances * (1.0 - gain)
-        drift = (own.drift_deviation / self.scale) ** 2
-        return centre + own.decay * (means - centre), own.decay**2 * variances + drift
-
-
-def _is_chosen(arms: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """(E, K) bool, True where an arm was chosen; nowhere in a missed trial."""
-    return np.asarray(arms[:, np.newaxis] == np.arange(shape[1]))
+        """See `ValueModel.values_of`: (..., K)."""
+        return state[0] + parameters[3] * np.sqrt(state[1])

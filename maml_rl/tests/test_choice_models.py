@@ -9,14 +9,14 @@ import pytest
 
 from maml_rl.analysis.arms import MISSED
 from maml_rl.analysis.choice_models import ChoiceModel
-from maml_rl.analysis.choices import Choices, read_choices
+from maml_rl.analysis.choices import Choices
 from maml_rl.analysis.delta_rule import fit_learning_rate
 from maml_rl.analysis.drifting_bandits import kalman_ucb, roll_out_drifting_bandit
+from maml_rl.analysis.kalman_models import KalmanModel
 from maml_rl.analysis.model_fits import ModelFit, cross_validated, fit_model, log_bayes_factor
 from maml_rl.analysis.sampling_model import SamplingModel
-from maml_rl.analysis.value_models import BonusModel, ForgettingModel, KalmanModel, TDModel
+from maml_rl.analysis.value_models import BonusModel, ForgettingModel, TDModel
 from maml_rl.tests.builders import drifting_means
-from maml_rl.utils.errors import InputError
 from maml_rl.utils.random import Purpose, generator
 
 PARAMETERS = [(0.3, 2.0, 0.5), (0.9, 15.0, -1.0), (0.05, 0.0, 0.3), (0.6, 30.0, 2.0), (1.0, 5.0, 0.0)]
@@ -183,51 +183,6 @@ def test_a_model_that_makes_no_sense_is_refused(arguments, words):
         SamplingModel(**arguments)
 
 
-HEADER = "subject,episode,trial,choice,reward\n"
-
-
-def test_choices_are_read_from_a_table(tmp_path):
-    path = tmp_path / "choices.csv"
-    path.write_text(HEADER + "ann,1,1,0,60\nann,1,2,3.0,40\nbob,x,1,2,10\nann,2,1,1,50\nann,2,2.0,,\n")
-    found = read_choices(path, num_arms=4, reward_scale=50.0)
-    assert list(found) == ["ann", "bob"]
-    assert found["ann"].choices.tolist() == [[0, 3], [1, MISSED]]
-    assert found["ann"].rewards.tolist() == [[1.2, 0.8], [1.0, 0.0]]
-    assert found["bob"].choices.tolist() == [[2]]
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("subject,trial,choice,reward\n", "got no column 'episode' among .*; expected columns subject, episode"),
-        (HEADER, "got no rows, expected one per trial"),
-        (HEADER + "a,1,1,0\n", "line 2: got no reward, expected one field for each column"),
-        (HEADER + ",1,1,0,1\n", "line 2: got no subject, expected one field"),
-        (HEADER.replace(",", ";"), "got no column 'subject' among subject;episode.*separated by commas"),
-        (HEADER.replace("trial", "trial,trial"), "got 2 column 'trial' among"),
-        (
-            HEADER + "a,1,1,2,0,53\n",
-            "line 2: got 1 fields more than columns; separate with commas, write decimals with",
-        ),
-        ("choice,trial,reward,subject,episode\n0,1,1\n", "line 2: got no subject, expected one field"),
-        (HEADER + f"a,1,1,0,{'1' * 200_000}\n", "field larger than field limit .* expected short fields"),
-        (HEADER + "a,1,1,0.5,1\n", "line 2: choice: got '0.5', expected a whole number from 0 to 3"),
-        (HEADER + "a,1,1,4,1\n", "line 2: choice: got '4', .* from 0 to 3; count arms from 0, and leave missed"),
-        (HEADER + "a,1,one,4,1\n", "line 2: trial: got 'one', expected a whole number"),
-        (HEADER + "a,1,1,0,nan\n", "line 2: reward: got 'nan', expected a finite number"),
-        (HEADER + "a,1,2,0,1\na,1,2,0,1\n", "line 3: got trial 2 after trial 2 of the episode, expected the next one"),
-        (HEADER + "a,1,2,0,1\na,1,5,0,1\n", "line 3: got trial 5 after trial 2 .*; give a missed trial a row"),
-        (HEADER + "a,1,1,0,1\na,2,1,0,1\na,2,2,0,1\n", r"episodes of subject 'a' have \[1, 2\] trials"),
-    ],
-)
-def test_a_table_that_is_none_costs_one_line(tmp_path, text, words):
-    path = tmp_path / "choices.csv"
-    path.write_text(text)
-    with pytest.raises(InputError, match=words) as caught:
-        read_choices(path, num_arms=4)
-    assert "\n" not in str(caught.value)
-
-
 @pytest.mark.parametrize(
     ("choices", "rewards", "num_arms", "words"),
     [
@@ -240,15 +195,6 @@ def test_a_table_that_is_none_costs_one_line(tmp_path, text, words):
 def test_choices_that_are_none_are_refused(choices, rewards, num_arms, words):
     with pytest.raises(ValueError, match=words):
         Choices(np.array(choices), np.array(rewards), num_arms)
-
-
-@pytest.mark.parametrize("missed", ["", "NA", "nan", "-1", " "])
-def test_a_missed_trial_may_be_written_in_several_ways(tmp_path, missed):
-    path = tmp_path / "choices.csv"
-    path.write_text(HEADER + f"ann,1,1,0,1\nann,1,2,{missed},7\n")
-    found = read_choices(path, num_arms=2)["ann"]
-    assert found.choices.tolist() == [[0, MISSED]]
-    assert found.rewards.tolist() == [[1.0, 0.0]]
 
 
 def test_whole_numbers_are_numbers_too():
@@ -274,7 +220,7 @@ def test_fits_refuse_rewards_of_another_order_and_nothing_to_fit():
         fit_model(TDModel(), points, np.random.default_rng(0))
     with pytest.raises(ValueError, match="data: got no choice at all"):
         fit_model(TDModel(), Choices(np.array([[MISSED]]), np.array([[0.0]]), 2), np.random.default_rng(0))
-    short, long = (ModelFit(np.array([0.5, 1.0, 0.0]), -9.0, count, False) for count in (9, 10))
+    short, long = (ModelFit(np.array([0.5, 1.0, 0.0]), -9.0, count, np.zeros(3, bool), -10.0) for count in (9, 10))
     with pytest.raises(ValueError, match="got fits to 9 and 10 choices, expected the same data"):
         log_bayes_factor(short, long)
 
