@@ -22,10 +22,10 @@ release = version = __version__
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
+    "mathml_renderer",
     "plain_docstrings",
     "repository_links",
     "settings_tables",
@@ -66,6 +66,8 @@ add_module_names = False
 python_maximum_signature_line_length = 88
 copybutton_exclude = ".linenos, .gp, .go"
 
+smartquotes = False  # two dashes begin a flag
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = f"maml_rl {release}"
 html_additional_pages = {"index": "to_index.html"}

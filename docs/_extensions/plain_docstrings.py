@@ -45,7 +45,14 @@ def _escaped(line: str) -> str:
     return "".join(parts)
 
 
+def skip_references(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out members whose docstring says no more than that of the contract which they fulfil."""
+    text = getattr(getattr(obj, "fget", None) or obj, "__doc__", None)
+    return True if isinstance(text, str) and re.match(r"See `[\w.]+`[.:]?", text.strip()) and len(text) < 160 else None
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.connect("autodoc-process-docstring", prepare, priority=100)
+    app.connect("autodoc-skip-member", skip_references)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -2,7 +2,8 @@
 
 A link to a folder goes to the page that stands for it, if there is one, to the repository, if its address is known (the
 environment variable REPOSITORY_URL, such as https://github.com/OWNER/NAME/tree/main), and is plain text otherwise.
-A link to a module whose source the site shows goes there; other files are downloads.
+A link to a module whose source the site shows goes there; other files are downloads. A link that is called by the name
+of a page's file is called by its title.
 """
 
 from __future__ import annotations
@@ -59,8 +60,21 @@ def read_sources(app: Sphinx, doctree: nodes.document, docname: str) -> None:
             node.replace_self(nodes.reference("", "", *node.children, refuri=uri, internal=True))
 
 
+def show_titles(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Give links whose text is the name of a page's file that page's title."""
+    for node in list(doctree.findall(nodes.reference)):
+        text, uri = node.astext(), node.get("refuri", "")
+        if not text.endswith(".md") or ":" in uri:
+            continue
+        place = posixpath.normpath(posixpath.join(PurePosixPath(docname).parent.as_posix(), uri.partition("#")[0]))
+        title = app.env.titles.get(place.removesuffix(".html"))
+        if title is not None:
+            node.children = [nodes.Text(title.astext())]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.connect("source-read", redirect_folders)
     app.connect("doctree-resolved", read_sources)
+    app.connect("doctree-resolved", show_titles, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

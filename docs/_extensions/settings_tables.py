@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from docutils import nodes
@@ -24,6 +24,11 @@ from maml_rl.utils.field_words import expected
 
 COLUMNS = ("key", "takes", "default", "meaning")
 WIDTHS = (18, 18, 10, 54)
+NAMED: dict[str, Callable[[], Iterable[str]]] = {
+    "algorithm": lambda: sorted(algorithm_settings()),
+    "policy": lambda: sorted(policy_kinds()),
+}
+"""Fields whose values are registered names."""
 
 
 def used_by(section: type[Settings]) -> str:
@@ -42,7 +47,8 @@ def rows(section: type[Settings]) -> Iterator[tuple[str, str, str, str]]:
     for name, field in section.model_fields.items():
         default = field.get_default(call_default_factory=True)
         shown = "required" if default is PydanticUndefined else json.dumps(_plain(default), ensure_ascii=False)
-        yield to_kebab(name), expected(field), shown.strip('"'), field.description or ""
+        takes = f"one of {', '.join(NAMED[name]())}" if name in NAMED else expected(field)
+        yield to_kebab(name), takes, shown.strip('"'), field.description or ""
 
 
 def _plain(value: Any) -> Any:
@@ -63,11 +69,13 @@ class SettingsTables(SphinxDirective):
         return [self._section(section) for section in sections]
 
     def _section(self, section: type[Settings]) -> nodes.Node:
-        title = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", section.__name__)
+        title = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", section.__name__)
         found = nodes.section(ids=[nodes.make_id(title)], names=[nodes.fully_normalize_name(title)])
         found += nodes.title("", title)
         about = (section.__doc__ or "").strip().split("\n\n")[0]
-        found += nodes.paragraph("", "", nodes.Text(f"{about} For "), nodes.literal("", used_by(section)))
+        found += nodes.paragraph(
+            "", "", nodes.Text(f"{about} Used by "), nodes.literal("", used_by(section)), nodes.Text(".")
+        )
         found += self._table(section)
         former = [(old, new) for old, new in section.former_names.items()]
         if former:
