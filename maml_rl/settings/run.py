@@ -105,7 +105,8 @@ class PolicySettings(Settings):
             "Kind of network: 'mlp' has no memory, and so cannot learn by it (rl2); 'rnn', 'lstm', 'gru' and 'linear' "
             "have recurrent hidden layers; 'attention' attends to all that was seen; 'delta' stores it in fast "
             "weights; 'geometric' has a recurrent controller with a memory of slots on a sphere; 'episodic' an LSTM "
-            "with a dictionary of past episodes; 'plastic' weights that a rule changes. The output fits the action space."
+            "with a dictionary of past episodes; 'plastic' weights that a rule changes. The output fits the action "
+            "space."
         ),
     )
     hidden_sizes: tuple[Width, ...] = Field(
