@@ -122,9 +122,11 @@ def test_the_registry_names_rows_and_sections_that_exist_and_gives_reasons():
     assert all(reason for entry in named.values() for reason in entry.get("absent", {}).values())
 
 
-def test_no_fewer_figures_are_found_than_before():
-    found = sum(claim.size() - len(claim.lost()) for claim in claims())
-    assert found >= registry()["found"], f"{found} of {sum(claim.size() for claim in claims())}"
+@pytest.mark.parametrize("page", ["docs/results.md", "README.md"])
+def test_no_fewer_figures_are_found_than_before(page):
+    own = [claim for claim in claims() if claim.where.startswith(page)]
+    found = sum(claim.size() - len(claim.lost()) for claim in own)
+    assert found >= registry()["found"][page], f"{found} of {sum(claim.size() for claim in own)}"
 
 
 def test_most_wrong_figures_are_found_out():

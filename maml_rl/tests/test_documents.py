@@ -17,7 +17,7 @@ from maml_rl.metalearners.evolution import Evolution
 from maml_rl.metalearners.learner import Report
 from maml_rl.metalearners.maml_trpo import MAMLTRPO
 from maml_rl.policies import registered_policies
-from maml_rl.tests.documents import ROOT, anchors, commands, links, name_of, pages, tables
+from maml_rl.tests.documents import ROOT, anchors, commands, links, name_of, pages, tables, text_and_blocks
 
 PAGES = pages()
 pytestmark = pytest.mark.skipif(not PAGES, reason="the documentation is not installed with the package")
@@ -122,3 +122,22 @@ def test_keys_that_pages_set_on_command_lines_are_keys():
         if words[i] == "--set"
     }
     assert [one for one in sorted(named) if one[1] not in KEYS and not one[1].isupper()] == []
+
+
+def python_blocks(page: Path) -> list[str]:
+    _, blocks = text_and_blocks(page.read_text(encoding="utf-8"))
+    return [content for _, language, content in blocks if language == "python"]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=name_of)
+def test_examples_in_python_are_python(page):
+    for source in python_blocks(page):
+        compile(source, name_of(page), "exec")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["docs/environments.md", "docs/training.md"])
+def test_examples_in_python_run(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for source in python_blocks(ROOT / name):
+        exec(source, {})
