@@ -5,6 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
+SITE_STAMP := $(VENV)/.installed-docs
 
 # The library that MuJoCo can draw with when there is no screen; nothing is printed when there is none.
 FIND_GL := import ctypes.util as u; print(next((n.lower() for n in ("EGL", "OSMesa") if u.find_library(n)), ""))
@@ -13,7 +14,7 @@ DRAW_OFF_SCREEN = gl="$${MUJOCO_GL:-$$($(BIN)/python -c '$(FIND_GL)')}"; \
 	if [ -n "$$gl" ]; then export MUJOCO_GL="$$gl"; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types tests instruction-sets slow chaos format bench diagnostics clean
+.PHONY: help install demo test lint types tests instruction-sets slow chaos format site bench diagnostics clean
 
 help:
 	@echo "make install  create $(VENV) with everything needed"
@@ -23,6 +24,7 @@ help:
 	@echo "make slow     the tests that take longer"
 	@echo "make chaos    two hundred faults and ten thousand bad inputs"
 	@echo "make format   put the code into the house layout"
+	@echo "make site     make a site of the documentation: build/site/index.html"
 	@echo "make bench    measure the speed of everything: results/benchmarks"
 	@echo "make diagnostics  measure what single steps of MAML keep"
 	@echo "make clean    remove what the tools left behind; runs/ and $(VENV) stay"
@@ -37,6 +39,10 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 
 $(BENCH_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@touch $@
+
+$(SITE_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@
 
 demo: $(STAMP)
@@ -75,6 +81,11 @@ chaos: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# A warning is an error; all of them are shown.
+site: $(SITE_STAMP)
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -b html -c docs -d build/doctrees . build/site
+	@echo "build/site/index.html"
 
 BENCHMARKS := foundation memory rl2 ensemble atari evolution_scale episodic scaling
 

@@ -16,7 +16,7 @@ class RunSettings(Settings):
         default="maml",
         description=(
             "What is meta-learned, and how: 'maml' initial weights that gradient steps adapt; 'rl2' all weights of an "
-            "agent whose memory adapts."
+            "agent whose memory adapts; 'evolution' all weights of any agent, without a gradient."
         ),
     )
     seed: int = Field(default=0, ge=0, description="Seed from which every random number of the run derives.")
@@ -104,8 +104,9 @@ class PolicySettings(Settings):
         description=(
             "Kind of network: 'mlp' has no memory, and so cannot learn by it (rl2); 'rnn', 'lstm', 'gru' and 'linear' "
             "have recurrent hidden layers; 'attention' attends to all that was seen; 'delta' stores it in fast "
-            "weights; 'geometric' has a recurrent controller with a memory of slots on a sphere. The output fits the "
-            "action space."
+            "weights; 'geometric' has a recurrent controller with a memory of slots on a sphere; 'episodic' an LSTM "
+            "with a dictionary of past episodes; 'plastic' weights that a rule changes. The output fits the action "
+            "space."
         ),
     )
     hidden_sizes: tuple[Width, ...] = Field(
