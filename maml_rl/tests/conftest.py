@@ -18,7 +18,9 @@ collect_ignore = ["outside"]  # modules that register themselves when they are i
 # Tests of which some variants are slow, and a pattern of these; others of their kind stay in the default suite.
 SLOW_VARIANTS = {
     "test_weights_evolve_that_balance_poles": "cma-es",
-    "test_the_vector_environment_keeps_the_contract": "DemonAttack",
+    "test_the_vector_environment_keeps_the_contract": "DemonAttack|PendulumMass|Walker2DVel|WalkerRandParams",
+    "test_families_with_hidden_parts_keep_the_contract": "PendulumMass",
+    "test_each_life_has_its_own_order": "PendulumMass",
     "test_an_agent_of_an_ensemble_is_the_agent_of_its_seed_alone": "geometric",
     "test_a_run_and_its_evaluation_have_the_recorded_numbers": "atari|maml-geometric",
     "test_recurrent_weights_learn_or_stay_as_they_are_for_ten_iterations": "^(?!rnn|(lstm|linear)-True)",
