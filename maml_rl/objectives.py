@@ -1,4 +1,4 @@
-"""Terms of the outer loop that a worker evaluates: surrogate, KL, meta-gradient, curvature products.
+"""Terms of the outer loop that a worker evaluates: surrogates, KL, meta-gradient, curvature products.
 
 All functions are pure and batched over the M tasks of a chunk: data carries a leading task
 dimension, initial parameters do not. Results keep the task dimension, so that the caller can sum over
@@ -15,13 +15,13 @@ from torch import Tensor
 
 from maml_rl.adaptation import (
     InnerLoop,
-    adapt,
+    adaptation_path,
     expand,
-    linearise,
     masked_mean,
     policy_distribution,
 )
 from maml_rl.episode import LearningData
+from maml_rl.linearisation import linearise
 from maml_rl.policies import Distribution, Params
 
 
@@ -38,17 +38,49 @@ def surrogate_loss(log_prob: Tensor, old_log_prob: Tensor, data: LearningData) -
     return -masked_mean(torch.exp(log_prob - old_log_prob) * data.advantages, data.mask)
 
 
+def credit_loss(log_prob: Tensor, data: LearningData, credit: Tensor) -> Tensor:
+    """``-credit * mean(pi(a|s) / pi_old(a|s))`` over one task's steps before adaptation (Stadie et al. 2018).
+
+    At pi_old its gradient is that of ``-credit * mean(log pi(a|s))``: episodes before adaptation are reinforced by what
+    the task obtained after it, since they are what it adapted to.
+
+    Parameters
+    ----------
+    log_prob
+        Logarithms (T, B) of the probabilities of the actions.
+    data
+        Of one task, (T, B, ...).
+    credit
+        Advantage () of the return after adaptation.
+    """
+    return -credit * masked_mean(torch.exp((log_prob - data.log_probs) * data.mask), data.mask)
+
+
 def meta_gradient(
-    inner: InnerLoop, params: Params, train: Sequence[LearningData], valid: LearningData
+    inner: InnerLoop,
+    params: Params,
+    train: Sequence[LearningData],
+    valid: LearningData,
+    credit: Tensor | None = None,
 ) -> tuple[Params, Tensor, Distribution]:
     """Gradient of each task's surrogate loss through its inner loop, at the old parameters.
 
     ``J^T grad L(phi)`` with J from `linearise`: exactly the derivative of ``L(adapt(theta))``.
 
+    Parameters
+    ----------
+    params
+        Initial parameters, without task dimension.
+    train, valid
+        Episodes that each inner step learns from, and those after adaptation, (M, T, B, ...).
+    credit
+        Of each task's episodes before adaptation (M,), see `credit_loss`, which is added for every inner step;
+        ``None``: none.
+
     Returns
     -------
     gradients
-        Of the parameters in ``inner.names``, (M, ...) each.
+        Of the parameters in ``inner.names`` and learned step sizes, (M, ...) each.
     losses
         (M,).
     distributions
@@ -62,11 +94,21 @@ def meta_gradient(
         loss = surrogate_loss(log_prob, log_prob.detach(), data)
         return loss, (loss.detach(), type(distribution)(*(part.detach() for part in distribution)))
 
+    def early_loss(values: Params, data: LearningData, credit: Tensor) -> tuple[Tensor, Tensor]:
+        log_prob = policy_distribution(inner.policy, {**frozen, **values}, data).log_prob(data.actions)
+        loss = credit_loss(log_prob, data, credit)
+        return loss, loss.detach()
+
     adaptation = linearise(inner, params, train, num_tasks=valid.mask.shape[0])
     gradients, (losses, distributions) = torch.func.vmap(torch.func.grad(task_loss, has_aux=True))(
         adaptation.learning, valid
     )
-    return adaptation.transpose(gradients), losses, distributions
+    early = []
+    for point, data in zip(adaptation.points, train, strict=False) if credit is not None else ():
+        gradient, added = torch.func.vmap(torch.func.grad(early_loss, has_aux=True))(point, data, credit)
+        early.append(gradient)
+        losses = losses + added
+    return adaptation.transpose(gradients, early), losses, distributions
 
 
 def surrogate(
@@ -75,6 +117,7 @@ def surrogate(
     train: Sequence[LearningData],
     valid: LearningData,
     old: Distribution,
+    credit: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Surrogate losses (M,) and mean divergences ``KL(new || old)`` (M,) after adaptation.
 
@@ -82,6 +125,8 @@ def surrogate(
     ----------
     old
         Distributions of the policies the validation episodes were sampled with, (M, T, B, ...).
+    credit
+        As for `meta_gradient`, (M,).
     """
     _, frozen = inner.split(params)
 
@@ -90,9 +135,15 @@ def surrogate(
         loss = surrogate_loss(new.log_prob(data.actions), old.log_prob(data.actions), data)
         return loss, masked_mean(new.kl(old), data.mask)
 
+    def early_loss(values: Params, data: LearningData, credit: Tensor) -> Tensor:
+        log_prob = policy_distribution(inner.policy, {**frozen, **values}, data).log_prob(data.actions)
+        return credit_loss(log_prob, data, credit)
+
     with torch.no_grad():
-        adapted = adapt(inner, params, train, num_tasks=valid.mask.shape[0])
-        losses, divergences = torch.func.vmap(task_values)(adapted, valid, old)
+        path = adaptation_path(inner, params, train, num_tasks=valid.mask.shape[0])
+        losses, divergences = torch.func.vmap(task_values)(path[-1], valid, old)
+        for point, data in zip(path, train, strict=False) if credit is not None else ():
+            losses = losses + torch.func.vmap(early_loss)(point, data, credit)
     return losses, divergences
 
 
