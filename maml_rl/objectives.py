@@ -56,6 +56,26 @@ def credit_loss(log_prob: Tensor, data: LearningData, credit: Tensor) -> Tensor:
     return -credit * masked_mean(torch.exp((log_prob - data.log_probs) * data.mask), data.mask)
 
 
+def _early_loss(inner: InnerLoop, frozen: Params) -> Callable[[Params, LearningData, Tensor], Tensor]:
+    """`credit_loss` of one task as a function of the parameters before an inner step."""
+
+    def loss(values: Params, data: LearningData, credit: Tensor) -> Tensor:
+        log_prob = policy_distribution(inner.policy, {**frozen, **values}, data).log_prob(data.actions)
+        return credit_loss(log_prob, data, credit)
+
+    return loss
+
+
+def _credit_losses(
+    inner: InnerLoop, frozen: Params, path: Sequence[Params], train: Sequence[LearningData], credit: Tensor
+) -> Tensor:
+    """Sums (M,) over inner steps of each task's `credit_loss`."""
+    with torch.no_grad():
+        loss = torch.func.vmap(_early_loss(inner, frozen))
+        losses = [loss(*each, credit) for each in zip(path[:-1], train, strict=True)]
+    return torch.stack(losses).sum(0) if losses else torch.zeros_like(credit)
+
+
 def meta_gradient(
     inner: InnerLoop,
     params: Params,
@@ -94,20 +114,15 @@ def meta_gradient(
         loss = surrogate_loss(log_prob, log_prob.detach(), data)
         return loss, (loss.detach(), type(distribution)(*(part.detach() for part in distribution)))
 
-    def early_loss(values: Params, data: LearningData, credit: Tensor) -> tuple[Tensor, Tensor]:
-        log_prob = policy_distribution(inner.policy, {**frozen, **values}, data).log_prob(data.actions)
-        loss = credit_loss(log_prob, data, credit)
-        return loss, loss.detach()
-
     adaptation = linearise(inner, params, train, num_tasks=valid.mask.shape[0])
     gradients, (losses, distributions) = torch.func.vmap(torch.func.grad(task_loss, has_aux=True))(
         adaptation.learning, valid
     )
-    early = []
-    for point, data in zip(adaptation.points, train, strict=False) if credit is not None else ():
-        gradient, added = torch.func.vmap(torch.func.grad(early_loss, has_aux=True))(point, data, credit)
-        early.append(gradient)
-        losses = losses + added
+    early: list[Params] = []
+    if credit is not None:
+        slopes = torch.func.vmap(torch.func.grad(_early_loss(inner, frozen)))
+        early = [slopes(*each, credit) for each in zip(adaptation.points[:-1], train, strict=True)]
+        losses = losses + _credit_losses(inner, frozen, adaptation.points, train, credit)
     return adaptation.transpose(gradients, early), losses, distributions
 
 
@@ -135,15 +150,11 @@ def surrogate(
         loss = surrogate_loss(new.log_prob(data.actions), old.log_prob(data.actions), data)
         return loss, masked_mean(new.kl(old), data.mask)
 
-    def early_loss(values: Params, data: LearningData, credit: Tensor) -> Tensor:
-        log_prob = policy_distribution(inner.policy, {**frozen, **values}, data).log_prob(data.actions)
-        return credit_loss(log_prob, data, credit)
-
     with torch.no_grad():
         path = adaptation_path(inner, params, train, num_tasks=valid.mask.shape[0])
         losses, divergences = torch.func.vmap(task_values)(path[-1], valid, old)
-        for point, data in zip(path, train, strict=False) if credit is not None else ():
-            losses = losses + torch.func.vmap(early_loss)(point, data, credit)
+        if credit is not None:
+            losses = losses + _credit_losses(inner, frozen, path, train, credit)
     return losses, divergences
 
 

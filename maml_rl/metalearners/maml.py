@@ -1,4 +1,4 @@
-"""What the learners of MAML have in common: collect episodes, adapt, improve the initial weights."""
+"""Common part of the learners of MAML: collect episodes, adapt, improve the initial weights."""
 
 from __future__ import annotations
 

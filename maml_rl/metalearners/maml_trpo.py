@@ -85,7 +85,7 @@ class MAMLTRPO(MAMLLearner):
 
 
 def standardised(returns: np.ndarray) -> np.ndarray:
-    """Returns (M,) shifted and scaled to mean 0 and standard deviation 1; all 0 where they are equal.
+    """Shift and scale returns (M,) to mean 0 and standard deviation 1; all 0 where they are equal.
 
     >>> standardised(np.array([1.0, 3.0])).round(6).tolist()
     [-1.0, 1.0]

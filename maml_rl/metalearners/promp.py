@@ -112,7 +112,7 @@ class ProMP(MAMLLearner):
 
 
 def adapted_coefs(coefs: np.ndarray, divergences: np.ndarray, target: float) -> np.ndarray:
-    """Coefficients (K,) halved where divergences (K,) are below 2/3 of the target, doubled where beyond 3/2.
+    """Halve coefs (K,) where divergences (K,) are below 2/3 of the target, double them where beyond 3/2.
 
     >>> adapted_coefs(np.ones(3), np.array([0.5, 1.0, 2.0]), 1.0).tolist()
     [0.5, 1.0, 2.0]

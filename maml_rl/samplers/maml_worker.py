@@ -246,10 +246,7 @@ class MAMLWorker:
         return total
 
     def proximal_terms(self, vector: np.ndarray, clip_range: float, inner_kl_coefs: Sequence[float]) -> np.ndarray:
-        """Sums (3 + K,) over the shard's tasks of ProMP's loss at `vector` (D,) and its parts, in float64.
-
-        Losses, divergences, clipped fractions, and the divergences before each of the K inner steps.
-        """
+        """Sums (3 + K,) over the shard's tasks of the `ProximalTerms` at `vector` (D,), in float64."""
         params, total = self.spec.layout.params(vector), np.zeros(3 + len(inner_kl_coefs))
         for episodes, old in self._proximal_chunks():
             terms = proximal_terms(
@@ -262,16 +259,14 @@ class MAMLWorker:
     def _proximal_chunks(self) -> Iterator[tuple[list[LearningData], list[Any]]]:
         """Episodes of each chunk before every inner step and after the last, and the policies that rolled them out."""
         if not self._old_before:
-            self._old_before = [self._distributions_before(chunk) for chunk in self._chunks]
+            old = self.spec.layout.params(self._at)
+            for chunk in self._chunks:
+                path = [self._to_device({k: v[chunk] for k, v in p.items()}) for p in self._paths[:-1]]
+                self._old_before.append(distributions_along(self.inner, old, path, self._data(chunk)[0]))
         for chunk, before, after in zip(self._chunks, self._old_before, self._old, strict=True):
             self.heartbeat()
             train, valid = self._data(chunk)
             yield [*train, valid], [*before, after]
-
-    def _distributions_before(self, chunk: slice) -> list[Any]:
-        train, _ = self._data(chunk)
-        path = [self._to_device({k: v[chunk] for k, v in p.items()}) for p in self._paths[:-1]]
-        return list(distributions_along(self.inner, self.spec.layout.params(self._at), path, train))
 
     def _credit_of(self, chunk: slice) -> Tensor | None:
         """Credit (M,) of a chunk's tasks."""

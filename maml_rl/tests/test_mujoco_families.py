@@ -30,7 +30,7 @@ def _make(name: str, num_envs: int = 1, **kwargs: Any) -> MujocoVectorEnv:
 
 def _reference(name: str, env: MujocoVectorEnv, row: int, **kwargs: Any) -> Any:
     """Gymnasium's robot with the body and in the state of sub-environment `row`."""
-    options = {"frame_skip": FRAMES[name]} if name in FRAMES else {}
+    options: dict[str, Any] = {"frame_skip": FRAMES[name]} if name in FRAMES else {}
     reference: Any = gym.make(GYMNASIUM[name[:2]], **options, **kwargs).unwrapped
     reference.reset(seed=0)
     if name in RANDOM:
