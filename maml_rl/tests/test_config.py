@@ -24,7 +24,14 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIG_FILES = sorted((ROOT / "configs" / "maml").rglob("*.yaml"))
 RL2_FILES = sorted((ROOT / "configs" / "rl2").rglob("*.yaml"))
 ATARI_FILES = {f"{game}{kind}" for game in ("space-invaders", "demon-attack") for kind in ("", "-pixels")}
-ROBOT_FILES = {"walker2d-dir", "walker2d-vel", "walker-rand-params", "hopper-rand-params", "humanoid-dir"}
+ROBOT_FILES = {  # name -> steps of an episode
+    "halfcheetah-dir-promp": 100,
+    "hopper-rand-params": 200,
+    "humanoid-dir": 200,
+    "walker-rand-params": 200,
+    "walker2d-dir": 200,
+    "walker2d-vel": 200,
+}
 OWN_FILES = {"delayed-recall", "memory-bandit", *ATARI_FILES, *ROBOT_FILES}
 BANDITS = [(k, n) for k in (5, 10, 50) for n in (10, 100, 500)]
 MUJOCO_KWARGS = {"normalization_scale": 10.0, "max_episode_steps": 100}
@@ -90,11 +97,11 @@ def test_config_json_reads_back_as_the_same_configuration(path, write):
     assert load_config(write(json.dumps(config.to_json_dict()), "config.json")) == config
 
 
-@pytest.mark.parametrize("name", sorted(ROBOT_FILES))
-def test_each_file_of_robots_asks_for_what_its_family_takes(name):
+@pytest.mark.parametrize(("name", "num_steps"), ROBOT_FILES.items())
+def test_each_file_of_robots_asks_for_what_its_family_takes(name, num_steps):
     config = load_config(ROOT / "configs" / "maml" / f"{name}.yaml")
     env = make_meta_env(config.task.env_name, 1, config.task.env_kwargs)
-    assert env.max_episode_steps == 200
+    assert env.max_episode_steps == num_steps
 
 
 def test_memory_based_learning_needs_a_memory(write):
