@@ -6,7 +6,7 @@ initial parameters do not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,9 @@ from torch import Tensor
 from maml_rl.episode import LearningData
 from maml_rl.policies import Distribution, Params, Policy
 from maml_rl.policies.policy import is_initial
+
+STEP_SIZE = "fast_lr."
+"""Beginning of the name of a parameter's learned step size."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +31,18 @@ class InnerLoop:
     fast_lr
         Inner step size, > 0.
     names
-        Parameters that are meta-learned; the others stay as they are.
+        Parameters of the policy that are meta-learned; the others stay as they are.
     objective
-        ``"lvc"`` or ``"reinforce"``, see `inner_loss`.
+        A key of `INNER_OBJECTIVES`, see `inner_loss`.
     first_order
         Treat the inner gradients as constants: derivatives with respect to the initial parameters see
         ``phi = theta + constant`` (first-order MAML).
     adapted
         Those of the names that adapt: of the last layer only, it is "almost no inner loop" (Raghu et al. 2020, section
         5); ``None``: all.
+    learns_step_sizes
+        Whether every parameter that adapts has a step size of its own among the parameters (Meta-SGD, Li et al. 2017):
+        of its shape, or one number (). It is meta-learned with them, and no task changes it.
     """
 
     policy: Policy
@@ -45,14 +51,25 @@ class InnerLoop:
     objective: str = "lvc"
     first_order: bool = False
     adapted: tuple[str, ...] | None = None
+    learns_step_sizes: bool = False
 
     @property
     def adapting(self) -> tuple[str, ...]:
         """Names of the parameters that adapt."""
         return self.names if self.adapted is None else self.adapted
 
+    @property
+    def step_size_names(self) -> tuple[str, ...]:
+        """Names of the learned step sizes."""
+        return tuple(STEP_SIZE + name for name in self.adapting) if self.learns_step_sizes else ()
+
+    @property
+    def meta_names(self) -> tuple[str, ...]:
+        """Names of all that is meta-learned."""
+        return self.names + self.step_size_names
+
     def split(self, params: Params) -> tuple[Params, Params]:
-        """Return the learning and the frozen part of `params`."""
+        """Return the learning and the frozen part of `params`; no task changes step sizes, so that they are frozen."""
         frozen = {name: value for name, value in params.items() if name not in set(self.names)}
         return {name: params[name] for name in self.names}, frozen
 
@@ -71,24 +88,48 @@ def policy_distribution(policy: Policy, params: Params, data: LearningData) -> D
     return policy.unroll(params, data.observations, started, state)
 
 
+def _log_probabilities(log_probs: Tensor, data: LearningData) -> Tensor:
+    return log_probs
+
+
+def _ratios(log_probs: Tensor, data: LearningData) -> Tensor:
+    return torch.exp((log_probs - data.log_probs) * data.mask)
+
+
+def _credited_ratios(log_probs: Tensor, data: LearningData) -> Tensor:
+    changes = (log_probs - data.log_probs) * data.mask  # (T, B)
+    so_far = changes.cumsum(0)
+    return torch.exp(so_far) - torch.exp(so_far - changes)
+
+
+INNER_OBJECTIVES: Mapping[str, Callable[[Tensor, LearningData], Tensor]] = {
+    "dice": _credited_ratios,
+    "lvc": _ratios,
+    "reinforce": _log_probabilities,
+}
+"""Factors (T, B) of the advantages by objective, of the logarithms (T, B) of the actions' probabilities."""
+
+NEED_ALL_STEPS = frozenset({"dice"})
+"""Objectives in which a step's factor depends on the steps before."""
+
+
 def inner_loss(inner: InnerLoop, params: Params, data: LearningData) -> Tensor:
     """Loss that a task's adaptation descends: a mean over the steps of its episodes.
 
     ``"reinforce"``: ``-mean(log pi(a|s) * A)``, as pytorch-maml-rl does. ``"lvc"``:
     ``-mean(pi(a|s) / pi_old(a|s) * A)`` with pi_old the policy that rolled out the episodes, the low-variance
-    curvature of Rothfuss et al. 2019 (ProMP, equation 8). At pi_old both have the same gradient, so the
-    same adaptation. Their Hessians differ: only the second one's estimates the Hessian of the expected
-    return, because it knows that other parameters would have led to other episodes. With the first the
+    curvature of Rothfuss et al. 2019 (ProMP, equation 8). ``"dice"``: ``-mean((W_t - W_{t-1}) * A_t)``, W_t the product
+    of these ratios up to step t, which is the magic box of Foerster et al. 2018 for advantages (Farquhar et al. 2019).
+    At pi_old all have the same gradient, so the same adaptation. Their Hessians differ: that of the second estimates
+    the Hessian of the expected return because it knows that other parameters would have led to other actions, that of
+    the third also because these would have led to other states, without bias and with more noise. With the first the
     meta-gradient does not see what exploration is good for.
 
     Each step weighs the same. An average per episode would weigh the steps of short episodes more,
     which is not a policy gradient of the return where episodes end early.
     """
     log_probs = policy_distribution(inner.policy, params, data).log_prob(data.actions)
-    if inner.objective == "reinforce":
-        return -masked_mean(log_probs * data.advantages, data.mask)
-    ratios = torch.exp((log_probs - data.log_probs) * data.mask)
-    return -masked_mean(ratios * data.advantages, data.mask)
+    return -masked_mean(INNER_OBJECTIVES[inner.objective](log_probs, data) * data.advantages, data.mask)
 
 
 def expand(params: Params, num_tasks: int) -> Params:
@@ -110,12 +151,31 @@ def inner_gradient(inner: InnerLoop, learning: Params, frozen: Params, data: Lea
     return torch.func.vmap(torch.func.grad(loss))(adapting, others, data)
 
 
-def adapt_step(inner: InnerLoop, learning: Params, gradients: Params) -> Params:
-    """``phi - fast_lr * gradient``, every value (M, ...); what has no gradient stays."""
-    return {
-        name: learning[name] - inner.fast_lr * gradients[name] if name in gradients else learning[name]
-        for name in inner.names
-    }
+def adapt_step(inner: InnerLoop, learning: Params, gradients: Params, frozen: Params) -> Params:
+    """``phi - fast_lr * gradient``, every value (M, ...); what has no gradient stays.
+
+    Learned step sizes take the place of `fast_lr`; they are in `frozen`, without task dimension.
+    """
+
+    def moved(name: str) -> Tensor:
+        size = frozen[STEP_SIZE + name] if inner.learns_step_sizes else inner.fast_lr
+        return learning[name] - size * gradients[name]
+
+    return {name: moved(name) if name in gradients else learning[name] for name in inner.names}
+
+
+def adaptation_path(
+    inner: InnerLoop, params: Params, episodes: Sequence[LearningData], *, num_tasks: int | None = None
+) -> list[Params]:
+    """Learning parameters (M, ...) before every step of `adapt`, and after the last."""
+    learning, frozen = inner.split(params)
+    path = [expand(learning, num_tasks or episodes[0].mask.shape[0])]
+    for data in episodes:
+        gradients = inner_gradient(inner, path[-1], frozen, data)
+        if inner.first_order:
+            gradients = {name: value.detach() for name, value in gradients.items()}
+        path.append(adapt_step(inner, path[-1], gradients, frozen))
+    return path
 
 
 def adapt(
@@ -124,9 +184,9 @@ def adapt(
     """Take one gradient step per element of `episodes`; return the learning parameters, (M, ...) each.
 
     ``phi_0 = theta;  phi_{k+1} = phi_k - fast_lr * grad inner_loss(phi_k, episodes_k)``
-    (Finn et al. 2017, algorithm 3). Differentiable with respect to `params` by `torch.func`, except
-    that first-order MAML stops the derivative of the gradients; `linearise` gives the same derivative
-    for less.
+    (Finn et al. 2017, algorithm 3). Differentiable with respect to `params`, learned step sizes among them, by
+    `torch.func`, except that first-order MAML stops the derivative of the gradients; `linearise` gives the same
+    derivative for less.
 
     Parameters
     ----------
@@ -137,105 +197,4 @@ def adapt(
     num_tasks
         M; may be left out unless there are no steps.
     """
-    learning, frozen = inner.split(params)
-    learning = expand(learning, num_tasks or episodes[0].mask.shape[0])
-    for data in episodes:
-        gradients = inner_gradient(inner, learning, frozen, data)
-        if inner.first_order:
-            gradients = {name: value.detach() for name, value in gradients.items()}
-        learning = adapt_step(inner, learning, gradients)
-    return learning
-
-
-Product = Callable[[Params], Params]
-
-
-@dataclass(frozen=True)
-class LinearisedAdaptation:
-    """The inner loops of M tasks around their initial parameters, and their derivative.
-
-    With ``H_k`` the Hessian of `inner_loss` at ``phi_k``, the Jacobian of the adapted parameters with
-    respect to the initial ones is ``J = (I - fast_lr * P H_{K-1}) ... (I - fast_lr * P H_0)``, where P leaves of a
-    vector what belongs to parameters that adapt.
-
-    Attributes
-    ----------
-    learning
-        The adapted parameters, (M, ...) each.
-    products
-        ``P H_k`` of every task as a function of values (M, ...) and its transpose, first step first; empty for
-        first-order MAML, where J is the identity.
-    inner
-        The inner loop this is the derivative of.
-    """
-
-    learning: Params
-    products: tuple[tuple[Product, Product], ...]
-    inner: InnerLoop
-
-    def forward(self, direction: Params) -> Params:
-        """``J v``: how adapted parameters move when the initial ones move along `direction` (M, ...)."""
-        for product, _ in self.products:
-            direction = adapt_step(self.inner, direction, product(direction))
-        return direction
-
-    def transpose(self, gradient: Params) -> Params:
-        """``J^T g``: a gradient at the adapted parameters (M, ...), carried back to the initial ones."""
-        for _, transposed in reversed(self.products):
-            gradient = adapt_step(self.inner, gradient, transposed(gradient))
-        return gradient
-
-
-def _both_ways(inner: InnerLoop, pull: Callable[[Params], tuple[Params]], gradients: Params) -> tuple[Product, Product]:
-    """``P H`` and its transpose ``H P`` from the second, `pull`, which a backward pass through the gradient gives.
-
-    If all parameters adapt both are H. Else the first is the derivative of the second in the vector it is applied to,
-    again a backward pass through a retained graph.
-    """
-
-    def transposed(values: Params) -> Params:
-        return pull({name: values[name] for name in gradients})[0]
-
-    if inner.adapted is None:
-        return transposed, transposed
-    zeros = {name: torch.zeros_like(value) for name, value in gradients.items()}
-    _, push = torch.func.vjp(lambda values: pull(values)[0], zeros)  # type: ignore[misc]
-    return (lambda values: push(values)[0]), transposed
-
-
-def linearise(
-    inner: InnerLoop,
-    params: Params,
-    episodes: Sequence[LearningData],
-    *,
-    path: Sequence[Params] | None = None,
-    num_tasks: int | None = None,
-) -> LinearisedAdaptation:
-    """Adapt M tasks and keep what their derivative needs, so that products with it are cheap.
-
-    Each ``H_k v`` is one backward pass through the retained graph of a gradient (Pearlmutter 1994):
-    nothing is traced or recomputed per product.
-
-    Parameters
-    ----------
-    params, episodes, num_tasks
-        As for `adapt`.
-    path
-        ``phi_0 ... phi_K`` of an adaptation already made, (M, ...) each: the Hessians are taken there
-        although `episodes` may be only a sample of what it learnt from.
-    """
-    learning, frozen = inner.split(params)
-    learning = expand(learning, num_tasks or episodes[0].mask.shape[0])
-    products = []
-    for index, data in enumerate(episodes):
-        if path is not None:
-            learning = path[index]
-        if inner.first_order:
-            gradients = inner_gradient(inner, learning, frozen, data)
-        else:
-            gradients, pull = torch.func.vjp(  # type: ignore[misc]
-                lambda values, data=data: inner_gradient(inner, values, frozen, data), learning
-            )
-            products.append(_both_ways(inner, pull, gradients))
-        learning = adapt_step(inner, learning, {k: v.detach() for k, v in gradients.items()})
-    return LinearisedAdaptation(path[-1] if path else learning, tuple(products), inner)
+    return adaptation_path(inner, params, episodes, num_tasks=num_tasks)[-1]

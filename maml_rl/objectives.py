@@ -1,4 +1,4 @@
-"""Terms of the outer loop that a worker evaluates: surrogate, KL, meta-gradient, curvature products.
+"""Terms of the outer loop that a worker evaluates: surrogates, KL, meta-gradient, curvature products.
 
 All functions are pure and batched over the M tasks of a chunk: data carries a leading task
 dimension, initial parameters do not. Results keep the task dimension, so that the caller can sum over
@@ -15,13 +15,13 @@ from torch import Tensor
 
 from maml_rl.adaptation import (
     InnerLoop,
-    adapt,
+    adaptation_path,
     expand,
-    linearise,
     masked_mean,
     policy_distribution,
 )
 from maml_rl.episode import LearningData
+from maml_rl.linearisation import linearise
 from maml_rl.policies import Distribution, Params
 
 
@@ -38,17 +38,69 @@ def surrogate_loss(log_prob: Tensor, old_log_prob: Tensor, data: LearningData) -
     return -masked_mean(torch.exp(log_prob - old_log_prob) * data.advantages, data.mask)
 
 
+def credit_loss(log_prob: Tensor, data: LearningData, credit: Tensor) -> Tensor:
+    """``-credit * mean(pi(a|s) / pi_old(a|s))`` over one task's steps before adaptation (Stadie et al. 2018).
+
+    At pi_old its gradient is that of ``-credit * mean(log pi(a|s))``: episodes before adaptation are reinforced by what
+    the task obtained after it, since they are what it adapted to.
+
+    Parameters
+    ----------
+    log_prob
+        Logarithms (T, B) of the probabilities of the actions.
+    data
+        Of one task, (T, B, ...).
+    credit
+        Advantage () of the return after adaptation.
+    """
+    return -credit * masked_mean(torch.exp((log_prob - data.log_probs) * data.mask), data.mask)
+
+
+def _early_loss(inner: InnerLoop, frozen: Params) -> Callable[[Params, LearningData, Tensor], Tensor]:
+    """`credit_loss` of one task as a function of the parameters before an inner step."""
+
+    def loss(values: Params, data: LearningData, credit: Tensor) -> Tensor:
+        log_prob = policy_distribution(inner.policy, {**frozen, **values}, data).log_prob(data.actions)
+        return credit_loss(log_prob, data, credit)
+
+    return loss
+
+
+def _credit_losses(
+    inner: InnerLoop, frozen: Params, path: Sequence[Params], train: Sequence[LearningData], credit: Tensor
+) -> Tensor:
+    """Sums (M,) over inner steps of each task's `credit_loss`."""
+    with torch.no_grad():
+        loss = torch.func.vmap(_early_loss(inner, frozen))
+        losses = [loss(*each, credit) for each in zip(path[:-1], train, strict=True)]
+    return torch.stack(losses).sum(0) if losses else torch.zeros_like(credit)
+
+
 def meta_gradient(
-    inner: InnerLoop, params: Params, train: Sequence[LearningData], valid: LearningData
+    inner: InnerLoop,
+    params: Params,
+    train: Sequence[LearningData],
+    valid: LearningData,
+    credit: Tensor | None = None,
 ) -> tuple[Params, Tensor, Distribution]:
     """Gradient of each task's surrogate loss through its inner loop, at the old parameters.
 
     ``J^T grad L(phi)`` with J from `linearise`: exactly the derivative of ``L(adapt(theta))``.
 
+    Parameters
+    ----------
+    params
+        Initial parameters, without task dimension.
+    train, valid
+        Episodes that each inner step learns from, and those after adaptation, (M, T, B, ...).
+    credit
+        Of each task's episodes before adaptation (M,), see `credit_loss`, which is added for every inner step;
+        ``None``: none.
+
     Returns
     -------
     gradients
-        Of the parameters in ``inner.names``, (M, ...) each.
+        Of the parameters in ``inner.names`` and learned step sizes, (M, ...) each.
     losses
         (M,).
     distributions
@@ -66,7 +118,12 @@ def meta_gradient(
     gradients, (losses, distributions) = torch.func.vmap(torch.func.grad(task_loss, has_aux=True))(
         adaptation.learning, valid
     )
-    return adaptation.transpose(gradients), losses, distributions
+    early: list[Params] = []
+    if credit is not None:
+        slopes = torch.func.vmap(torch.func.grad(_early_loss(inner, frozen)))
+        early = [slopes(*each, credit) for each in zip(adaptation.points[:-1], train, strict=True)]
+        losses = losses + _credit_losses(inner, frozen, adaptation.points, train, credit)
+    return adaptation.transpose(gradients, early), losses, distributions
 
 
 def surrogate(
@@ -75,6 +132,7 @@ def surrogate(
     train: Sequence[LearningData],
     valid: LearningData,
     old: Distribution,
+    credit: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Surrogate losses (M,) and mean divergences ``KL(new || old)`` (M,) after adaptation.
 
@@ -82,6 +140,8 @@ def surrogate(
     ----------
     old
         Distributions of the policies the validation episodes were sampled with, (M, T, B, ...).
+    credit
+        As for `meta_gradient`, (M,).
     """
     _, frozen = inner.split(params)
 
@@ -91,8 +151,10 @@ def surrogate(
         return loss, masked_mean(new.kl(old), data.mask)
 
     with torch.no_grad():
-        adapted = adapt(inner, params, train, num_tasks=valid.mask.shape[0])
-        losses, divergences = torch.func.vmap(task_values)(adapted, valid, old)
+        path = adaptation_path(inner, params, train, num_tasks=valid.mask.shape[0])
+        losses, divergences = torch.func.vmap(task_values)(path[-1], valid, old)
+        if credit is not None:
+            losses = losses + _credit_losses(inner, frozen, path, train, credit)
     return losses, divergences
 
 

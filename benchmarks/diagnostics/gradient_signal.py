@@ -81,7 +81,7 @@ def measure(config: Config, arguments: argparse.Namespace) -> dict[str, float]:
     returns, lengths = episodes.returns(), episodes.mask.sum(1)
     changes = {}
     if algorithm.worker_spec.policy.continuous:
-        adapted = adapt_step(inner, expand(learning, count), gradients)
+        adapted = adapt_step(inner, expand(learning, count), gradients, frozen)
         changes = _changes(algorithm.policy, {**expand(frozen, count), **expand(learning, count)}, adapted, episodes)
     return {
         **changes,

@@ -83,6 +83,19 @@ def _register_control() -> None:
     ):
         register_meta_env(name, f"maml_rl.envs.control.{family}", max_episode_steps=200, displays=["lives"])
 
+    register_meta_env(
+        "PendulumMass-v0",
+        "maml_rl.envs.control.pendulum:PendulumSwingUp",
+        max_episode_steps=200,
+        displays=["lives"],
+        length=[1.0, 1.0],
+        mass=[0.5, 1.5],
+        gravity=[10.0, 10.0],
+        torque=2.0,
+        flip_probability=0.0,
+        start="uniform",
+    )
+
 
 def _register_manipulation() -> None:
     """Meta-World's benchmarks; names of tasks are those of its version 3."""
@@ -115,5 +128,10 @@ def _register_engines() -> None:
         ("AntDir-v2", "ant:AntDirVectorEnv"),
         ("AntVel-v2", "ant:AntVelVectorEnv"),
         ("AntPos-v1", "ant:AntPosVectorEnv"),
+        ("Walker2DDir-v0", "walker2d:Walker2DDirVectorEnv"),
+        ("Walker2DVel-v0", "walker2d:Walker2DVelVectorEnv"),
+        ("WalkerRandParams-v0", "walker2d:WalkerRandParamsVectorEnv"),
+        ("HopperRandParams-v0", "hopper:HopperRandParamsVectorEnv"),
+        ("HumanoidDir-v0", "humanoid:HumanoidDirVectorEnv"),
     ):
         register_meta_env(name, f"maml_rl.envs.mujoco.{family}", max_episode_steps=200, package="mujoco")

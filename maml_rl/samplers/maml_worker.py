@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from maml_rl.adaptation import InnerLoop, adapt_step, expand, inner_gradient
+from maml_rl.adaptation import STEP_SIZE, InnerLoop, adapt_step, expand, inner_gradient
 from maml_rl.baseline import LinearFeatureBaseline
 from maml_rl.envs import make_meta_env
 from maml_rl.envs.meta_env import MetaVectorEnv
@@ -20,8 +20,9 @@ from maml_rl.episode import CollectReport, Episodes, LearningData, RecordedEpiso
 from maml_rl.objectives import linearised_curvature, meta_gradient, surrogate
 from maml_rl.policies import Params, Policy, PolicySpec, make_policy
 from maml_rl.policies.layout import ParameterLayout
-from maml_rl.policies.params import dtype_of
+from maml_rl.proximal import distributions_along, proximal_gradient, proximal_terms
 from maml_rl.samplers.backend import builds_state
+from maml_rl.samplers.recorded import recorded_episodes
 from maml_rl.samplers.recorders import EpisodeRecorder
 from maml_rl.samplers.rollout import rollout, with_advantages
 from maml_rl.samplers.sized_environment import SizedEnvironment
@@ -95,14 +96,18 @@ class MAMLWorker:
         self._episodes: list[Episodes] = []
         self._paths: list[Params] = []
         self._chunks: list[slice] = []
+        self._indices: Sequence[int] = ()
         self._old: list[Any] = []
+        self._old_before: list[list[Any]] = []
+        self._credit: np.ndarray | None = None
         self._at = np.empty(0)
         self._products: list[Callable[[Params], Params]] = []
 
     @builds_state("restart")
     def collect(self, shard: Shard, vector: np.ndarray) -> CollectReport:
         """Sample and keep episodes before, between and after the inner steps from parameters `vector` (D,)."""
-        self._old, self._products = [], []
+        self._old, self._old_before, self._products, self._credit = [], [], [], None
+        self._indices = shard.indices
         self._episodes, self._paths = self._roll_out_and_adapt(shard, vector, self.spec.maml.num_steps)
         self._chunks = self._cut(self._episodes[0], self._episodes[0].mask[0].numel())
         return CollectReport(
@@ -123,26 +128,16 @@ class MAMLWorker:
     def adapted_parameters(self, shard: Shard, vector: np.ndarray, num_steps: int) -> list[Params]:
         """All parameters (M, ...) after 0 ... K = `num_steps` inner steps from `vector` (D,), as in `evaluate`."""
         _, path = self._roll_out_and_adapt(shard, vector, num_steps)
-        return [{**expand(self._acting.frozen(), len(shard.tasks)), **learning} for learning in path]
+        _, frozen = self.inner.split(self._acting.params(vector))
+        return [{**expand(frozen, len(shard.tasks)), **learning} for learning in path]
 
     def adapted_to(self, params: Params, recorded: Sequence[RecordedEpisode]) -> Params:
         """Parameters (1, ...) after an inner step from `params` (1, ...) on recorded episodes of one task.
 
         Their actions count as the policy's own with `params`, whoever chose them.
         """
-        observations, actions, rewards, mask = (
-            torch.from_numpy(part)[None] for part in _padded(recorded, self.spec.policy.continuous)
-        )
-        dtype = dtype_of(params)
-        if observations.dtype != torch.uint8:
-            observations = observations.to(dtype)
-        actions = actions.to(dtype) if actions.is_floating_point() else actions
         own = {name: value[0] for name, value in params.items()}
-        with torch.no_grad():
-            state = self.policy.initial_state(own, (len(recorded),))
-            log_probs = self.policy.unroll(own, observations[0], None, state).log_prob(actions[0])[None]
-        mask = mask.to(dtype)
-        episodes = Episodes(observations, actions, rewards.to(dtype), mask, log_probs * mask, torch.zeros_like(mask))
+        episodes = recorded_episodes(recorded, self.policy, own, continuous=self.spec.policy.continuous)
         episodes = with_advantages(episodes, self.baseline, self.spec.returns)
         learning, frozen = self.inner.split(params)
         first = {name: value[0] for name, value in frozen.items()}
@@ -152,8 +147,8 @@ class MAMLWorker:
         self, shard: Shard, vector: np.ndarray, num_steps: int
     ) -> tuple[list[Episodes], list[Params]]:
         spec, num_tasks = self.spec, len(shard.tasks)
-        frozen = self._acting.frozen()
-        learning = expand(self._acting.learning(vector), num_tasks)
+        learning, frozen = self.inner.split(self._acting.params(vector))
+        learning = expand(learning, num_tasks)
         all_episodes, path, state = [], [learning], ()
         for step in range(num_steps + 1):
             episodes, state = rollout(
@@ -179,22 +174,32 @@ class MAMLWorker:
             self.heartbeat()
             values = {name: value[chunk] for name, value in learning.items()}
             gradients = inner_gradient(self.inner, values, frozen, episodes.learning_data(chunk))
-            adapted.append(adapt_step(self.inner, values, gradients))
+            adapted.append(adapt_step(self.inner, values, gradients, frozen))
         return {name: torch.cat([values[name] for values in adapted]) for name in learning}
 
+    def displacement(self) -> np.ndarray:
+        """Sum (D,) over the shard's tasks of what the inner steps moved, in float64."""
+        first, last = self._paths[0], self._paths[-1]
+        moved = {name: last[name].double() - first[name].double() for name in last}
+        sizes = {name: self._acting.values[name] for name in self.inner.step_size_names}  # no task changes these
+        zeros = {name: torch.zeros((1, *value.shape), dtype=torch.float64) for name, value in sizes.items()}
+        return self._sum_tasks({**moved, **zeros})
+
     @builds_state("keep")
-    def surrogate_gradient(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
+    def surrogate_gradient(self, vector: np.ndarray, credit: np.ndarray | None = None) -> tuple[float, np.ndarray]:
         """Sums over the shard's tasks of surrogate losses at `vector` (D,) and of their gradients (D,), in float64.
 
-        Remembers the adapted policies there as the old ones of `surrogate` and `fisher_vector_product`.
+        Remembers the adapted policies there as the old ones of `surrogate` and `fisher_vector_product`. The episodes
+        before adaptation get `credit`, of each task of the meta-batch (M,), see `maml_rl.objectives.credit_loss`;
+        ``None``: none.
         """
         params = self.spec.layout.params(vector)
-        self._old, self._products, self._at = [], [], vector
+        self._old, self._products, self._at, self._credit = [], [], vector, credit
         total_loss, total_gradient = 0.0, np.zeros(len(vector))
         for chunk in self._chunks:
             self.heartbeat()
             train, valid = self._data(chunk)
-            gradients, losses, old = meta_gradient(self.inner, params, train, valid)
+            gradients, losses, old = meta_gradient(self.inner, params, train, valid, self._credit_of(chunk))
             self._old.append(old)
             total_loss += losses.double().sum().item()
             total_gradient += self._sum_tasks(gradients)
@@ -222,10 +227,53 @@ class MAMLWorker:
         total_loss, total_kl = 0.0, 0.0
         for chunk, old in zip(self._chunks, self._old, strict=True):
             self.heartbeat()
-            losses, divergences = surrogate(self.inner, params, *self._data(chunk), old)
+            losses, divergences = surrogate(self.inner, params, *self._data(chunk), old, self._credit_of(chunk))
             total_loss += losses.double().sum().item()
             total_kl += divergences.double().sum().item()
         return total_loss, total_kl
+
+    def proximal_gradient(self, vector: np.ndarray, clip_range: float, inner_kl_coefs: Sequence[float]) -> np.ndarray:
+        """Sum (D,) over the shard's tasks of the gradients of ProMP's loss at `vector` (D,), in float64.
+
+        Old policies are those of the last `surrogate_gradient`.
+        """
+        params, total = self.spec.layout.params(vector), np.zeros(len(vector))
+        for episodes, old in self._proximal_chunks():
+            gradients = proximal_gradient(
+                self.inner, params, episodes, old, clip_range=clip_range, inner_kl_coefs=inner_kl_coefs
+            )
+            total += self._sum_tasks(gradients)
+        return total
+
+    def proximal_terms(self, vector: np.ndarray, clip_range: float, inner_kl_coefs: Sequence[float]) -> np.ndarray:
+        """Sums (3 + K,) over the shard's tasks of the `ProximalTerms` at `vector` (D,), in float64."""
+        params, total = self.spec.layout.params(vector), np.zeros(3 + len(inner_kl_coefs))
+        for episodes, old in self._proximal_chunks():
+            terms = proximal_terms(
+                self.inner, params, episodes, old, clip_range=clip_range, inner_kl_coefs=inner_kl_coefs
+            )
+            rows = torch.cat([torch.stack(terms[:3]), terms.inner_divergences])  # (3 + K, M)
+            total += rows.double().sum(1).cpu().numpy()
+        return total
+
+    def _proximal_chunks(self) -> Iterator[tuple[list[LearningData], list[Any]]]:
+        """Episodes of each chunk before every inner step and after the last, and the policies that rolled them out."""
+        if not self._old_before:
+            old = self.spec.layout.params(self._at)
+            for chunk in self._chunks:
+                path = [self._to_device({k: v[chunk] for k, v in p.items()}) for p in self._paths[:-1]]
+                self._old_before.append(distributions_along(self.inner, old, path, self._data(chunk)[0]))
+        for chunk, before, after in zip(self._chunks, self._old_before, self._old, strict=True):
+            self.heartbeat()
+            train, valid = self._data(chunk)
+            yield [*train, valid], [*before, after]
+
+    def _credit_of(self, chunk: slice) -> Tensor | None:
+        """Credit (M,) of a chunk's tasks."""
+        if self._credit is None:
+            return None
+        own = torch.from_numpy(self._credit[list(self._indices)][chunk])
+        return own.to(device=self.spec.layout.device, dtype=self._episodes[0].mask.dtype)
 
     def _cut(self, episodes: Episodes, rows: int) -> list[slice]:
         """Cut the shard into groups of tasks computed together, `rows` environment steps each."""
@@ -264,20 +312,13 @@ class MAMLWorker:
 def make_inner_loop(policy: Policy, layout: ParameterLayout, settings: MAMLSettings) -> InnerLoop:
     """The inner loop that settings ask for; its objective is no longer ``"auto"``."""
     adapted = tuple(policy.head_parameters()) if settings.adapted_layers == "head" else None
-    return InnerLoop(policy, settings.fast_lr, layout.names, settings.inner_objective, settings.first_order, adapted)
-
-
-def _padded(recorded: Sequence[RecordedEpisode], continuous: bool) -> tuple[np.ndarray, ...]:
-    """Observations (T, B, O), actions (T, B, A) or (T, B), rewards and mask (T, B) of B episodes, 0 behind the end."""
-    longest, count = max(len(episode.rewards) for episode in recorded), len(recorded)
-    first = recorded[0]
-    observations = np.zeros((longest, count, first.observations[0].size), first.observations.dtype)
-    kind = (np.float64, first.actions.shape[1:]) if continuous else (np.int64, ())
-    actions = np.zeros((longest, count, *kind[1]), kind[0])
-    rewards, mask = np.zeros((longest, count)), np.zeros((longest, count))
-    for index, episode in enumerate(recorded):
-        length = len(episode.rewards)
-        observations[:length, index] = episode.observations.reshape(length, -1)
-        actions[:length, index] = episode.actions
-        rewards[:length, index], mask[:length, index] = episode.rewards, 1.0
-    return observations, actions, rewards, mask
+    names = tuple(name for name in layout.names if not name.startswith(STEP_SIZE))
+    return InnerLoop(
+        policy,
+        settings.fast_lr,
+        names,
+        settings.inner_objective,
+        settings.first_order,
+        adapted,
+        learns_step_sizes=names != layout.names,
+    )

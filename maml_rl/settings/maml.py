@@ -19,12 +19,37 @@ class MAMLSettings(Settings):
         description="Policy-gradient steps in the inner loop; 0: none, which is learning all tasks without adaptation.",
     )
     fast_lr: float = Field(default=0.1, ge=0, description="Step size of the inner loop.")
-    inner_objective: Literal["auto", "lvc", "reinforce"] = Field(
+    fast_lr_learned: Literal["none", "layer", "parameter"] = Field(
+        default="none",
+        description=(
+            "Whether the step size of the inner loop is meta-learned too, from fast-lr on: 'layer' one number for each "
+            "weight matrix and bias, 'parameter' one for each of their entries (Meta-SGD, Li et al. 2017)."
+        ),
+    )
+    inner_objective: Literal["auto", "lvc", "reinforce", "dice"] = Field(
         default="auto",
         description=(
-            "What adaptation descends: the same gradient either way, but only with 'lvc' does the meta-gradient know "
-            "that other weights would have obtained other episodes, at the price of noise; 'reinforce' is "
-            "pytorch-maml-rl's; 'auto' is lvc for discrete actions and reinforce for continuous ones."
+            "What adaptation descends: the same gradient whichever, but only with 'lvc' does the meta-gradient know "
+            "that other weights would have obtained other episodes, at the price of noise, and with 'dice' without "
+            "bias, at the price of more (for short episodes; Foerster et al. 2018); 'reinforce' is pytorch-maml-rl's; "
+            "'auto' is lvc for discrete actions and with promp, and reinforce for continuous ones."
+        ),
+    )
+    maml_outer_step: Literal["trpo", "promp", "reptile"] = Field(
+        default="trpo",
+        description=(
+            "How the initial weights improve: 'trpo' by trust-region steps on the meta-gradient; 'promp' by several "
+            "steps of Adam on a clipped surrogate (Rothfuss et al. 2019); 'reptile' towards the mean of the adapted "
+            "weights, without a meta-gradient (Nichol et al. 2018)."
+        ),
+    )
+    exploration_credit: float = Field(
+        default=0.0,
+        ge=0,
+        description=(
+            "Coefficient of the credit that episodes before adaptation get for the returns after it (E-MAML, Stadie et "
+            "al. 2018; trpo): their mean log probability, times the task's return standardised over the meta-batch. 0: "
+            "none. The sum over steps of the paper is larger by their number."
         ),
     )
     first_order: bool = Field(
@@ -68,7 +93,7 @@ class CurvatureSample(Settings):
         default=500,
         description=(
             "Environment steps of each task from which curvature products estimate the Hessians of the inner loop; "
-            "null uses all, as policies with memory always do. The meta-gradient always uses all."
+            "null uses all, as policies with memory and 'dice' always do. The meta-gradient always uses all."
         ),
     )
     fisher_steps: Count | None = Field(
@@ -95,3 +120,50 @@ class TrustRegion(Settings):
     ls_backtrack_ratio: float = Field(
         default=0.8, gt=0, lt=1, description="Factor between one step size of the line search and the next."
     )
+
+
+class ProMPSettings(Settings):
+    """Outer step of ProMP."""
+
+    promp_learning_rate: float = Field(default=1e-3, gt=0, description="Step size of Adam (promp).")
+    promp_num_steps: Count = Field(
+        default=5, description="Steps of Adam on an iteration's episodes, each on all of them (promp)."
+    )
+    promp_clip_range: float = Field(
+        default=0.3, gt=0, lt=1, description="Clip range of the probability ratio after adaptation (promp)."
+    )
+    promp_inner_kl_coef: float = Field(
+        default=5e-4,
+        ge=0,
+        description=(
+            "Coefficient of the KL divergence, in nats, of the policies before adaptation from those that rolled out "
+            "(promp); the one at the start where it adapts."
+        ),
+    )
+    promp_inner_kl_target: float | None = Field(
+        default=None,
+        gt=0,
+        description=(
+            "That divergence, in nats, which its coefficient adapts to: halved after an iteration that stays below two "
+            "thirds of it, doubled after one beyond one and a half (promp); null: the coefficient is constant."
+        ),
+    )
+
+
+class ReptileSettings(Settings):
+    """Outer step of Reptile."""
+
+    reptile_step_size: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Fraction of the way to the mean of the adapted weights that an iteration goes (reptile).",
+    )
+    reptile_step_size_end: float | None = Field(
+        default=None, ge=0, le=1, description="Linear schedule of that fraction to this value; null: constant."
+    )
+
+    @property
+    def follows_num_batches(self) -> bool:
+        """See `Settings.follows_num_batches`."""
+        return self.reptile_step_size_end is not None

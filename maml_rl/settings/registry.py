@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from maml_rl.settings.base import Settings
 from maml_rl.settings.evolution import EvolutionSettings
-from maml_rl.settings.maml import CurvatureSample, MAMLSettings, TrustRegion
+from maml_rl.settings.maml import CurvatureSample, MAMLSettings, ProMPSettings, ReptileSettings, TrustRegion
 from maml_rl.settings.rl2 import RL2Settings
 from maml_rl.settings.run import ReturnSettings
 
@@ -30,7 +30,9 @@ class AlgorithmSettings:
 
 _ALGORITHMS = {
     "evolution": AlgorithmSettings((EvolutionSettings,)),
-    "maml": AlgorithmSettings((ReturnSettings, MAMLSettings, TrustRegion, CurvatureSample)),
+    "maml": AlgorithmSettings(
+        (ReturnSettings, MAMLSettings, TrustRegion, CurvatureSample, ProMPSettings, ReptileSettings)
+    ),
     "rl2": AlgorithmSettings((ReturnSettings, RL2Settings, TrustRegion), needs_memory=True),
 }
 

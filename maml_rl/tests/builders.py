@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from maml_rl.adaptation import InnerLoop
+from maml_rl.adaptation import INNER_OBJECTIVES, STEP_SIZE, InnerLoop
 from maml_rl.checkpoint import _checksum
 from maml_rl.config import Config
 from maml_rl.envs import make_meta_env, register_meta_env
@@ -85,7 +85,7 @@ def spec_id(spec: PolicySpec) -> str:
 POLICIES_AND_OBJECTIVES = [
     pytest.param(spec, objective, id=f"{spec_id(spec)}-{objective}")
     for spec in POLICY_SPECS
-    for objective in ("lvc", "reinforce")
+    for objective in sorted(INNER_OBJECTIVES)
     if objective == "lvc" or spec.name == "mlp"  # what the objectives differ in knows nothing of the policy
 ]
 
@@ -110,10 +110,21 @@ def tiny_inner(
     objective: str = "lvc",
     first_order: bool = False,
     head_only: bool = False,
+    learns_step_sizes: bool = False,
 ) -> InnerLoop:
     """Inner loop over all meta-parameters, with a step that is large enough to matter."""
     adapted = tuple(policy.head_parameters()) if head_only else None
-    return InnerLoop(policy, fast_lr, tuple(policy.named_meta_parameters()), objective, first_order, adapted)
+    names = tuple(policy.named_meta_parameters())
+    return InnerLoop(policy, fast_lr, names, objective, first_order, adapted, learns_step_sizes)
+
+
+def with_step_sizes(inner: InnerLoop, params: Params, shapes: str, seed: int = 0) -> Params:
+    """Parameters with random step sizes between 0.2 and 0.8 for all that adapt, one for each "layer" or "parameter"."""
+    rng = np.random.default_rng(seed)
+    sizes = {
+        name: rng.uniform(0.2, 0.8, () if shapes == "layer" else tuple(params[name].shape)) for name in inner.adapting
+    }
+    return {**params, **{STEP_SIZE + name: torch.as_tensor(size, dtype=torch.float64) for name, size in sizes.items()}}
 
 
 def begins_after_another(shape: tuple[int, int, int], seed: int) -> np.ndarray:
@@ -204,6 +215,17 @@ def tiny_config(env_name: str = "2DNavigation-v0", **changes: Any) -> Config:
     if env_name == "2DNavigation-v0":
         values["env_kwargs"] = {"max_episode_steps": 15}
     return Config(env_name=env_name, **{**values, **changes})
+
+
+MAML_VARIANTS: dict[str, dict[str, Any]] = {
+    "promp": {"maml_outer_step": "promp", "promp_inner_kl_target": 0.01, "promp_learning_rate": 0.01},
+    "meta-sgd": {"fast_lr_learned": "parameter"},
+    "step-sizes-of-layers": {"fast_lr_learned": "layer", "maml_outer_step": "promp"},
+    "e-maml": {"exploration_credit": 0.5},
+    "dice": {"inner_objective": "dice"},
+    "reptile": {"maml_outer_step": "reptile", "reptile_step_size": 0.5},
+}
+"""Settings of learners around the inner loop of MAML, by a name for test ids."""
 
 
 def write_config(path: Path, config: Config) -> Path:

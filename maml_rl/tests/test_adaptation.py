@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from maml_rl.adaptation import adapt, expand, inner_loss, linearise, policy_distribution
+from maml_rl.adaptation import INNER_OBJECTIVES, adapt, expand, inner_loss, policy_distribution
 from maml_rl.episode import LearningData
+from maml_rl.linearisation import linearise
 from maml_rl.objectives import linearised_curvature, meta_gradient, surrogate, surrogate_loss
 from maml_rl.policies import PolicySpec
 from maml_rl.tests.builders import (
@@ -25,6 +26,7 @@ from maml_rl.tests.builders import (
     tiny_inner,
     tiny_policy,
     unflat,
+    with_step_sizes,
 )
 
 pytestmark = [pytest.mark.numerical, pytest.mark.usefixtures("float64")]
@@ -35,6 +37,12 @@ every_way_to_adapt = pytest.mark.parametrize(
     [
         *(pytest.param(each.values[0], {"objective": each.values[1]}, id=each.id) for each in POLICIES_AND_OBJECTIVES),
         *(pytest.param(s, {"head_only": True}, id=f"{spec_id(s)}-head") for s in POLICY_SPECS if s.name != "plastic"),
+        *(
+            pytest.param(s, {"step_sizes": shapes, "head_only": head}, id=f"{spec_id(s)}-{shapes}-{head}")
+            for s in POLICY_SPECS
+            for shapes, head in (("layer", False), ("parameter", False), ("parameter", True))
+            if s.name == "mlp"
+        ),
         *(pytest.param(spec, {}, id=spec_id(spec)) for spec in ENCODED_SPECS),
         *(pytest.param(s, {"head_only": True}, id=f"{spec_id(s)}-head") for s in ENCODED_SPECS if s.name == "mlp"),
     ],
@@ -43,11 +51,14 @@ one_or_two_steps = pytest.mark.parametrize("num_steps", [1, 2])
 TASKS = 2
 
 
-def case(spec, num_steps, **inner_settings):
+def case(spec, num_steps, *, step_sizes="none", **inner_settings):
     """Inner loop, parameters, training episodes of each step, validation episodes."""
     policy, params = tiny_policy(spec)
     train = [tiny_data(spec, seed) for seed in range(1, num_steps + 1)]
-    return tiny_inner(policy, **inner_settings), params, train, tiny_data(spec, 9)
+    inner = tiny_inner(policy, learns_step_sizes=step_sizes != "none", **inner_settings)
+    if inner.learns_step_sizes:
+        params = with_step_sizes(inner, params, step_sizes)
+    return inner, params, train, tiny_data(spec, 9)
 
 
 def slope(function, values, direction, step=1e-4):
@@ -66,32 +77,36 @@ def adapt_task_by_autograd(inner, params, episodes, task):
     for data in episodes:
         loss = inner_loss(inner, phi, pick(data, task))
         gradients = torch.autograd.grad(loss, [phi[name] for name in inner.adapting])
-        moved = {n: phi[n] - inner.fast_lr * g for n, g in zip(inner.adapting, gradients, strict=True)}
+        sizes = {name: params.get(f"fast_lr.{name}", inner.fast_lr) for name in inner.adapting}
+        moved = {n: phi[n] - sizes[n] * g for n, g in zip(inner.adapting, gradients, strict=True)}
         phi = {name: moved.get(name, value).detach().requires_grad_() for name, value in phi.items()}
     return {name: phi[name].detach() for name in inner.names}
 
 
 @every_policy_and_objective
-def test_the_inner_loss_is_minus_the_mean_weighted_log_probability_or_ratio(spec, objective):
+def test_the_inner_loss_is_minus_the_mean_of_the_advantages_times_the_objective_s_factor(spec, objective):
     inner, params, (data,), _ = case(spec, 1, objective=objective)
     first = pick(data, 0)
     log_prob = policy_distribution(inner.policy, params, first).log_prob(first.actions)
-    weight = log_prob if objective == "reinforce" else log_prob.exp() / first.log_probs.exp()
+    ratio = log_prob.exp() / first.log_probs.exp()
+    product = ratio.cumprod(0)
+    weight = {"reinforce": log_prob, "lvc": ratio, "dice": product - product / ratio}[objective]
     steps = [(t, b) for t in range(4) for b in range(3) if first.mask[t, b] == 1]
     expected = -sum(weight[s] * first.advantages[s] for s in steps) / len(steps)
     assert_close(inner_loss(inner, params, first), expected)
 
 
 @every_policy
-def test_both_objectives_adapt_alike_to_the_policy_s_own_episodes(spec):
+def test_all_objectives_adapt_alike_to_the_policy_s_own_episodes(spec):
     inner, params, (data,), _ = case(spec, 1)
     own = [policy_distribution(inner.policy, params, pick(data, m)).log_prob(data.actions[m]) for m in range(TASKS)]
     data = data._replace(log_probs=torch.stack(own))
-    adapted = [adapt(replace(inner, objective=objective), params, [data]) for objective in ("lvc", "reinforce")]
-    assert_close(*adapted)
+    adapted = [adapt(replace(inner, objective=objective), params, [data]) for objective in sorted(INNER_OBJECTIVES)]
+    for other in adapted[1:]:
+        assert_close(other, adapted[0])
 
 
-def test_only_the_ratio_s_hessian_is_on_average_that_of_the_expected_reward():
+def test_only_the_ratios_hessians_are_on_average_that_of_the_expected_reward():
     spec = PolicySpec("mlp", 1, 3, continuous=False, hidden_sizes=(2,), nonlinearity="tanh")
     policy, params = tiny_policy(spec)
     inner = tiny_inner(policy)
@@ -119,6 +134,7 @@ def test_only_the_ratio_s_hessian_is_on_average_that_of_the_expected_reward():
 
     exact = -hessian(expected_reward)(theta)
     assert_close(mean_hessian("lvc"), exact)
+    assert_close(mean_hessian("dice"), exact)
     assert (mean_hessian("reinforce") - exact).abs().max() > 0.1 * exact.abs().max()
 
 
@@ -147,23 +163,25 @@ def test_the_meta_gradient_is_the_derivative_of_the_loss_after_adaptation(spec, 
             each.append(surrogate_loss(log_prob, pick(old, task).log_prob(data.actions), data))
         return {"losses": torch.stack(each)}
 
+    assert set(gradients) == set(inner.meta_names)
     for seed in range(8):
-        way = random_like(params, inner.names, seed)
-        slopes = sum((gradients[name] * way[name]).reshape(TASKS, -1).sum(1) for name in inner.names)
-        assert_close({"losses": slopes}, slope(losses, inner.split(params)[0], way), rtol=1e-6, atol=1e-8)
+        way = random_like(params, inner.meta_names, seed)
+        slopes = sum((gradients[name] * way[name]).reshape(TASKS, -1).sum(1) for name in inner.meta_names)
+        values = {name: params[name] for name in inner.meta_names}
+        assert_close({"losses": slopes}, slope(losses, values, way), rtol=1e-6, atol=1e-8)
 
 
 @every_way_to_adapt
 @one_or_two_steps
 def test_forward_and_transpose_are_the_derivatives_of_adapt(spec, num_steps, settings):
     inner, params, train, _ = case(spec, num_steps, **settings)
-    learning, frozen = inner.split(params)
+    learning = {name: params[name] for name in inner.meta_names}
     adaptation = linearise(inner, params, train)
 
     def adapted(values):
-        return adapt(inner, {**frozen, **values}, train)
+        return adapt(inner, {**params, **values}, train)
 
-    direction = random_like(params, inner.names, 5)
+    direction = random_like(params, inner.meta_names, 5)
     assert_close(adaptation.learning, adapted(learning))
     assert_close(
         adaptation.forward(expand(direction, TASKS)), slope(adapted, learning, direction), rtol=1e-6, atol=1e-7

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from maml_rl.algorithms import make_algorithm
 from maml_rl.config import Config, ConfigError, load_config
 from maml_rl.config_sections import all_sections, keys_of
+from maml_rl.envs import make_meta_env
 from maml_rl.experiment import train
 from maml_rl.settings import MAMLSettings, RL2Settings, Settings, TaskSettings
 from maml_rl.tests.builders import travelled
@@ -23,7 +24,15 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIG_FILES = sorted((ROOT / "configs" / "maml").rglob("*.yaml"))
 RL2_FILES = sorted((ROOT / "configs" / "rl2").rglob("*.yaml"))
 ATARI_FILES = {f"{game}{kind}" for game in ("space-invaders", "demon-attack") for kind in ("", "-pixels")}
-OWN_FILES = {"delayed-recall", "memory-bandit", *ATARI_FILES}
+ROBOT_FILES = {  # name -> steps of an episode
+    "halfcheetah-dir-promp": 100,
+    "hopper-rand-params": 200,
+    "humanoid-dir": 200,
+    "walker-rand-params": 200,
+    "walker2d-dir": 200,
+    "walker2d-vel": 200,
+}
+OWN_FILES = {"delayed-recall", "memory-bandit", *ATARI_FILES, *ROBOT_FILES}
 BANDITS = [(k, n) for k in (5, 10, 50) for n in (10, 100, 500)]
 MUJOCO_KWARGS = {"normalization_scale": 10.0, "max_episode_steps": 100}
 EXPECTED_TASKS = {
@@ -86,6 +95,13 @@ def test_each_file_comments_every_key(path):
 def test_config_json_reads_back_as_the_same_configuration(path, write):
     config = load_config(path)
     assert load_config(write(json.dumps(config.to_json_dict()), "config.json")) == config
+
+
+@pytest.mark.parametrize(("name", "num_steps"), ROBOT_FILES.items())
+def test_each_file_of_robots_asks_for_what_its_family_takes(name, num_steps):
+    config = load_config(ROOT / "configs" / "maml" / f"{name}.yaml")
+    env = make_meta_env(config.task.env_name, 1, config.task.env_kwargs)
+    assert env.max_episode_steps == num_steps
 
 
 def test_memory_based_learning_needs_a_memory(write):

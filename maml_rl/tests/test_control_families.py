@@ -43,6 +43,26 @@ def test_the_pendulum_moves_as_gymnasiums(start):
             np.testing.assert_allclose(seen, [math.cos(angle), math.sin(angle), spin / 8], rtol=0, atol=1e-9)
 
 
+def test_a_pendulum_of_another_mass_has_gymnasiums_motor():
+    """Whatever the mass, a full action is a torque of 2 N m; nothing else differs between tasks."""
+    env = tensors("PendulumMass-v0", 4)
+    tasks = env.sample_tasks(4, generator(0, Purpose.TASKS))
+    assert {tuple(task[key] for key in ("length", "gravity", "sign", "target")) for task in tasks} == {(1, 10, 1, 0)}
+    env.set_tasks(tasks)
+    observations = env.reset(options={"rngs": streams(4, 0)})[0]
+    singles: list[Any] = [gym.make("Pendulum-v1").unwrapped for _ in tasks]
+    for single, task, seen in zip(singles, tasks, observations[0].numpy(), strict=True):
+        single.reset(seed=0)
+        single.m = task["mass"]
+        single.state = np.array([math.atan2(seen[1], seen[0]), 8.0 * seen[2]])
+    for action in random_actions(env, 50):
+        observations, *_ = env.step(action)
+        for single, seen, own in zip(singles, observations[0].numpy(), action[0].numpy(), strict=True):
+            single.step(2.0 * own)
+            angle, spin = single.state
+            np.testing.assert_allclose(seen, [math.cos(angle), math.sin(angle), spin / 8], rtol=0, atol=1e-9)
+
+
 def test_the_pendulums_reward_is_its_nearness_to_the_target_less_the_cost_of_its_action():
     targets = [0.0, 1.0, -2.5, math.pi]
     env, first = begun("PendulumSwingUp-v0", [{"target": t} for t in targets], start="uniform", torque_cost=0.1)

@@ -25,6 +25,7 @@ from maml_rl.samplers.maml_worker import MAMLWorker
 from maml_rl.settings import TrustRegion
 from maml_rl.shard import Shard
 from maml_rl.tests.builders import (
+    MAML_VARIANTS,
     NAN_REWARD,
     NEED_REWARDS,
     UNEVEN,
@@ -101,7 +102,12 @@ COMPARED = [
 ]
 
 
-@pytest.mark.parametrize("config", COMPARED, ids=name_of)
+OTHER_OUTER_STEPS = [
+    pytest.param(tiny_config(**settings), id=f"variant-{name}") for name, settings in MAML_VARIANTS.items()
+]
+
+
+@pytest.mark.parametrize("config", [*COMPARED, *OTHER_OUTER_STEPS], ids=name_of)
 def test_the_curve_is_the_same_for_one_two_and_three_workers(config, tmp_path):
     expected, parameters = run(config, tmp_path / "1", dtype="float64")
     assert [row["iteration"] for row in expected] == [0, 1, 2]
@@ -408,7 +414,7 @@ def test_a_run_of_an_earlier_version_goes_on_with_the_columns_it_has(tmp_path):
 
 @pytest.mark.parametrize(
     "config",
-    [tiny_config("Bandit-K5-v0"), *WITH_MEMORY, *RL2_STEPS, *EPISODIC],
+    [tiny_config("Bandit-K5-v0"), *OTHER_OUTER_STEPS, *WITH_MEMORY, *RL2_STEPS, *EPISODIC],
     ids=lambda c: f"{c.policy}-{name_of(c)}",
 )
 def test_more_iterations_continue_a_finished_run(config, tmp_path):

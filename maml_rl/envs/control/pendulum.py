@@ -51,6 +51,9 @@ class PendulumSwingUp(HiddenTaskEnv):
         As in `TensorMetaVectorEnv`.
     length, mass, gravity, torque_ratio
         Ranges (low, high), positive, on which tasks are uniform.
+    torque
+        Largest torque of all tasks in N m, > 0, Gymnasium's being 2; ``None``: what `torque_ratio` says. With it,
+        heavier rods are harder to lift.
     flip_probability
         Probability that a task's sign is -1, in [0, 1].
     target_angles
@@ -83,6 +86,7 @@ class PendulumSwingUp(HiddenTaskEnv):
         mass: tuple[float, float] = (0.75, 1.25),
         gravity: tuple[float, float] = (8.0, 12.0),
         torque_ratio: tuple[float, float] = (0.4, 0.4),
+        torque: float | None = None,
         flip_probability: float = 0.5,
         target_angles: Literal["upright", "two", "circle"] = "upright",
         start: Literal["hanging", "uniform"] = "hanging",
@@ -99,6 +103,8 @@ class PendulumSwingUp(HiddenTaskEnv):
         check_probabilities(flip_probability=flip_probability)
         ranges = (length, mass, gravity, torque_ratio)
         check_ranges(dict(zip(self.fields, ranges, strict=False)))
+        if torque is not None and not 0 < torque < math.inf:
+            raise ValueError(f"torque: got {torque}, expected a number > 0")
         for name, value in (("torque_cost", torque_cost), ("target_bonus", target_bonus)):
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name}: got {value}, expected a number >= 0")
@@ -113,7 +119,7 @@ class PendulumSwingUp(HiddenTaskEnv):
             dtype=dtype,
         )
         self.flip_probability, self.torque_cost = float(flip_probability), float(torque_cost)
-        self.target_bonus = float(target_bonus)
+        self.target_bonus, self.torque = float(target_bonus), torque
         self.target_angles, self.start = target_angles, start
         self._low, self._high = np.array(ranges, dtype=np.float64).T
 
@@ -122,7 +128,10 @@ class PendulumSwingUp(HiddenTaskEnv):
         return dict(zip(self.fields, (1.0, 1.0, 10.0, 0.4, 1, 0.0), strict=True))
 
     def _sample_plain_tasks(self, num_tasks: int, rng: np.random.Generator) -> list[Task]:
-        columns = rng.uniform(self._low, self._high, (num_tasks, len(self._low))).T.tolist()
+        physical = rng.uniform(self._low, self._high, (num_tasks, len(self._low))).T  # (F, M)
+        if self.torque is not None:
+            physical[3] = self.torque / (physical[:3].prod(axis=0) / 2)
+        columns = physical.tolist()
         columns.append(draw_signs(num_tasks, rng, self.flip_probability))
         places = rng.random(num_tasks)
         targets = {"upright": 0 * places, "two": math.pi * (places < 0.5), "circle": math.pi * (2 * places - 1)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
+from typing import Literal
 
 import mujoco
 import numpy as np
@@ -11,6 +12,10 @@ import numpy as np
 from maml_rl.envs.meta_env import Task
 from maml_rl.envs.mujoco.mujoco_engine import MujocoVectorEnv
 from maml_rl.envs.mujoco.running_tasks import DirectionTasks, RangeTasks, VelocityTasks
+
+Rewards = Literal["rllab", "gymnasium"]
+_WEIGHTS: dict[Rewards, tuple[float, float, float]] = {"rllab": (0.005, 0.0005, 0.05), "gymnasium": (0.5, 0.0005, 1.0)}
+"""Weights of controls and contact forces in the costs, and the reward of a step survived."""
 
 
 class AntVectorEnv(MujocoVectorEnv):
@@ -20,16 +25,27 @@ class AntVectorEnv(MujocoVectorEnv):
     [-1, 1] (14 bodies x 6), rotation matrix (9) and position (3) of the torso. Reward: ``r_task -
     0.005 * |control|^2 - 0.0005 * |contact forces|^2 + 0.05``. An episode terminates when the torso's
     height leaves [0.2, 1.0] m or the state is not finite.
+
+    Parameters
+    ----------
+    num_envs, max_episode_steps, normalization_scale, render_mode
+        As in `MujocoVectorEnv`.
+    rewards
+        ``"rllab"``: the costs and the survival reward above, of MAML's authors (Finn et al. 2017). ``"gymnasium"``:
+        those of Ant-v5, ``0.5 * |control|^2`` and 1. Full controls then cost 4 a step, as much as running at 4 m/s
+        brings.
     """
 
     def __init__(
         self,
         num_envs: int = 1,
         *,
+        rewards: Rewards = "rllab",
         max_episode_steps: int | None = 200,
         normalization_scale: float = 1.0,
         render_mode: str | None = None,
     ) -> None:
+        self._control_weight, self._contact_weight, self._survival_reward = _WEIGHTS[rewards]
         super().__init__(
             num_envs,
             model_file="ant.xml",
@@ -56,12 +72,12 @@ class AntVectorEnv(MujocoVectorEnv):
         self._position[index] = data.xpos[self._torso_body]
 
     def _outcome(self, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        costs = 0.005 * np.square(control).sum(axis=-1)
-        costs += 0.0005 * np.square(np.clip(self._contact_forces, -1.0, 1.0)).sum(axis=-1)
+        costs = self._control_weight * np.square(control).sum(axis=-1)
+        costs += self._contact_weight * np.square(np.clip(self._contact_forces, -1.0, 1.0)).sum(axis=-1)
         height = self._qpos[:, 2]
         finite = np.isfinite(self._qpos).all(axis=-1) & np.isfinite(self._qvel).all(axis=-1)
         healthy = finite & (height >= 0.2) & (height <= 1.0)
-        return self._task_reward() - costs + 0.05, ~healthy
+        return self._task_reward() - costs + self._survival_reward, ~healthy
 
     def _observe(self) -> np.ndarray:
         parts = [
@@ -90,7 +106,15 @@ class AntDirVectorEnv(DirectionTasks, AntVectorEnv):
 
 
 class AntVelVectorEnv(VelocityTasks, AntVectorEnv):
-    """AntVel-v2: run at a target velocity in [low, high] m/s, reward ``1 - |velocity - target|`` - costs + 0.05."""
+    """AntVel-v2: run at a target velocity in [low, high] m/s, reward ``1 - |velocity - target|`` - costs + 0.05.
+
+    Parameters
+    ----------
+    num_envs, rewards, max_episode_steps, normalization_scale, render_mode
+        As in `AntVectorEnv`.
+    low, high
+        Range of target velocities in m/s; tasks are uniform on it.
+    """
 
     def __init__(
         self,
@@ -98,6 +122,7 @@ class AntVelVectorEnv(VelocityTasks, AntVectorEnv):
         *,
         low: float = 0.0,
         high: float = 3.0,
+        rewards: Rewards = "rllab",
         max_episode_steps: int | None = 200,
         normalization_scale: float = 1.0,
         render_mode: str | None = None,
@@ -105,6 +130,7 @@ class AntVelVectorEnv(VelocityTasks, AntVectorEnv):
         self._set_range(low, high)
         super().__init__(
             num_envs,
+            rewards=rewards,
             max_episode_steps=max_episode_steps,
             normalization_scale=normalization_scale,
             render_mode=render_mode,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -136,19 +136,23 @@ class MujocoVectorEnv(MetaVectorEnv):
         return self._low + 0.5 * (scaled / self.normalization_scale + 1.0) * (self._high - self._low)
 
     def _reset(self, mask: np.ndarray) -> np.ndarray:
-        position_noise = 0.2 * self._uniform(self.model.nq) - 0.1
-        velocity_noise = 0.1 * self._normal(self.model.nv)
+        position_noise, velocity_noise = self._initial_noise()
         self._qpos[mask] = (self._initial_qpos + position_noise)[mask]
         self._qvel[mask] = velocity_noise[mask]
         self._warmstart[mask] = 0.0
         self._ctrl[mask] = 0.0
-        for index in np.flatnonzero(mask).tolist():
-            self._data_span[:] = self._rows[index]
-            mujoco.mj_forward(self.model, self.data)
-            self._rows[index][:] = self._data_span
-            if self._record is not None:
-                self._record(index)
+        for group in self._groups(np.flatnonzero(mask).tolist()):
+            for index in group:
+                self._data_span[:] = self._rows[index]
+                mujoco.mj_forward(self.model, self.data)
+                self._rows[index][:] = self._data_span
+                if self._record is not None:
+                    self._record(index)
         return self._observe()
+
+    def _initial_noise(self) -> tuple[np.ndarray, np.ndarray]:
+        """Deviations of positions (N, nq) and velocities (N, nv) from the model's, where episodes begin."""
+        return 0.2 * self._uniform(self.model.nq) - 0.1, 0.1 * self._normal(self.model.nv)
 
     def _step(self, actions: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         control = self.control_from_action(actions)
@@ -158,16 +162,21 @@ class MujocoVectorEnv(MetaVectorEnv):
         rewards, terminated = self._outcome(control)
         return self._observe(), rewards, terminated
 
-    def _simulate(self, indices: Any) -> None:
+    def _simulate(self, indices: Iterable[int]) -> None:
         model, data, span, frame_skip = self.model, self.data, self._data_span, self.frame_skip
         rows, record, step = self._rows, self._record, mujoco.mj_step
-        for index in indices:
-            row = rows[index]
-            span[:] = row
-            step(model, data, frame_skip)
-            row[:] = span
-            if record is not None:
-                record(index)
+        for group in self._groups(indices):
+            for index in group:
+                row = rows[index]
+                span[:] = row
+                step(model, data, frame_skip)
+                row[:] = span
+                if record is not None:
+                    record(index)
+
+    def _groups(self, indices: Iterable[int]) -> Iterator[Iterable[int]]:
+        """Robots in groups that share a model, which `self.model` is while the group is simulated; here all do."""
+        yield indices
 
     def _before_step(self) -> None:
         """Remember what the reward needs of the state before the step; nothing by default."""
@@ -189,11 +198,12 @@ class MujocoVectorEnv(MetaVectorEnv):
             # Two thirds of the time where no GPU draws, for a shadow that is hardly seen.
             self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
         frames = []
-        for row in self._rows:
-            self._data_span[:] = row
-            mujoco.mj_forward(self.model, self.data)
-            self._renderer.update_scene(self.data, camera="track")
-            frames.append(self._renderer.render())
+        for group in self._groups(range(self.num_envs)):
+            for index in group:
+                self._data_span[:] = self._rows[index]
+                mujoco.mj_forward(self.model, self.data)
+                self._renderer.update_scene(self.data, camera="track")
+                frames.append(self._renderer.render())
         return tuple(frames)
 
     def close_extras(self, **kwargs: Any) -> None:

@@ -1,0 +1,122 @@
+"""ProMP: several steps of Adam on a clipped surrogate through the inner loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maml_rl.metalearners.learner import StateTensor, Workers
+from maml_rl.metalearners.maml import Improvement, MAMLLearner
+from maml_rl.metalearners.optimiser import VectorOptimiser
+from maml_rl.settings import ProMPSettings
+from maml_rl.utils.vectors import dot
+
+_COEFS = "inner_kl_coefs"
+
+
+class ProMP(MAMLLearner):
+    """Proximal meta-policy search (Rothfuss et al. 2019, algorithm 1).
+
+    An iteration's episodes serve several steps of Adam: ratios of probabilities after adaptation are clipped, and the
+    policies before each inner step are penalised for leaving those that rolled out. The penalty's coefficient may
+    adapt to a target divergence (Schulman et al. 2017, section 4).
+
+    Its report has as details ``loss``, ``kl`` and ``clipped``, the loss at the new parameters, the divergence of the
+    adapted policies from the old ones there, and the fraction of steps outside the clip range; ``inner_kl``, the
+    divergence of the policies before adaptation; ``inner_kl_coef``, the coefficient that was used; both are means over
+    inner steps; ``gradient_norm``, mean over steps of Adam.
+
+    Parameters
+    ----------
+    workers
+        A backend of workers made of `maml_rl.samplers.MAMLWorkerSpec`.
+    parameters
+        Initial parameters (1, D) float64.
+    settings
+        Settings of the outer step.
+    seed
+        Seed of the run.
+    num_inner_steps
+        K, gradient steps of the inner loop.
+    """
+
+    details: tuple[str, ...] = ("loss", "kl", "clipped", "inner_kl", "inner_kl_coef", "gradient_norm")
+    headline: tuple[str, ...] = ("kl",)
+
+    def __init__(
+        self, workers: Workers, parameters: np.ndarray, settings: ProMPSettings, *, seed: int, num_inner_steps: int
+    ) -> None:
+        super().__init__(workers, parameters, seed=seed)
+        self.settings = settings
+        self._optimiser = VectorOptimiser("adam", self._vector)
+        self._coefs = np.full(num_inner_steps, settings.promp_inner_kl_coef)
+
+    def state_layout(self) -> dict[str, StateTensor]:
+        """See `Learner.state_layout`: moments (D,), steps () and coefficients (K,)."""
+        return {**self._optimiser.state_layout(), _COEFS: StateTensor(self._coefs.shape, 0.0)}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """See `Learner.state_dict`."""
+        return {**self._optimiser.state_dict(), _COEFS: torch.from_numpy(self._coefs.copy())}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """See `Learner.load_state_dict`."""
+        self._optimiser.load_state_dict({name: value for name, value in state.items() if name != _COEFS})
+        if _COEFS in state:
+            self._coefs = state[_COEFS].double().numpy().copy()
+
+    def _improve(self, returns: np.ndarray, iteration: int, *, finite: bool) -> Improvement:
+        num_tasks, begin = returns.shape[1], (self._vector, self._optimiser.state_dict())
+        how = self.settings.promp_clip_range, self._coefs.tolist()
+        # At the old parameters no ratio is clipped and no divergence has a slope: the plain meta-gradient.
+        _, gradient = self._means("surrogate_gradient", num_tasks, self._vector)
+        norms: list[float] = []
+        for step in range(self.settings.promp_num_steps):
+            if step > 0:
+                gradient = self._mean("proximal_gradient", num_tasks, self._vector, *how)
+            finite = finite and bool(np.isfinite(gradient).all())
+            if not finite:
+                break
+            norms.append(math.sqrt(dot(gradient, gradient)))
+            self._optimiser.step(gradient, self.settings.promp_learning_rate)
+            self._vector = self._optimiser.vector
+        terms = np.zeros(3 + len(self._coefs))
+        if finite:
+            terms = self._mean("proximal_terms", num_tasks, self._vector, *how)
+            finite = bool(np.isfinite(terms).all())
+        if not finite:
+            self._vector, state = begin
+            self._optimiser.vector = self._vector
+            self._optimiser.load_state_dict(state)
+            terms = np.zeros_like(terms)
+        return Improvement(self._report(terms, norms), finite, finite)
+
+    def _report(self, terms: np.ndarray, norms: list[float]) -> dict[str, float]:
+        """Details of a step with these mean terms (3 + K,); then the coefficients adapt."""
+        loss, kl, clipped, *inner = terms.tolist()
+        details = {
+            "loss": loss,
+            "kl": kl,
+            "clipped": clipped,
+            "inner_kl": float(np.mean(inner)) if inner else 0.0,
+            "inner_kl_coef": float(self._coefs.mean()) if inner else 0.0,
+            "gradient_norm": float(np.mean(norms)) if norms else 0.0,
+        }
+        if terms.any() and self.settings.promp_inner_kl_target is not None:
+            self._coefs = adapted_coefs(self._coefs, np.array(inner), self.settings.promp_inner_kl_target)
+        return details
+
+
+def adapted_coefs(coefs: np.ndarray, divergences: np.ndarray, target: float) -> np.ndarray:
+    """Halve coefs (K,) where divergences (K,) are below 2/3 of the target, double them where beyond 3/2.
+
+    >>> adapted_coefs(np.ones(3), np.array([0.5, 1.0, 2.0]), 1.0).tolist()
+    [0.5, 1.0, 2.0]
+    """
+    factors = np.where(divergences < target / 1.5, 0.5, np.where(divergences > target * 1.5, 2.0, 1.0))
+    adapted: np.ndarray = coefs * factors
+    return adapted
