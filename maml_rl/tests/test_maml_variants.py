@@ -390,7 +390,7 @@ def test_an_iteration_with_numbers_that_are_not_finite_is_undone(outer_step):
 
 def test_learned_step_sizes_are_saved_and_adapt_what_is_loaded(tmp_path):
     algorithm = algorithm_of("meta-sgd", num_batches=1, num_steps=1)
-    parameters = train(algorithm, num_workers=1, folder=RunFolder(tmp_path), show=lambda line: None)
+    parameters = train(algorithm, num_workers=1, folder=RunFolder(tmp_path))
     loaded = algorithm_of("meta-sgd", num_batches=1).with_policy(tmp_path / "policy.th")
     np.testing.assert_array_equal(loaded.initial_parameters(), parameters)
     sizes = {name: value for name, value in loaded.individuals()[0].items() if name.startswith(STEP_SIZE)}
@@ -418,13 +418,13 @@ def test_an_agent_adapts_with_its_learned_step_sizes():
 
 def test_weights_without_step_sizes_begin_with_fast_lr_and_others_are_refused(tmp_path):
     plain = make_algorithm(tiny_config(num_batches=1, seed=8), dtype="float64")
-    train(plain, num_workers=1, folder=RunFolder(tmp_path / "plain"), show=lambda line: None)
+    train(plain, num_workers=1, folder=RunFolder(tmp_path / "plain"))
     path = tmp_path / "plain" / "policy.th"
     sized = algorithm_of("meta-sgd").with_policy(path)
     size = plain.layout.size
     np.testing.assert_array_equal(sized.initial_parameters()[:, :size], plain.with_policy(path).initial_parameters())
     np.testing.assert_array_equal(sized.initial_parameters()[:, size:], 0.1)
-    train(algorithm_of("meta-sgd", num_batches=1), num_workers=1, folder=RunFolder(tmp_path / "sized"), show=print)
+    train(algorithm_of("meta-sgd", num_batches=1), num_workers=1, folder=RunFolder(tmp_path / "sized"))
     with pytest.raises(RunFolderError, match=r"unexpected parameter 'fast_lr\.[^']*'; use the policy.th of a run with"):
         plain.with_policy(tmp_path / "sized" / "policy.th")
 

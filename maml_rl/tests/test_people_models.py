@@ -296,7 +296,7 @@ def test_a_fit_does_not_depend_on_who_else_is_fitted():
 
 
 def test_recovery_finds_what_is_easy_and_says_how_well():
-    models = {"wsls": WinStayModel(), "td": TDModel()}
+    models: dict[str, Any] = {"wsls": WinStayModel(), "td": TDModel()}
     found = recover_models(models, BanditDesign(), num_subjects=3, num_starts=1)
     assert found.log_evidences.shape == (2, 1, 3, 2)
     assert (np.diag(found.by_subject) > 0.6).all()
