@@ -11,7 +11,7 @@ import gymnasium as gym
 import pytest
 
 from maml_rl.config_sections import all_sections, keys_of
-from maml_rl.envs.registration import load_family
+from maml_rl.envs.family_modules import load_family
 from maml_rl.metalearners import RL2
 from maml_rl.metalearners.evolution import Evolution
 from maml_rl.metalearners.learner import Report
