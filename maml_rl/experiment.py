@@ -95,11 +95,11 @@ def train(
 def _ended(folder: RunFolder, algorithm: Algorithm) -> Checkpoint | None:
     """End of the folder's run, if it has all its iterations; says so."""
     config, expected = algorithm.config, algorithm.run_format
-    state = folder.standing(config, expected)
-    if state is None or state.iteration < config.run.num_batches:
-        return None
-    with folder.claimed():  # drops a row that an interrupted iteration left, and keeps the number of iterations
-        folder.resume(config, expected)
+    with folder.claimed():
+        state = folder.standing(config, expected)
+        if state is None or state.iteration < config.run.num_batches:
+            return None
+        folder.resume(config, expected)  # drops a row that an interrupted iteration left
     LOGGER.info(f"{folder.path}: finished, {state.iteration} iterations; give --num-batches to go on")
     return state
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 
 from maml_rl.analysis.arms import MISSED
+from maml_rl.analysis.choice_models import ChoiceModel
 from maml_rl.analysis.choices import Choices
 from maml_rl.analysis.drifting_bandits import DriftingArms, draw_drifting_means, kalman_thompson
 from maml_rl.analysis.kalman_models import ThompsonModel
@@ -73,9 +75,8 @@ def test_every_model_gives_all_arms_together_probability_one_and_missed_trials_n
 def test_trials_missed_at_the_end_change_nothing(name):
     model, parameters = of_bandit(name)
     data = some_choices()
-    longer = Choices(
-        *(np.pad(part, ((0, 0), (0, 4)), constant_values=MISSED) for part in (data.choices, data.rewards)), 3
-    )
+    padding = ((0, 0), (0, 4))
+    longer = Choices(np.pad(data.choices, padding, constant_values=MISSED), np.pad(data.rewards, padding), 3)
     logs = model.trial_log_likelihoods(longer, parameters)
     np.testing.assert_allclose(logs[:, :-4], model.trial_log_likelihoods(data, parameters), rtol=1e-9)
     assert longer.num_choices == data.num_choices
@@ -205,12 +206,11 @@ def test_the_hybrid_is_that_of_daw_and_its_ends_are_the_two_pure_learners(second
     kept = [index for index in range(7) if second or index != 3]
     found = HybridModel(choice_at_stage_two=second).trial_log_likelihoods(data, FULL[kept])
     np.testing.assert_allclose(found, hybrid_by_hand(data, FULL), atol=1e-12)
-    for kind, weight, own in (("model-based", 1.0, (1, 2, 3, 6)), ("model-free", 0.0, (0, 1, 2, 3, 4, 6))):
+    for name, weight, own in (("model-based", 1.0, (1, 2, 3, 6)), ("model-free", 0.0, (0, 1, 2, 3, 4, 6))):
         pure = FULL.copy()
         pure[5] = weight
-        alone = HybridModel(kind, choice_at_stage_two=second).trial_log_likelihoods(
-            data, FULL[[index for index in own if index in kept]]
-        )
+        model = two_step_models(choice_at_stage_two=second)[name]
+        alone = model.trial_log_likelihoods(data, FULL[[index for index in own if index in kept]])
         np.testing.assert_allclose(alone, hybrid_by_hand(data, pure), atol=1e-12)
 
 
@@ -283,7 +283,8 @@ def test_effects_of_earlier_trials_tell_planning_from_habit():
 
 
 def test_a_fit_does_not_depend_on_who_else_is_fitted():
-    design, models = BanditDesign(num_trials=40), {"td": TDModel(), "wsls": WinStayModel()}
+    design = BanditDesign(num_trials=40)
+    models: dict[str, ChoiceModel] = {"td": TDModel(), "wsls": WinStayModel()}
     subjects = {
         name: design.play(TDModel(), np.array([0.5, 4.0, 0.5]), generator(index, Purpose.STATISTICS))
         for index, name in enumerate("ab")
