@@ -75,14 +75,14 @@ def arguments_of(words: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> argpa
     return result
 
 
-def _main_of(program: str) -> Callable[[], Any]:
-    """The entry point of a script or module; it reads ``sys.argv``."""
-    known: dict[str, Callable[[], Any]] = {
+def _main_of(program: str) -> Callable[..., Any]:
+    """The entry point of a script or module; without arguments it reads ``sys.argv``."""
+    known: dict[str, Callable[..., Any]] = {
         "train.py": cli.train_command,
         "test.py": cli.test_command,
         "maml_rl.studies": studies_command.main,
     }
-    found: Callable[[], Any] = known.get(program) or importlib.import_module(program).main
+    found: Callable[..., Any] = known.get(program) or importlib.import_module(program).main
     return found
 
 
@@ -221,22 +221,30 @@ ONE_WORKER = ("--num-workers", "1", "--backend", "serial")
 def shrunken(config: Config) -> list[str]:
     """Flags that make a run of this configuration small."""
     values = config.to_json_dict()
-    return [word for key, size in SMALL.items() if key in values for word in ("--set", f"{key}={size}")]
+    sizes = [f"{key}={size}" for key, size in SMALL.items() if key in values]
+    if "max_episode_steps" in values["env-kwargs"]:
+        sizes.append("env-kwargs.max_episode_steps=20")
+    return [word for size in sizes for word in ("--set", size)]
 
 
 @pytest.fixture
-def desk(tmp_path):
-    """A folder with the repository's files, where commands may write."""
+def desk(tmp_path, monkeypatch):
+    """The working directory: a folder with the repository's files, where commands may write."""
     for name in ("configs", "studies", "zoo", "benchmarks", "maml_rl", "train.py", "test.py"):
         (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def run(words: Sequence[str], folder: Path) -> None:
+    """Run a command in the working directory `folder`: in this process, or, on a cluster, in one of its own."""
+    program, rest = (words[2], words[3:]) if words[1] == "-m" else (words[1], words[2:])
+    if "ray" not in words:
+        assert _main_of(program)(rest) == 0, words
+        return
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *words[1:]], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
-    )
+    command = [sys.executable, *words[1:]]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
