@@ -104,8 +104,9 @@ def save_models(path: Path, found: Mapping[str, ModelRecovery]) -> None:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(("task", "made_by", "model", "fraction_of_subjects", "mean_protected_exceedance"))
             for task, one in found.items():
-                for row, column in np.ndindex(one.by_subject.shape):
-                    values = (f"{part[row, column]:.4f}" for part in (one.by_subject, one.by_group))
+                both = (one.by_subject, one.by_group)
+                for row, column in np.ndindex(both[0].shape):
+                    values = (f"{part[row, column]:.2f}" for part in both)
                     writer.writerow((task, one.names[row], one.names[column], *values))
 
     write_atomically(path, write)
