@@ -221,7 +221,7 @@ ONE_WORKER = ("--num-workers", "1", "--backend", "serial")
 def shrunken(config: Config) -> list[str]:
     """Flags that make a run of this configuration small."""
     values = config.to_json_dict()
-    sizes = [f"{key}={size}" for key, size in SMALL.items() if key in values]
+    sizes = [f"{key}={min(size, values[key] or size)}" for key, size in SMALL.items() if key in values]
     if "max_episode_steps" in values["env-kwargs"]:
         sizes.append("env-kwargs.max_episode_steps=20")
     return [word for size in sizes for word in ("--set", size)]
