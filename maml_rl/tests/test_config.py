@@ -32,7 +32,7 @@ ROBOT_FILES = {  # name -> steps of an episode
     "walker2d-dir": 200,
     "walker2d-vel": 200,
 }
-OWN_FILES = {"delayed-recall", "memory-bandit", *ATARI_FILES, *ROBOT_FILES}
+OWN_FILES = {"delayed-recall", "memory-bandit", "meta-world", *ATARI_FILES, *ROBOT_FILES}
 BANDITS = [(k, n) for k in (5, 10, 50) for n in (10, 100, 500)]
 MUJOCO_KWARGS = {"normalization_scale": 10.0, "max_episode_steps": 100}
 EXPECTED_TASKS = {
@@ -236,6 +236,8 @@ def test_words_of_a_choice_may_be_in_capitals(write):
 @pytest.mark.parametrize("path", RL2_FILES, ids=lambda path: path.stem)
 def test_each_file_of_rl2_trains(path):
     small = ["meta-batch-size=2", "num-batches=2", "hidden-sizes=[4]", "num-epochs=1"]
+    if path.stem.startswith("meta-world"):
+        small.append("env-kwargs.max_episode_steps=5")
     config = load_config(path, small)
     assert config.algorithm == "rl2"
     before = make_algorithm(config).initial_parameters()

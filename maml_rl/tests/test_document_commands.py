@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from maml_rl import cli
+from maml_rl.commands import main as tool
 from maml_rl.config import Config, load_config
 from maml_rl.studies import __main__ as studies_command
 from maml_rl.studies.study import load_study
@@ -33,6 +34,7 @@ NOT_RUN = {
     "sudo": "it installs on the machine",
     "pip": "it installs; its extras are looked up",
     "git": "it fetches from the network",
+    "maml-rl": "its subcommands have tests of their own; their arguments are read here",
     "make": "it installs first; its target is looked up, and what it runs is a test of its own",
     "ray": "it starts or joins a cluster that outlives the test; maml_rl/tests/test_ray.py has clusters of its own",
     "tensorboard": "it serves until it is stopped",
@@ -81,6 +83,7 @@ def _main_of(program: str) -> Callable[..., Any]:
         "train.py": cli.train_command,
         "test.py": cli.test_command,
         "maml_rl.studies": studies_command.main,
+        "maml_rl": tool.main,
     }
     found: Callable[..., Any] = known.get(program) or importlib.import_module(program).main
     return found
@@ -110,7 +113,7 @@ def is_mention(command: Command) -> bool:
         return False
     if words[1] != "-m":
         return len(words) == 2 or not words[1].endswith(".py")
-    return len(words) == 3 or (words[2] == "maml_rl.studies" and len(words) == 4)
+    return len(words) == 3 or (words[2] in ("maml_rl", "maml_rl.studies") and len(words) == 4)
 
 
 def unsaid(command: Command) -> str | None:
@@ -175,6 +178,11 @@ def test_programs_read_the_commands_of_a_page(page, monkeypatch):
                 assert set(arguments.only or ()) <= set(study.runs)
         except Exception as error:
             raise AssertionError(f"{command}: {error}") from error
+
+
+@pytest.mark.parametrize("command", [one for one in IN_BLOCKS if one.words[0] == "maml-rl"], ids=str)
+def test_the_tool_reads_its_commands(command, monkeypatch):
+    arguments_of(["python", "-m", "maml_rl", *filled_in(command)[1:]], monkeypatch)
 
 
 def test_targets_of_make_are_in_the_makefile():
