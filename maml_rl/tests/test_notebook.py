@@ -43,7 +43,7 @@ def test_the_notebook_runs_within_three_minutes_and_shows_every_comparison(noteb
     assert time.monotonic() - begin < LIMIT_SECONDS
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "stream" and output.name == "stderr"]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == 4
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 5
     written = "".join(output.text for output in outputs if output.output_type == "stream")
     assert "after 3 gradient steps" in written
 
