@@ -79,7 +79,8 @@ def _episodes(path: str | Path) -> tuple[np.ndarray, ...]:
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"cannot read {str(path)!r}: {error}; expected a results.npz that test.py wrote") from None
+        why = error.strerror if isinstance(error, OSError) and error.strerror else "it is no archive of plain arrays"
+        raise InputError(f"cannot read {str(path)!r}: {why}, expected a results.npz that test.py wrote") from None
     if arrays["actions"].dtype.kind not in "iu" or arrays["actions"].ndim not in (2, 3):
         raise InputError(
             f"{str(path)!r}: got actions {arrays['actions'].dtype} of shape {arrays['actions'].shape}, expected "

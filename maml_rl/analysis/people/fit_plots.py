@@ -62,7 +62,7 @@ def plot_evidences(ax: Axes, log_evidences: np.ndarray, names: Sequence[str]) ->
     ax.invert_yaxis()
     ax.set_xscale("symlog", linthresh=3.0)
     ax.set_xlim(right=0.5)
-    ax.set_xlabel("log Bayes factor against the subject's best model (nats)")
+    ax.set_xlabel("log Bayes factor against the best (nats)")
     ax.set_title("points: subjects; grey: evidence less than strong", fontsize="small", color=NOTE_COLOUR)
     tidy(ax)
 

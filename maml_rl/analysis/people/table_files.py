@@ -111,9 +111,15 @@ def read_rows(path: str | Path, form: TableFormat, names: Sequence[str], optiona
     sources = _sources(form, wanted, ("subject", "episode", "trial", *optional))
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(
+            f"cannot read {str(path)!r}: {error.strerror}, expected a table with a row per trial"
+        ) from None
+    except UnicodeDecodeError as error:
         raise InputError(f"cannot read {str(path)!r}: {error}; save the table as text in UTF-8") from None
     lines = text.splitlines()
+    if not lines:
+        raise InputError(f"{str(path)!r}: got an empty file, expected a line of column names and a row per trial")
     separator = _separator(lines[0] if lines else "", form, sources.values())
     reader = csv.DictReader(lines, delimiter=separator, skipinitialspace=True)
     _check_header(path, [str(name).strip() for name in reader.fieldnames or ()], sources, separator)
@@ -202,7 +208,7 @@ def _check_header(path: str | Path, header: list[str], sources: Mapping[str, str
         if count != 1:
             raise InputError(
                 f"{str(path)!r}: got {count or 'no'} column {source!r} among {', '.join(header) or 'none'} (separated "
-                f"by {SEPARATORS[separator]}), expected columns {', '.join(sources.values())}; name yours by columns "
+                f"by {SEPARATORS[separator]}), expected columns {', '.join(sources.values())}; name yours by --columns "
                 f"{name}=NAME{did_you_mean(source, header)}"
             )
 
