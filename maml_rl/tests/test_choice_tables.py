@@ -92,7 +92,7 @@ def test_uneven_episodes_and_trials_left_out_are_missed_trials(tmp_path):
     [
         (
             "subject,trial,choice,reward\n",
-            "got no column 'episode' among .*, expected columns subject, episode.*; name yours by --columns episode=NAME",
+            "got no column 'episode' among .*, expected columns .*; name yours by --columns episode=NAME",
         ),
         ("subject,episodes,trial,choice,reward\n", "did you mean 'episodes'"),
         (HEADER, "got no rows, expected one per trial"),
@@ -141,7 +141,7 @@ def test_questions_that_make_no_sense_are_refused(tmp_path, arguments, words):
         read_choices(written(tmp_path, HEADER + "a,1,1,0,1\n"), **arguments)
     with pytest.raises(InputError, match="separator: got '#', expected auto or one of"):
         TableFormat(separator="#")
-    with pytest.raises(InputError, match=r"cannot read .*: No such file or directory, expected a table with a row per trial"):
+    with pytest.raises(InputError, match=r"cannot read .*: No such file .*, expected a table with a row"):
         read_choices(tmp_path / "nothing.csv")
 
 
