@@ -49,9 +49,11 @@ def test_a_card_says_what_made_the_policy_and_how_good_it_is(folder):
 )
 def test_a_policy_is_as_good_as_its_card_says(folder):
     told = figures_of((folder / "card.md").read_text(encoding="utf-8"))
-    agent = load_agent(folder)
-    if agent.algorithm.config.env_name.endswith("Modes-v0"):
+    if not told:
+        pytest.skip("the card says nothing of the present code")
+    if load_config(folder / "config.json", quiet=True).env_name.endswith("Modes-v0"):
         pytest.importorskip("ale_py")
+    agent = load_agent(folder)
     found = measure(agent, told[0].num_tasks)
     assert [figure.stage for figure in found] == [figure.stage for figure in told]
     for mine, theirs in zip(found, told, strict=True):
