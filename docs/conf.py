@@ -39,6 +39,7 @@ include_patterns = [
     "CONTRIBUTING.md",
     "Testing_Notebook.ipynb",
     "results/*/table.md",
+    "results/recovery/recovery.md",
     "zoo/**",
 ]
 exclude_patterns = [".*", "build", "dist", "runs", "maml_rl", "docs/README.md", "docs/_*", "**/node_modules"]
