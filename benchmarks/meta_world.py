@@ -86,7 +86,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _upstream(task: str, strategy: Any, count: int) -> Any:
-    return metaworld.make_ml_envs(f"{task}-v3", seed=1, meta_batch_size=count, vector_strategy=strategy)
+    return metaworld.make_ml_envs(
+        f"{task}-v3", seed=1, meta_batch_size=count, total_tasks_per_cls=count, vector_strategy=strategy
+    )
 
 
 def _speed(env: Any, seconds: float) -> float:
