@@ -20,6 +20,8 @@ from maml_rl.zoo import zoo
 
 SEED = 11
 """Seed of the evaluation; `maml_rl.evaluation.evaluate` never draws what training drew."""
+NUM_TASKS = 100
+"""Tasks of an evaluation unless others are asked for."""
 HEADING = "## Evaluation by the present code"
 _ROW = re.compile(
     r"^\| (?P<what>[^|]+) \| (?P<tasks>\d+) [^|]+ \| (?P<mean>\S+) \[(?P<low>\S+), (?P<high>\S+)\] \|$", re.M
@@ -66,12 +68,15 @@ def section(name: str, agent: Agent, figures: Sequence[Figure]) -> str:
     known = agent.algorithm.env.num_distinct_tasks
     of = "new" if known is None else f"draws of all {known}"
     over = "tasks" if known is None else "draws, of the tasks of training, which are all that the family has"
+    size = figures[0].num_tasks
+    flags = "" if size == NUM_TASKS else f" --num-tasks {size}"
     rows = [f"| {f.stage} | {f.num_tasks} {of} | {f.mean:.4g} [{f.low:.4g}, {f.high:.4g}] |" for f in figures]
     return "\n".join(
         [
             HEADING,
             "",
-            f"Mean return in new episodes [95 % interval over {over}]; `python -m benchmarks.zoo {name}`, seed {SEED}.",
+            f"Mean return in new episodes [95 % interval over {over}]; "
+            f"`python -m benchmarks.zoo {name}{flags}`, seed {SEED}.",
             "",
             "| return | tasks | mean |",
             "|---|---|---|",
@@ -106,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate and write."""
     parser = argparse.ArgumentParser(description="Evaluate the policies of the zoo with the present code.")
     parser.add_argument("names", nargs="*", help="entries (default: all)")
-    parser.add_argument("--num-tasks", type=int, default=100, help="tasks of each (default: %(default)s)")
+    parser.add_argument("--num-tasks", type=int, default=NUM_TASKS, help="tasks of each (default: %(default)s)")
     arguments = parser.parse_args(argv)
     folders = zoo()
     for name in arguments.names or folders:

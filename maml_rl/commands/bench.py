@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import statistics
 import time
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ import torch
 from maml_rl.algorithms import make_algorithm
 from maml_rl.cli import run_command
 from maml_rl.config import Config, load_config
-from maml_rl.envs import MetaVectorEnv, make_meta_env, registered_meta_envs
+from maml_rl.envs import MetaVectorEnv, make_meta_env
 from maml_rl.samplers.recorders import EpisodeRecorder
 from maml_rl.samplers.rollout import rollout
 from maml_rl.shard import Shard
@@ -69,7 +70,8 @@ def _bench(arguments: argparse.Namespace) -> None:
     if not (math.isfinite(arguments.seconds) and arguments.seconds > 0):
         raise InputError(f"--seconds: got {arguments.seconds:g}, expected a number > 0")
     name = arguments.family
-    task = {"env_name": name} if name in registered_meta_envs() else vars(load_config(name, quiet=True).task)
+    is_family = re.search(r"-v\d+$", name) is not None
+    task = {"env_name": name} if is_family else vars(load_config(name, quiet=True).task)
     config = Config(env_name=task["env_name"], env_kwargs=task.get("env_kwargs", {}))
     rates = measure(config, num_episodes=arguments.episodes, seconds=arguments.seconds)
     LOGGER.info(

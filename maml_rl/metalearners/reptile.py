@@ -8,6 +8,7 @@ import numpy as np
 
 from maml_rl.metalearners.learner import Workers
 from maml_rl.metalearners.maml import Improvement, MAMLLearner
+from maml_rl.metalearners.schedule import linear_schedule
 from maml_rl.settings import ReptileSettings
 from maml_rl.utils.vectors import dot
 
@@ -45,8 +46,7 @@ class Reptile(MAMLLearner):
     def step_size(self, iteration: int) -> float:
         """Fraction of the way that an iteration goes."""
         begin, end = self.settings.reptile_step_size, self.settings.reptile_step_size_end
-        last = begin if end is None else end
-        return begin + (last - begin) * min(1.0, iteration / max(1, self.num_batches - 1))
+        return linear_schedule(begin, end, iteration=iteration, num_batches=self.num_batches)
 
     def _improve(self, returns: np.ndarray, iteration: int, *, finite: bool) -> Improvement:
         displacement = np.sum(self.workers.broadcast("displacement"), axis=0) / returns.shape[1]

@@ -14,6 +14,7 @@ from maml_rl.actor_critic import Weights
 from maml_rl.envs.meta_env import Task
 from maml_rl.metalearners.learner import Report, StateTensor, Workers
 from maml_rl.metalearners.optimiser import VectorOptimiser
+from maml_rl.metalearners.schedule import linear_schedule
 from maml_rl.metalearners.trpo import StepResult, trust_region_step
 from maml_rl.settings import ReturnSettings, RL2Settings, RunSettings, TrustRegion
 from maml_rl.shard import Shard
@@ -66,8 +67,7 @@ class RL2Step:
 
     def at(self, iteration: int, begin: float, end: float | None) -> float:
         """Value of a linear schedule from `begin` to `end` over the run; ``None``: constant."""
-        last = begin if end is None else end
-        return begin + (last - begin) * min(1.0, iteration / max(1, self.run.num_batches - 1))
+        return linear_schedule(begin, end, iteration=iteration, num_batches=self.run.num_batches)
 
 
 class RL2:

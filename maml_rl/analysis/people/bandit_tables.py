@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from maml_rl.analysis.arms import MISSED
 from maml_rl.analysis.choice_models import ChoiceData
 from maml_rl.analysis.choices import Choices
 from maml_rl.analysis.people.arm_codes import ArmBase, arm_code
-from maml_rl.analysis.people.table_files import TableFormat, padded, read_rows, sessions_of
+from maml_rl.analysis.people.table_files import SubjectTable, TableFormat, padded, read_rows, sessions_of
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import write_atomically
 
@@ -22,31 +22,18 @@ COLUMNS = ("subject", "episode", "trial", "choice", "reward")
 
 
 @dataclass(frozen=True)
-class ChoiceTable(Mapping[str, Choices]):
-    """Choices of all subjects of a file: a mapping from subjects to their `Choices`.
+class ChoiceTable(SubjectTable[Choices]):
+    """Choices of all subjects of a file on a bandit.
 
     Attributes
     ----------
-    subjects
-        By name, in the order of the file.
+    subjects, notes
+        See `SubjectTable`.
     arms
         Names of the arms in the file.
-    notes
-        How the file was read, a line each: arms, missed trials, lengths.
     """
 
-    subjects: Mapping[str, Choices]
     arms: tuple[str, ...]
-    notes: tuple[str, ...]
-
-    def __getitem__(self, subject: str) -> Choices:
-        return self.subjects[subject]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.subjects)
-
-    def __len__(self) -> int:
-        return len(self.subjects)
 
 
 def read_choices(
@@ -104,7 +91,8 @@ def read_choices(
         lengths |= {len(episode) for episode in trials}
         arms, rewards = ([[trial[part] for trial in episode] for episode in trials] for part in (0, 1))
         subjects[subject] = Choices(padded(arms, MISSED), padded(rewards, 0.0), len(code.names))
-    return ChoiceTable(subjects, code.names, (code.note("choice"), *notes_on(subjects, missed, left_out, lengths)))
+    notes = (code.note("choice"), *notes_on(subjects, missed, left_out, lengths))
+    return ChoiceTable(subjects, notes, code.names)
 
 
 def notes_on(subjects: Mapping[str, ChoiceData], missed: int, left_out: int, lengths: set[int]) -> tuple[str, ...]:

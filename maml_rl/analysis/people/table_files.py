@@ -6,12 +6,14 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.field_words import did_you_mean, shown
+
+Data = TypeVar("Data")
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
 """Separators of columns, in words."""
@@ -19,6 +21,31 @@ MISSING = frozenset({"", "na", "nan", "none", "null", "-1", "-1.0"})
 """What stands for no choice, in lower case."""
 LONGEST_GAP = 1000
 """Trials that may be left out of a file at once; more of them are a mistake."""
+
+
+@dataclass(frozen=True)
+class SubjectTable(Mapping[str, Data]):
+    """Data of all subjects of a file: a mapping from their names.
+
+    Attributes
+    ----------
+    subjects
+        By name, in the order of the file.
+    notes
+        How the file was read, a line each.
+    """
+
+    subjects: Mapping[str, Data]
+    notes: tuple[str, ...]
+
+    def __getitem__(self, subject: str) -> Data:
+        return self.subjects[subject]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.subjects)
+
+    def __len__(self) -> int:
+        return len(self.subjects)
 
 
 @dataclass(frozen=True)

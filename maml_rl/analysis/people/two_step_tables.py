@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from maml_rl.analysis.arms import MISSED
 from maml_rl.analysis.people.arm_codes import ArmBase, arm_code
 from maml_rl.analysis.people.bandit_tables import notes_on
-from maml_rl.analysis.people.table_files import TableFormat, padded, read_rows, sessions_of
+from maml_rl.analysis.people.table_files import SubjectTable, TableFormat, padded, read_rows, sessions_of
 from maml_rl.analysis.two_step_choices import TwoStepChoices
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import write_atomically
@@ -27,29 +27,8 @@ Trial = tuple[int, int, int, float]
 """First choice, second state, second choice, reward."""
 
 
-@dataclass(frozen=True)
-class TwoStepTable(Mapping[str, TwoStepChoices]):
-    """Trials of all subjects of a file: a mapping from subjects to their `TwoStepChoices`.
-
-    Attributes
-    ----------
-    subjects
-        By name, in the order of the file.
-    notes
-        How the file was read, a line each.
-    """
-
-    subjects: Mapping[str, TwoStepChoices]
-    notes: tuple[str, ...]
-
-    def __getitem__(self, subject: str) -> TwoStepChoices:
-        return self.subjects[subject]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.subjects)
-
-    def __len__(self) -> int:
-        return len(self.subjects)
+class TwoStepTable(SubjectTable[TwoStepChoices]):
+    """Trials of all subjects of a file of the two-step task."""
 
 
 def read_two_step(

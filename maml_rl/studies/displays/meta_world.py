@@ -80,7 +80,7 @@ def _parts(seeds: Sequence[StudyRun], test_set: str | None) -> Iterator[_Part]:
     if not found or "measure_success" not in found[0]:
         return
     numbers = np.concatenate([_numbers(part) for part in found])
-    before, after, steps = (np.concatenate([_stages(part)[place] for part in found]) for place in range(3))
+    before, after, steps = (np.concatenate(parts) for parts in zip(*map(_stages, found), strict=True))
     tasks = np.unique(numbers)
     together = max(1, _SIDE_BY_SIDE // len(tasks))
     for number in tasks:
