@@ -296,6 +296,7 @@ def test_a_fit_does_not_depend_on_who_else_is_fitted():
     assert found.log_evidences[0, 0] == -0.5 * found.fits["td"][0].bic
 
 
+@pytest.mark.slow
 def test_recovery_finds_what_is_easy_and_says_how_well():
     models: dict[str, Any] = {"wsls": WinStayModel(), "td": TDModel()}
     found = recover_models(models, BanditDesign(), num_subjects=3, num_starts=1)

@@ -66,6 +66,7 @@ def test_one_outlier_does_not_decide_for_a_group():
     assert found.attributions[0, 0] > 0.99
 
 
+@pytest.mark.slow
 def test_more_subjects_are_more_evidence():
     risks = [compare_group(np.tile([2.0, 0.0, 0.0], (count, 1))).omnibus_risk for count in (3, 10, 30)]
     assert risks[0] > risks[1] > risks[2]
