@@ -30,14 +30,16 @@ from maml_rl.utils.graphics import NO_SCREEN_CURE, choose_gl
 from maml_rl.video import VideoError, check_can_film, film, task_words
 
 NUM_STEPS = (0, 1, 2, 3)
-# The values of configs/maml/halfcheetah-dir.yaml with half the tasks, for a visible gain within minutes.
+# The values of configs/maml/halfcheetah-dir-promp.yaml, for a visible gain within minutes.
 CONFIG = Config(
     env_name="HalfCheetahDir-v2",
     env_kwargs={"normalization_scale": 10.0, "max_episode_steps": 100},
     fast_batch_size=20,
-    fast_lr=0.1,
-    meta_batch_size=20,
-    num_batches=60,
+    fast_lr=0.2,
+    maml_outer_step="promp",
+    promp_learning_rate=2e-3,
+    meta_batch_size=8,
+    num_batches=200,
 )
 
 

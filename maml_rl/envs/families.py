@@ -27,6 +27,7 @@ def register_families() -> None:
     _register_behaviour()
     _register_control()
     register_meta_env("MetaEpisode-v0", "maml_rl.envs.meta_episode:MetaEpisodeFamily")
+    register_meta_env("ToldTask-v0", "maml_rl.envs.told_task:ToldTaskVectorEnv")
     register_meta_env("AttributeSweep-v0", "maml_rl.envs.adapter:AttributeSweepVectorEnv")
     _register_engines()
 

@@ -137,7 +137,7 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         self._episodes_over[mask] = 0
         self._step_index = 0
         observations = np.zeros((self.num_envs, *self._observation_shape), np.float32)
-        observations[:, : self._num_inputs] = _numbers(begun).reshape(self.num_envs, -1)
+        observations[:, : self._num_inputs] = as_numbers(begun).reshape(self.num_envs, -1)
         self._shown[mask] = observations[mask, : self._num_inputs]
         return observations
 
@@ -174,7 +174,7 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         """
         count, stop = len(shown), self._num_inputs + self._action_size
         observations = np.zeros((count, *self._observation_shape), np.float32)
-        observations[:, : self._num_inputs] = _numbers(shown).reshape(count, -1)
+        observations[:, : self._num_inputs] = as_numbers(shown).reshape(count, -1)
         if before is None:
             return observations
         if self._discrete:
@@ -209,7 +209,7 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         self.env.close(**kwargs)
 
 
-def _numbers(observations: np.ndarray) -> np.ndarray:
+def as_numbers(observations: np.ndarray) -> np.ndarray:
     """Bytes as numbers from 0 to 1; anything else as it is."""
     return observations / np.float32(255.0) if observations.dtype == np.uint8 else observations
 
