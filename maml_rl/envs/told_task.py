@@ -90,7 +90,8 @@ class ToldTaskVectorEnv(MetaVectorEnv):
 
     def _told(self, observations: np.ndarray) -> np.ndarray:
         """(N, O*) -> (N, O + K)."""
-        return np.hstack([as_numbers(observations).reshape(self.num_envs, -1), self._features], dtype=np.float32, casting="same_kind")
+        shown = as_numbers(observations).reshape(self.num_envs, -1).astype(np.float32)
+        return np.hstack([shown, self._features])
 
     def _measure(self) -> dict[str, np.ndarray]:
         return self._info
