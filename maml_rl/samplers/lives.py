@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from maml_rl.envs.task_table import Task
 from maml_rl.envs.tensor_env import TensorMetaVectorEnv
 from maml_rl.policies import Params, Policy
+from maml_rl.policies.learning_rules.fused import LANES
 from maml_rl.policies.params import dtype_of
 from maml_rl.samplers.rollout import NOISE_BLOCK, begin_lives
 from maml_rl.shard import Streams
+
+_WORTH_IT = 0.67
+"""Fraction of a table of lives below which it is made smaller."""
 
 
 def live(
@@ -61,16 +67,62 @@ def live(
         state = begin_lives(policy, params, shape, streams.actions)
         noise = _action_noise(policy, streams.actions, env.num_individuals)
         batch = memory.begin(observed).to(dtype)
+        going_on = _GoingOn(shape, device=env.device)
         while not memory.over:
             heartbeat()
-            _, actions, after = policy.act(params, batch, state, next(noise).to(batch))
-            if policy.has_memory:
-                state = after if memory.all_alive else policy.keep(memory.alive, after, state)
-            batch, ended = memory.step(actions)
+            # Policies whose lives are over act too while others go on: nothing of it is kept.
+            _, actions, state = policy.act(params, going_on.of(batch), state, going_on.of(next(noise)).to(batch))
+            batch, ended = memory.step(going_on.whole(actions))
             batch = batch.to(dtype)
-            if policy.has_memory and memory.any_ended:
-                state = policy.begin_episode(params, state, batch, ended)
+            if memory.any_ended:
+                if policy.has_memory:
+                    state = policy.begin_episode(params, state, going_on.of(batch), going_on.of(ended))
+                params, state = going_on.leave_out(memory.alive, params, state)
     return memory.returns.cpu().numpy(), memory.env_steps.cpu().numpy()
+
+
+class _GoingOn:
+    """Rows and columns of a table (P, L) of lives that policies still act for: those that are over are left out.
+
+    A row is an individual, a column a task: a table that is half empty becomes the smallest that holds what goes on.
+    """
+
+    def __init__(self, shape: tuple[int, int], *, device: torch.device) -> None:
+        self._shape = shape
+        self._rows, self._columns = (torch.arange(size, device=device) for size in shape)
+
+    def of(self, values: Tensor) -> Tensor:
+        """Entries (P', L', ...) of (P, L, ...)."""
+        if self._is_whole:
+            return values
+        return values[self._rows[:, None], self._columns]
+
+    def whole(self, entries: Tensor) -> Tensor:
+        """Table (P, L, ...) of entries (P', L', ...), 0 elsewhere."""
+        if self._is_whole:
+            return entries
+        values = entries.new_zeros((*self._shape, *entries.shape[2:]))
+        values[self._rows[:, None], self._columns] = entries
+        return values
+
+    def leave_out(self, alive: Tensor, params: Params, state: Any) -> tuple[Params, Any]:
+        """Parameters (P', ...) and state (P', L', ...) without rows and columns of lives (P, L) that are all over.
+
+        Nothing is left out while that would save less than a third, or where fewer lives would be left than kernels
+        take.
+        """
+        alive = self.of(alive)
+        rows, columns = alive.any(1), alive.any(0)
+        size = int(rows.sum()) * int(columns.sum())
+        if size > _WORTH_IT * alive.numel() or size < LANES:
+            return params, state
+        self._rows, self._columns = self._rows[rows], self._columns[columns]
+        kept = {name: values[rows] for name, values in params.items()}
+        return kept, tree_map(lambda part: part[rows][:, columns], state)
+
+    @property
+    def _is_whole(self) -> bool:
+        return (len(self._rows), len(self._columns)) == self._shape
 
 
 class _Lives:
