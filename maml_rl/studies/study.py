@@ -44,6 +44,16 @@ class RunEntry(BaseModel):
         return value
 
 
+class OracleShare(BaseModel):
+    """Runs of one family beside one that never learned to adapt and one that is told the task."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    control: str = Field(description="A run without adaptation in training.")
+    oracle: str = Field(description="A run that is told the task, in 'ToldTask-v0' for one.")
+    runs: list[str] = Field(min_length=1, description="Runs that adapt.")
+
+
 class Study(BaseModel):
     """A study file."""
 
@@ -84,6 +94,11 @@ class Study(BaseModel):
     )
     comparisons: list[Annotated[tuple[str, str], Field(strict=False)]] = Field(
         default_factory=list, description="Pairs of runs the report compares: first minus second."
+    )
+
+    oracle_shares: dict[Annotated[str, Field(pattern=NAME)], OracleShare] = Field(
+        default_factory=dict,
+        description="Families whose runs the report sets beside a control and an oracle, which are runs too.",
     )
 
     @property
@@ -127,6 +142,18 @@ class Study(BaseModel):
                 raise ValueError(f"a run is called {name!r}, as their figure is; rename the run")
         return value
 
+    @field_validator("oracle_shares")
+    @classmethod
+    def _check_oracle_shares(cls, value: dict[str, OracleShare], info: ValidationInfo) -> dict[str, OracleShare]:
+        runs = info.data.get("runs")
+        if runs is None:  # wrong themselves, which is said instead
+            return value
+        for family, entry in value.items():
+            for name in (entry.control, entry.oracle, *entry.runs):
+                if name not in runs:
+                    raise ValueError(f"{family}: unknown run {name!r}{did_you_mean(name, runs) or _one_of(runs)}")
+        return value
+
 
 def _one_of(names: Iterable[str]) -> str:
     return f", expected one of {', '.join(names)}"
@@ -158,7 +185,8 @@ def _error_line(path: str | Path, error: ValidationError) -> str:
     *parents, key = [str(part) for part in first["loc"]] or ["study"]
     field = ".".join([*parents, key])
     if first["type"] == "extra_forbidden":
-        fields = (RunEntry if parents else Study).model_fields
+        entries: dict[str, type[BaseModel]] = {"runs": RunEntry, "oracle_shares": OracleShare}
+        fields = (entries[parents[0]] if parents else Study).model_fields
         return f"unknown key {field!r} in {path}{did_you_mean(key, fields)}"
     if first["type"] == "missing":
         return f"{field} in {path}: got nothing; add it"
