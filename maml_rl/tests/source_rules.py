@@ -13,7 +13,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"config_sections"}),
     frozenset({"config", "shard"}),
     frozenset({"adaptation", "baseline", "evolution"}),
-    frozenset({"linearisation"}),
+    frozenset({"linearisation", "actor_critic_kernel"}),
     frozenset({"objectives", "proximal", "actor_critic"}),
     frozenset({"metalearners"}),
     frozenset({"samplers"}),
