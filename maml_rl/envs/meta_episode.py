@@ -91,6 +91,8 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         self.metadata, self.render_mode = env.metadata, env.render_mode
         self.shown_rewards: np.ndarray | None = None
         """Rewards (N, T) to be observed in place of those obtained, a control; ``None``: those obtained."""
+        self.shows_ends = True
+        """False: *previous done* is 0 in every observation, a control."""
         self._shown = np.zeros((env.num_envs, self._num_inputs), np.float32)
         self._episodes_over = np.zeros(env.num_envs, dtype=np.int64)
         self._episode_over = np.zeros(env.num_envs, dtype=bool)
@@ -162,7 +164,7 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         if self.shown_rewards is not None:
             shown = self.shown_rewards[:, min(self._step_index, self.shown_rewards.shape[1] - 1)]
         self._step_index += 1
-        before = Before(self._shown, actions, shown, ended, self._episodes_over)
+        before = Before(self._shown, actions, shown, ended & self.shows_ends, self._episodes_over)
         observations = self.completed(following, before)
         self._shown = observations[:, : self._num_inputs]
         return observations, rewards, over

@@ -140,13 +140,13 @@ class EvolutionWorker:
         Rewards `shown_rewards` (L, T) are observed in place of those obtained, a control; ``None``: those obtained.
         """
         env, params = self._env.of(len(shard.tasks), num_episodes), self._layout.params(vector)
-        env.shown_rewards = shown_rewards
+        env.shown_rewards, env.shows_ends = shown_rewards, not self.spec.evolution.hidden_ends
         try:
             batch = roll_out_meta_episodes(
                 env, self.policy, params, shard.tasks, shard.streams(), heartbeat=self.heartbeat
             )
         finally:
-            env.shown_rewards = None
+            env.shown_rewards, env.shows_ends = None, True
         return batch.meta_episodes(env.num_inputs)
 
     def close(self) -> None:

@@ -57,3 +57,10 @@ class EvolutionSettings(Settings):
             "for test.py alone."
         ),
     )
+    hidden_ends: bool = Field(
+        default=False,
+        description=(
+            "Whether lives do not observe where episodes end, which tells of failure too: a control beside yoked-reward, "
+            "for test.py alone."
+        ),
+    )

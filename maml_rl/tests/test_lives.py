@@ -105,6 +105,34 @@ def test_yoked_lives_see_each_other_s_rewards_and_are_judged_by_their_own(policy
         algorithm.evaluate(backend, Shard.whole(shard.tasks[:1], iteration=0, seed=1), parameters, 1)
 
 
+@pytest.mark.parametrize("hidden", [False, True])
+def test_lives_that_do_not_observe_ends_never_see_one(hidden, monkeypatch):
+    config = Config(
+        env_name="2DNavigation-v0",
+        env_kwargs={"max_episode_steps": 4},
+        algorithm="evolution",
+        policy="rnn",
+        hidden_sizes=(4,),
+        meta_batch_size=3,
+        fast_batch_size=3,
+        hidden_ends=hidden,
+    )
+    batches: list[MetaEpisodeBatch] = []
+    roll_out = roll_out_meta_episodes
+
+    def kept(*args, **kwargs):
+        batches.append(roll_out(*args, **kwargs))
+        return batches[-1]
+
+    monkeypatch.setattr(evolution_worker, "roll_out_meta_episodes", kept)
+    algorithm = make_algorithm(config, dtype="float64")
+    shard = Shard.whole(algorithm.sample_tasks(0), iteration=0, seed=1)
+    evaluation = algorithm.evaluate(SerialBackend(algorithm.worker_spec), shard, algorithm.initial_parameters(), 2)
+    ends = batches[0].data.observations[..., 2 + 2 + 1]  # behind position, action and reward
+    assert ends.sum() == (0 if hidden else 2 * 3)
+    assert np.shape(evaluation.returns) == (3, 3, 1)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("changes", [{"policy": "mlp"}, {"policy": "plastic"}], ids=lambda c: c["policy"])
 def test_populations_live_on_the_device_as_on_the_host(changes):
