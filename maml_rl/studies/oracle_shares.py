@@ -1,4 +1,4 @@
-"""What adaptation gains beside runs that never learned to adapt, and the share of what an oracle gains."""
+"""Gains of adaptation beside runs that never learned to adapt, and the share of what an oracle gains."""
 
 from __future__ import annotations
 

@@ -81,6 +81,18 @@ def test_the_pendulums_reward_is_its_nearness_to_the_target_less_the_cost_of_its
     assert reached.any()
 
 
+@pytest.mark.parametrize("length", [7, 40])
+def test_late_steps_at_the_target_are_those_of_the_second_half(length):
+    env, _ = begun("PendulumSwingUp-v0", [{"target": t} for t in (0.0, 2.0)], start="uniform", max_episode_steps=length)
+    reached = []
+    for action in random_actions(env, length)[:, :, :2]:
+        observations, *_, info = env.step(action)
+        angle = torch.atan2(observations[0, :, 1], observations[0, :, 0])
+        reached.append(torch.cos(angle - torch.tensor([0.0, 2.0], dtype=torch.float64)) > 0.95)
+    late = torch.stack(reached)[length // 2 :].double().mean(0)
+    torch.testing.assert_close(info["at_target_late"][0], late)
+
+
 def test_targets_are_drawn_from_their_set():
     def drawn(angles):
         env = make_tensor_env("PendulumSwingUp-v0", (1, 1), {"target_angles": angles})

@@ -43,7 +43,8 @@ class PendulumSwingUp(HiddenTaskEnv):
     The observation is (cos theta, sin theta, theta' / 8); the target is never observed. The reward of a step is
     cos(theta - target) where it ends, and `target_bonus` where that exceeds 0.95, less `torque_cost` * action^2.
     Episodes never terminate. A switch turns the motor over. The measure ``"at_target"`` is the fraction of an episode's
-    steps that end with cos(theta - target) > 0.95.
+    steps that end with cos(theta - target) > 0.95, ``"at_target_late"`` that of the second half of its steps: in the
+    last of two episodes the last quarter of a life. Without `max_episode_steps` it is 0.
 
     Parameters
     ----------
@@ -73,7 +74,7 @@ class PendulumSwingUp(HiddenTaskEnv):
     """
 
     fields = ("length", "mass", "gravity", "torque_ratio", "sign", "target")
-    measures = averaged = ("at_target",)
+    measures = averaged = ("at_target", "at_target_late")
     births = Draw("uniform", (2,))
     render_fps = 1 / SECONDS_PER_STEP
 
@@ -170,7 +171,11 @@ class PendulumSwingUp(HiddenTaskEnv):
         return torch.stack([torch.cos(angle), torch.sin(angle), spin / LARGEST_SPIN], dim=-1)
 
     def _measure(self, state: Tensor) -> dict[str, Tensor]:
-        return {"at_target": state[..., 2]}
+        limit, at_target = self.max_episode_steps, state[..., 2]
+        if limit is None:  # an episode without an end has no second half
+            return {"at_target": at_target, "at_target_late": torch.zeros_like(at_target)}
+        late = self._elapsed > limit // 2
+        return {"at_target": at_target, "at_target_late": at_target * late * limit / (limit - limit // 2)}  # means
 
     def _draw(self, state: np.ndarray, task: Mapping[str, float]) -> np.ndarray:
         return draw_arms(state[:1].tolist(), [task["length"]], target=task["target"])
