@@ -13,7 +13,7 @@ from maml_rl.analysis.choices import Choices
 from maml_rl.analysis.delta_rule import fit_learning_rate
 from maml_rl.analysis.drifting_bandits import kalman_ucb, roll_out_drifting_bandit
 from maml_rl.analysis.kalman_models import KalmanModel
-from maml_rl.analysis.model_fits import ModelFit, cross_validated, fit_model, log_bayes_factor
+from maml_rl.analysis.model_fits import ModelFit, cross_validated, fit_model, held_out, log_bayes_factor
 from maml_rl.analysis.sampling_model import SamplingModel
 from maml_rl.analysis.value_models import BonusModel, ForgettingModel, TDModel
 from maml_rl.tests.builders import drifting_means
@@ -137,9 +137,20 @@ def test_choices_speak_for_the_model_that_made_them():
         assert (log_bayes_factor(fits[0], fits[1]) > 3.0) == (index == 0)
         assert log_bayes_factor(fits[0], fits[1]) == pytest.approx(fits[0].log_likelihood - fits[1].log_likelihood)
         assert fits[0].num_choices == 900
-        held_out = [cross_validated(candidate, data, rng, num_folds=2) for candidate in models]
-        assert (held_out[0] > held_out[1]) == (index == 0)
-        assert held_out[index] < fits[index].log_likelihood
+        asked = [cross_validated(candidate, data, rng, num_folds=2) for candidate in models]
+        assert (asked[0] > asked[1]) == (index == 0)
+        assert asked[index] < fits[index].log_likelihood
+
+
+def test_an_episode_is_asked_about_with_parameters_of_other_folds():
+    data, rng, start = some_choices(5, 30), generator(0, Purpose.STATISTICS), np.array([0.5, 2.0, 0.0])
+    found = held_out(TDModel(), data, rng, num_folds=2, start=start)
+    assert found.parameters.shape == (2, 3)
+    other = fit_model(TDModel(), data.episodes([1, 3]), rng, start=start)
+    np.testing.assert_array_equal(found.parameters[0], other.parameters)
+    logs = TDModel().trial_log_likelihoods(data.episodes([0, 2, 4]), other.parameters).sum(axis=1)
+    np.testing.assert_allclose(found.log_likelihoods[::2], logs)
+    assert cross_validated(TDModel(), data, rng, num_folds=2, start=start) == found.log_likelihoods.sum()
 
 
 @pytest.mark.parametrize("parameters", [(1.5, 1.0, 0.0), (0.5, -1.0, 0.0), (0.5, 1.0, np.nan)])
