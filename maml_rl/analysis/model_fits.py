@@ -157,8 +157,8 @@ def held_out(
 ) -> HeldOut:
     """Log likelihood of every episode under parameters fitted to episodes of other folds.
 
-    Episode e belongs to fold ``e % num_folds``. Searches of each fold are those of `fit_model`: `num_starts`, or one from
-    `start` (Q,).
+    Episode e belongs to fold ``e % num_folds``. Searches of each fold are those of `fit_model`: `num_starts`, or one
+    from `start` (Q,).
 
     Raises
     ------

@@ -52,8 +52,8 @@ def two_way_bootstrap(
     num_agents, num_tasks = table.shape[:2]
     found = []
     for _ in range(num_resamples):
-        agents, tasks = rng.integers(num_agents, size=num_agents), rng.integers(num_tasks, size=num_tasks)
-        found.append(np.asarray(statistic(table[agents[:, np.newaxis], tasks])))
+        agents, tasks = rng.integers(num_agents, size=(num_agents, 1)), rng.integers(num_tasks, size=(num_tasks,))
+        found.append(np.asarray(statistic(table[agents, tasks])))
     return np.array(found)
 
 
