@@ -39,13 +39,13 @@ class Difference:
     reliability
         Of an agent's difference over all tasks, with Feldt's interval over agents.
     tasks_needed
-        For a reliability of `RELIABLE`.
+        For a reliability of `RELIABLE`; from the ends of the reliability's interval.
     """
 
     mean: Interval
     better: Interval
     reliability: Interval
-    tasks_needed: float
+    tasks_needed: Interval
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,8 @@ class Relation:
         of both ways, which noise of single tasks does not move.
     reliability
         Of the measure; NaN where it is known for all tasks together only.
+    expected
+        Correlation of the scores if that of true scores is `PUBLISHED_R`.
     power
         With which a correlation `PUBLISHED_R` of true scores is seen; a reliability that is not known counts as 1.
     detectable
@@ -73,6 +75,7 @@ class Relation:
     r: Interval
     between_halves: Interval
     reliability: Interval
+    expected: float
     power: float
     detectable: float
     tasks_needed: float
@@ -85,8 +88,7 @@ class Relation:
         if len(known) < 2:
             return "undecidable: the measure's reliability is not known"
         if self.r.low <= 0.0 <= self.r.high:
-            beyond = "; the published one is outside" if self.r.low > PUBLISHED_R else ""
-            return f"no correlation shown{beyond}"
+            return f"no correlation shown{'; the published one is outside' if self.r.low > self.expected else ''}"
         return "negative" if self.r.high < 0.0 else "positive"
 
 
@@ -101,13 +103,18 @@ def difference(table: np.ndarray, purpose: int) -> Difference:
     mean = two_way_interval(table, np.mean, rng)
     better = two_way_interval(table, lambda cells: np.mean(cells.sum(axis=1) > 0.0), rng)
     reliable = reliability(table)
-    return Difference(
-        mean, better, reliable, tasks_for_reliability(float(reliable.mean), table.shape[1], target=RELIABLE)
-    )
+    ends = (float(one) for one in (reliable.mean, reliable.high, reliable.low))
+    needed = [np.asarray(tasks_for_reliability(end, table.shape[1], target=RELIABLE)) for end in ends]
+    return Difference(mean, better, reliable, Interval(*needed))
 
 
 def relate(name: str, preferred: np.ndarray, measure: np.ndarray, purpose: int) -> Relation:
-    """Correlation of preferences (A, N) with a measure: (A, N), or (A, 1) where only its mean is known."""
+    """Correlation of preferences (A, N) with a measure: (A, N), or (A, 1) where only its mean is known.
+
+    Tasks in which the measure of an agent is NaN are left out.
+    """
+    whole = np.isfinite(measure).all(axis=0)  # (N,), or (1,)
+    preferred, measure = preferred[:, np.broadcast_to(whole, preferred.shape[1])], measure[:, whole]
     rng = generator(_SEED, Purpose.STATISTICS, iteration=501, task=purpose)
     cells = np.stack([preferred, np.broadcast_to(measure, preferred.shape)], axis=2)
     known = measure.shape[1] > 1
@@ -120,6 +127,7 @@ def relate(name: str, preferred: np.ndarray, measure: np.ndarray, purpose: int) 
         two_way_interval(cells, _correlation_of_means, rng),
         two_way_interval(cells, _correlation_between_halves, rng) if known else nothing,
         own,
+        PUBLISHED_R * math.sqrt(max(0.0, both[0]) * max(0.0, both[1])),
         correlation_power(PUBLISHED_R, num_agents, reliabilities=both),
         detectable_correlation(num_agents, reliabilities=both),
         max(tasks_for_reliability(one, num_tasks, target=RELIABLE) for one in both),

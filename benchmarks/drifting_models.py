@@ -146,7 +146,7 @@ def table_of_differences(fits: Arrays) -> list[str]:
     lines = [
         "Models minus TD on the agents' choices: nats of a task; agents for whom the model is better than TD on all "
         "tasks together, and for whom it is the best of all; reliability of one agent's difference over these tasks "
-        f"(Feldt's interval), and tasks for a reliability of {RELIABLE}.",
+        f"(Feldt's interval), and tasks for a reliability of {RELIABLE}, from its ends.",
         "",
         "| model | nats of a task | better than TD, % of agents | best of all, agents | reliability | tasks needed |",
         "|---|---|---|---|---|---|",
@@ -163,7 +163,8 @@ def table_of_differences(fits: Arrays) -> list[str]:
 def _difference(name: str, one: Difference, best: int) -> str:
     return (
         f"| {name} | {_interval(one.mean)} | {_interval(one.better, 0, 100.0)} | {best} "
-        f"| {_interval(one.reliability, 2)} | {_count(one.tasks_needed)} |"
+        f"| {_interval(one.reliability, 2)} "
+        f"| {' to '.join(_count(float(end)) for end in (one.tasks_needed.low, one.tasks_needed.high))} |"
     )
 
 
@@ -221,18 +222,19 @@ def table_of_relations(preferred: np.ndarray, relations: Sequence[Relation]) -> 
         "",
         "Preference: held-out log likelihood of sampling minus that of TD. Its reliability over these tasks is "
         f"{_interval(own, 2)}. A correlation is decided if both scores have a reliability of {RELIABLE} (fixed before "
-        f"the fits). Power: to see a correlation of {PUBLISHED_R} of true scores; detectable: the smallest that is "
-        "seen with a power of 80 %. A reliability that is not known counts as 1 in both. Between halves: preference in "
+        f"the fits). Expected: r of these scores, if that of true scores is {PUBLISHED_R}; power: to see it; "
+        "detectable: the smallest of true scores that is seen with a power of 80 %. A reliability that is not known counts as 1 in both. Between halves: preference in "
         "half of the tasks, measure in the other half. Intervals of r are of the scores as they are, not corrected for "
-        "their reliability; with fewer different tasks in each resample they lie somewhat nearer to 0.",
+        "their reliability; with fewer different tasks in each resample they lie somewhat nearer to 0. Tasks in which "
+        "an agent chose one arm alone have no autocorrelation, and are left out of its row.",
         "",
-        "| measure | r | r between halves | reliability of the measure | power | detectable | verdict |",
-        "|---|---|---|---|---|---|---|",
+        "| measure | r | expected | r between halves | reliability of the measure | power | detectable | verdict |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for one in relations:
         detectable = f"{one.detectable:.2f}" if math.isfinite(one.detectable) else "none"
         lines.append(
-            f"| {one.name} | {_interval(one.r, 3)} | {_interval(one.between_halves, 3)} "
+            f"| {one.name} | {_interval(one.r, 3)} | {one.expected:.2f} | {_interval(one.between_halves, 3)} "
             f"| {_interval(one.reliability, 2)} | {one.power:.2f} | {detectable} | {one.verdict(own)} |"
         )
     return lines
