@@ -85,18 +85,18 @@ def fit_all(study: Study, path: Path, show: Callable[[str], None]) -> None:
     """Fit agents, baseline agents and simulated agents, decode one agent's memory; write to `path` after each."""
     agents = fit_each(study.agents, 1, show)
     arrays = {DIGEST: np.array(digest_of(study.results))} | _named("agents", agents)
-    write_arrays(path, arrays)
+    write_arrays(path, arrays, smallest=True)
     arrays |= _named("baselines", fit_each(baseline_agents(study.means), 2, show), (len(BASELINES), NUM_REPEATS))
-    write_arrays(path, arrays)
+    write_arrays(path, arrays, smallest=True)
     simulated = simulated_agents(study.means, agents.parameters[:NUM_SIMULATED].mean(axis=2))
     arrays |= _named("simulated", fit_each(simulated, 3, show), (len(MODELS), NUM_SIMULATED))
-    write_arrays(path, arrays)
+    write_arrays(path, arrays, smallest=True)
     found = replay(study.results)
     own = {name: agents.parameters[0, NAMES.index(name)].mean(axis=0) for name in ("TD", "forgetting")}
     fitted = {name: part[: len(MODELS[name].ranges)].astype(np.float64) for name, part in own.items()}
     arrays["own_log_likelihoods"] = found.log_probabilities.sum(axis=1)
     arrays["decoded"] = decode(found.states, study.agents[0], fitted).astype(np.float32)
-    write_arrays(path, arrays)
+    write_arrays(path, arrays, smallest=True)
 
 
 def fit_each(agents: Sequence[Choices], group: int, show: Callable[[str], None]) -> Fits:
@@ -110,8 +110,8 @@ def fit_each(agents: Sequence[Choices], group: int, show: Callable[[str], None])
         for number, name in enumerate(NAMES):
             model, told = (TDModel(), blind) if name == BLIND else (MODELS[name], data)
             found = held_out(model, told, rng, num_folds=NUM_FOLDS, start=np.array(_STARTS[name]))
-            logs[index, :, number] = found.log_likelihoods
-            parameters[index, number, :, : found.parameters.shape[1]] = found.parameters
+            logs[index, :, number] = np.round(found.log_likelihoods, 2)  # nearer ones are ties
+            parameters[index, number, :, : found.parameters.shape[1]] = np.round(found.parameters, 4)
         if index % 10 == 9:
             show(f"group {group} of 3: {index + 1}/{len(agents)} agents fitted")
     return Fits(logs, parameters)
