@@ -18,7 +18,7 @@ from maml_rl.analysis.choices import Choices
 from maml_rl.analysis.drifting_bandits import DriftingArms, roll_out_drifting_bandit
 from maml_rl.analysis.kalman_models import KalmanModel
 from maml_rl.analysis.model_fits import held_out
-from maml_rl.analysis.sampling_model import SamplingModel
+from maml_rl.analysis.sampling_model import ForgettingSamplingModel, SamplingModel
 from maml_rl.analysis.value_models import BonusModel, ForgettingModel, TDModel
 from maml_rl.studies.archive import DIGEST, archived_evaluation
 from maml_rl.studies.displays.drifting_bandit_analysis import BASELINES
@@ -39,6 +39,7 @@ MODELS: Mapping[str, ChoiceModel] = {
     "forgetting": ForgettingModel(),
     "TD + bonus": BonusModel(),
     "Kalman + UCB": KalmanModel(),
+    "sampling that forgets": ForgettingSamplingModel(spacing=0.7),
 }
 """Models that are fitted, beside `BLIND`: TD that is told of rewards as expected, so that perseveration is left."""
 NAMES = (BLIND, *MODELS)
@@ -50,6 +51,7 @@ _STARTS: Mapping[str, tuple[float, ...]] = {
     "forgetting": (0.51, 10.67, 1.0, 0.0),
     "TD + bonus": (0.51, 10.67, 1.0, 0.0),
     "Kalman + UCB": (0.0, 10.67, 1.0),
+    "sampling that forgets": (0.68, 12.45, 1.45, 0.0),
 }
 """Where searches begin: medians of the study's own fits to ten tasks, without forgetting or bonus."""
 _NUM_PARAMETERS = max(len(model.ranges) for model in MODELS.values())
