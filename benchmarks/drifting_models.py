@@ -64,10 +64,11 @@ def main() -> None:
 
 
 def _fits_of(path: Path, study: Study) -> Arrays | None:
-    """Fits of this evaluation that are whole; ``None`` without them."""
+    """Fits of this evaluation by the present models that are whole; ``None`` without them."""
     found = read_arrays(path, "fits", "run the command again")
-    whole = found is not None and "decoded" in found and str(found[DIGEST]) == digest_of(study.results)
-    return found if whole else None
+    if found is None or "decoded" not in found or str(found[DIGEST]) != digest_of(study.results):
+        return None
+    return found if found["agents_log_likelihoods"].shape[-1] == len(NAMES) else None
 
 
 def relations_of(study: Study, fits: Arrays, archived: Arrays) -> tuple[np.ndarray, list[Relation]]:
@@ -159,13 +160,14 @@ def table_of_differences(fits: Arrays) -> list[str]:
             lines.append(_difference(name, one, int((best == number).sum())))
         else:
             lines.append(f"| TD | 0 | - | {(best == number).sum()} | - | - |")
-    beside = difference(logs[..., NAMES.index("forgetting")] - logs[..., NAMES.index("sampling")], len(NAMES))
-    return [
-        *lines,
-        "",
-        f"Forgetting minus sampling: {_interval(beside.mean)} nats of a task, above 0 for "
-        f"{_interval(beside.better, 0, 100.0)} % of agents. {_of_fewer_tasks(preference(logs))}",
-    ]
+    for number, name in enumerate(("sampling", "sampling that forgets")):
+        one = difference(logs[..., NAMES.index("forgetting")] - logs[..., NAMES.index(name)], len(NAMES) + number)
+        lines += [
+            "",
+            f"Forgetting minus {name}: {_interval(one.mean)} nats of a task, above 0 for "
+            f"{_interval(one.better, 0, 100.0)} % of agents; reliability {_interval(one.reliability)}.",
+        ]
+    return [*lines, "", _of_fewer_tasks(preference(logs))]
 
 
 def _of_fewer_tasks(preferred: np.ndarray) -> str:
