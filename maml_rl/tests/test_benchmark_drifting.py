@@ -59,7 +59,8 @@ def test_simulated_agents_are_fitted_best_by_what_they_were_simulated_with():
     parameters = np.full((1, len(NAMES), 4), np.nan)
     parameters[0, NAMES.index("TD"), :3] = (0.5, 10.0, 1.0)
     parameters[0, NAMES.index("TD") + 1 :, :3] = (0.3, 15.0, 0.5)
-    parameters[0, NAMES.index("forgetting"), 3] = 0.2
+    for name in ("forgetting", "sampling that forgets"):
+        parameters[0, NAMES.index(name), 3] = 0.2
     parameters[0, NAMES.index("TD + bonus"), 3] = 0.1
     agents = simulated_agents(means, parameters)
     assert len(agents) == len(MODELS)
