@@ -11,7 +11,7 @@ from maml_rl.analysis.model_fits import ModelFit, fit_model, log_bayes_factor
 from maml_rl.analysis.people.bandit_tables import read_choices
 from maml_rl.analysis.people.two_step_tables import read_two_step
 from maml_rl.analysis.plots import plot_adaptation, plot_adaptation_of_runs, plot_training_curve
-from maml_rl.analysis.sampling_model import SamplingModel
+from maml_rl.analysis.sampling_model import ForgettingSamplingModel, SamplingModel
 from maml_rl.analysis.two_step_choices import TwoStepChoices
 from maml_rl.analysis.two_step_models import HybridModel, RepeatModel
 from maml_rl.analysis.value_models import BonusModel, ForgettingModel, TDModel, TwoRatesModel
@@ -21,6 +21,7 @@ __all__ = [
     "BonusModel",
     "Choices",
     "ForgettingModel",
+    "ForgettingSamplingModel",
     "HybridModel",
     "Interval",
     "KalmanModel",

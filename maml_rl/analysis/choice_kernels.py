@@ -176,13 +176,30 @@ def probit_log_likelihoods(values: np.ndarray, deviations: np.ndarray, choices: 
 
 
 @compiled
+def _forget(averages: np.ndarray, initial: np.ndarray, chosen: int, forgetting: float) -> None:
+    """Move averages (K, 2, S) of arms other than the chosen one towards those of the `initial` value (2, S)."""
+    for arm in range(averages.shape[0]):
+        if arm != chosen:
+            for was in range(2):
+                for node in range(averages.shape[2]):
+                    averages[arm, was, node] += forgetting * (initial[was, node] - averages[arm, was, node])
+
+
+@compiled
 def sampling_probabilities(
-    choices: np.ndarray, decays: np.ndarray, slopes: np.ndarray, num_arms: int, alpha: float, by_trials: bool
+    choices: np.ndarray,
+    decays: np.ndarray,
+    slopes: np.ndarray,
+    num_arms: int,
+    alpha: float,
+    by_trials: bool,
+    forgetting: float,
 ) -> np.ndarray:
     """Sums over nodes (E, T) of the sampling model's integrand, see `maml_rl.analysis.sampling_model`.
 
     `decays` and `slopes` (E, 1 + T, 2, S): ``exp(-s x)`` and ``s x exp(-s x)`` of the initial value and of every
-    trial's reward, of an arm that was not (0) or was (1) chosen last, at S nodes; `choices` (E, T).
+    trial's reward, of an arm that was not (0) or was (1) chosen last, at S nodes; `choices` (E, T). Arms that are not
+    chosen lose a fraction `forgetting` of their rewards' weights to the initial value.
     """
     num_nodes = decays.shape[3]
     found = np.zeros(choices.shape)
@@ -200,6 +217,9 @@ def sampling_probabilities(
             chosen = choices[episode, trial]
             for arm in range(num_arms):
                 weight[arm] *= 1.0 - alpha
+            if forgetting > 0.0 and chosen < 0:
+                _forget(mean_decay, decays[episode, 0], chosen, forgetting)
+                _forget(mean_slope, slopes[episode, 0], chosen, forgetting)
             if chosen < 0:
                 continue
             total = 0.0
@@ -218,6 +238,9 @@ def sampling_probabilities(
                     mean_decay[chosen, was, node] += rate * decays[episode, trial + 1, was, node]
                     mean_slope[chosen, was, node] *= 1.0 - rate
                     mean_slope[chosen, was, node] += rate * slopes[episode, trial + 1, was, node]
+            if forgetting > 0.0:
+                _forget(mean_decay, decays[episode, 0], chosen, forgetting)
+                _forget(mean_slope, slopes[episode, 0], chosen, forgetting)
             last = chosen
     return found
 

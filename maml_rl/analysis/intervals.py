@@ -49,7 +49,7 @@ def mean_interval(values: np.ndarray, *, confidence: float = 0.95) -> Interval:
     values = np.asarray(values, dtype=np.float64)
     if values.ndim == 0 or values.shape[-1] == 0:
         raise ValueError(f"values: got shape {values.shape}, expected at least one unit along the last axis")
-    _check_confidence(confidence)
+    check_confidence(confidence)
     count = values.shape[-1]
     with np.errstate(invalid="ignore"):  # infinity among the values gives NaN, without a warning
         return _interval(values, count, confidence)
@@ -102,7 +102,7 @@ def interquartile_mean_interval(
     groups = [check_scores("strata", values) for values in strata]
     if not groups:
         raise ValueError("strata: got none, expected at least one array of scores")
-    _check_confidence(confidence)
+    check_confidence(confidence)
     mean = np.asarray(stats.trim_mean(np.concatenate(groups), 0.25))
     if all(len(values) == 1 for values in groups):
         return Interval(mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan))
@@ -135,6 +135,7 @@ def check_scores(name: str, values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _check_confidence(confidence: float) -> None:
+def check_confidence(confidence: float) -> None:
+    """Raise `ValueError` unless it is a probability."""
     if not 0.0 < confidence < 1.0:
         raise ValueError(f"confidence: got {confidence}, expected a number between 0 and 1")

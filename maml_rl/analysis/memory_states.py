@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -44,28 +45,53 @@ def decode_choices(
     ValueError
         If the shapes do not fit or a number is out of range.
     """
-    make_decoder = _decoder_factory()
     states, choices = _checked(states, choices, max_lag)
+    fractions = np.empty(max_lag)
+    for lag in range(1, max_lag + 1):
+        hits, made = _decoded(states, choices, lag, num_components, num_folds)
+        fractions[lag - 1] = hits[made].mean() if made.any() else np.nan
+    return fractions
+
+
+def decode_episodes(
+    states: np.ndarray, choices: np.ndarray, lags: Sequence[int], *, num_components: int = 10, num_folds: int = 5
+) -> np.ndarray:
+    """Accuracy within each episode, (E, L), of reading the choice l trials ago, for each of the L `lags`, 1 to T - 1.
+
+    As `decode_choices`, with states (E, T, H) and choices (E, T): every episode is asked about by a decoder that was
+    fitted to others. NaN where an episode has no choice at a lag.
+    """
+    fractions = np.empty((len(choices), len(lags)))
+    for column, lag in enumerate(lags):
+        states, choices = _checked(states, choices, lag)
+        hits, made = _decoded(states, choices, lag, num_components, num_folds)
+        with np.errstate(invalid="ignore"):  # 0 / 0
+            fractions[:, column] = np.where(made, hits, False).sum(axis=1) / made.sum(axis=1)
+    return fractions
+
+
+def _decoded(
+    states: np.ndarray, choices: np.ndarray, lag: int, num_components: int, num_folds: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choices `lag` trials ago that were decoded, and those that were made: both (E, T - lag) bool."""
+    make_decoder = _decoder_factory()
     num_episodes, _, width = states.shape
     if not 2 <= num_folds <= num_episodes:
         raise ValueError(f"num_folds: got {num_folds} with {num_episodes} episodes, expected 2 to {num_episodes}")
     check_at_least(1, num_components=num_components)
     folds = np.arange(num_episodes) % num_folds
-    fractions = np.empty(max_lag)
-    for lag in range(1, max_lag + 1):
-        made, recalled, before = choices[:, :-lag] != MISSED, states[:, lag:], choices[:, :-lag]  # (E, T - lag, ...)
-        hits = []
-        for fold in range(num_folds):
-            train, test = made & (folds != fold)[:, np.newaxis], made & (folds == fold)[:, np.newaxis]
-            targets, answers = before[train], before[test]
-            if len(np.unique(targets)) <= 1 or not len(answers):
-                hits.append(np.isin(answers, targets))
-                continue
-            decoder = make_decoder(min(num_components, width, len(targets)))
-            decoder.fit(recalled[train], targets)
-            hits.append(decoder.predict(recalled[test]) == answers)
-        fractions[lag - 1] = np.concatenate(hits).mean() if made.any() else np.nan
-    return fractions
+    made, recalled, before = choices[:, :-lag] != MISSED, states[:, lag:], choices[:, :-lag]  # (E, T - lag, ...)
+    hits = np.zeros(made.shape, dtype=bool)
+    for fold in range(num_folds):
+        train, test = made & (folds != fold)[:, np.newaxis], made & (folds == fold)[:, np.newaxis]
+        targets, answers = before[train], before[test]
+        if len(np.unique(targets)) <= 1 or not len(answers):
+            hits[test] = np.isin(answers, targets)
+            continue
+        decoder = make_decoder(min(num_components, width, len(targets)))
+        decoder.fit(recalled[train], targets)
+        hits[test] = decoder.predict(recalled[test]) == answers
+    return hits, made
 
 
 def commonest_choice(choices: np.ndarray) -> float:

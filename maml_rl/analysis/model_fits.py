@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
@@ -138,17 +139,26 @@ def log_bayes_factor(first: ModelFit, second: ModelFit) -> float:
     return 0.5 * (second.bic - first.bic)
 
 
-def cross_validated(
+class HeldOut(NamedTuple):
+    """Log likelihoods (E,), in nats, of episodes under parameters (F, Q) fitted to those of the other F - 1 folds."""
+
+    log_likelihoods: np.ndarray
+    parameters: np.ndarray
+
+
+def held_out(
     model: LikelihoodModel[Data],
     data: Data,
     rng: np.random.Generator,
     *,
     num_folds: int = 5,
+    num_starts: int = 1,
     start: np.ndarray | None = None,
-) -> float:
-    """Log likelihood, in nats, of every episode under parameters fitted to episodes of other folds, summed.
+) -> HeldOut:
+    """Log likelihood of every episode under parameters fitted to episodes of other folds.
 
-    Episode e belongs to fold ``e % num_folds``. Searches begin at `start` (Q,), as in `fit_model`.
+    Episode e belongs to fold ``e % num_folds``. Searches of each fold are those of `fit_model`: `num_starts`, or one
+    from `start` (Q,).
 
     Raises
     ------
@@ -158,11 +168,25 @@ def cross_validated(
     if not 2 <= num_folds <= len(data):
         raise ValueError(f"num_folds: got {num_folds} with {len(data)} episodes, expected 2 to {len(data)}")
     folds = np.arange(len(data)) % num_folds
-    total = 0.0
+    logs, parameters = np.empty(len(data)), np.empty((num_folds, len(model.ranges)))
     for fold in range(num_folds):
-        fit = fit_model(model, data.episodes(_where(folds != fold)), rng, num_starts=1, start=start)
-        total += float(model.trial_log_likelihoods(data.episodes(_where(folds == fold)), fit.parameters).sum())
-    return total
+        fit = fit_model(model, data.episodes(_where(folds != fold)), rng, num_starts=num_starts, start=start)
+        asked = data.episodes(_where(folds == fold))
+        logs[folds == fold] = model.trial_log_likelihoods(asked, fit.parameters).sum(axis=1)
+        parameters[fold] = fit.parameters
+    return HeldOut(logs, parameters)
+
+
+def cross_validated(
+    model: LikelihoodModel[Data],
+    data: Data,
+    rng: np.random.Generator,
+    *,
+    num_folds: int = 5,
+    start: np.ndarray | None = None,
+) -> float:
+    """Log likelihood, in nats, of all episodes together, see `held_out`; searches begin at `start` (Q,)."""
+    return float(held_out(model, data, rng, num_folds=num_folds, start=start).log_likelihoods.sum())
 
 
 def _where(mask: np.ndarray) -> Sequence[int]:

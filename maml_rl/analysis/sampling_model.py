@@ -32,6 +32,7 @@ import numpy as np
 from maml_rl.analysis.arms import MISSED
 from maml_rl.analysis.choice_kernels import sampling_probabilities
 from maml_rl.analysis.choice_models import (
+    FORGETTING,
     INVERSE_TEMPERATURE,
     LEARNING_RATE,
     PERSEVERATION,
@@ -73,8 +74,8 @@ class SamplingModel:
             raise ValueError(f"spacing: got {self.spacing}, expected 0.05 to 1")
 
     def trial_log_likelihoods(self, data: Choices, parameters: np.ndarray) -> np.ndarray:
-        """Log probability (E, T) of each choice given what came before it; parameters (3,) are alpha, beta, kappa."""
-        alpha, beta, kappa = checked_parameters(self, parameters)
+        """Log probability (E, T) of each choice given what came before it, with parameters (Q,): alpha, beta, kappa."""
+        alpha, beta, kappa, *rest = checked_parameters(self, parameters)
         nodes = self._nodes(data, beta, kappa)  # (S,), log s
         # exp(-s x) of every reward for an arm that was chosen last (1) or not (0), and x s exp(-s x).
         logs = beta * np.concatenate([np.full((len(data), 1), self.initial_value), data.rewards], axis=1)
@@ -83,18 +84,20 @@ class SamplingModel:
         )  # (E, 1 + T, 2, S)
         decays = np.exp(-exponents)
         by_trials = self.age == "trials"
-        sums = sampling_probabilities(data.choices, decays, exponents * decays, data.num_arms, alpha, by_trials)
+        slopes, phi = exponents * decays, rest[0] if rest else 0.0
+        sums = sampling_probabilities(data.choices, decays, slopes, data.num_arms, alpha, by_trials, phi)
         logs = np.log(np.maximum(self.spacing * sums, np.finfo(np.float64).tiny))
         return np.asarray(logs * (data.choices != MISSED))
 
     def simulate(
         self, means: np.ndarray, parameters: np.ndarray, noise: float | None, rng: np.random.Generator
     ) -> Choices:
-        """See `ChoiceModel.simulate`: `means` (E, T, K), `parameters` (3,)."""
-        alpha, beta, kappa = checked_parameters(self, parameters)
+        """See `ChoiceModel.simulate`: `means` (E, T, K), `parameters` (Q,)."""
+        alpha, beta, kappa, *rest = checked_parameters(self, parameters)
+        phi = rest[0] if rest else 0.0
 
         def values(choices: np.ndarray, rewards: np.ndarray) -> np.ndarray:
-            return self._draw_values(choices, rewards, means.shape[2], alpha, rng)
+            return self._draw_values(choices, rewards, means.shape[2], (alpha, phi), rng)
 
         return simulate_softmax(values, beta, kappa, means, noise, rng)
 
@@ -107,10 +110,15 @@ class SamplingModel:
         return np.arange(-sums[1] - digits, -sums[0] + np.log(digits), self.spacing)
 
     def _draw_values(
-        self, choices: np.ndarray, rewards: np.ndarray, num_arms: int, alpha: float, rng: np.random.Generator
+        self,
+        choices: np.ndarray,
+        rewards: np.ndarray,
+        num_arms: int,
+        rates: tuple[float, float],
+        rng: np.random.Generator,
     ) -> np.ndarray:
-        """One past reward (E, K) of every arm."""
-        num_episodes, num_trials = choices.shape
+        """One past reward (E, K) of every arm; `rates` alpha and phi."""
+        (alpha, phi), (num_episodes, num_trials) = rates, choices.shape
         values = np.full((num_episodes, num_arms), float(self.initial_value))
         for arm in range(num_arms):
             own = choices == arm  # (E, T)
@@ -118,9 +126,28 @@ class SamplingModel:
             if self.age == "trials":  # only ratios count: from the arm's latest choice on
                 age = age - np.where(own, age, num_trials).min(axis=1, keepdims=True, initial=num_trials)
             weights = np.where(own, alpha * (1.0 - alpha) ** np.maximum(age, 0), 0.0)
+            if phi:
+                idle = (~own)[:, ::-1].cumsum(axis=1)[:, ::-1]  # trials since in which another arm was chosen
+                weights = weights * (1.0 - phi) ** idle
             if self.age == "trials":
                 weights = weights / np.maximum(weights.sum(1, keepdims=True), np.finfo(np.float64).tiny)
             position = (weights.cumsum(1) <= rng.random((num_episodes, 1))).sum(1)  # T: none of them
             drawn = position < num_trials
             values[drawn, arm] = rewards[drawn, position[drawn]]
         return values
+
+
+@dataclass(frozen=True)
+class ForgettingSamplingModel(SamplingModel):
+    """`SamplingModel` whose arms, when not chosen, lose a fraction phi of their rewards' weights to the initial value.
+
+    The draw's mean is the value of `maml_rl.analysis.value_models.ForgettingModel`, so that the two differ by the
+    averaging alone. Parameters: alpha, beta, kappa, phi; age in choices.
+    """
+
+    ranges: ClassVar[tuple[ParameterRange, ...]] = (LEARNING_RATE, INVERSE_TEMPERATURE, PERSEVERATION, FORGETTING)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.age != "choices":
+            raise ValueError(f"age: got {self.age!r}, expected 'choices' where weights are forgotten")

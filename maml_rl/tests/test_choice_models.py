@@ -13,8 +13,8 @@ from maml_rl.analysis.choices import Choices
 from maml_rl.analysis.delta_rule import fit_learning_rate
 from maml_rl.analysis.drifting_bandits import kalman_ucb, roll_out_drifting_bandit
 from maml_rl.analysis.kalman_models import KalmanModel
-from maml_rl.analysis.model_fits import ModelFit, cross_validated, fit_model, log_bayes_factor
-from maml_rl.analysis.sampling_model import SamplingModel
+from maml_rl.analysis.model_fits import ModelFit, cross_validated, fit_model, held_out, log_bayes_factor
+from maml_rl.analysis.sampling_model import ForgettingSamplingModel, SamplingModel
 from maml_rl.analysis.value_models import BonusModel, ForgettingModel, TDModel
 from maml_rl.tests.builders import drifting_means
 from maml_rl.utils.random import Purpose, generator
@@ -31,17 +31,18 @@ def some_choices(num_episodes=2, num_trials=9, num_arms=3):
 
 def enumerated(model, data, parameters):
     """Log probabilities (E, T) of the sampling model: the softmax of every combination of past rewards."""
-    alpha, beta, kappa = parameters
+    alpha, beta, kappa, *rest = parameters
+    kept = 1 - (rest[0] if rest else 0.0)
     logs = np.empty(data.choices.shape)
     for episode, trial in np.ndindex(data.choices.shape):
         draws = []
         for arm in range(data.num_arms):
             past = [i for i in range(trial) if data.choices[episode, i] == arm]
             if model.age == "choices":
-                weighted = [
-                    (alpha * (1 - alpha) ** (len(past) - 1 - n), data.rewards[episode, i]) for n, i in enumerate(past)
-                ]
-                weighted.append(((1 - alpha) ** len(past), model.initial_value))
+                idle = [trial - 1 - i - (len(past) - 1 - n) for n, i in enumerate(past)]  # trials of other arms since
+                weights = [alpha * (1 - alpha) ** (len(past) - 1 - n) * kept ** idle[n] for n in range(len(past))]
+                weighted = [(w, data.rewards[episode, i]) for w, i in zip(weights, past, strict=True)]
+                weighted.append((1 - sum(weights), model.initial_value))
             else:
                 weights = np.array([(1 - alpha) ** (past[-1] - i) for i in past])  # but for a common factor
                 weighted = [(w / weights.sum(), data.rewards[episode, i]) for w, i in zip(weights, past, strict=True)]
@@ -66,6 +67,29 @@ def test_the_sampling_likelihood_is_that_of_all_combinations_of_past_rewards(age
     np.testing.assert_allclose(model.trial_log_likelihoods(data, np.array(parameters)), exact, rtol=0, atol=1e-10)
     coarse = SamplingModel(age=age, spacing=0.5).trial_log_likelihoods(data, np.array(parameters))
     np.testing.assert_allclose(coarse, exact, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.3, 1.0])
+def test_the_likelihood_of_sampling_that_forgets_is_that_of_all_combinations(phi):
+    data, parameters = some_choices(), (0.4, 3.0, 0.5, phi)
+    exact = enumerated(ForgettingSamplingModel(), data, parameters)
+    found = ForgettingSamplingModel().trial_log_likelihoods(data, np.array(parameters))
+    np.testing.assert_allclose(found, exact, rtol=0, atol=1e-10)
+    if phi == 0.0:
+        np.testing.assert_array_equal(found, SamplingModel().trial_log_likelihoods(data, np.array(parameters[:3])))
+
+
+def test_samples_that_are_forgotten_have_the_mean_of_averages_that_are():
+    data, parameters = some_choices(1, 9), np.array([0.4, 3.0, 0.5, 0.2])
+    values = ForgettingModel().values(data, parameters)[0, 8]
+    rng, repeated = (
+        generator(4, Purpose.STATISTICS),
+        [np.repeat(part[:, :8], 40_000, 0) for part in (data.choices, data.rewards)],
+    )
+    drawn = ForgettingSamplingModel()._draw_values(*repeated, 3, (0.4, 0.2), rng)
+    np.testing.assert_allclose(drawn.mean(axis=0), values, atol=0.01)
+    with pytest.raises(ValueError, match="age: got 'trials', expected 'choices' where weights are forgotten"):
+        ForgettingSamplingModel(age="trials")
 
 
 @pytest.mark.parametrize("model", MODELS, ids=str)
@@ -137,9 +161,20 @@ def test_choices_speak_for_the_model_that_made_them():
         assert (log_bayes_factor(fits[0], fits[1]) > 3.0) == (index == 0)
         assert log_bayes_factor(fits[0], fits[1]) == pytest.approx(fits[0].log_likelihood - fits[1].log_likelihood)
         assert fits[0].num_choices == 900
-        held_out = [cross_validated(candidate, data, rng, num_folds=2) for candidate in models]
-        assert (held_out[0] > held_out[1]) == (index == 0)
-        assert held_out[index] < fits[index].log_likelihood
+        asked = [cross_validated(candidate, data, rng, num_folds=2) for candidate in models]
+        assert (asked[0] > asked[1]) == (index == 0)
+        assert asked[index] < fits[index].log_likelihood
+
+
+def test_an_episode_is_asked_about_with_parameters_of_other_folds():
+    data, rng, start = some_choices(5, 30), generator(0, Purpose.STATISTICS), np.array([0.5, 2.0, 0.0])
+    found = held_out(TDModel(), data, rng, num_folds=2, start=start)
+    assert found.parameters.shape == (2, 3)
+    other = fit_model(TDModel(), data.episodes([1, 3]), rng, start=start)
+    np.testing.assert_array_equal(found.parameters[0], other.parameters)
+    logs = TDModel().trial_log_likelihoods(data.episodes([0, 2, 4]), other.parameters).sum(axis=1)
+    np.testing.assert_allclose(found.log_likelihoods[::2], logs)
+    assert cross_validated(TDModel(), data, rng, num_folds=2, start=start) == found.log_likelihoods.sum()
 
 
 @pytest.mark.parametrize("parameters", [(1.5, 1.0, 0.0), (0.5, -1.0, 0.0), (0.5, 1.0, np.nan)])

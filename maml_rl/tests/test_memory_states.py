@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from maml_rl.analysis.memory_states import commonest_choice, decode_choices, state_similarity
+from maml_rl.analysis.memory_states import commonest_choice, decode_choices, decode_episodes, state_similarity
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.random import Purpose, generator
 
@@ -33,6 +33,19 @@ def test_choices_are_decoded_for_as_long_as_they_are_held():
     assert 0.25 <= chance < 0.3
     np.testing.assert_allclose(shares[2:], 0.25, atol=0.06)
     np.testing.assert_array_equal(shares, decode_choices(states, choices, 4))
+
+
+def test_episodes_have_the_fractions_of_all_choices_together():
+    states, choices = remembering(2)
+    marked = np.where(np.arange(60) % 10 < 7, choices, -1)
+    marked[3] = -1
+    lags = (1, 3)
+    each = decode_episodes(states, marked, lags)
+    assert each.shape == (8, 2)
+    assert np.isnan(each[3]).all()
+    counts = np.array([(marked[:, :-lag] != -1).sum(axis=1) for lag in lags]).T
+    pooled = np.nansum(each * counts, axis=0) / counts.sum(axis=0)
+    np.testing.assert_allclose(pooled, decode_choices(states, marked, 3)[[0, 2]])
 
 
 def test_what_lies_in_small_components_is_not_seen():

@@ -110,19 +110,25 @@ class ModelRecovery:
     def table(self) -> list[str]:
         """Markdown: the two confusion matrices, rows the model that made the choices, columns the fitted one."""
         _, num_groups, num_subjects, _ = self.log_evidences.shape
-        total = num_groups * num_subjects
-        widest = fraction_interval(total // 2, total)
-        half = 50 * float(widest.high - widest.low)
         return [
-            f"Percent of {total} simulated subjects of each row's model for whom each column's model has the least BIC "
-            f"(95 % interval: up to ±{half:.0f}):",
-            "",
-            *self._matrix([[f"{100 * value:.0f}" for value in row] for row in self.by_subject]),
+            *self.table_by_subject(),
             "",
             f"Protected exceedance probability of each column's model for a group of {num_subjects} subjects of the "
             f"row's model, mean of {num_groups} groups:",
             "",
             *self._matrix([[f"{value:.2f}" for value in row] for row in self.by_group]),
+        ]
+
+    def table_by_subject(self, *, best: str = "has the least BIC") -> list[str]:
+        """Markdown: the confusion matrix of single subjects; `best` says what their model is chosen by."""
+        total = self.log_evidences.shape[1] * self.log_evidences.shape[2]
+        widest = fraction_interval(total // 2, total)
+        half = 50 * float(widest.high - widest.low)
+        return [
+            f"Percent of {total} simulated subjects of each row's model for whom each column's model {best} "
+            f"(95 % interval: up to ±{half:.0f}):",
+            "",
+            *self._matrix([[f"{100 * value:.0f}" for value in row] for row in self.by_subject]),
         ]
 
     def _matrix(self, cells: list[list[str]]) -> list[str]:

@@ -138,7 +138,7 @@ def table_of_correlations(found: Found) -> list[str]:
         "Correlation over agents with the log Bayes factor of sampling, at lag 2 (of the mean reward as a whole) with "
         "its 95 % interval over agents on the same tasks, and lags at which p < .05, not corrected for their number. "
         "How reliable the Bayes factor of one agent is was not measured here: if it is little, a correlation cannot "
-        "be seen.",
+        "be seen. `python -m benchmarks.drifting_models` measures it on all tasks.",
         "",
         "| measure | r | p | lags with p < .05 |",
         "|---|---|---|---|",
