@@ -165,7 +165,8 @@ def _checksum(content: Mapping[str, Any]) -> str:
         if isinstance(value, Mapping):
             entry = _checksum(value).encode()
         elif isinstance(value, Tensor):
-            entry = value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+            flat = value.contiguous().reshape(-1)
+            entry = flat.view(torch.uint8).numpy().tobytes() if len(flat) else b""  # no view of nothing
             entry = f"{value.dtype} {tuple(value.shape)} ".encode() + entry
         else:
             entry = repr(value).encode()

@@ -105,6 +105,8 @@ COMPARED = [
 OTHER_OUTER_STEPS = [
     pytest.param(tiny_config(**settings), id=f"variant-{name}") for name, settings in MAML_VARIANTS.items()
 ]
+# Its state holds a coefficient for each inner step: none.
+WITHOUT_ADAPTATION = pytest.param(tiny_config(num_steps=0, maml_outer_step="promp"), id="without-adaptation")
 
 
 @pytest.mark.parametrize("config", [*COMPARED, *OTHER_OUTER_STEPS], ids=name_of)
@@ -414,7 +416,7 @@ def test_a_run_of_an_earlier_version_goes_on_with_the_columns_it_has(tmp_path):
 
 @pytest.mark.parametrize(
     "config",
-    [tiny_config("Bandit-K5-v0"), *OTHER_OUTER_STEPS, *WITH_MEMORY, *RL2_STEPS, *EPISODIC],
+    [tiny_config("Bandit-K5-v0"), *OTHER_OUTER_STEPS, WITHOUT_ADAPTATION, *WITH_MEMORY, *RL2_STEPS, *EPISODIC],
     ids=lambda c: f"{c.policy}-{name_of(c)}",
 )
 def test_more_iterations_continue_a_finished_run(config, tmp_path):
