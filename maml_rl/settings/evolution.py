@@ -60,7 +60,7 @@ class EvolutionSettings(Settings):
     hidden_ends: bool = Field(
         default=False,
         description=(
-            "Whether lives do not observe where episodes end, which tells of failure too: a control beside yoked-reward, "
-            "for test.py alone."
+            "Whether lives do not observe where episodes end, which tells of failure too: a control beside "
+            "yoked-reward, for test.py alone."
         ),
     )

@@ -44,8 +44,8 @@ def enumerated(model, data, parameters):
                 weighted = [(w, data.rewards[episode, i]) for w, i in zip(weights, past, strict=True)]
                 weighted.append((1 - sum(weights), model.initial_value))
             else:
-                weights = np.array([(1 - alpha) ** (past[-1] - i) for i in past])  # but for a common factor
-                weighted = [(w / weights.sum(), data.rewards[episode, i]) for w, i in zip(weights, past, strict=True)]
+                weights = [(1 - alpha) ** (past[-1] - i) for i in past]  # but for a common factor
+                weighted = [(w / sum(weights), data.rewards[episode, i]) for w, i in zip(weights, past, strict=True)]
             draws.append(weighted or [(1.0, model.initial_value)])
         probability = 0.0
         for combination in itertools.product(*draws):
@@ -82,11 +82,9 @@ def test_the_likelihood_of_sampling_that_forgets_is_that_of_all_combinations(phi
 def test_samples_that_are_forgotten_have_the_mean_of_averages_that_are():
     data, parameters = some_choices(1, 9), np.array([0.4, 3.0, 0.5, 0.2])
     values = ForgettingModel().values(data, parameters)[0, 8]
-    rng, repeated = (
-        generator(4, Purpose.STATISTICS),
-        [np.repeat(part[:, :8], 40_000, 0) for part in (data.choices, data.rewards)],
-    )
-    drawn = ForgettingSamplingModel()._draw_values(*repeated, 3, (0.4, 0.2), rng)
+    choices, rewards = (np.repeat(part[:, :8], 40_000, 0) for part in (data.choices, data.rewards))
+    rng = generator(4, Purpose.STATISTICS)
+    drawn = ForgettingSamplingModel()._draw_values(choices, rewards, 3, (0.4, 0.2), rng)
     np.testing.assert_allclose(drawn.mean(axis=0), values, atol=0.01)
     with pytest.raises(ValueError, match="age: got 'trials', expected 'choices' where weights are forgotten"):
         ForgettingSamplingModel(age="trials")
