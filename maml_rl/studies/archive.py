@@ -8,13 +8,17 @@
   ``train_returns`` and ``valid_returns``, which are rows of ``returns``; or of the analysis of one, which has a
   ``digest`` of it.
 
-Every key ends in ``/DTYPE``, the type the array had; it is stored in the smallest type that holds all its values.
+Every key ends in ``/DTYPE``, the type the array had; it is stored in the smallest type that holds all its values. An
+array of numbers that the file holds under another key already, such as the tasks of an evaluation that a control has
+too, is that key in place of numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +34,8 @@ _SMALL_TYPES = (np.int8, np.int16, np.int32, np.float32)
 DIGEST = "digest"
 """Array of an analysis: the name of the evaluation that it is of."""
 _CURE = "restore it, or run the study anew"
+_WORTH_NAMING = 2000
+"""Bytes from which an array that is there already is named and not stored again."""
 
 
 def holds_run(folder: Path) -> bool:
@@ -51,16 +57,33 @@ def pack(folder: Path, trials_of: Callable[[Path], frozenset[str]] = lambda run:
     path = folder / ARCHIVE
     runs = [run for run in sorted(folder.glob("*/seed-*")) if holds_run(run)]
     fresh = {_name(run): dict(_arrays_of(run, trials_of(run))) for run in runs}
+    before = read_arrays(path, "archive", _CURE) or {}
     kept = {
-        key: array
-        for key, array in (read_arrays(path, "archive", _CURE) or {}).items()
+        key: before[str(array)] if _is_name(key, array) else array
+        for key, array in before.items()
         if "/".join(key.split("/")[:2]) not in fresh
     }
     packed = kept | {f"{name}/{key}": array for name, arrays in fresh.items() for key, array in arrays.items()}
     if not packed:
         raise ConfigError(f"pack: got no runs in {str(folder)!r}, expected folders RUN/seed-N; run the study first")
-    write_arrays(path, dict(sorted(packed.items())), smallest=True)
+    write_arrays(path, dict(_each_once(packed)), smallest=True)
     return path
+
+
+def _each_once(arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    """Keys in order and their arrays, large ones once: elsewhere the key of the first that is the same, bit by bit."""
+    firsts: dict[tuple[Any, ...], str] = {}
+    for key, array in sorted(arrays.items()):
+        if array.dtype.kind not in "biuf" or array.nbytes < _WORTH_NAMING:
+            yield key, array
+            continue
+        first = firsts.setdefault((array.dtype.str, array.shape, hashlib.sha256(array.tobytes()).digest()), key)
+        yield key, array if first == key else np.array(first)
+
+
+def _is_name(key: str, array: np.ndarray) -> bool:
+    """True if what stands under a key is the name of another one."""
+    return array.dtype.kind == "U" and not key.endswith("/str")
 
 
 def archived_config(folder: Path) -> str | None:
@@ -114,7 +137,11 @@ def _read(folder: Path, part: str) -> dict[str, np.ndarray]:
     path, start = folder.parents[1] / ARCHIVE, f"{_name(folder)}/{part}/"
     found = read_arrays(path, "archive", _CURE, lambda keys: [key for key in keys if key.startswith(start)])
     arrays = {}
+    names = {str(array) for key, array in (found or {}).items() if _is_name(key, array)}
+    elsewhere = read_arrays(path, "archive", _CURE, lambda keys: names) if names else None
     for key, array in (found or {}).items():
+        if _is_name(key, array):
+            array = (elsewhere or {})[str(array)]
         name, _, dtype = key[len(start) :].rpartition("/")
         arrays[name] = array if dtype == "str" else array.astype(dtype, copy=False)
     return arrays

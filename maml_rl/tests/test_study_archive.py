@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from maml_rl.studies import archive
 from maml_rl.studies.archive import ARCHIVE, archived_evaluation, pack
 from maml_rl.tests.study_builders import CONFIG, all_runs, run_study, tiny_study
 from maml_rl.utils.files import write_arrays
 
 
 @pytest.fixture
-def study(tmp_path):
-    """Path of a study that was run and packed."""
+def study(tmp_path, monkeypatch):
+    """Path of a study that was run and packed, every array once."""
+    monkeypatch.setattr(archive, "_WORTH_NAMING", 1)
     path = tiny_study(tmp_path)
     path.write_text("test_on: {harder: [env-name=Bandit-K5-v0]}\nrandom_policy: true\n" + path.read_text())
     assert run_study(path) == 0
@@ -70,6 +72,26 @@ def test_what_is_archived_is_not_trained_again_and_a_folder_wins_over_the_archiv
     assert {run.title: run.iterations_done for run in all_runs(study)} == {
         "plain seed 1": CONFIG.num_batches, "plain seed 2": CONFIG.num_batches, "slow seed 1": 1,
     }  # fmt: skip
+
+
+def test_what_is_there_already_is_named_and_stays_when_the_first_that_had_it_goes(study):
+    path = folder_of(study) / ARCHIVE
+    with np.load(path) as arrays:
+        named = {key: str(arrays[key]) for key in arrays if arrays[key].dtype.kind == "U" and not key.endswith("/str")}
+        assert all(arrays[first].dtype.kind != "U" for first in named.values())
+    assert any(first.startswith("plain/seed-1/") and key.startswith("slow/seed-1/") for key, first in named.items())
+    before = {run.title: run.results() for run in all_runs(study) if run.name == "slow"}
+    forget(study, "slow")
+    for file in (folder_of(study) / "plain/seed-1").glob("*.npz"):  # the first is another run now
+        with np.load(file) as arrays:
+            changed = {key: arrays[key] + 1 if arrays[key].dtype.kind == "f" else arrays[key] for key in arrays}
+        write_arrays(file, changed)
+    pack(folder_of(study))
+    for run in all_runs(study):
+        if run.name == "slow":
+            np.testing.assert_equal(run.results(), before[run.title] and {
+                key: value for key, value in before[run.title].items() if key not in ("train_returns", "valid_returns")
+            })  # fmt: skip
 
 
 def test_packing_again_keeps_runs_that_have_no_folder(study):
