@@ -40,6 +40,7 @@ include_patterns = [
     "Testing_Notebook.ipynb",
     "results/*/table.md",
     "results/recovery/recovery.md",
+    "results/drifting-bandit/models/models.md",
     "zoo/**",
 ]
 exclude_patterns = [".*", "build", "dist", "runs", "maml_rl", "docs/README.md", "docs/_*", "**/node_modules"]
