@@ -75,9 +75,9 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m maml_rl.st
 
 
 def _trials_read(run: StudyRun) -> frozenset[str]:
-    """Arrays with a number for every step that some display of a run reads; all of them where none shows it."""
+    """Arrays with a number for every step that some display of a run reads."""
     displays = displays_of_runs([run])
-    return frozenset().union(*(display.trials_read for display in displays)) if displays else TRIALS
+    return frozenset().union(*(display.trials_read for display in displays))
 
 
 if __name__ == "__main__":
