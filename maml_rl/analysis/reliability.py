@@ -189,8 +189,8 @@ def detectable_correlation(
 
     Examples
     --------
-    >>> round(detectable_correlation(100), 3), round(detectable_correlation(100, reliabilities=(0.25, 1.0)), 3)
-    (0.277, 0.553)
+    >>> round(detectable_correlation(100), 2), round(detectable_correlation(100, reliabilities=(0.25, 1.0)), 2)
+    (0.28, 0.55)
     >>> detectable_correlation(100, reliabilities=(0.05, 1.0))
     inf
     """
