@@ -18,6 +18,7 @@ import json
 import platform
 import statistics
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -31,6 +32,7 @@ from benchmarks.jax_rl2 import JaxLearner, sizes_of
 from benchmarks.records import save_json
 from maml_rl.algorithms import make_algorithm
 from maml_rl.config import Config, load_config
+from maml_rl.envs import Task
 from maml_rl.utils.cores import available_cores
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.workforce import workers
@@ -39,6 +41,7 @@ CONFIG = "configs/rl2/bandit-k5-n100.yaml"
 NUM_ARMS = 5
 NUM_ENVS, NUM_STEPS, BATCH_SIZE, NUM_EPOCHS = 16, 128, 128, 10
 NUM_MINIBATCHES = NUM_ENVS * NUM_STEPS // BATCH_SIZE
+TURN_SECONDS = 2.0
 GRID_OF_ENVS, GRID_OF_BATCH_SIZES = (16, 64, 256), (128, 512, 2048)
 """Where `--best-batch` looks; every size divides the steps of every rollout."""
 
@@ -94,7 +97,7 @@ def main() -> None:
 
 
 def measure(cores: int, num_rounds: int, *, with_best_batch: bool = False, with_jax: bool = False) -> dict[str, Any]:
-    """Training steps per second of all, per round, after one that does not count."""
+    """Training steps per second of all, in turn, per round, after one that does not count."""
     default = load_config(CONFIG)
     epochs = {"num_epochs": NUM_EPOCHS, "num_minibatches": NUM_MINIBATCHES, "outer_step": "ppo"}
     configs = {"equal_epochs": default.replace(**epochs), "default": default}
@@ -114,12 +117,11 @@ def measure(cores: int, num_rounds: int, *, with_best_batch: bool = False, with_
             learners[name] = algorithm.learner(backend, algorithm.initial_parameters())
         torch.set_num_threads(cores)
         for index in range(num_rounds + 1):
-            row = {name: speed() for name, speed in speeds.items()}
+            row = {name: _turn(speed) for name, speed in speeds.items()}
             for name, learner in learners.items():
                 rng = generator(default.seed, Purpose.TASKS, iteration=index)
                 tasks = env.sample_tasks(configs[name].meta_batch_size, rng)
-                report = learner.step(tasks, index)
-                row[name] = report.env_steps / (report.sampling_seconds + report.learning_seconds)
+                row[name] = _turn(partial(_own_speed, learner, tasks, index))
             if index:
                 rows.append(row)
                 print(json.dumps(row), flush=True)
@@ -154,6 +156,23 @@ def fastest_batch(config: Config, cores: int) -> tuple[Any, list[dict[str, float
     best = max(grid, key=lambda row: row["steps_per_second"])
     sizes = {"num_envs": int(best["n_envs"]), "batch_size": int(best["batch_size"])}
     return _recurrent_ppo(config, cores, **sizes), grid
+
+
+def _turn(speed: Callable[[], float]) -> float:
+    """Median speed of the iterations that begin within `TURN_SECONDS`, after one that does not count.
+
+    Threads of whoever ran before go on spinning for a while, and caches are cold.
+    """
+    speed()
+    speeds, start = [speed()], time.perf_counter()
+    while time.perf_counter() - start < TURN_SECONDS:
+        speeds.append(speed())
+    return statistics.median(speeds)
+
+
+def _own_speed(learner: Any, tasks: Sequence[Task], iteration: int) -> float:
+    report = learner.step(tasks, iteration)
+    return float(report.env_steps / (report.sampling_seconds + report.learning_seconds))
 
 
 def _speed(learner: Any) -> float:
