@@ -49,7 +49,7 @@ class CategoricalLoss(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, for_loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        """Cotangents of logits (T, B, A) and values (T, B)."""
+        """Cotangents of logits (T, B, A) and values (T, B), from `for_loss` ()."""
         for_logits, for_values = ctx.saved_tensors
         return for_loss * for_logits, for_loss * for_values, None, None
 

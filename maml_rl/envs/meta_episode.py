@@ -212,7 +212,7 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
 
 
 def as_numbers(observations: np.ndarray) -> np.ndarray:
-    """Bytes as numbers from 0 to 1; anything else as it is."""
+    """Observations (N, *O), bytes as numbers from 0 to 1; anything else as it is."""
     return observations / np.float32(255.0) if observations.dtype == np.uint8 else observations
 
 

@@ -63,8 +63,21 @@ def test_lives_on_tensors_are_those_of_meta_episodes_over_the_bridge(env_name, k
         assert steps.sum() < 0.8 * steps.size * steps.max()  # something is left out
 
 
+@pytest.fixture
+def batches(monkeypatch) -> list[MetaEpisodeBatch]:
+    """Meta-episodes that workers of evolution roll out, as they come."""
+    found: list[MetaEpisodeBatch] = []
+
+    def kept(*args, **kwargs):
+        found.append(roll_out_meta_episodes(*args, **kwargs))
+        return found[-1]
+
+    monkeypatch.setattr(evolution_worker, "roll_out_meta_episodes", kept)
+    return found
+
+
 @pytest.mark.parametrize("policy", ["rnn", "plastic"])
-def test_yoked_lives_see_each_other_s_rewards_and_are_judged_by_their_own(policy, monkeypatch):
+def test_yoked_lives_see_each_other_s_rewards_and_are_judged_by_their_own(policy, batches):
     config = Config(
         env_name="2DNavigation-v0",
         env_kwargs={"max_episode_steps": 9},
@@ -74,14 +87,6 @@ def test_yoked_lives_see_each_other_s_rewards_and_are_judged_by_their_own(policy
         meta_batch_size=5,
         yoked_reward=True,
     )
-    batches: list[MetaEpisodeBatch] = []
-    roll_out = roll_out_meta_episodes
-
-    def kept(*args, **kwargs):
-        batches.append(roll_out(*args, **kwargs))
-        return batches[-1]
-
-    monkeypatch.setattr(evolution_worker, "roll_out_meta_episodes", kept)
     algorithm = make_algorithm(config, dtype="float64")
     shard, parameters = Shard.whole(algorithm.sample_tasks(0), iteration=0, seed=1), algorithm.initial_parameters()
     backend = SerialBackend(algorithm.worker_spec)
@@ -106,7 +111,7 @@ def test_yoked_lives_see_each_other_s_rewards_and_are_judged_by_their_own(policy
 
 
 @pytest.mark.parametrize("hidden", [False, True])
-def test_lives_that_do_not_observe_ends_never_see_one(hidden, monkeypatch):
+def test_lives_that_do_not_observe_ends_never_see_one(hidden, batches):
     config = Config(
         env_name="2DNavigation-v0",
         env_kwargs={"max_episode_steps": 4},
@@ -117,14 +122,6 @@ def test_lives_that_do_not_observe_ends_never_see_one(hidden, monkeypatch):
         fast_batch_size=3,
         hidden_ends=hidden,
     )
-    batches: list[MetaEpisodeBatch] = []
-    roll_out = roll_out_meta_episodes
-
-    def kept(*args, **kwargs):
-        batches.append(roll_out(*args, **kwargs))
-        return batches[-1]
-
-    monkeypatch.setattr(evolution_worker, "roll_out_meta_episodes", kept)
     algorithm = make_algorithm(config, dtype="float64")
     shard = Shard.whole(algorithm.sample_tasks(0), iteration=0, seed=1)
     evaluation = algorithm.evaluate(SerialBackend(algorithm.worker_spec), shard, algorithm.initial_parameters(), 2)
