@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 import gymnasium as gym
 import numpy as np
 
+from maml_rl.envs.around_family import AroundFamily
 from maml_rl.envs.making import make_meta_env
 from maml_rl.envs.meta_env import MetaVectorEnv, StepResult, Task
 from maml_rl.utils.checks import check_at_least
@@ -34,7 +35,7 @@ class Before(NamedTuple):
     episodes_over: np.ndarray
 
 
-class MetaEpisodeVectorEnv(MetaVectorEnv):
+class MetaEpisodeVectorEnv(AroundFamily):
     """Rolls out `num_episodes` episodes of the same task one after another and calls them one meta-episode.
 
     The observation is (Duan et al. 2016, section 2.2; Wang et al. 2016, section 2)
@@ -77,8 +78,7 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         space = env.single_action_space
         if not isinstance(space, gym.spaces.Discrete | gym.spaces.Box):
             raise ValueError(f"action space: got {space}, expected Box or Discrete")
-        self.env = env
-        self.splits, self.split, self.measures = env.splits, env.split, env.measures
+        self._take_over(env)
         self.num_episodes = num_episodes
         self.show_progress, self.show_previous = show_progress, show_previous
         self.reward_clip = math.inf if reward_clip is None else reward_clip
@@ -88,7 +88,6 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
         size = self._num_inputs + self._action_size + 2 + show_progress + self._num_inputs * show_previous
         box = gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
         super().__init__(env.num_envs, box, space, max_episode_steps=None)
-        self.metadata, self.render_mode = env.metadata, env.render_mode
         self.shown_rewards: np.ndarray | None = None
         """Rewards (N, T) to be observed in place of those obtained, a control; ``None``: those obtained."""
         self.shows_ends = True
@@ -113,23 +112,6 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
     def done_index(self) -> int:
         """Index of *previous done* in the observation."""
         return self._num_inputs + self._action_size + 1
-
-    def default_task(self) -> Task:
-        """The episodes' default task."""
-        return self.env.default_task()
-
-    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
-        """Draw tasks of the episodes' family."""
-        return self.env.sample_tasks(num_tasks, rng, split=split)
-
-    def task_features(self, tasks: Sequence[Task]) -> np.ndarray:
-        """Those (M, K) of the episodes' family."""
-        return self.env.task_features(tasks)
-
-    @property
-    def num_distinct_tasks(self) -> int | None:
-        """That of the episodes' family."""
-        return self.env.num_distinct_tasks
 
     def _apply_tasks(self, tasks: Sequence[Task]) -> None:
         self.env.set_tasks(tasks)
@@ -194,25 +176,12 @@ class MetaEpisodeVectorEnv(MetaVectorEnv):
     def _measure(self) -> dict[str, np.ndarray]:
         return self._episodes_info
 
-    @property
-    def knows_expected_rewards(self) -> bool:
-        """That of the episodes' family."""
-        return self.env.knows_expected_rewards
-
     def _expected_rewards(self) -> np.ndarray | None:
         return self._episodes_info.get("expected_rewards")
 
-    def render(self) -> Any:
-        """Pictures of the episodes' environment."""
-        return self.env.render()
-
-    def close_extras(self, **kwargs: Any) -> None:
-        """Close the episodes' environment."""
-        self.env.close(**kwargs)
-
 
 def as_numbers(observations: np.ndarray) -> np.ndarray:
-    """Observations (N, *O), bytes as numbers from 0 to 1; anything else as it is."""
+    """`observations` (N, *O), bytes as numbers from 0 to 1; anything else as it is."""
     return observations / np.float32(255.0) if observations.dtype == np.uint8 else observations
 
 

@@ -8,12 +8,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from maml_rl.envs.around_family import AroundFamily
 from maml_rl.envs.making import make_meta_env
-from maml_rl.envs.meta_env import MetaVectorEnv, Task
+from maml_rl.envs.meta_env import Task
 from maml_rl.envs.meta_episode import as_numbers
 
 
-class ToldTaskVectorEnv(MetaVectorEnv):
+class ToldTaskVectorEnv(AroundFamily):
     """ToldTask-v0: another family whose observation says which task it is.
 
     The observation is [the family's observation as numbers, `task_features` of the task]. A policy trained here without
@@ -38,9 +39,8 @@ class ToldTaskVectorEnv(MetaVectorEnv):
         render_mode: str | None = None,
     ) -> None:
         drawn = {} if render_mode is None else {"render_mode": render_mode}
-        self.env = env = make_meta_env(env_name, num_envs, {**(env_kwargs or {}), **drawn})
-        self.splits, self.split, self.measures = env.splits, env.split, env.measures
-        self.metadata, self.render_mode = env.metadata, env.render_mode
+        env = make_meta_env(env_name, num_envs, {**(env_kwargs or {}), **drawn})
+        self._take_over(env)
         self._features = np.zeros((num_envs, env.task_features([env.default_task()]).shape[1]), np.float32)
         self._begun: list[np.random.Generator] | None = None
         self._truncated = np.zeros(num_envs, dtype=bool)
@@ -48,27 +48,6 @@ class ToldTaskVectorEnv(MetaVectorEnv):
         size = int(np.prod(env.single_observation_space.shape or (1,))) + self._features.shape[1]
         box = gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
         super().__init__(num_envs, box, env.single_action_space, max_episode_steps=env.max_episode_steps)
-
-    def default_task(self) -> Task:
-        """The other family's default task."""
-        return self.env.default_task()
-
-    def _sample_tasks(self, num_tasks: int, rng: np.random.Generator, split: str) -> list[Task]:
-        """Draw tasks of the other family."""
-        return self.env.sample_tasks(num_tasks, rng, split=split)
-
-    def task_features(self, tasks: Sequence[Task]) -> np.ndarray:
-        """Those (M, K) of the other family."""
-        return self.env.task_features(tasks)
-
-    def label(self, task: Task) -> str:
-        """That of the other family."""
-        return self.env.label(task)
-
-    @property
-    def num_distinct_tasks(self) -> int | None:
-        """That of the other family."""
-        return self.env.num_distinct_tasks
 
     def _apply_tasks(self, tasks: Sequence[Task]) -> None:
         self.env.set_tasks(tasks)
@@ -96,18 +75,5 @@ class ToldTaskVectorEnv(MetaVectorEnv):
     def _measure(self) -> dict[str, np.ndarray]:
         return self._info
 
-    @property
-    def knows_expected_rewards(self) -> bool:
-        """That of the other family."""
-        return self.env.knows_expected_rewards
-
     def _expected_rewards(self) -> np.ndarray | None:
         return self._info.get("expected_rewards")
-
-    def render(self) -> Any:
-        """Pictures of the other family."""
-        return self.env.render()
-
-    def close_extras(self, **kwargs: Any) -> None:
-        """Close the other family."""
-        self.env.close(**kwargs)
