@@ -16,6 +16,7 @@ from maml_rl.studies.displays.registry import displays_of, displays_of_runs
 from maml_rl.studies.figures import by_family, draw_comparison, draw_learning_curve_areas, draw_run, save_figure
 from maml_rl.studies.learning_curve_area import table_of_learning_curve_areas
 from maml_rl.studies.oracle_shares import table_of_oracle_shares
+from maml_rl.studies.paired_by_seed import table_of_paired_runs
 from maml_rl.studies.scores import Seeds, finished_seeds
 from maml_rl.studies.study import FIGURE_OF_AREAS, FIGURE_OF_COMPARISONS, Study, study_runs
 from maml_rl.studies.study_run import StudyRun, by_name
@@ -36,7 +37,8 @@ def report(study: Study, root: Path) -> str:
     if study.test_on:
         lines += [*table_of_test_sets(study, done), ""]
     shown = (display.table(done) for display in displays_of_runs(done))
-    for table in (table_of_adaptation_gains(study, done), table_of_oracle_shares(study, done), *shown):
+    of_runs = (table_of_adaptation_gains, table_of_oracle_shares, table_of_paired_runs)
+    for table in (*(make(study, done) for make in of_runs), *shown):
         if table:
             lines += [*table, ""]
     lines += _statistics(study, runs, left_out, folder / "figures")

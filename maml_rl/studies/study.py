@@ -101,6 +101,11 @@ class Study(BaseModel):
         description="Families whose runs the report sets beside a control and an oracle, which are runs too.",
     )
 
+    paired_by_seed: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="Base runs, and the runs that the report sets beside each, seed by seed.",
+    )
+
     @property
     def controls(self) -> tuple[str, ...]:
         """Names of the controls that are asked for."""
@@ -152,6 +157,20 @@ class Study(BaseModel):
             for name in (entry.control, entry.oracle, *entry.runs):
                 if name not in runs:
                     raise ValueError(f"{family}: unknown run {name!r}{did_you_mean(name, runs) or _one_of(runs)}")
+        return value
+
+    @field_validator("paired_by_seed")
+    @classmethod
+    def _check_paired_by_seed(cls, value: dict[str, list[str]], info: ValidationInfo) -> dict[str, list[str]]:
+        runs = info.data.get("runs")
+        if runs is None:  # wrong themselves, which is said instead
+            return value
+        for base, others in value.items():
+            for name in (base, *others):
+                if name not in runs:
+                    raise ValueError(f"unknown run {name!r}{did_you_mean(name, runs) or _one_of(runs)}")
+            if base in others or len(set(others)) < len(others):
+                raise ValueError(f"{base}: got {', '.join(others)}; name each run once, and not the base itself")
         return value
 
 

@@ -1,0 +1,62 @@
+"""Runs beside a base run, seed by seed: what one changed setting brings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from maml_rl.algorithms import adaptation_of
+from maml_rl.analysis.intervals import mean_interval
+from maml_rl.studies.scores import new_task_scores
+from maml_rl.studies.study import Study
+from maml_rl.studies.study_run import StudyRun, by_name
+from maml_rl.studies.tables import interval_in_words, three_figures
+
+_HEAD = [
+    "## Paired by seed",
+    "",
+    "Mean return of the final policy in new episodes of new tasks, before adaptation and after the steps of training; "
+    "a seed draws the same initial weights, the same tasks of training and the same new tasks in every run whose "
+    "policy has as many parameters. Difference: the run less its base run of the same seed, mean over seeds with its "
+    "95 % interval (Student). Better: seeds in which the run is above its base after adaptation.",
+    "",
+    "| base | run | seeds | before | after | difference before | difference after | better |",
+    "|---|---|---|---|---|---|---|---|",
+]
+
+
+def table_of_paired_runs(study: Study, done: Sequence[StudyRun]) -> list[str]:
+    """Rows for each base and the runs beside it, of the seeds that both have finished; else empty."""
+    named = by_name([run for run in done if run.is_evaluated() and run.iterations_done >= run.config.num_batches])
+    lines = []
+    for base, others in study.paired_by_seed.items():
+        if base in named:
+            lines.append(_row(base, base, named))
+            lines += [_row(base, name, named) for name in others if name in named]
+    return [*_HEAD, *lines] if lines else []
+
+
+def _row(base: str, name: str, named: Mapping[str, Sequence[StudyRun]]) -> str:
+    found, beside = ({run.seed: _before_and_after(run) for run in named[each]} for each in (name, base))
+    seeds = sorted(set(found) & set(beside))
+    start = f"| {base} | {name} | {len(seeds)}"
+    if not seeds:
+        return f"{start} | - | - | - | - | - |"
+    scores, base_scores = (np.array([table[seed] for seed in seeds]).T for table in (found, beside))  # (2, S)
+    columns = [interval_in_words(mean_interval(row), three_figures) for row in scores]
+    if name == base:
+        columns += ["-", "-", "-"]
+    else:
+        differences = scores - base_scores
+        columns += [interval_in_words(mean_interval(row), three_figures) for row in differences]
+        columns.append(f"{int((differences[1] > 0).sum())} of {len(seeds)}")
+    return f"{start} | {' | '.join(columns)} |"
+
+
+def _before_and_after(run: StudyRun) -> tuple[float, float]:
+    """Mean returns before adaptation and after the steps of training, or of the evaluation where those are fewer."""
+    scores = new_task_scores(run)
+    assert scores is not None
+    after = min(max(1, adaptation_of(run.config).trained), len(scores) - 1)
+    return float(scores[0].mean()), float(scores[after].mean())
