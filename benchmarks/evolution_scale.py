@@ -178,39 +178,55 @@ def measure(cores: int, num_individuals: int, steps: int, num_rounds: int, witho
 def memory(cores: int, num_individuals: int) -> dict[str, float]:
     """Peak resident megabytes of a generation of whole episodes in a fresh process, and of each of its workers.
 
-    ``worker_beyond_torch`` is a worker's less that of a process that only imports torch.
+    ``worker_beyond_torch`` is a worker's less that of a process that only imports torch. The pages of a library's
+    file are in memory once, however many processes map them: ``private`` leaves them out, it is what one more worker
+    takes of the machine after its generation.
     """
 
     def run(program: str) -> Any:
         done = subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.PIPE)
         return json.loads(done.stdout)
 
-    measured = "import json; from benchmarks.evolution_scale import peak_memory as p; print(json.dumps(p({}, {})))"
-    alone, shared = (run(measured.format(n, num_individuals)) for n in (0, cores))
-    torch_alone = (
-        run("import re, torch; print(int(re.search('VmHWM:\\s*(\\d+)', open('/proc/self/status').read())[1]))") / 1024
-    )
+    own = "import json; from benchmarks.evolution_scale import peak_memory as p; print(json.dumps(p({}, {})))"
+    alone, shared = (run(own.format(n, num_individuals)) for n in (0, cores))
+    kilobytes = "int(re.search(r'{}:\\s*(\\d+)', open('/proc/self/{}').read())[1])"
+    private = " + ".join(kilobytes.format(f"Private_{kind}", "smaps_rollup") for kind in ("Clean", "Dirty"))
+    peak = kilobytes.format("VmHWM", "status")
+    torch_alone, torch_private = run(f"import json, re, torch; print(json.dumps([{peak} / 1024, ({private}) / 1024]))")
+    worker, worker_private = (max(found[index] for found in shared["workers"]) for index in (0, 1))
     return {
         "serial": alone["main"],
         "import_torch": torch_alone,
-        "worker": max(shared["workers"]),
-        "worker_beyond_torch": max(shared["workers"]) - torch_alone,
+        "worker": worker,
+        "worker_beyond_torch": worker - torch_alone,
+        "worker_private_beyond_torch": worker_private - torch_private,
     }
 
 
 def peak_memory(num_workers: int, num_individuals: int) -> dict[str, Any]:
-    """Peak resident megabytes of this process and its workers after a generation; serial with 0 workers."""
+    """Megabytes of this process, peak resident, and of its workers, (peak resident, private), after a generation.
+
+    Serial with 0 workers.
+    """
     algorithm = make_algorithm(configuration(num_individuals, 200))
     with workers(algorithm, max(num_workers, 1), "multiprocess" if num_workers else "serial") as backend:
         torch.set_num_threads(2)
         _generation(algorithm, algorithm.learner(backend, algorithm.initial_parameters()))()
         pids = backend.process_ids if num_workers else []  # type: ignore[attr-defined]
-        return {"main": _peak("self"), "workers": [_peak(pid) for pid in pids]}
+        return {"main": _peak("self"), "workers": [[_peak(pid), _private(pid)] for pid in pids]}
 
 
 def _peak(pid: int | str) -> float:
-    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    return _megabytes(pid, "status", "VmHWM")
+
+
+def _private(pid: int | str) -> float:
+    return sum(_megabytes(pid, "smaps_rollup", name) for name in ("Private_Clean", "Private_Dirty"))
+
+
+def _megabytes(pid: int | str, file: str, field: str) -> float:
+    text = Path(f"/proc/{pid}/{file}").read_text(encoding="utf-8")
+    return int(text.split(f"{field}:")[1].split()[0]) / 1024
 
 
 def _generation(algorithm: Algorithm, learner: Any) -> Callable[[], Report]:
