@@ -115,9 +115,10 @@ def measure(cores: int, num_rounds: int, *, with_best_batch: bool = False, with_
             algorithm = make_algorithm(config)
             backend = stack.enter_context(workers(algorithm, cores, "multiprocess"))
             learners[name] = algorithm.learner(backend, algorithm.initial_parameters())
-        torch.set_num_threads(cores)
         for index in range(num_rounds + 1):
+            torch.set_num_threads(cores)
             row = {name: _turn(speed) for name, speed in speeds.items()}
+            torch.set_num_threads(1)  # as `train.py` has it: each worker has a core
             for name, learner in learners.items():
                 rng = generator(default.seed, Purpose.TASKS, iteration=index)
                 tasks = env.sample_tasks(configs[name].meta_batch_size, rng)

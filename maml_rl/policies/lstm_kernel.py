@@ -37,10 +37,11 @@ class LSTMSteps(Function):
         `output` and `content` (n, H) are those before.
         """
         steps, count, size = len(inputs), *output.shape
-        gates = torch.addmm(bias, inputs.flatten(0, 1), weight.t()).view(steps, count, 4 * size)
+        gates = inputs.new_empty((steps, count, 4 * size))
         outputs, contents = (part.new_empty((1 + steps, count, size)) for part in (output, content))
         outputs[0], contents[0] = output, content
-        _forward(gates.numpy(), recurrent.t().contiguous().numpy(), outputs.numpy(), contents.numpy())
+        own = (part.contiguous().numpy() for part in (inputs, weight.t(), bias, recurrent.t()))
+        _forward(*own, gates.numpy(), outputs.numpy(), contents.numpy())
         ctx.save_for_backward(inputs, weight, gates, recurrent, outputs, contents)
         return outputs[1:], contents[1:]
 
@@ -62,13 +63,16 @@ class LSTMSteps(Function):
 
 
 @compiled
-def _forward(gates, turned, outputs, contents):
-    """Outputs and contents after every step; gates are opened in place. Weights (H, 4 H)."""
+def _forward(inputs, weight, bias, recurrent, gates, outputs, contents):
+    """Opened gates, outputs and contents after every step. Weights (I, 4 H) and (H, 4 H)."""
     size = outputs.shape[-1]
     for step in range(gates.shape[0]):
+        _multiply(outputs[step], recurrent, gates[step])
         for n in range(gates.shape[1]):
             row = gates[step, n]
-            _add_product(row, outputs[step, n], turned)
+            for j in range(len(bias)):
+                row[j] += bias[j]
+            _add_product(row, inputs[step, n], weight)
             i, f, o, g = _split(row, size)
             before, after, output = contents[step, n], contents[step + 1, n], outputs[step + 1, n]
             for v in range(size):

@@ -15,10 +15,14 @@ from typing import Any, cast
 from maml_rl.samplers.backend import WorkerSpec
 from maml_rl.samplers.hosting import Answer, Host, Message
 from maml_rl.samplers.link import Link, LinkLostError
+from maml_rl.samplers.shared_pickles import SharedPickles
 from maml_rl.samplers.supervised import SupervisedBackend
 
+_SHARED_BYTES = 2**20
+"""Memory for the arrays of a message, and as much for those of an answer."""
 
-def _serve(spec: WorkerSpec, pipe: Any, pulse: Any, parent: int) -> None:
+
+def _serve(spec: WorkerSpec, pipe: Any, shared: tuple[Any, Any], pulse: Any, parent: int) -> None:
     """Run one process's workers: answer messages until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
@@ -31,15 +35,15 @@ def _serve(spec: WorkerSpec, pipe: Any, pulse: Any, parent: int) -> None:
             os._exit(1)
 
     heartbeat()
-    host = Host(spec, heartbeat)
+    host, messages = Host(spec, heartbeat), SharedPickles(pipe, *shared)
     while True:
         try:
-            message = pipe.recv()
+            message = messages.receive()
         except (EOFError, OSError):
             return
         heartbeat()
         try:
-            pipe.send(host.answer(message))
+            messages.send(host.answer(message))
         except OSError:
             return
 
@@ -84,9 +88,11 @@ class ProcessLink(Link):
         context = multiprocessing.get_context("spawn")
         self._pulse = context.Value("d", 0.0, lock=False)
         self.pipe, child = context.Pipe()
+        calls, answers = (context.RawArray("b", _SHARED_BYTES) for _ in range(2))
+        self._messages = SharedPickles(self.pipe, calls, answers)
         self.process = context.Process(
             target=_serve,
-            args=(spec, child, self._pulse, os.getpid()),
+            args=(spec, child, (answers, calls), self._pulse, os.getpid()),
             name=f"maml_rl-worker-{index}",
             daemon=True,
         )
@@ -101,12 +107,12 @@ class ProcessLink(Link):
     def send(self, message: Message) -> None:
         """See `Link.send`."""
         with contextlib.suppress(OSError):
-            self.pipe.send(message)
+            self._messages.send(message)
 
     def receive(self) -> Answer:
         """See `Link.receive`."""
         try:
-            answer: Answer = self.pipe.recv()
+            answer: Answer = self._messages.receive()
         except (EOFError, OSError) as error:
             self.process.join(1.0)  # its pipe can close a moment before it has an exit code
             raise LinkLostError from error

@@ -11,7 +11,10 @@ from torch import Tensor
 
 def flatten(params: Mapping[str, Tensor], names: Sequence[str]) -> np.ndarray:
     """Concatenate `params`, of any shape each, in the order of `names` into one float64 vector (D,)."""
-    return np.concatenate([params[name].detach().cpu().double().numpy().ravel() for name in names])
+    parts = [params[name].detach().reshape(-1) for name in names]
+    if len({(part.dtype, part.device) for part in parts}) == 1:
+        return torch.cat(parts).cpu().double().numpy()  # at once
+    return np.concatenate([part.cpu().double().numpy() for part in parts])
 
 
 def dot(first: np.ndarray, second: np.ndarray) -> np.float64:
@@ -33,8 +36,8 @@ def unflatten(vector: np.ndarray, like: Mapping[str, Tensor], names: Sequence[st
     sizes = [like[name].numel() for name in names]
     if vector.shape != (sum(sizes),):
         raise ValueError(f"vector: got shape {vector.shape}, expected ({sum(sizes)},)")
-    parts = np.split(vector, np.cumsum(sizes)[:-1])
-    return {
-        name: torch.from_numpy(part).to(like[name]).reshape(like[name].shape)
-        for name, part in zip(names, parts, strict=True)
-    }
+    whole = torch.from_numpy(vector)
+    if len({(like[name].dtype, like[name].device) for name in names}) == 1:
+        whole = whole.to(like[names[0]])  # at once
+    parts = whole.split(sizes)
+    return {name: part.to(like[name]).view(like[name].shape) for name, part in zip(names, parts, strict=True)}
