@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from maml_rl.policies.params import Params, affine
 from maml_rl.policies.policy import Interface
 from maml_rl.policies.recurrence import CellState, Order
-from maml_rl.policies.recurrent_cells import Cell
+from maml_rl.policies.recurrent_cells import Cell, compiles
 from maml_rl.policies.rnn_policy import RecurrentPolicy
 from maml_rl.policies.scan import linear_recurrence
 from maml_rl.settings import Settings
@@ -72,7 +72,12 @@ class LinearRecurrenceCell(Cell):
         return output_gate * torch.tanh(contents), contents
 
     def unroll(self, params: Params, inputs: Tensor, state: CellState, *, order: Order = 2) -> tuple[Tensor, CellState]:
-        """See `Cell.unroll`."""
+        """See `Cell.unroll`; where first derivatives are enough, compiled on the CPU."""
+        if order == 1 and inputs.dim() == 3 and compiles(inputs):
+            from maml_rl.policies.linear_kernel import LinearSteps  # numba takes 100 MB, which nobody else need pay
+
+            outputs, contents = LinearSteps.apply(affine(params, f"{self.name}.ih", inputs), state[1])
+            return outputs, (outputs[-1], contents[-1])
         forget_gate, candidate, output_gate = self._gates(params, inputs)
         contents = linear_recurrence(forget_gate, (1.0 - forget_gate) * candidate, state[1])
         outputs = output_gate * torch.tanh(contents)

@@ -234,7 +234,7 @@ class LSTMCell(GatedCell):
         """See `Cell.unroll`; where first derivatives are enough, compiled on the CPU, or else PyTorch's fused LSTM."""
         if order == 2 or inputs.dim() != 3:
             return super().unroll(params, inputs, state)
-        if inputs.dtype == torch.float32 and inputs.device.type == "cpu":
+        if compiles(inputs):
             from maml_rl.policies.lstm_kernel import LSTMSteps  # numba takes 100 MB, which nobody else need pay
 
             weight, recurrent, *biases = (params[f"{self.name}.{part}"] for part in _PARTS)
@@ -309,9 +309,18 @@ class GRUCell(GatedCell):
         return torch.stack([row, row], -3)
 
     def unroll(self, params: Params, inputs: Tensor, state: CellState, *, order: Order = 2) -> tuple[Tensor, CellState]:
-        """See `Cell.unroll`; PyTorch's fused GRU, which has no second derivatives, wherever first ones are enough."""
+        """See `Cell.unroll`; where first derivatives are enough, compiled on the CPU, or else PyTorch's fused GRU."""
         if order == 2 or inputs.dim() != 3:
             return super().unroll(params, inputs, state)
+        if compiles(inputs):
+            from maml_rl.policies.gru_kernel import GRUSteps  # numba takes 100 MB, which nobody else need pay
+
+            weight, own, bias = (params[f"{self.name}.{part}"] for part in ("ih.weight", "ih.bias", "hh.bias"))
+            size = 2 * self.hidden_size
+            whole_weight = torch.cat([weight, torch.zeros_like(weight[size:])])
+            whole_bias = torch.cat([own[:size] + bias[:size], own[size:], bias[size:]])
+            outputs = GRUSteps.apply(inputs, whole_weight, whole_bias, self.recurrent_weight(params), state[0])
+            return outputs, (outputs[-1], outputs[-1])
         weights = [params[f"{self.name}.{part}"] for part in _PARTS]
         outputs, last = torch.gru(inputs, state[0].unsqueeze(0), weights, True, 1, 0.0, True, False, False)
         return outputs, (last[0], last[0])
@@ -324,6 +333,11 @@ class GRUCell(GatedCell):
 
 
 _PARTS = ("ih.weight", "hh.weight", "ih.bias", "hh.bias")
+
+
+def compiles(inputs: Tensor) -> bool:
+    """Whether there are compiled kernels for inputs (T, n, I): in float32 on the CPU."""
+    return inputs.dtype == torch.float32 and inputs.device.type == "cpu"
 
 
 def _orthogonal(size: int, rng: np.random.Generator) -> np.ndarray:

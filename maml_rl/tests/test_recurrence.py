@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from maml_rl.adaptation import inner_loss
 from maml_rl.policies import policy_kinds, recurrence
+from maml_rl.policies.linear_policy import LinearRecurrenceCell
 from maml_rl.policies.recurrent_cells import GRUCell, LSTMCell, RNNCell
 from maml_rl.policies.scan import linear_recurrence
 from maml_rl.tests.builders import (
@@ -184,7 +185,9 @@ def test_unrolling_a_hundred_steps_of_unequal_episodes_is_stepping(spec):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 3), (40, 7)], ids=str)
-@pytest.mark.parametrize("cell", CELLS[2:], ids=["lstm", "gru"])
+@pytest.mark.parametrize(
+    "cell", [*CELLS[2:], LinearRecurrenceCell("layer", SIZE, horizon=10)], ids=["lstm", "gru", "linear"]
+)
 def test_first_derivatives_in_float32_are_those_of_a_higher_order(cell, shape):
     """Along T steps of n episodes, in inputs, all parameters and the state before."""
     num_steps, num_episodes = shape
@@ -198,7 +201,7 @@ def test_first_derivatives_in_float32_are_those_of_a_higher_order(cell, shape):
     before = draw(2, num_episodes, SIZE).float().requires_grad_()
     results = []
     for order in (1, 2):
-        state = (before, 0.5 * before if isinstance(cell, LSTMCell) else before)
+        state = (before, before if isinstance(cell, GRUCell) else 0.5 * before)
         outputs, after = cell.unroll(params, inputs, state, order=order)
         loss = (outputs * draw(3, *outputs.shape).float()).sum() + sum((part * part).sum() for part in after)
         results.append([outputs, *after, *torch.autograd.grad(loss, [inputs, before, *params.values()])])
