@@ -121,6 +121,11 @@ class MetaVectorEnv(TaskFamily, VectorEnv[Any, Any, Any]):
         """True if ``"expected_rewards"`` come where they are asked for."""
         return type(self)._expected_rewards is not MetaVectorEnv._expected_rewards
 
+    @property
+    def shows_tasks_to_random_actions(self) -> bool:
+        """True if a few random actions obtain other rewards or observations in another task, which checkers look at."""
+        return True
+
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Give every sub-environment its task; N must be a multiple of ``len(tasks)``.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import gymnasium as gym
@@ -161,3 +162,20 @@ def test_what_is_unknown_is_refused_in_one_line(kwargs, words):
 
     with pytest.raises(ValueError, match=words):
         MetaWorldVectorEnv(1, **kwargs)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Constant.s. may be too high:UserWarning")
+@pytest.mark.parametrize("task", ["plate-slide-back", "plate-slide-back-side", "plate-slide-side"])
+def test_goals_that_random_actions_do_not_tell_apart_are_told_by_a_plate_that_moves(task):
+    env = make_meta_env(f"ML1-{task}-v0", 2)
+    assert not env.shows_tasks_to_random_actions
+    env.set_tasks(env.sample_tasks(2, generator(3, Purpose.TASKS)))
+    pushes = getattr(importlib.import_module("metaworld.policies"), f"Sawyer{task.title().replace('-', '')}V3Policy")()
+    observations, _ = env.reset(seed=0)
+    told = False
+    for _ in range(100):
+        actions = np.stack([pushes.get_action(observations[0])] * 2).clip(-1.0, 1.0).astype(np.float32)
+        observations, rewards, *_ = env.step(actions)
+        told |= rewards[0] != rewards[1]
+    assert told

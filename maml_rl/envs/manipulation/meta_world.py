@@ -30,6 +30,8 @@ from maml_rl.utils.checks import check_at_least
 
 _OBSERVED = 39
 _CAMERA = "corner2"
+_SHOWN_BY_CONTACT = ("plate-slide-back", "plate-slide-back-side", "plate-slide-side")
+"""Tasks of ML1 in which reward tells nothing of the goal before the plate has moved."""
 
 
 class MetaWorldVectorEnv(MetaVectorEnv):
@@ -124,6 +126,11 @@ class MetaWorldVectorEnv(MetaVectorEnv):
         if self.revisit > 1 or self.context_bits:
             return None
         return len(self._names_of[self.split]) * GOALS_PER_TASK
+
+    @property
+    def shows_tasks_to_random_actions(self) -> bool:
+        """See `MetaVectorEnv.shows_tasks_to_random_actions`: not where a plate has to be pushed first."""
+        return not set(self._names_of[self.split]) <= {f"{name}-v3" for name in _SHOWN_BY_CONTACT}
 
     def label(self, task: Task) -> str:
         """Upstream's name of the task's first pair, where the split has several."""
