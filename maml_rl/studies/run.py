@@ -27,7 +27,6 @@ from maml_rl.utils.cores import available_cores
 from maml_rl.utils.errors import InputError
 from maml_rl.workforce import Workforce
 
-_START_METHOD = "spawn"
 """Of the processes of runs side by side: they inherit nothing, on any system."""
 
 
@@ -54,7 +53,7 @@ def execute(wanted: Sequence[StudyRun], workforce: Workforce, jobs: int, show: C
 
 
 def _execute_side_by_side(wanted: Sequence[StudyRun], workforce: Workforce, jobs: int) -> None:
-    context: Any = multiprocessing.get_context(_START_METHOD)
+    context: Any = multiprocessing.get_context("spawn")
     waiting = list(wanted)
     under_way: dict[Connection, Any] = {}  # where a job says how it ended: its process
     try:

