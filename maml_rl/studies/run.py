@@ -27,8 +27,6 @@ from maml_rl.utils.cores import available_cores
 from maml_rl.utils.errors import InputError
 from maml_rl.workforce import Workforce
 
-"""Of the processes of runs side by side: they inherit nothing, on any system."""
-
 
 def execute(wanted: Sequence[StudyRun], workforce: Workforce, jobs: int, show: Callable[[str], None]) -> None:
     """Do what is missing of these runs, `jobs` at a time; `show` takes lines of progress.
@@ -53,7 +51,7 @@ def execute(wanted: Sequence[StudyRun], workforce: Workforce, jobs: int, show: C
 
 
 def _execute_side_by_side(wanted: Sequence[StudyRun], workforce: Workforce, jobs: int) -> None:
-    context: Any = multiprocessing.get_context("spawn")
+    context: Any = multiprocessing.get_context("spawn")  # processes that inherit nothing, on any system
     waiting = list(wanted)
     under_way: dict[Connection, Any] = {}  # where a job says how it ended: its process
     try:
