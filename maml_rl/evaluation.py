@@ -150,23 +150,25 @@ def summary_lines(evaluation: Evaluation, num_steps: Sequence[int], labels: Sequ
     num_tasks, num_episodes = evaluation.returns.shape[1:]
     several = evaluation.meta_episodes is not None and len(evaluation.meta_episodes.rewards) > 1
     what = "agents' meta-episodes" if several else "episodes"
-    lines = [f"{'steps':>5}  {'mean return':>11}  95% interval ({num_tasks} tasks, {num_episodes} {what} of each)"]
+    unit = "steps" if evaluation.meta_episodes is None else "episodes"  # an agent has had before
+    width = len(unit)
+    lines = [f"{unit}  {'mean return':>11}  95% interval ({num_tasks} tasks, {num_episodes} {what} of each)"]
     for step, mean, low, high in zip(steps, interval.mean, interval.low, interval.high, strict=True):
         bounds = f"[{low:.2f}, {high:.2f}]" if num_tasks > 1 else "needs two tasks"
         trained = "  <- trained on" if step == evaluation.trained else ""
-        lines.append(f"{step:>5}  {mean:>11.2f}  {bounds}{trained}")
+        lines.append(f"{step:>{width}}  {mean:>11.2f}  {bounds}{trained}")
     if evaluation.meta_episodes is not None:
         totals = evaluation.returns[: evaluation.trained + 1].sum(axis=0, dtype=np.float64)  # (N, P)
         total = mean_interval(totals.mean(axis=1)[np.newaxis])
         bounds = f"[{total.low[0]:.2f}, {total.high[0]:.2f}]" if num_tasks > 1 else "needs two tasks"
-        lines.append(f"{'all':>5}  {total.mean[0]:>11.2f}  {bounds}  <- sum of a meta-episode")
+        lines.append(f"{'all':>{width}}  {total.mean[0]:>11.2f}  {bounds}  <- sum of a meta-episode")
     values = {"return": evaluation.returns, **evaluation.measures}
     for name in evaluation.measures:
-        lines += [f"{name} after {step} steps: {_in_words(values[name][step])}" for step in steps]
+        lines += [f"{name} after {step} {unit}: {_in_words(values[name][step])}" for step in steps]
     for label in sorted(set(labels)) if len(set(labels)) > 1 else []:
         own = np.array([other == label for other in labels])
         parts = [f"{name} {_in_words(part[steps[-1]][own])}" for name, part in values.items()]
-        lines.append(f"{label} ({own.sum()} of the tasks) after {steps[-1]} steps: {'; '.join(parts)}")
+        lines.append(f"{label} ({own.sum()} of the tasks) after {steps[-1]} {unit}: {'; '.join(parts)}")
     return lines
 
 

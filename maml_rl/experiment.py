@@ -64,6 +64,7 @@ def train(
     ------
     RunFolderError, TrainingError, WorkerError
     """
+    algorithm.check_trainable()
     algorithm = _at_initial_policy(algorithm, folder if resume else None)
     config, num_batches = algorithm.config, algorithm.config.run.num_batches
     num_shards = _num_shards(config, folder, resume)

@@ -110,6 +110,10 @@ class MetricsFile:
                 f"{', '.join(other)}; {_START_ANEW}"
             )
 
+    def num_rows(self) -> int:
+        """Complete rows that are there; 0 if there is no file."""
+        return max(self.path.read_bytes().count(b"\n") - 1, 0) if self.path.is_file() else 0
+
     def checked(self, num_iterations: int, columns: Sequence[str], *, digest: str) -> bytes:
         """Header and first rows, each checked; what follows may be torn, and so may a lone header.
 

@@ -198,6 +198,11 @@ class RunFolder:
                 f"--resume: dtype is {expected.dtype!r}, but the run in {str(self.path)!r} has {checkpoint.dtype!r}; "
                 f"give --dtype {checkpoint.dtype}, or use another folder"
             )
+        if checkpoint is None and self.metrics.num_rows() > 1:  # the first checkpoint is written after the first row
+            raise RunFolderError(
+                f"--resume: found metrics of {self.metrics.num_rows()} iterations in {str(self.path)!r}, but no "
+                f"{self.checkpoint_path.name}; start anew in another folder"
+            )
         done, digest = (checkpoint.iteration, checkpoint.metrics) if checkpoint else (0, "")
         return checkpoint, self.metrics.checked(done, metrics_columns(expected.details), digest=digest)
 

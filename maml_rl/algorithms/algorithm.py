@@ -238,6 +238,9 @@ class Algorithm(abc.ABC):
         """Meta-parameters (P, D) float64 that a run starts from."""
         return self._initial.copy()
 
+    def check_trainable(self) -> None:  # noqa: B027
+        """Refuse settings that an evaluation has a use for, but no training; by default there are none."""
+
     @abc.abstractmethod
     def learner(self, backend: Workers, parameters: np.ndarray) -> Learner:
         """The learner at meta-parameters (P, D)."""

@@ -61,6 +61,15 @@ class EvolvedAgent(ExperiencedAlgorithm):
         """See `Algorithm.worker_spec`."""
         return EvolutionWorkerSpec(self.config.task, self.settings, self.spec, self.layout)
 
+    def check_trainable(self) -> None:
+        """See `Algorithm.check_trainable`: controls are of evaluations."""
+        for name in ("yoked_reward", "hidden_ends"):
+            if getattr(self.settings, name):
+                raise InputError(
+                    f"{name.replace('_', '-')}: got true, expected false in training: it is a control of test.py; "
+                    "leave it out"
+                )
+
     def learner(self, backend: Workers, parameters: np.ndarray) -> Evolution:
         """See `Algorithm.learner`: parameters (1, D)."""
         return Evolution(backend, parameters, self.settings, self.config.run)

@@ -51,8 +51,8 @@ def _test_parser(prog: str) -> argparse.ArgumentParser:
         type=int,
         nargs="+",
         metavar="K",
-        help="measure after each of these numbers of gradient steps (rl2: of episodes), such as 0 1 2 3; may exceed "
-        "the number trained on (default: 0 and that number)",
+        help="measure after each of these numbers of gradient steps (rl2, evolution: of episodes), such as 0 1 2 3; "
+        "may exceed the number trained on (default: 0 and that number)",
     )
     parser.add_argument("--seed", type=int, default=1, help="seed of tasks and episodes (default: %(default)s)")
     parser.add_argument(

@@ -36,7 +36,7 @@ class OpenAIES(Strategy):
     Raises
     ------
     ValueError
-        If the population is odd.
+        If the population is odd, or `sigma_limit` above `sigma`.
     """
 
     def __init__(
@@ -52,6 +52,8 @@ class OpenAIES(Strategy):
     ) -> None:
         if population_size % 2:
             raise ValueError(f"population-size: got {population_size}, expected an even number for antithetic pairs")
+        if sigma_limit > sigma:
+            raise ValueError(f"es-sigma-limit: got {sigma_limit:g}, expected at most es-sigma, {sigma:g}")
         self.population_size = population_size
         self.learning_rate = learning_rate
         self.sigma_decay, self.sigma_limit, self.weight_decay = sigma_decay, sigma_limit, weight_decay

@@ -144,8 +144,12 @@ class Evolution:
         lived = time.perf_counter()
         fitness = np.concatenate([report.fitness for report in reports])
         sound = np.isfinite(fitness)
-        before = self.strategy.solution
+        before, state = self.strategy.solution, self.strategy.state_dict()
         self.strategy.tell(candidates, fitness)
+        with np.errstate(over="ignore"):
+            moved = bool(np.isfinite(self.strategy.solution.astype(np.float32)).all())  # policies are of that type
+        if not moved:
+            self.strategy.load_state_dict(state)
         told = fitness[sound] if sound.any() else np.zeros(1)
         first, last, total = np.sum([report.returns for report in reports], axis=0) / max(1, int(sound.sum()))
         return Report(
@@ -156,7 +160,7 @@ class Evolution:
             return_after=float(last),
             return_total=float(total),
             step_accepted=not np.array_equal(before, self.strategy.solution),
-            finite=bool(sound.any()),
+            finite=moved and bool(sound.any()),
             details={
                 "best_fitness": float(told.max()),
                 "mean_fitness": float(told.mean()),

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from maml_rl.policies.params import Params, affine
 from maml_rl.policies.policy import Interface
-from maml_rl.policies.recurrence import CellState, Order
-from maml_rl.policies.recurrent_cells import Cell, compiles
+from maml_rl.policies.recurrence import CellState, Order, compiles
+from maml_rl.policies.recurrent_cells import Cell
 from maml_rl.policies.rnn_policy import RecurrentPolicy
 from maml_rl.policies.scan import linear_recurrence
 from maml_rl.settings import Settings

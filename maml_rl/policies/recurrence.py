@@ -21,6 +21,11 @@ Order = Literal[1, 2]
 as wanted."""
 
 
+def compiles(inputs: Tensor) -> bool:
+    """True if there are compiled loops for inputs (T, n, I) whose first derivatives are enough: float32 on the CPU."""
+    return inputs.dtype == torch.float32 and inputs.device.type == "cpu"
+
+
 class Layer(Protocol):
     """The function f of a recurrent layer with G gates and S further states."""
 

@@ -234,7 +234,7 @@ class LSTMCell(GatedCell):
         """See `Cell.unroll`; where first derivatives are enough, compiled on the CPU, or else PyTorch's fused LSTM."""
         if order == 2 or inputs.dim() != 3:
             return super().unroll(params, inputs, state)
-        if compiles(inputs):
+        if recurrence.compiles(inputs):
             from maml_rl.policies.lstm_kernel import LSTMSteps  # numba takes 100 MB, which nobody else need pay
 
             weight, recurrent, *biases = (params[f"{self.name}.{part}"] for part in _PARTS)
@@ -312,7 +312,7 @@ class GRUCell(GatedCell):
         """See `Cell.unroll`; where first derivatives are enough, compiled on the CPU, or else PyTorch's fused GRU."""
         if order == 2 or inputs.dim() != 3:
             return super().unroll(params, inputs, state)
-        if compiles(inputs):
+        if recurrence.compiles(inputs):
             from maml_rl.policies.gru_kernel import GRUSteps  # numba takes 100 MB, which nobody else need pay
 
             weight, own, bias = (params[f"{self.name}.{part}"] for part in ("ih.weight", "ih.bias", "hh.bias"))
@@ -333,11 +333,6 @@ class GRUCell(GatedCell):
 
 
 _PARTS = ("ih.weight", "hh.weight", "ih.bias", "hh.bias")
-
-
-def compiles(inputs: Tensor) -> bool:
-    """Whether there are compiled kernels for inputs (T, n, I): in float32 on the CPU."""
-    return inputs.dtype == torch.float32 and inputs.device.type == "cpu"
 
 
 def _orthogonal(size: int, rng: np.random.Generator) -> np.ndarray:

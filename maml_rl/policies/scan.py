@@ -32,12 +32,9 @@ class _LinearRecurrence(Function):
     @staticmethod
     def forward(reverse: bool, factors: Tensor, terms: Tensor) -> Tensor:
         total = terms.clone(memory_format=torch.contiguous_format)
-        if (
-            total.device.type == "cpu"
-            and total.dtype in (torch.float32, torch.float64)
-            and factors.dtype == total.dtype
-        ):
-            from maml_rl.policies.scan_kernel import accumulate  # numba takes 100 MB, which nobody else need pay
+        plain = total.device.type == "cpu" and total.dtype == factors.dtype and total.numel() > 0
+        if plain and total.dtype in (torch.float32, torch.float64):
+            from maml_rl.policies.scan_kernel import accumulate  # numba takes 100 MB
 
             every = factors.detach().expand(*total.shape[:-1], factors.shape[-1])
             flat = (part.reshape(len(part), -1, part.shape[-1]) for part in (every, total))  # (T, R, 1 or N), (T, R, N)

@@ -53,7 +53,7 @@ def _row(family: str, name: str, seeds: Sequence[StudyRun], ends: Sequence[float
     trained = min(max(1, adaptation_of(seeds[0].config).trained), len(units) - 1)
     columns = [_in_words(mean_interval(units[0])), "-", "-", "-"]
     if adapts:
-        share = (units[trained].mean() - control) / (oracle - control)
+        share = (units[trained].mean() - control) / (oracle - control) if oracle > control else float("nan")
         columns[1] = "; ".join(_in_words(mean_interval(stage)) for stage in units[1:])
         columns[2] = _in_words(mean_interval(units[trained] - units[0]))
         columns[3] = f"{share:.2f}" if np.isfinite(share) else "-"

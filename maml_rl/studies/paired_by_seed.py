@@ -17,9 +17,10 @@ _HEAD = [
     "## Paired by seed",
     "",
     "Mean return of the final policy in new episodes of new tasks, before adaptation and after the steps of training; "
-    "a seed draws the same initial weights, the same tasks of training and the same new tasks in every run whose "
-    "policy has as many parameters. Difference: the run less its base run of the same seed, mean over seeds with its "
-    "95 % interval (Student). Better: seeds in which the run is above its base after adaptation.",
+    "a seed draws the same tasks of training and the same new tasks in every run, and the same initial weights where "
+    "policies have the same layers. Difference: the run less its base run of the same seed, mean over the seeds of "
+    "both with its 95 % interval (Student); the base's own row is of all its seeds. Better: seeds in which the run is "
+    "above its base after adaptation.",
     "",
     "| base | run | seeds | before | after | difference before | difference after | better |",
     "|---|---|---|---|---|---|---|---|",

@@ -154,9 +154,12 @@ class Study(BaseModel):
         if runs is None:  # wrong themselves, which is said instead
             return value
         for family, entry in value.items():
-            for name in (entry.control, entry.oracle, *entry.runs):
+            names = (entry.control, entry.oracle, *entry.runs)
+            for name in names:
                 if name not in runs:
                     raise ValueError(f"{family}: unknown run {name!r}{did_you_mean(name, runs) or _one_of(runs)}")
+            if len(set(names)) < len(names):
+                raise ValueError(f"{family}: got {', '.join(names)}; name each run once")
         return value
 
     @field_validator("paired_by_seed")
@@ -171,6 +174,11 @@ class Study(BaseModel):
                     raise ValueError(f"unknown run {name!r}{did_you_mean(name, runs) or _one_of(runs)}")
             if base in others or len(set(others)) < len(others):
                 raise ValueError(f"{base}: got {', '.join(others)}; name each run once, and not the base itself")
+            for name in others:
+                if not set(runs[base].seeds) & set(runs[name].seeds):
+                    raise ValueError(
+                        f"run {name!r} has no seed of its base {base!r}; give both one or more of the same"
+                    )
         return value
 
 

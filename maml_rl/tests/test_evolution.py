@@ -174,3 +174,28 @@ def test_weights_evolve_that_balance_poles(strategy):
     sizes: dict[str, Any] = {"num_batches": 1, "meta_batch_size": 40, "num_adaptation_steps": 0}
     returns = [evaluate(algorithm, one, **sizes).returns.mean() for one in (algorithm.initial_parameters(), after)]
     assert returns[1] > 2.0 * returns[0]  # of at most 100
+
+
+@pytest.mark.parametrize("control", ["yoked_reward", "hidden_ends"])
+def test_controls_of_an_evaluation_are_refused_in_training(control, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(InputError, match=f"{control.replace('_', '-')}: got true, expected false in training"):
+        train(make_algorithm(SMALL.replace(**{control: True})), folder=folder)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+@every_strategy
+def test_a_step_to_infinity_is_undone(strategy, tmp_path):
+    """Whatever the strategy: with mutations or steps of 1e300 no weights are left that are not finite."""
+    changes = {"es_strategy": strategy, "es_sigma": 1e300, "es_learning_rate": 1e300, "num_batches": 2}
+    rows, parameters = trained(SMALL.replace(**changes), tmp_path / "run")
+    assert np.isfinite(parameters.astype(np.float32)).all()
+    assert 0.0 in {row["finite"] for row in rows}
+
+
+def test_the_width_of_a_search_does_not_rise_to_its_limit(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(InputError, match=r"es-sigma-limit: got 5, expected at most es-sigma, 0\.1"):
+        train(make_algorithm(SMALL.replace(es_sigma_limit=5.0)), folder=folder)
+    assert not (tmp_path / "run").exists()

@@ -85,6 +85,7 @@ def test_two_directions_are_no_sample_of_tasks(study, tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
+        ("control: plain", "oracle_shares in .*points: got plain, told, plain; name each run once"),
         ("control: severl", "oracle_shares in .*points: unknown run 'severl'; did you mean 'several'"),
         (
             "contrl: several, control: several",

@@ -50,9 +50,11 @@ def test_nothing_is_paired_before_both_are_done(study):
         ("{plain: [slwo]}", "paired_by_seed in .*unknown run 'slwo'; did you mean 'slow'"),
         ("{plain: [plain]}", "paired_by_seed in .*name each run once, and not the base itself"),
         ("{plain: [slow, slow]}", "paired_by_seed in .*name each run once"),
+        ("{plain: [other]}", "paired_by_seed in .*no seed of its base 'plain'; give both"),
     ],
 )
 def test_wrong_pairs_are_refused_in_one_line(study, capfd, wrong, said):
-    study.write_text(study.read_text().replace("{plain: [slow]}", wrong))
+    text = study.read_text().replace("{plain: [slow]}", wrong)
+    study.write_text(text.replace("  slow: ", "  other: {config: a.yaml, seeds: [7]}\n  slow: "))
     assert run_study(study) == 2
     assert re.search(said, capfd.readouterr().err)

@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from maml_rl.adaptation import inner_loss
 from maml_rl.policies import policy_kinds, recurrence
+from maml_rl.policies.joined_steps import multiply
 from maml_rl.policies.linear_policy import LinearRecurrenceCell
 from maml_rl.policies.recurrent_cells import GRUCell, LSTMCell, RNNCell
 from maml_rl.policies.scan import linear_recurrence
@@ -207,3 +208,16 @@ def test_first_derivatives_in_float32_are_those_of_a_higher_order(cell, shape):
         results.append([outputs, *after, *torch.autograd.grad(loss, [inputs, before, *params.values()])])
     for first, second in zip(*results, strict=True):
         assert_close(first, second, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4, 20])
+def test_products_in_blocks_are_products(rows):
+    """With 128 units a block is three rows."""
+    seen, weight = draw(1, rows, 137).float().numpy(), draw(2, 137, 512).float().numpy()
+    out = np.full((rows, 512), np.nan, np.float32)
+    multiply(seen, weight, out)
+    np.testing.assert_allclose(out, seen @ weight, rtol=1e-4, atol=1e-4)
+
+
+def test_a_linear_recurrence_of_no_steps_is_nothing():
+    assert linear_recurrence(draw(0, 1, 2, 0), draw(1, 1, 2, 0), draw(2, 2, 0)).shape == (1, 2, 0)

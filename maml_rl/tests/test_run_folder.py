@@ -573,3 +573,19 @@ def test_an_output_file_that_passes_the_check_can_be_written(tmp_path, length):
 def test_an_output_file_whose_name_is_too_long_is_refused_at_once(tmp_path, length):
     with pytest.raises(InputError, match=r"^--output: cannot write .*; choose another place$"):
         check_writable(named(tmp_path, length), flag="--output", endings=(".npz",))
+
+
+def test_a_run_without_its_checkpoint_is_not_begun_again_over_its_metrics(folder):
+    folder.checkpoint_path.unlink()
+    before = folder.metrics.path.read_bytes()
+    with pytest.raises(RunFolderError, match=r"found metrics of 3 iterations in .*, but no checkpoint.pt; start anew"):
+        folder.resume(CONFIG, FORMAT)
+    assert folder.metrics.path.read_bytes() == before
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.create(CONFIG)
+    folder.metrics.append(row_of(0))
+    assert folder.resume(CONFIG, FORMAT) is None
+    assert folder.metrics.num_rows() == 0
