@@ -27,9 +27,9 @@ from benchmarks.records import save_json
 from maml_rl.algorithms import make_algorithm
 from maml_rl.config import load_config
 from maml_rl.envs.manipulation.shared_arm import SharedArm
-from maml_rl.experiment import workers
 from maml_rl.utils.cores import available_cores
 from maml_rl.utils.random import Purpose, generator
+from maml_rl.workforce import workers
 
 CONFIG = "configs/maml/meta-world.yaml"
 SUB_STEPS = 5

@@ -13,7 +13,6 @@ import contextlib
 import json
 import platform
 import statistics
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,31 +58,11 @@ def configuration(memory: str, length: int) -> Config:
 
 
 def measure(cores: int, num_rounds: int) -> dict[str, Any]:
-    """An iteration of every memory at every length per round, after one round that does not count."""
-    configs = {(memory, length): configuration(memory, length) for length in LENGTHS for memory in MEMORIES}
-    rounds: list[dict[str, dict[str, float]]] = []
-    with contextlib.ExitStack() as stack:
-        learners: dict[tuple[str, int], Learner] = {}
-        for key, config in configs.items():
-            algorithm = make_algorithm(config)
-            backend = stack.enter_context(workers(algorithm, cores, "multiprocess"))
-            learners[key] = algorithm.learner(backend, algorithm.initial_parameters())
-        env = make_algorithm(configs["lstm", LENGTHS[0]]).env
-        for index in range(num_rounds + 1):
-            row = {}
-            for key, learner in learners.items():
-                rng = generator(configs[key].seed, Purpose.TASKS, iteration=index)
-                tasks = env.sample_tasks(configs[key].meta_batch_size, rng)
-                learner.step(tasks, index)  # caches are those of whoever ran before
-                report = learner.step(tasks, index)
-                row[_name(*key)] = {
-                    "acting": report.env_steps / report.sampling_seconds,
-                    "learning": report.env_steps / report.learning_seconds,
-                    "training": report.env_steps / (report.sampling_seconds + report.learning_seconds),
-                }
-            if index:
-                rounds.append(row)
-                print(json.dumps(row), flush=True)
+    """Speeds of every memory at every length, of one length after the other."""
+    rounds = [
+        {name: speeds for part in same_round for name, speeds in part.items()}
+        for same_round in zip(*(measure_length(length, cores, num_rounds) for length in LENGTHS), strict=True)
+    ]
     return {
         "config": CONFIG,
         "memories": MEMORIES,
@@ -98,6 +77,35 @@ def measure(cores: int, num_rounds: int) -> dict[str, Any]:
     }
 
 
+def measure_length(length: int, cores: int, num_rounds: int) -> list[dict[str, dict[str, float]]]:
+    """An iteration of every memory per round, after one round that does not count: steps per second by name."""
+    configs = {memory: configuration(memory, length) for memory in MEMORIES}
+    rounds: list[dict[str, dict[str, float]]] = []
+    with contextlib.ExitStack() as stack:
+        learners: dict[str, Learner] = {}
+        for memory, config in configs.items():
+            algorithm = make_algorithm(config)
+            backend = stack.enter_context(workers(algorithm, cores, "multiprocess"))
+            learners[memory] = algorithm.learner(backend, algorithm.initial_parameters())
+        env = make_algorithm(configs["lstm"]).env
+        for index in range(num_rounds + 1):
+            row = {}
+            for memory, learner in learners.items():
+                rng = generator(configs[memory].seed, Purpose.TASKS, iteration=index)
+                tasks = env.sample_tasks(configs[memory].meta_batch_size, rng)
+                learner.step(tasks, index)  # caches are those of whoever ran before
+                report = learner.step(tasks, index)
+                row[_name(memory, length)] = {
+                    "acting": report.env_steps / report.sampling_seconds,
+                    "learning": report.env_steps / report.learning_seconds,
+                    "training": report.env_steps / (report.sampling_seconds + report.learning_seconds),
+                }
+            if index:
+                rounds.append(row)
+                print(json.dumps(row), flush=True)
+    return rounds
+
+
 def summary(rounds: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
     """Medians over rounds of the speeds of every memory."""
     return {
@@ -106,7 +114,7 @@ def summary(rounds: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, fl
     }
 
 
-def over_lstm(rounds: list[dict[str, dict[str, float]]]) -> Mapping[str, Mapping[str, float]]:
+def over_lstm(rounds: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
     """Medians over rounds of the speeds of every memory as multiples of the LSTM's at the same length."""
     found = {}
     for length in LENGTHS:
