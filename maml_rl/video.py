@@ -115,7 +115,7 @@ def choose_tasks(algorithm: Algorithm, seed: int) -> list[Task]:
 
 
 def task_words(task: Task) -> str:
-    """A task in a few words.
+    """A task in a few words, whole numbers first: signs and kinds differ most, and long words are cut.
 
     Examples
     --------
@@ -123,8 +123,11 @@ def task_words(task: Task) -> str:
     'direction -1'
     >>> task_words({"goal": np.array([0.25, -1 / 3])})
     'goal (0.25, -0.33)'
+    >>> task_words({"length": 0.95, "sign": -1})
+    'sign -1, length 0.95'
     """
-    return ", ".join(f"{name} {_value_words(value)}" for name, value in task.items())
+    fields = sorted(task.items(), key=lambda field: not isinstance(field[1], int | np.integer))  # else as they stand
+    return ", ".join(f"{name} {_value_words(value)}" for name, value in fields)
 
 
 def _make_env(algorithm: Algorithm, num_envs: int) -> MetaVectorEnv:
