@@ -29,14 +29,14 @@ def join_steps(inputs: Tensor, output: Tensor) -> Tensor:
 
 
 def join_weights(weight: Tensor, bias: Tensor, recurrent: Tensor) -> Tensor:
-    """Weights (1 + I + H, G H) of joined steps: of inputs (G H, I), bias (G H,), and of outputs (G H, H)."""
+    """Weights (1 + I + H, G H) of joined steps, from `weight` (G H, I), `bias` (G H,) and `recurrent` (G H, H)."""
     return torch.cat([bias.unsqueeze(0), weight.t(), recurrent.t()])
 
 
 def split_cotangents(joined: Tensor, for_gates: Tensor, num_inputs: int) -> tuple[Tensor, Tensor, Tensor]:
     """Cotangents of weights (G H, I), bias (G H,) and recurrent weights (G H, H).
 
-    From joined steps (1 + T, n, 1 + I + H) and cotangents of the gates (T, n, G H).
+    From `joined` steps (1 + T, n, 1 + I + H) and cotangents `for_gates` (T, n, G H) of the gates; `num_inputs` is I.
     """
     product = joined[:-1].flatten(0, 1).t() @ for_gates.flatten(0, 1)
     bias, weight, recurrent = product.split([1, num_inputs, len(product) - 1 - num_inputs])

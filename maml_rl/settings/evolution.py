@@ -29,7 +29,6 @@ class EvolutionSettings(Settings):
         default=1.0, gt=0, le=1, description="Factor of es-sigma from one generation to the next (openai-es)."
     )
     es_sigma_limit: float = Field(default=0.0, ge=0, description="Value es-sigma does not fall below (openai-es).")
-
     es_learning_rate: float = Field(
         default=0.03, gt=0, description="Step size of Adam (openai-es); it falls as es-sigma does."
     )
