@@ -147,7 +147,7 @@ def test_opposite_directions_pay_opposite_task_rewards(name):
     env = _make(name, num_envs=2)
     env.set_tasks([{"direction": 1}, {"direction": -1}])
     env.reset(seed=5)
-    env._state[1] = env._state[0]
+    env._robots.states[1] = env._robots.states[0]
     if isinstance(env, AntVectorEnv):
         env._position[1] = env._position[0]
     actions = np.tile(np.linspace(-1, 1, env.model.nu, dtype=np.float32), (2, 1))

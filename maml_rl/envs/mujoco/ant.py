@@ -6,7 +6,6 @@ import abc
 from collections.abc import Sequence
 from typing import Literal
 
-import mujoco
 import numpy as np
 
 from maml_rl.envs.meta_env import Task
@@ -55,21 +54,14 @@ class AntVectorEnv(MujocoVectorEnv):
             max_episode_steps=max_episode_steps,
             render_mode=render_mode,
         )
-        self._torso_body = self.model.body("torso").id
-        self._contact_forces = np.zeros((num_envs, 6 * self.model.nbody))
-        self._rotation = np.zeros((num_envs, 9))
-        self._position = np.zeros((num_envs, 3))
+        torso = self.model.body("torso").id
+        self._contact_forces, self._rotation, self._position = self._robots.watch(
+            self.data.cfrc_ext, self.data.xmat[torso], self.data.xpos[torso], contact_forces=True
+        )
         self._position_before = np.zeros((num_envs, 3))
 
     def _before_step(self) -> None:
         self._position_before = self._position.copy()
-
-    def _record(self, index: int) -> None:
-        data = self.data
-        mujoco.mj_rnePostConstraint(self.model, data)
-        self._contact_forces[index] = data.cfrc_ext.ravel()
-        self._rotation[index] = data.xmat[self._torso_body]
-        self._position[index] = data.xpos[self._torso_body]
 
     def _outcome(self, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         costs = self._control_weight * np.square(control).sum(axis=-1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import mujoco
 import numpy as np
 
 from maml_rl.envs.meta_env import Task
@@ -48,13 +47,13 @@ class HumanoidDirVectorEnv(MujocoVectorEnv):
             render_mode=render_mode,
         )
         self.terminate_when_unhealthy = bool(terminate_when_unhealthy)
-        bodies = self.model.nbody
         self._mass_fractions = self.model.body_mass / self.model.body_mass.sum()
-        self._inertias = np.zeros((num_envs, 10 * (bodies - 1)))
-        self._velocities = np.zeros((num_envs, 6 * (bodies - 1)))
-        self._actuator_forces = np.zeros((num_envs, self.model.nv - 6))
-        self._contact_forces = np.zeros((num_envs, 6 * bodies))
-        self._centre = np.zeros((num_envs, 2))
+        data = self.data
+        self._inertias, self._velocities, self._actuator_forces, self._contact_forces, self._centres = (
+            self._robots.watch(
+                data.cinert[1:], data.cvel[1:], data.qfrc_actuator[6:], data.cfrc_ext, data.xipos, contact_forces=True
+            )
+        )
         self._centre_before = np.zeros((num_envs, 2))
 
     def default_task(self) -> Task:
@@ -73,16 +72,12 @@ class HumanoidDirVectorEnv(MujocoVectorEnv):
         return 0.02 * self._uniform(self.model.nq) - 0.01, 0.02 * self._uniform(self.model.nv) - 0.01
 
     def _before_step(self) -> None:
-        self._centre_before = self._centre.copy()
+        self._centre_before = self._centre
 
-    def _record(self, index: int) -> None:
-        data = self.data
-        mujoco.mj_rnePostConstraint(self.model, data)
-        self._inertias[index] = data.cinert[1:].ravel()
-        self._velocities[index] = data.cvel[1:].ravel()
-        self._actuator_forces[index] = data.qfrc_actuator[6:]
-        self._contact_forces[index] = data.cfrc_ext.ravel()
-        self._centre[index] = self._mass_fractions @ data.xipos[:, :2]
+    @property
+    def _centre(self) -> np.ndarray:
+        """Centre of mass (N, 2) on the plane."""
+        return self._mass_fractions @ self._centres.reshape(self.num_envs, -1, 3)[..., :2]
 
     def _outcome(self, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         velocity = (self._centre - self._centre_before) / self.control_seconds

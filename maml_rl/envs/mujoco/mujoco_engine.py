@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,36 +12,12 @@ import mujoco
 import numpy as np
 
 from maml_rl.envs.meta_env import MetaVectorEnv
+from maml_rl.envs.mujoco.robot_batch import RobotBatch
 
 
 def gymnasium_model_path(name: str) -> str:
     """Return the path of a robot's XML file shipped with Gymnasium, e.g. ``"half_cheetah.xml"``."""
     return str(Path(gym.__file__).parent / "envs" / "mujoco" / "assets" / name)
-
-
-def _engine_state(data: mujoco.MjData) -> tuple[np.ndarray, list[tuple[int, int]]]:
-    """View the stretch of the engine's memory from qpos to the end of ctrl as one array.
-
-    The engine keeps qpos, qvel, qacc_warmstart and ctrl one after another, with a little padding, so that
-    a robot is moved in or out by one copy: a third of the time of `mj_setState` and `mj_getState`, which
-    matters beside an engine step of some 30 microseconds.
-
-    Returns
-    -------
-    span
-        (S,) float64, shares the engine's memory.
-    offsets
-        (offset, size) of the four parts in it.
-    """
-    parts = [data.qpos, data.qvel, data.qacc_warmstart, data.ctrl]
-    addresses = [int(part.__array_interface__["data"][0]) for part in parts]
-    offsets = [((address - addresses[0]) // 8, part.size) for address, part in zip(addresses, parts, strict=True)]
-    length = sum(offsets[-1])
-    if [offset for offset, _ in offsets] != sorted(offset for offset, _ in offsets) or length > 4 * sum(
-        size for _, size in offsets
-    ):
-        raise RuntimeError(f"mujoco {mujoco.__version__}: unknown layout of MjData; install mujoco==3.3.0")
-    return np.lib.stride_tricks.as_strided(data.qpos, (length,), (8,)), offsets
 
 
 class _Renderer(mujoco.Renderer):
@@ -52,11 +28,7 @@ class _Renderer(mujoco.Renderer):
 
 
 class MujocoVectorEnv(MetaVectorEnv):
-    """N copies of one robot, simulated one after another in a single `mujoco.MjData`.
-
-    Each copy is one row of a state matrix that holds qpos, qvel, qacc_warmstart and ctrl. Because the solver's
-    warm start is part of the row, a copy's trajectory is bit for bit what a `MjData` of its own
-    would give; because all copies share one `MjData`, the engine's working memory stays in cache.
+    """N copies of one robot, a `RobotBatch`.
 
     Actions live in [-normalization_scale, normalization_scale] and are mapped linearly onto the
     actuators' control range, as pytorch-maml-rl's ``NormalizedActionWrapper`` does.
@@ -78,9 +50,6 @@ class MujocoVectorEnv(MetaVectorEnv):
     render_mode
         ``"rgb_array"`` or ``None``.
     """
-
-    _record: Callable[[int], None] | None = None
-    """Copies what observation and reward need from `self.data`, called after robot i moved; not all need it."""
 
     metadata: dict[str, Any] = {  # noqa: RUF012
         **MetaVectorEnv.metadata,
@@ -104,7 +73,8 @@ class MujocoVectorEnv(MetaVectorEnv):
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode: got {render_mode!r}, expected 'rgb_array' or None")
         self.model = mujoco.MjModel.from_xml_path(gymnasium_model_path(model_file))
-        self.data = mujoco.MjData(self.model)
+        self._robots = RobotBatch(num_envs, self.model)
+        self.data = self._robots.data
         self.frame_skip = frame_skip
         self.control_seconds = float(self.model.opt.timestep) * frame_skip
         self.normalization_scale = float(normalization_scale)
@@ -119,14 +89,8 @@ class MujocoVectorEnv(MetaVectorEnv):
         )
         self._low = self.model.actuator_ctrlrange[:, 0].copy()
         self._high = self.model.actuator_ctrlrange[:, 1].copy()
-        self._span, offsets = _engine_state(self.data)
-        self._state = np.zeros((num_envs, len(self._span)))
-        self._qpos, self._qvel, self._warmstart, self._ctrl = (
-            self._state[:, offset : offset + size] for offset, size in offsets
-        )
-        # Assigned through memoryviews, which takes a third of the time of assigning through arrays.
-        self._data_span = self._span.data
-        self._rows = [row.data for row in self._state]
+        robots = self._robots
+        self._qpos, self._qvel, self._warmstart, self._ctrl = robots.qpos, robots.qvel, robots.warmstart, robots.ctrl
         self._initial_qpos = self.data.qpos.copy()
         self._renderer: _Renderer | None = None
 
@@ -141,13 +105,8 @@ class MujocoVectorEnv(MetaVectorEnv):
         self._qvel[mask] = velocity_noise[mask]
         self._warmstart[mask] = 0.0
         self._ctrl[mask] = 0.0
-        for group in self._groups(np.flatnonzero(mask).tolist()):
-            for index in group:
-                self._data_span[:] = self._rows[index]
-                mujoco.mj_forward(self.model, self.data)
-                self._rows[index][:] = self._data_span
-                if self._record is not None:
-                    self._record(index)
+        for group in self._groups(np.flatnonzero(mask)):
+            self._robots.settle(group)
         return self._observe()
 
     def _initial_noise(self) -> tuple[np.ndarray, np.ndarray]:
@@ -158,24 +117,13 @@ class MujocoVectorEnv(MetaVectorEnv):
         control = self.control_from_action(actions)
         self._ctrl[active] = control[active]
         self._before_step()
-        self._simulate(range(self.num_envs) if active.all() else np.flatnonzero(active).tolist())
+        for group in self._groups(np.flatnonzero(active)):
+            self._robots.advance(group, self.frame_skip)
         rewards, terminated = self._outcome(control)
         return self._observe(), rewards, terminated
 
-    def _simulate(self, indices: Iterable[int]) -> None:
-        model, data, span, frame_skip = self.model, self.data, self._data_span, self.frame_skip
-        rows, record, step = self._rows, self._record, mujoco.mj_step
-        for group in self._groups(indices):
-            for index in group:
-                row = rows[index]
-                span[:] = row
-                step(model, data, frame_skip)
-                row[:] = span
-                if record is not None:
-                    record(index)
-
-    def _groups(self, indices: Iterable[int]) -> Iterator[Iterable[int]]:
-        """Robots in groups that share a model, which `self.model` is while the group is simulated; here all do."""
+    def _groups(self, indices: np.ndarray) -> Iterator[np.ndarray]:
+        """Robots (n,) in groups that share a model, which `self.model` is while the group moves; here all do."""
         yield indices
 
     def _before_step(self) -> None:
@@ -198,10 +146,9 @@ class MujocoVectorEnv(MetaVectorEnv):
             # Two thirds of the time where no GPU draws, for a shadow that is hardly seen.
             self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
         frames = []
-        for group in self._groups(range(self.num_envs)):
+        for group in self._groups(np.arange(self.num_envs)):
             for index in group:
-                self._data_span[:] = self._rows[index]
-                mujoco.mj_forward(self.model, self.data)
+                self._robots.load(index)
                 self._renderer.update_scene(self.data, camera="track")
                 frames.append(self._renderer.render())
         return tuple(frames)

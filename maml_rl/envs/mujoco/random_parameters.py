@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -34,7 +33,7 @@ class RandomParameterTasks(MujocoVectorEnv):
         if not (np.isfinite(log_scale_limit) and log_scale_limit >= 0):
             raise ValueError(f"log_scale_limit: got {log_scale_limit}, expected a number >= 0")
         self.log_scale_limit = float(log_scale_limit)
-        self._bodies: list[int] = []
+        self._bodies = np.zeros(0, dtype=np.int64)
 
     def default_task(self) -> Task:
         """The model as it is."""
@@ -49,7 +48,7 @@ class RandomParameterTasks(MujocoVectorEnv):
         ]
 
     def _apply_tasks(self, tasks: Sequence[Task]) -> None:
-        if not self._bodies:
+        if not len(self._bodies):
             self._views = [getattr(self.model, array) for array in _ARRAYS.values()]
             self._originals = [view.copy() for view in self._views]
         kinds: list[Task] = []
@@ -59,7 +58,7 @@ class RandomParameterTasks(MujocoVectorEnv):
                 kinds.append(task)
             bodies.append(len(kinds) - 1)
         self._values = [self._scaled(task) for task in kinds]
-        self._bodies = bodies
+        self._bodies = np.array(bodies)
 
     def _scaled(self, task: Task) -> list[np.ndarray]:
         """Values of the model's arrays for a task."""
@@ -71,8 +70,11 @@ class RandomParameterTasks(MujocoVectorEnv):
             scaled.append(factors * original)
         return scaled
 
-    def _groups(self, indices: Iterable[int]) -> Iterator[Iterable[int]]:
-        for body, group in itertools.groupby(indices, self._bodies.__getitem__):
-            for view, values in zip(self._views, self._values[body], strict=True):
+    def _groups(self, indices: np.ndarray) -> Iterator[np.ndarray]:
+        bodies = self._bodies[indices]
+        for group in np.split(indices, np.flatnonzero(np.diff(bodies)) + 1):
+            if not len(group):
+                return
+            for view, values in zip(self._views, self._values[self._bodies[group[0]]], strict=True):
                 view[...] = values
             yield group
