@@ -10,6 +10,7 @@ import numpy as np
 from ale_py import Action
 
 from maml_rl.envs.atari_emulator import beginning_of, make_emulator
+from maml_rl.envs.atari_images import ImageShrinker
 from maml_rl.envs.atari_tasks import SPLITS, pairs_of_splits, refuse_tasks_over_at_once
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
 from maml_rl.utils.checks import check_at_least, check_probabilities
@@ -115,7 +116,7 @@ class AtariModesVectorEnv(MetaVectorEnv):
         self.splits, self.split = tuple(self._pairs_of), split
         self.task_pairs = self._pairs_of[split]
         refuse_tasks_over_at_once(game, self.task_pairs)
-        self._rows, self._columns = _averaging(_HEIGHT, size), _averaging(_WIDTH, size).T
+        self._shrink = ImageShrinker(_HEIGHT, _WIDTH, size)
         self._screens = np.zeros((2, _HEIGHT, _WIDTH), np.uint8)
         self._memory = np.zeros((num_envs, self.num_stack, *self._frame), np.uint8)
         self._previous = [Action.NOOP] * num_envs
@@ -159,7 +160,11 @@ class AtariModesVectorEnv(MetaVectorEnv):
             emulator, beginning = self._emulators[index], beginning_of(self.game, *self._pairs[index])
             emulator.restoreState(beginning.state)
             self._previous[index], self._lives[index], self._begun[index] = Action.NOOP, emulator.lives(), True
-            self._memory[index] = emulator.getRAM() if self.observation == "ram" else self._shrink(beginning.grey)
+            if self.observation == "ram":
+                emulator.getRAM(self._memory[index, 0])
+            else:
+                self._shrink(beginning.grey[None], self._memory[index, 0])
+            self._memory[index, 1:] = self._memory[index, 0]
         return self._memory.reshape(self.num_envs, *self._observation_shape)
 
     def _step(self, actions: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -187,26 +192,18 @@ class AtariModesVectorEnv(MetaVectorEnv):
             terminated[index] = game_over() or (self.life_loss and lives < self._lives[index])
             self._lives[index] = lives
             self._memory[index, :-1] = self._memory[index, 1:]
-            self._memory[index, -1] = self._observe(index, has_two)
+            self._observe(index, has_two)
         self._begun &= ~active
         return self._memory.reshape(self.num_envs, *self._observation_shape), rewards, terminated
 
-    def _observe(self, index: int, has_two: bool) -> np.ndarray:
-        """The latest frame of an emulator, and the one before it (`_screens[1]`) if the step has two."""
-        emulator = self._emulators[index]
+    def _observe(self, index: int, has_two: bool) -> None:
+        """Write the latest frame of an emulator, and of the one before it (`_screens[1]`) if the step has two."""
+        emulator, latest = self._emulators[index], self._memory[index, -1]
         if self.observation == "ram":
-            return emulator.getRAM()
-        emulator.getScreenGrayscale(self._screens[0])
-        return self._shrink(np.maximum(*self._screens) if has_two else self._screens[0])
-
-    def _shrink(self, screen: np.ndarray) -> np.ndarray:
-        """A screen (210, 160) averaged down to the size of observations."""
-        height = _HEIGHT // len(self._rows)
-        if height * len(self._rows) == _HEIGHT:  # sums of whole rows, three times faster
-            image = screen.reshape(-1, height, _WIDTH).sum(1, dtype=np.uint16) @ self._columns / np.float32(height)
+            emulator.getRAM(latest)
         else:
-            image = self._rows @ (screen.astype(np.float32) @ self._columns)
-        return np.rint(image, out=image).astype(np.uint8)
+            emulator.getScreenGrayscale(self._screens[0])
+            self._shrink(self._screens if has_two else self._screens[:1], latest)
 
     def render(self) -> tuple[np.ndarray, ...]:
         """One picture (210, 160, 3) per emulator."""
@@ -220,10 +217,3 @@ class AtariModesVectorEnv(MetaVectorEnv):
             else self._emulators[index].getScreenRGB()
             for index, begun in enumerate(self._begun.tolist())
         )
-
-
-def _averaging(length: int, size: int) -> np.ndarray:
-    """Weights (size, length) with which each of `size` equal stretches of a line averages its `length` pixels."""
-    edges = np.linspace(0.0, length, size + 1)
-    low, high = np.maximum(edges[:-1, None], np.arange(length)), np.minimum(edges[1:, None], np.arange(1, length + 1))
-    return (np.maximum(high - low, 0.0) * size / length).astype(np.float32)
