@@ -93,3 +93,31 @@ def plot_learning_curve_areas(
     ax.set_ylabel("mean total reward so far")
     ax.legend(frameon=False, fontsize="small")
     tidy(ax)
+
+
+def plot_smoothed_curves(
+    ax: Axes, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], styles: Mapping[str, tuple[str, str]]
+) -> None:
+    """Draw running means of the rewards of runs against what these cost.
+
+    Parameters
+    ----------
+    curves
+        By the name of the run: costs (I,), ascending, such as environment steps or minutes, and rewards (I,) of a
+        batch. A mean is of a tenth of the iterations.
+    styles
+        Colour and line style of the same runs.
+
+    Raises
+    ------
+    ValueError
+        If the two lengths of a run differ.
+    """
+    for name, (costs, rewards) in curves.items():
+        if np.ndim(costs) != 1 or np.shape(costs) != np.shape(rewards):
+            raise ValueError(f"curves[{name!r}]: got shapes {np.shape(costs)}, {np.shape(rewards)}, expected (I,) both")
+        width = max(1, len(costs) // 10)
+        window = np.full(width, 1.0 / width)
+        means, (colour, line) = np.convolve(rewards, window, mode="valid"), styles[name]
+        ax.plot(np.asarray(costs)[width - 1 :], means, color=colour, linestyle=line, linewidth=1.6, label=name)
+    tidy(ax)

@@ -15,10 +15,16 @@ from maml_rl.studies.adaptation_gain import table_of_adaptation_gains
 from maml_rl.studies.displays.registry import displays_of, displays_of_runs
 from maml_rl.studies.figures import by_family, draw_comparison, draw_learning_curve_areas, draw_run, save_figure
 from maml_rl.studies.learning_curve_area import table_of_learning_curve_areas
-from maml_rl.studies.oracle_shares import table_of_oracle_shares
+from maml_rl.studies.oracle_shares import draw_oracle_shares, table_of_oracle_shares
 from maml_rl.studies.paired_by_seed import table_of_paired_runs
 from maml_rl.studies.scores import Seeds, finished_seeds
-from maml_rl.studies.study import FIGURE_OF_AREAS, FIGURE_OF_COMPARISONS, Study, study_runs
+from maml_rl.studies.study import (
+    FIGURE_OF_AREAS,
+    FIGURE_OF_COMPARISONS,
+    FIGURE_OF_ORACLE_SHARES,
+    Study,
+    study_runs,
+)
 from maml_rl.studies.study_run import StudyRun, by_name
 from maml_rl.studies.tables import table_of_comparisons, table_of_runs, table_of_seeds, table_of_test_sets
 from maml_rl.utils.cores import available_cores
@@ -42,6 +48,10 @@ def report(study: Study, root: Path) -> str:
         if table:
             lines += [*table, ""]
     lines += _statistics(study, runs, left_out, folder / "figures")
+    families = draw_oracle_shares(study, done)
+    if families is not None:
+        save_figure(families, folder / "figures" / f"{FIGURE_OF_ORACLE_SHARES}.png")
+        lines.append(f"![what runs obtain in training, by family](figures/{FIGURE_OF_ORACLE_SHARES}.png)")
     lines += _comparison_figures(study, runs, folder / "figures")
     for name, seeds in by_name(done).items():
         lines += _run_figures(name, seeds, folder / "figures")

@@ -19,6 +19,7 @@ NAME = r"^[\w.-]*\w[\w.-]*$"
 """Names a folder may have: letters, digits, dots, dashes, underscores."""
 FIGURE_OF_COMPARISONS = "comparison"
 FIGURE_OF_AREAS = "learning-curves"
+FIGURE_OF_ORACLE_SHARES = "families"
 """Names of figures beside those of the runs."""
 
 
@@ -153,6 +154,8 @@ class Study(BaseModel):
         runs = info.data.get("runs")
         if runs is None:  # wrong themselves, which is said instead
             return value
+        if value and FIGURE_OF_ORACLE_SHARES in runs:
+            raise ValueError(f"a run is called {FIGURE_OF_ORACLE_SHARES!r}, as their figure is; rename the run")
         for family, entry in value.items():
             names = (entry.control, entry.oracle, *entry.runs)
             for name in names:

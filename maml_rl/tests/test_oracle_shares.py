@@ -45,6 +45,8 @@ def test_gains_are_paired_by_task_and_shares_are_of_what_the_oracle_has_more(stu
     arguments = ["--results", str(tmp_path / "results"), "--num-workers", "1", "--backend", "serial"]
     assert main(["run", str(study), *arguments]) == 0
     table = (tmp_path / "results/shares/table.md").read_text().split("## Shares of an oracle's gain")[1]
+    assert "(figures/families.png)" in table
+    assert (tmp_path / "results/shares/figures/families.png").stat().st_size > 1000
     rows = re.findall(r"^\| points \| (\S+) \| 1 \| (.*) \|$", table, re.M)
     assert [name for name, _ in rows] == ["several", "told", "plain"]
     returns = {

@@ -9,7 +9,11 @@ from matplotlib.figure import Figure
 
 from maml_rl.analysis.behaviour_plots import plot_regret, plot_stay_probabilities
 from maml_rl.analysis.intervals import Interval, mean_interval
-from maml_rl.analysis.learning_curve_plots import plot_learning_curve_areas, plot_seeds_and_line
+from maml_rl.analysis.learning_curve_plots import (
+    plot_learning_curve_areas,
+    plot_seeds_and_line,
+    plot_smoothed_curves,
+)
 from maml_rl.analysis.plots import labels_of_steps, plot_adaptation, plot_adaptation_of_runs, plot_training_curve
 
 
@@ -124,6 +128,19 @@ def test_what_runs_have_earned_so_far_ends_in_the_interval_over_seeds(ax):
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["one, 1 seed", "two, 2 seeds"]
     with pytest.raises(ValueError, match=r"two: got areas of shape \(2, 2\), expected \(S, 3\)"):
         plot_learning_curve_areas(ax, np.arange(3), {"two": areas["two"]}, {"two": "red"})
+
+
+def test_smoothed_curves_are_means_of_a_tenth_of_the_iterations_at_the_last_of_them(ax):
+    costs, rewards = np.arange(1.0, 21.0), np.arange(20.0) ** 2
+    curves = {"long": (costs, rewards), "short": (costs[:3], rewards[:3])}
+    plot_smoothed_curves(ax, curves, {"long": ("red", "-"), "short": ("grey", ":")})
+    long, short = ax.lines
+    np.testing.assert_allclose(long.get_ydata(), (rewards[1:] + rewards[:-1]) / 2)
+    np.testing.assert_array_equal(long.get_xdata(), costs[1:])
+    np.testing.assert_array_equal(short.get_ydata(), rewards[:3])
+    assert (short.get_color(), short.get_linestyle(), short.get_label()) == ("grey", ":", "short")
+    with pytest.raises(ValueError, match=r"curves\['odd'\]: got shapes \(3,\), \(2,\), expected \(I,\) both"):
+        plot_smoothed_curves(ax, {"odd": (costs[:3], rewards[:2])}, {"odd": ("red", "-")})
 
 
 def test_regret_of_an_agent_stands_among_the_baseline_agents(ax):
