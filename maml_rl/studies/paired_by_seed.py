@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from maml_rl.algorithms import adaptation_of
 from maml_rl.analysis.intervals import mean_interval
+from maml_rl.studies.displays.registry import displays_of
 from maml_rl.studies.scores import new_task_scores
 from maml_rl.studies.study import Study
 from maml_rl.studies.study_run import StudyRun, by_name
@@ -27,15 +28,44 @@ _HEAD = [
 ]
 
 
+_HEAD_OF_SCORES = [
+    "Other measures of the same runs, and differences likewise.",
+    "",
+    "| base | run | on | measure | seeds | run | base | difference |",
+    "|---|---|---|---|---|---|---|---|",
+]
+
+
 def table_of_paired_runs(study: Study, done: Sequence[StudyRun]) -> list[str]:
     """Rows for each base and the runs beside it, of the seeds that both have finished; else empty."""
     named = by_name([run for run in done if run.is_evaluated() and run.iterations_done >= run.config.num_batches])
-    lines = []
+    lines, of_scores = [], []
     for base, others in study.paired_by_seed.items():
         if base in named:
             lines.append(_row(base, base, named))
             lines += [_row(base, name, named) for name in others if name in named]
-    return [*_HEAD, *lines] if lines else []
+            of_scores += [row for name in others if name in named for row in _rows_of_scores(base, name, named)]
+    return [*_HEAD, *lines, *(["", *_HEAD_OF_SCORES, *of_scores] if of_scores else [])] if lines else []
+
+
+def _rows_of_scores(base: str, name: str, named: Mapping[str, Sequence[StudyRun]]) -> Iterator[str]:
+    """Rows of what displays measure of two runs, on every test set."""
+    for test_set in named[name][0].configs:
+        found, beside = ({run.seed: _scores(run, test_set) for run in named[each]} for each in (name, base))
+        seeds = sorted(set(found) & set(beside))
+        tables = [table[seed] for seed in seeds for table in (found, beside)]
+        for measure in [name for name in tables[0] if all(name in table for table in tables)] if seeds else ():
+            own, other = (np.array([table[seed][measure] for seed in seeds]) for table in (found, beside))
+            columns = [interval_in_words(mean_interval(row), three_figures) for row in (own, other, own - other)]
+            on = "training's split" if test_set is None else test_set
+            yield f"| {base} | {name} | {on} | {measure} | {len(seeds)} | {' | '.join(columns)} |"
+
+
+def _scores(run: StudyRun, test_set: str | None) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for display in displays_of(run.configs[test_set]):
+        found |= display.scores(run, test_set)
+    return found
 
 
 def _row(base: str, name: str, named: Mapping[str, Sequence[StudyRun]]) -> str:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from maml_rl.analysis.intervals import mean_interval
+from maml_rl.studies import paired_by_seed
+from maml_rl.studies.displays.display import Display
 from maml_rl.studies.tables import interval_in_words
 from maml_rl.tests.study_builders import all_runs, run_study, tiny_study
 
@@ -36,6 +38,27 @@ def test_differences_are_of_the_same_seed(study):
     words = " | ".join(interval_in_words(mean_interval(row)) for row in expected)
     assert rows["slow"] == f"2 | {words} | {(after > 0).sum()} of 2"
     assert rows["plain"].endswith("| - | - | -")
+
+
+class Longest(Display):
+    """A measure of a run that differs from seed to seed."""
+
+    def scores(self, run, test_set=None):
+        return {"largest return": largest_return(run)}
+
+
+def largest_return(run):
+    return float(np.max(run.results()["returns"]))
+
+
+def test_measures_of_displays_are_paired_too(study, monkeypatch):
+    monkeypatch.setattr(paired_by_seed, "displays_of", lambda config: [Longest("longest")])
+    assert run_study(study) == 0
+    table = (study.parent / "results/tiny/table.md").read_text().split("Other measures of the same runs")[1]
+    found = {(run.name, run.seed): largest_return(run) for run in all_runs(study)}
+    slow, plain = (np.array([found[name, seed] for seed in (1, 2)]) for name in ("slow", "plain"))
+    words = " | ".join(interval_in_words(mean_interval(row)) for row in (slow, plain, slow - plain))
+    assert f"| plain | slow | training's split | largest return | 2 | {words} |" in table
 
 
 def test_nothing_is_paired_before_both_are_done(study):

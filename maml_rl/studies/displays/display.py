@@ -60,6 +60,10 @@ class Display:
         """Lines of Markdown about these runs; of those alone to which the display applies, on whatever test set."""
         return []
 
+    def scores(self, run: StudyRun, test_set: str | None = None) -> dict[str, float]:
+        """Numbers of a run on a test set, by what they say; `paired_by_seed` compares them beside returns."""
+        return {}
+
     def figure(self, runs: Sequence[StudyRun]) -> matplotlib.figure.Figure | None:
         """A figure of the seeds of one run, to which the display applies; ``None``: nothing to draw yet."""
         return None

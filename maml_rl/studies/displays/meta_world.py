@@ -49,6 +49,16 @@ class MetaWorldDisplay(Display):
                     rows += [_row(name, on, part) for part in _parts(seeds, test_set)]
         return [*_HEAD, *rows] if rows else []
 
+    def scores(self, run: StudyRun, test_set: str | None = None) -> dict[str, float]:
+        """Success after adaptation, and in every meeting with a goal where these are met again."""
+        results = run.results(test_set)
+        if results is None or "measure_success" not in results or not self.applies(run.configs[test_set]):
+            return {}
+        found = {"success after adaptation": float(_stages(results)[1].mean())}
+        for index, values in enumerate(success_by_meeting(results)):
+            found[f"success, meeting {index + 1} with a goal"] = float(values.mean())
+        return found
+
     def figure(self, runs: Sequence[StudyRun]) -> matplotlib.figure.Figure | None:
         """Success of every task before and after adaptation, on the last test set."""
         test_set = list(runs[0].configs)[-1]
@@ -88,6 +98,20 @@ def _parts(seeds: Sequence[StudyRun], test_set: str | None) -> Iterator[_Part]:
         yield META_WORLD_TASKS[int(number)], len(found), before[own], after[own], steps[own], together
     if len(tasks) > 1:
         yield "all", len(found), before, after, steps, 0
+
+
+def success_by_meeting(results: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Success (M,) of all episodes in which a goal is met for the first time in its meta-episode, the second, ...
+
+    Empty where no goal is met again.
+    """
+    fields = results["task_fields"].tolist()
+    columns = [index for index, name in enumerate(fields) if name.startswith("order[")]
+    orders, success = np.asarray(results["tasks"])[:, columns], results["measure_success"]  # (N, E), (E, N, B)
+    if len(columns) != len(success) or len(set(orders[0])) in (1, len(columns)):
+        return []
+    earlier = np.array([(orders[:, :episode] == orders[:, [episode]]).sum(1) for episode in range(len(columns))])
+    return [success[earlier == meeting].ravel() for meeting in range(int(earlier.max()) + 1)]
 
 
 def _numbers(results: Mapping[str, np.ndarray]) -> np.ndarray:
