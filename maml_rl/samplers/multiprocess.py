@@ -12,19 +12,39 @@ from collections.abc import Iterator, Sequence
 from multiprocessing import connection, resource_tracker
 from typing import Any, cast
 
+from pydantic import Field
+
 from maml_rl.samplers.backend import WorkerSpec
 from maml_rl.samplers.hosting import Answer, Host, Message
 from maml_rl.samplers.link import Link, LinkLostError
 from maml_rl.samplers.shared_pickles import SharedPickles
 from maml_rl.samplers.supervised import SupervisedBackend
+from maml_rl.settings import Settings
+from maml_rl.utils.errors import InputError
 
 _SHARED_BYTES = 2**20
 """Memory for the arrays of a message, and as much for those of an answer."""
 
 
-def _serve(spec: WorkerSpec, pipe: Any, shared: tuple[Any, Any], pulse: Any, parent: int) -> None:
-    """Run one process's workers: answer messages until the pipe closes."""
+class MultiprocessOptions(Settings):
+    """Options of local processes."""
+
+    pin_workers: bool = Field(
+        default=False,
+        description=(
+            "keep each worker to one core, in turn: memory that a core has close by stays so. For a machine on which "
+            "nothing else runs."
+        ),
+    )
+
+
+def _serve(
+    spec: WorkerSpec, pipe: Any, shared: tuple[Any, Any], pulse: Any, parent: int, core: int | None = None
+) -> None:
+    """Run one process's workers, on one core if it is given: answer messages until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if core is not None:
+        os.sched_setaffinity(0, {core})
     import torch
 
     torch.set_num_threads(1)
@@ -82,9 +102,11 @@ class ProcessLink(Link):
         Specification of the worker.
     index
         Number of the worker, for the process's name.
+    core
+        The one it is kept to; ``None``: any.
     """
 
-    def __init__(self, spec: WorkerSpec, index: int) -> None:
+    def __init__(self, spec: WorkerSpec, index: int, core: int | None = None) -> None:
         context = multiprocessing.get_context("spawn")
         self._pulse = context.Value("d", 0.0, lock=False)
         self.pipe, child = context.Pipe()
@@ -92,7 +114,7 @@ class ProcessLink(Link):
         self._messages = SharedPickles(self.pipe, calls, answers)
         self.process = context.Process(
             target=_serve,
-            args=(spec, child, (answers, calls), self._pulse, os.getpid()),
+            args=(spec, child, (answers, calls), self._pulse, os.getpid(), core),
             name=f"maml_rl-worker-{index}",
             daemon=True,
         )
@@ -143,7 +165,36 @@ class ProcessLink(Link):
 
 
 class MultiprocessBackend(SupervisedBackend):
-    """One single-threaded spawned process per worker; see `SupervisedBackend`."""
+    """One single-threaded spawned process per worker; see `SupervisedBackend`.
+
+    Parameters
+    ----------
+    spec, num_shards, num_workers, timeout_seconds
+        As in `SupervisedBackend`.
+    pin_workers
+        True: worker i is kept to the i-th of the cores that this process may run on, and so on in turn.
+
+    Raises
+    ------
+    InputError
+        If workers are to be kept to cores by a system that cannot.
+    """
+
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        num_shards: int,
+        *,
+        num_workers: int | None = None,
+        timeout_seconds: float = 60.0,
+        pin_workers: bool = False,
+    ) -> None:
+        self._cores: list[int] = []
+        if pin_workers:
+            if not hasattr(os, "sched_setaffinity"):
+                raise InputError("--pin-workers: got true, which takes Linux; leave it out")
+            self._cores = sorted(os.sched_getaffinity(0))
+        super().__init__(spec, num_shards, num_workers=num_workers, timeout_seconds=timeout_seconds)
 
     @property
     def process_ids(self) -> list[int]:
@@ -151,7 +202,7 @@ class MultiprocessBackend(SupervisedBackend):
         return [int(cast(ProcessLink, link).process.pid or 0) for link in self.links]
 
     def _start(self, index: int) -> ProcessLink:
-        return ProcessLink(self.spec, index)
+        return ProcessLink(self.spec, index, self._cores[index % len(self._cores)] if self._cores else None)
 
     def _ready(self, links: Sequence[Link], seconds: float) -> list[Link]:
         by_pipe = {cast(ProcessLink, link).pipe: link for link in links}

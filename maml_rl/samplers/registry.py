@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from maml_rl.samplers.backend import Backend
-from maml_rl.samplers.multiprocess import MultiprocessBackend
+from maml_rl.samplers.multiprocess import MultiprocessBackend, MultiprocessOptions
 from maml_rl.samplers.plan import BackendChoice, WorkerPlan
 from maml_rl.samplers.ray_backend import RayBackend, RayOptions
 from maml_rl.samplers.serial import SerialBackend
@@ -43,16 +43,20 @@ class BackendKind:
     options: type[Settings] = NoOptions
 
 
-def _multiprocess(plan: WorkerPlan, _: NoOptions) -> MultiprocessBackend:
+def _multiprocess(plan: WorkerPlan, options: MultiprocessOptions) -> MultiprocessBackend:
     workers = plan.num_workers or available_cores()
     return MultiprocessBackend(
-        plan.spec, plan.shards(workers), num_workers=workers, timeout_seconds=plan.timeout_seconds
+        plan.spec,
+        plan.shards(workers),
+        num_workers=workers,
+        timeout_seconds=plan.timeout_seconds,
+        pin_workers=options.pin_workers,
     )
 
 
 _KINDS: dict[str, BackendKind] = {
     "serial": BackendKind(lambda plan, _: SerialBackend(plan.spec, plan.shards(available_cores()))),
-    "multiprocess": BackendKind(_multiprocess),
+    "multiprocess": BackendKind(_multiprocess, MultiprocessOptions),
     "ray": BackendKind(RayBackend.of, RayOptions),
 }
 

@@ -76,6 +76,25 @@ def test_a_killed_worker_is_replaced_in_one_line_and_no_process_is_left_behind(c
     backend.close()
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="takes Linux")
+def test_pinned_workers_keep_to_a_core_each_and_so_do_their_successors(capfd):
+    cores = sorted(os.sched_getaffinity(0))
+    expected = [{cores[index % len(cores)]} for index in range(2)]
+
+    def kill_first(backend):
+        assert [os.sched_getaffinity(process_id) for process_id in backend.process_ids] == expected
+        os.kill(backend.process_ids[0], signal.SIGKILL)
+
+    plan = WorkerPlan(CounterSpec(), 2, 2, 2, 60.0)
+    with start_workers(plan, BackendChoice("multiprocess", {"pin_workers": "true"})) as backend:
+        assert isinstance(backend, MultiprocessBackend)
+        assert counted(backend, kill_first) == counted(SerialBackend(CounterSpec(), 2))
+        assert backend.num_restarts == 1
+        assert sorted(map(sorted, map(os.sched_getaffinity, backend.process_ids))) == sorted(map(sorted, expected))
+    assert os.sched_getaffinity(0) == set(cores)
+    assert "replaced" in capfd.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_worker_that_dies_in_a_call_is_replaced(fuse):
     with MultiprocessBackend(CounterSpec("die", fuse), 2) as backend:
