@@ -6,8 +6,8 @@ default 10 epochs on 16 environments and minibatches of 128 steps, ours with as 
 as `configs/rl2` has it. With `--best-batch` RecurrentPPO runs once more, at equal epochs, with the number of
 environments and the minibatch of a small grid with which it is fastest: what it learns per step is not looked at.
 With `--jax` one jitted JAX program (`benchmarks.jax_rl2`) runs too, with the sizes, epochs and minibatches of
-`configs/rl2` and as many threads as it likes; it is the one that `default` is to be compared with, and with `--pin-workers true` that is
-`default, pinned`.
+`configs/rl2` and as many threads as it likes; it is the one that `default` is to be compared with. `default, pinned`
+is the same with `--pin-workers true`.
 Absolute numbers belong to the machine; compare ratios. Needs ``pip install 'maml_rl[bench]'``.
 """
 

@@ -41,7 +41,7 @@ class ImageShrinker:
 
 
 def _overlaps(length: int, size: int) -> np.ndarray:
-    """How much (size, length) of each pixel lies in each of `size` equal stretches; all of a pixel is `size`."""
+    """Parts (size, length) of each pixel in each of `size` equal stretches; a whole pixel is `size`."""
     starts, pixels = np.arange(size)[:, None] * length, np.arange(length) * size
     inside = np.minimum(pixels + size, starts + length) - np.maximum(pixels, starts)
     return np.maximum(inside, 0).astype(np.float32)

@@ -82,11 +82,11 @@ class RobotBatch:
         mujoco.mj_forward(self.model, self.data)
 
     def settle(self, indices: np.ndarray) -> None:
-        """Compute forces and the like of robots `indices` (n,) int64 where they are."""
+        """Compute forces and the like of the robots `indices` (M,), int64, where they are."""
         self.advance(indices, 0)
 
     def advance(self, indices: np.ndarray, num_steps: int) -> None:
-        """Make steps of the engine, `num_steps` for each of the robots `indices` (n,) int64."""
+        """Make `num_steps` steps of the engine for each of the robots `indices` (M,), int64."""
         addresses = (self.model._address, self.data._address)
         _advance(
             addresses, self._engine, self.states, indices, num_steps, self._watched, self._kept, self._contact_forces

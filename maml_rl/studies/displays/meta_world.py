@@ -103,7 +103,8 @@ def _parts(seeds: Sequence[StudyRun], test_set: str | None) -> Iterator[_Part]:
 def success_by_meeting(results: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """Success (M,) of all episodes in which a goal is met for the first time in its meta-episode, the second, ...
 
-    Empty where no goal is met again.
+    `results` are those of an evaluation: ``tasks`` (N, D), whose goals come in an order, and ``measure_success``
+    (E, N, B) of E episodes that follow each other. Empty where no goal is met again.
     """
     fields = results["task_fields"].tolist()
     columns = [index for index, name in enumerate(fields) if name.startswith("order[")]
