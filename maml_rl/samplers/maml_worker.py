@@ -276,10 +276,11 @@ class MAMLWorker:
         return own.to(device=self.spec.layout.device, dtype=self._episodes[0].mask.dtype)
 
     def _cut(self, episodes: Episodes, rows: int) -> list[slice]:
-        """Cut the shard into groups of tasks computed together, `rows` environment steps each."""
+        """Cut the shard into groups of tasks computed together, equally large ones; a task has `rows` steps."""
         widest, memory = max(self.spec.policy.input_size, self.policy.input_size), self.policy.has_memory
         size = max(1, min(_CHUNK_ROWS[memory], _CHUNK_NUMBERS[memory] // widest) // rows)
-        return [slice(i, i + size) for i in range(0, episodes.num_tasks, size)]
+        even = -(-episodes.num_tasks // -(-episodes.num_tasks // size))  # a small rest costs as much as a whole group
+        return [slice(i, i + even) for i in range(0, episodes.num_tasks, even)]
 
     def _curvature(self, chunk: slice, params: Params) -> Callable[[Params], Params]:
         self.heartbeat()
