@@ -142,6 +142,23 @@ def test_normalization_scale_maps_its_ends_to_full_control_and_clips_beyond(scal
     np.testing.assert_allclose(env.control_from_action(0.5 * ends[:1]), 0.5)
 
 
+@pytest.mark.parametrize("name", ["HalfCheetahDir-v2", "HalfCheetahVel-v2"])
+def test_a_cheetah_without_velocities_shows_where_it_is_and_moves_as_before(name):
+    hidden, shown = _make(name, num_envs=2, observe_velocities=False), _make(name, num_envs=2)
+    assert hidden.single_observation_space.shape == (11,)
+    hidden.reset(seed=3)
+    shown.reset(seed=3)
+    for actions in np.random.default_rng(0).uniform(-1, 1, (5, 2, 6)).astype(np.float32):
+        (few, *others), (all_of_it, *same) = hidden.step(actions), shown.step(actions)
+        for one, other in zip(others[:3], same[:3], strict=True):
+            np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(few[:, :8], all_of_it[:, :8])
+        np.testing.assert_allclose(few[:, 8], hidden._qpos[:, 0], rtol=1e-6)
+    before = hidden._observe()
+    hidden._qvel[:] += 1.0
+    np.testing.assert_array_equal(hidden._observe(), before)
+
+
 @pytest.mark.parametrize("name", ["HalfCheetahDir-v2", "AntDir-v2"])
 def test_opposite_directions_pay_opposite_task_rewards(name):
     env = _make(name, num_envs=2)
