@@ -18,6 +18,7 @@ from maml_rl.metalearners import Learner, Report
 from maml_rl.metrics_file import metrics_columns
 from maml_rl.run_folder import Checkpoint, RunFolder, RunFolderError
 from maml_rl.samplers import BackendChoice
+from maml_rl.utils.errors import InputError
 from maml_rl.utils.log import LOGGER
 from maml_rl.workforce import workers
 
@@ -165,15 +166,18 @@ def _opened(
 
 def _at_initial_policy(algorithm: Algorithm, resumed: RunFolder | None) -> Algorithm:
     """The algorithm with the weights the run starts from; of a resumed run, which has them already, its own."""
-    path = algorithm.config.run.initial_policy
+    path, shuffling = algorithm.config.run.initial_policy, algorithm.config.run.initial_shuffle
     if path is None:
+        if shuffling:
+            raise InputError(f"initial-shuffle: got {list(shuffling)} without initial-policy; give both or neither")
         return algorithm
     if resumed is not None and resumed.checkpoint_path.exists():
         return algorithm.with_policy(resumed.policy_path)
     try:
-        return algorithm.with_policy(path)
+        started = algorithm.with_policy(path)
     except RunFolderError as error:
         raise RunFolderError(f"initial-policy: {error}") from None
+    return started.with_shuffled(shuffling) if shuffling else started
 
 
 def _advance(state: Checkpoint, report: Report, learner: Learner, seconds: float) -> Checkpoint:

@@ -22,6 +22,7 @@ from maml_rl.metalearners import Learner
 from maml_rl.metalearners.learner import Workers
 from maml_rl.policies import Params, Policy
 from maml_rl.policies.layout import ParameterLayout, stack_params
+from maml_rl.policies.params import shuffled
 from maml_rl.run_folder import load_policy
 from maml_rl.samplers import Backend
 from maml_rl.samplers.backend import WorkerSpec
@@ -314,10 +315,18 @@ class Algorithm(abc.ABC):
         RunFolderError
             In one line, if the file is missing, damaged or another policy's.
         """
-        params = load_policy(path, self.state_dict(self._initial))
+        return self.with_individuals(self._individuals(load_policy(path, self.state_dict(self._initial))))
+
+    def with_shuffled(self: A, beginnings: Sequence[str]) -> A:
+        """The same with weights whose names begin so in another order, see `maml_rl.policies.params.shuffled`."""
+        rng = generator(self.config.run.seed, Purpose.SHUFFLES)
+        own = self._individuals(self.state_dict(self._initial))
+        return self.with_individuals([shuffled(one, beginnings, rng) for one in own])
+
+    def _individuals(self, params: Params) -> list[Params]:
+        """Parameters of each individual, of those of all as files have them."""
         size = self.population_size
-        own = [params] if size == 1 else [{name: value[i] for name, value in params.items()} for i in range(size)]
-        return self.with_individuals(own)
+        return [params] if size == 1 else [{name: value[i] for name, value in params.items()} for i in range(size)]
 
     def with_individuals(self: A, own: Sequence[Params]) -> A:
         """The same with these parameters (...) of each individual, those that are not trained among them."""

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
+
+from maml_rl.utils.errors import InputError
 
 Params = dict[str, Tensor]
 _VARIANCE_FLOOR = 1e-5
@@ -12,6 +17,28 @@ _VARIANCE_FLOOR = 1e-5
 def dtype_of(params: Params) -> torch.dtype:
     """The float type of the parameters, in which all that depends on them is computed."""
     return next(iter(params.values())).dtype
+
+
+def shuffled(params: Params, beginnings: Sequence[str], rng: np.random.Generator) -> Params:
+    """The same parameters, the entries of each whose name begins with one of `beginnings` in another order.
+
+    Raises
+    ------
+    InputError
+        In one line, if no name begins with one of them.
+    """
+    for beginning in beginnings:
+        if not any(name.startswith(beginning) for name in params):
+            raise InputError(
+                f"initial-shuffle: got {beginning!r}, expected the beginning of a parameter's name, such as "
+                f"{', '.join(sorted({name.split('.')[0] for name in params}))}"
+            )
+    found = dict(params)
+    for name in sorted(params):
+        if name.startswith(tuple(beginnings)):
+            order = torch.from_numpy(rng.permutation(params[name].numel()))
+            found[name] = params[name].reshape(-1)[order].reshape(params[name].shape)
+    return found
 
 
 def affine(params: Params, layer: str, inputs: Tensor) -> Tensor:

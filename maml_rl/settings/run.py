@@ -38,6 +38,14 @@ class RunSettings(Settings):
             "weights."
         ),
     )
+    initial_shuffle: tuple[str, ...] = Field(
+        default=(),
+        examples=["[encoder]"],
+        description=(
+            "Beginnings of names of parameters whose entries, once they have been read from initial-policy, change "
+            "places within each at random: a control that keeps their sizes and loses what they had learned."
+        ),
+    )
     allow_module: tuple[str, ...] = Field(
         default=(),
         examples=["[my_package.my_policy]"],

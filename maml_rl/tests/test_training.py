@@ -35,6 +35,7 @@ from maml_rl.tests.builders import (
     without_metrics,
     write_config,
 )
+from maml_rl.utils.errors import InputError
 from maml_rl.utils.random import Purpose, generator
 
 EXACT = 1e-9
@@ -453,6 +454,41 @@ def test_a_start_killed_before_its_checkpoint_begins_with_the_given_weights_agai
     (tmp_path / "killed" / "checkpoint.pt").unlink()  # policy.th is written before it
     _, resumed = run(second, tmp_path / "killed", resume=True)
     np.testing.assert_array_equal(resumed, unbroken)
+
+
+def test_shuffled_parameters_have_the_same_entries_in_another_order_and_the_others_stay(tmp_path):
+    config = tiny_config("Bandit-K5-v0", num_batches=1)
+    run(config, tmp_path / "first")
+    policy = tmp_path / "first" / "policy.th"
+    start = make_algorithm(config.replace(seed=9))
+    plain = start.with_policy(policy)
+    moved, same = (plain.with_shuffled(["layer1"]) for _ in range(2))
+    old, new = (one.state_dict(one.initial_parameters()) for one in (plain, moved))
+    assert {name for name in old if not torch.equal(old[name], new[name])} == {"layer1.weight", "layer1.bias"}
+    for name, value in old.items():
+        assert torch.equal(value.reshape(-1).sort().values, new[name].reshape(-1).sort().values)
+    np.testing.assert_array_equal(same.initial_parameters(), moved.initial_parameters())
+    run(config.replace(seed=9, initial_policy=str(policy), initial_shuffle=("layer1",)), tmp_path / "second")
+
+
+@pytest.mark.parametrize(
+    ("with_policy", "names", "words"),
+    [
+        (
+            True,
+            ("layr",),
+            r"^initial-shuffle: got 'layr', expected the beginning of a parameter's name, such as layer1",
+        ),
+        (False, ("layer1",), r"^initial-shuffle: got \['layer1'\] without initial-policy; give both or neither$"),
+    ],
+)
+def test_what_cannot_be_shuffled_is_refused_in_one_line(with_policy, names, words, tmp_path):
+    config = tiny_config("Bandit-K5-v0", num_batches=1)
+    run(config, tmp_path / "first")
+    initial = {"initial_policy": str(tmp_path / "first" / "policy.th")} if with_policy else {}
+    with pytest.raises(InputError, match=words):
+        run(config.replace(initial_shuffle=names, **initial), tmp_path / "second")
+    assert not (tmp_path / "second").exists()
 
 
 def test_an_initial_policy_that_is_none_costs_nothing_but_a_line(tmp_path):

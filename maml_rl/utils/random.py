@@ -22,6 +22,7 @@ class Purpose(IntEnum):
     MUTATIONS = 9
     PICTURES = 10
     AGENT_ACTIONS = 11
+    SHUFFLES = 12
 
 
 def generator(
