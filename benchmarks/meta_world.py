@@ -1,10 +1,10 @@
 """Meta-World beside its own vector environments: environment steps per second, in turn.
 
 `python -m benchmarks.meta_world` runs, round by round, the sampler of `configs/maml/meta-world.yaml` with its policy
-acting and adapting, workers on all cores; upstream's AsyncVectorEnv and SyncVectorEnv with random actions and without a
-policy; and the bare engine in this process, the sub-steps of a control step and nothing else, times the number of
-cores. It prints medians and ratios; `--output` also writes them as JSON. Absolute numbers belong to the machine;
-compare ratios.
+acting and adapting, workers on all cores; upstream's AsyncVectorEnv and SyncVectorEnv and EnvPool's own tasks, whose
+goals cannot be set, with random actions and without a policy; and the bare engine in this process, the sub-steps of a
+control step and nothing else, times the number of cores. It prints medians and ratios; `--output` also writes them as
+JSON. Absolute numbers belong to the machine; compare ratios. Needs ``pip install 'maml_rl[bench,metaworld]'``.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def main() -> None:
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Steps per second of all, per round, after one that does not count."""
-    env = {"env_name": f"ML1-{arguments.task}-v0", "meta_batch_size": arguments.num_tasks}
-    algorithm = make_algorithm(load_config(CONFIG).replace(**env))
+    own = {"env_name": f"ML1-{arguments.task}-v0", "meta_batch_size": arguments.num_tasks}
+    algorithm = make_algorithm(load_config(CONFIG).replace(**own))
     rows = []
     with contextlib.ExitStack() as stack:
         backend = stack.enter_context(workers(algorithm, arguments.num_workers, "multiprocess"))
@@ -62,8 +62,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             f"upstream_{strategy}_{count}": _upstream(arguments.task, strategy, count)
             for strategy, count in (("async", arguments.num_workers), ("async", 20), ("sync", 1))
         }
-        for name in upstream:
-            stack.callback(upstream[name].close)
+        upstream["envpool"] = _envpool(arguments.task, arguments.num_workers)
+        for env in upstream.values():
+            stack.callback(env.close)
         for index in range(arguments.rounds + 1):
             row = {name: _speed(env, arguments.seconds) for name, env in upstream.items()}
             row["bare_engine"] = arguments.num_workers * _bare(arguments.task, arguments.seconds / 2)
@@ -89,6 +90,14 @@ def _upstream(task: str, strategy: Any, count: int) -> Any:
     return metaworld.make_ml_envs(
         f"{task}-v3", seed=1, meta_batch_size=count, total_tasks_per_cls=count, vector_strategy=strategy
     )
+
+
+def _envpool(task: str, cores: int, num_envs: int = 20) -> Any:
+    """EnvPool's task, one thread per core."""
+    import envpool
+
+    name = "".join(part.capitalize() for part in task.split("-"))
+    return envpool.make(f"MetaWorld/{name}-v3", env_type="gymnasium", num_envs=num_envs, num_threads=cores)
 
 
 def _speed(env: Any, seconds: float) -> float:
