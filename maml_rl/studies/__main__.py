@@ -8,7 +8,7 @@ from pathlib import Path
 
 from maml_rl import studies
 from maml_rl.cli import add_worker_arguments, backend_from, run_command
-from maml_rl.studies.archive import TRIALS, pack
+from maml_rl.studies.archive import EPISODES, TRIALS, pack
 from maml_rl.studies.displays.registry import displays_of_runs
 from maml_rl.studies.report import report
 from maml_rl.studies.run import execute
@@ -65,8 +65,8 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m maml_rl.st
             ]
             execute(wanted, Workforce(num_workers, backend), arguments.jobs, _show)
         if arguments.command == "pack":
-            needed = {run.folder: _trials_read(run) for run in study_runs(study, arguments.results)}
-            _show(f"wrote {pack(arguments.results / study.name, lambda run: needed.get(run, TRIALS))}")
+            needed = {run.folder: _needed(run) for run in study_runs(study, arguments.results)}
+            _show(f"wrote {pack(arguments.results / study.name, lambda run: needed.get(run, TRIALS | EPISODES))}")
         else:
             _show(report(study, arguments.results))
 
@@ -74,10 +74,10 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m maml_rl.st
     return run_command(command, interrupted=kept, allowed=arguments.allow_module)
 
 
-def _trials_read(run: StudyRun) -> frozenset[str]:
-    """Arrays with a number for every step that some display of a run reads."""
+def _needed(run: StudyRun) -> frozenset[str]:
+    """Arrays with a number for every step that a display of the run reads; with one for every episode if it has any."""
     displays = displays_of_runs([run])
-    return frozenset().union(*(display.trials_read for display in displays))
+    return frozenset().union(*(display.trials_read | EPISODES for display in displays))
 
 
 if __name__ == "__main__":

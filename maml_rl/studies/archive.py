@@ -5,8 +5,8 @@
 - ``RUN/seed-N/config``: the text of ``config.json``;
 - ``RUN/seed-N/metrics/COLUMN``: a column of ``metrics.csv``, (I,);
 - ``RUN/seed-N/FILE/ARRAY``: an array of the evaluation ``FILE.npz``, such as ``results`` or ``random``, without
-  ``train_returns`` and ``valid_returns``, which are rows of ``returns``; or of the analysis of one, which has a
-  ``digest`` of it.
+  ``train_returns`` and ``valid_returns``, which are rows of ``returns``, and with means over the episodes of a task in
+  place of ``returns`` where no display reads more; or of the analysis of one, which has a ``digest`` of it.
 
 Every key ends in ``/DTYPE``, the type the array had; it is stored in the smallest type that holds all its values. An
 array of numbers that the file holds under another key already, such as the tasks of an evaluation that a control has
@@ -30,6 +30,8 @@ ARCHIVE = "scores.npz"
 _LEFT_OUT = frozenset({"train_returns", "valid_returns"})
 TRIALS = frozenset({"observations", "actions", "rewards", "mask"})
 """Arrays of an evaluation with a number for every step."""
+EPISODES = frozenset({"returns"})
+"""Arrays of an evaluation with a number for every episode of a task, of which all tables but displays' read means."""
 _SMALL_TYPES = (np.int8, np.int16, np.int32, np.float32)
 DIGEST = "digest"
 """Array of an analysis: the name of the evaluation that it is of."""
@@ -43,11 +45,11 @@ def holds_run(folder: Path) -> bool:
     return (folder / "config.json").exists() or (folder / "metrics.csv").exists()
 
 
-def pack(folder: Path, trials_of: Callable[[Path], frozenset[str]] = lambda run: TRIALS) -> Path:
+def pack(folder: Path, needed_of: Callable[[Path], frozenset[str]] = lambda run: TRIALS | EPISODES) -> Path:
     """Write the archive of the study in `folder` from its runs' folders; return its path.
 
-    Runs without a folder stay as they stand in the archive that there is. Of observations, actions,
-    rewards and mask those are kept that `trials_of` names for a run's folder: nothing in its reports reads the others.
+    Runs without a folder stay as they stand in the archive that there is. Of observations, actions, rewards, mask and
+    single returns those are kept that `needed_of` names for a run's folder: nothing in its reports reads the others.
 
     Raises
     ------
@@ -56,13 +58,9 @@ def pack(folder: Path, trials_of: Callable[[Path], frozenset[str]] = lambda run:
     """
     path = folder / ARCHIVE
     runs = [run for run in sorted(folder.glob("*/seed-*")) if holds_run(run)]
-    fresh = {_name(run): dict(_arrays_of(run, trials_of(run))) for run in runs}
+    fresh = {_name(run): dict(_arrays_of(run, needed_of(run))) for run in runs}
     before = read_arrays(path, "archive", _CURE) or {}
-    kept = {
-        key: before[str(array)] if _is_name(key, array) else array
-        for key, array in before.items()
-        if "/".join(key.split("/")[:2]) not in fresh
-    }
+    kept = {key: array for key, array in _kept(folder, before, needed_of) if "/".join(key.split("/")[:2]) not in fresh}
     packed = kept | {f"{name}/{key}": array for name, arrays in fresh.items() for key, array in arrays.items()}
     if not packed:
         raise ConfigError(f"pack: got no runs in {str(folder)!r}, expected folders RUN/seed-N; run the study first")
@@ -102,7 +100,7 @@ def archived_evaluation(path: Path) -> dict[str, np.ndarray] | None:
     return _read(path.parent, path.stem) or None
 
 
-def _arrays_of(folder: Path, trials: frozenset[str]) -> Iterator[tuple[str, np.ndarray]]:
+def _arrays_of(folder: Path, needed: frozenset[str]) -> Iterator[tuple[str, np.ndarray]]:
     """Everything the archive keeps of a run, by what follows the run's name in its keys."""
     config = folder / "config.json"
     if config.exists():
@@ -113,9 +111,28 @@ def _arrays_of(folder: Path, trials: frozenset[str]) -> Iterator[tuple[str, np.n
     for path in sorted(folder.glob("*.npz")):
         arrays = read_arrays(path, "evaluation", "the study evaluates again") or {}
         if "returns" in arrays or DIGEST in arrays:
-            left_out = _LEFT_OUT | (TRIALS - trials) if "returns" in arrays else frozenset()
+            left_out = _LEFT_OUT | (TRIALS - needed) if "returns" in arrays else frozenset()
             for name in sorted(arrays.keys() - left_out):
-                yield _entry(f"{path.stem}/{name}", arrays[name])
+                mean = name in EPISODES - needed
+                yield _entry(f"{path.stem}/{name}", means_over_episodes(arrays[name]) if mean else arrays[name])
+
+
+def means_over_episodes(returns: np.ndarray) -> np.ndarray:
+    """Means (S, N, 1) of `returns` (S, N, B), as tables compute them."""
+    return returns.mean(axis=-1, dtype=np.float64, keepdims=True)
+
+
+def _kept(
+    folder: Path, before: Mapping[str, np.ndarray], needed_of: Callable[[Path], frozenset[str]]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Keys of an archive and their arrays, none of them a name, with means where no more is needed."""
+    for key, array in before.items():
+        array = before[str(array)] if _is_name(key, array) else array
+        (run, seed), (name, dtype) = key.split("/")[:2], key.split("/")[-2:]
+        if name in EPISODES - needed_of(folder / run / seed) and array.ndim == 3:
+            yield _entry(key.removesuffix(f"/{dtype}"), means_over_episodes(array.astype(dtype)))
+        else:
+            yield key, array
 
 
 def _entry(key: str, array: np.ndarray) -> tuple[str, np.ndarray]:

@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 
 from maml_rl.studies import archive
-from maml_rl.studies.archive import ARCHIVE, archived_evaluation, pack
+from maml_rl.studies.archive import (
+    ARCHIVE,
+    EPISODES,
+    TRIALS,
+    archived_evaluation,
+    means_over_episodes,
+    pack,
+)
 from maml_rl.tests.study_builders import CONFIG, all_runs, run_study, tiny_study
 from maml_rl.utils.files import write_arrays
 
@@ -60,6 +67,21 @@ def test_a_report_from_the_archive_is_the_report_from_the_folders(study):
             for key, values in mine.items():
                 assert values.dtype == theirs[key].dtype
                 assert values.tobytes() == theirs[key].tobytes()
+
+
+def test_single_returns_become_means_where_no_display_reads_them_in_an_archive_that_had_them_too(study):
+    folder, whole = folder_of(study), {run.folder: np.asarray(run.test_returns()) for run in all_runs(study)}
+    table = (folder / "table.md").read_text()
+    pack(folder, lambda run: TRIALS if run.parent.name == "plain" else TRIALS | EPISODES)
+    forget(study)
+    for run in all_runs(study):
+        mean = means_over_episodes(whole[run.folder])
+        np.testing.assert_array_equal(run.test_returns(), mean if run.name == "plain" else whole[run.folder])
+    pack(folder, lambda run: TRIALS)
+    for run in all_runs(study):
+        np.testing.assert_array_equal(run.test_returns(), means_over_episodes(whole[run.folder]))
+    assert run_study(study, command="report") == 0
+    assert (folder / "table.md").read_text() == table
 
 
 def test_what_is_archived_is_not_trained_again_and_a_folder_wins_over_the_archive(study, capfd):
