@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import matplotlib.figure
 import numpy as np
@@ -26,12 +27,14 @@ _HEAD = [
     "Returns in new episodes before adaptation and after 1, 2, ... steps of it. Gain: after the steps of training "
     "(one if it had none) minus before, of the same tasks. The first line of a family is the control, trained on "
     "all tasks without adaptation and then adapted by as many steps; the second the oracle, which is told the task "
-    "and does not adapt. Share: of what the oracle has more than the control before adaptation, what a run has more"
-    " after it. With three seeds or more: means over seeds with 95 % intervals over seeds (Student); with fewer "
-    "over the different tasks of all seeds, of these policies, and none where there are two tasks.",
+    "and does not adapt. Beside the control: the gain less that of the control, task by task where both were "
+    "evaluated on the same tasks, else less the control's mean, whose own spread is then not in the interval. Share: "
+    "of what the oracle has more than the control before adaptation, what a run has more after it. With three seeds "
+    "or more: means over seeds with 95 % intervals over seeds (Student); with fewer over the different tasks of all "
+    "seeds, of these policies, and none where there are two tasks.",
     "",
-    "| family | run | seeds | before | after each step | gain | share |",
-    "|---|---|---|---|---|---|---|",
+    "| family | run | seeds | before | after each step | gain | beside the control | share |",
+    "|---|---|---|---|---|---|---|---|",
 ]
 
 
@@ -40,10 +43,15 @@ def table_of_oracle_shares(study: Study, done: Sequence[StudyRun]) -> list[str]:
     lines: list[str] = []
     named = by_name([run for run in done if run.is_evaluated()])
     for family, entry in study.oracle_shares.items():
-        ends = [_before(named, name) for name in (entry.control, entry.oracle)]
-        for name in (entry.control, entry.oracle, *entry.runs):
-            if name in named:
-                lines.append(_row(family, name, named[name], ends, adapts=name != entry.oracle))
+        found = {name: _units(named[name]) for name in (entry.control, entry.oracle, *entry.runs) if name in named}
+        ends = [found[name].before if name in found else None for name in (entry.control, entry.oracle)]
+        for name, units in found.items():
+            columns = [_in_words(mean_interval(units.returns[0])), "-", "-", "-", "-"]
+            if name != entry.oracle:
+                columns[1:] = [*_gain_in_words(units), _beside(units, found.get(entry.control)), _share(units, *ends)]
+            if name == entry.control:
+                columns[3] = "-"
+            lines.append(f"| {family} | {name} | {len(named[name])} | {' | '.join(columns)} |")
     return [*_HEAD, *lines] if lines else []
 
 
@@ -91,37 +99,61 @@ def _curve(seeds: Sequence[StudyRun], key: str, scale: float) -> tuple[np.ndarra
     return costs / scale, returns
 
 
-def _before(named: Mapping[str, Sequence[StudyRun]], name: str) -> float:
-    """Mean return before adaptation, NaN of a run that is not evaluated."""
-    return float(_by_unit(named[name])[0].mean()) if name in named else float("nan")
+class _Units(NamedTuple):
+    """Mean returns (S, U) of a run after each number of steps, of each seed, or of each task (U, D) of all seeds."""
+
+    returns: np.ndarray
+    tasks: np.ndarray | None
+    trained: int
+
+    @property
+    def before(self) -> float:
+        """Mean return before adaptation."""
+        return float(self.returns[0].mean())
+
+    @property
+    def gains(self) -> np.ndarray:
+        """(U,): what the steps of training gain."""
+        return self.returns[self.trained] - self.returns[0]
 
 
-def _row(family: str, name: str, seeds: Sequence[StudyRun], ends: Sequence[float], *, adapts: bool) -> str:
-    control, oracle = ends
-    units = _by_unit(seeds)
-    trained = min(max(1, adaptation_of(seeds[0].config).trained), len(units) - 1)
-    columns = [_in_words(mean_interval(units[0])), "-", "-", "-"]
-    if adapts:
-        share = (units[trained].mean() - control) / (oracle - control) if oracle > control else float("nan")
-        columns[1] = "; ".join(_in_words(mean_interval(stage)) for stage in units[1:])
-        columns[2] = _in_words(mean_interval(units[trained] - units[0]))
-        columns[3] = f"{share:.2f}" if np.isfinite(share) else "-"
-    return f"| {family} | {name} | {len(seeds)} | {' | '.join(columns)} |"
-
-
-def _in_words(interval: Interval) -> str:
-    return interval_in_words(interval, three_figures)
-
-
-def _by_unit(seeds: Sequence[StudyRun]) -> np.ndarray:
-    """Mean returns (S, U) after each number of steps: of each seed, or of each different task of all seeds."""
+def _units(seeds: Sequence[StudyRun]) -> _Units:
+    """What stands for a sample: several seeds, else the tasks of all, and of two tasks their mean alone."""
     found = []
     for run in seeds:
         results = run.results()
         assert results is not None
         found.append(mean_by_task(results["returns"].mean(axis=-1, dtype=np.float64), results["tasks"]))
     rows, tasks = zip(*found, strict=True)
+    trained = min(max(1, adaptation_of(seeds[0].config).trained), len(rows[0]) - 1)
     if len(seeds) >= _SEVERAL:
-        return np.stack([part.mean(axis=1) for part in rows], axis=1)
-    units, _ = mean_by_task(np.concatenate(rows, axis=1), np.concatenate(tasks))
-    return units if units.shape[1] > 2 else units.mean(axis=1, keepdims=True)  # two directions are no sample
+        return _Units(np.stack([part.mean(axis=1) for part in rows], axis=1), None, trained)
+    units, different = mean_by_task(np.concatenate(rows, axis=1), np.concatenate(tasks))
+    if units.shape[1] > 2:
+        return _Units(units, different, trained)
+    return _Units(units.mean(axis=1, keepdims=True), None, trained)  # two directions are no sample
+
+
+def _gain_in_words(units: _Units) -> tuple[str, str]:
+    """Returns after each step, and the gain."""
+    after = "; ".join(_in_words(mean_interval(stage)) for stage in units.returns[1:])
+    return after, _in_words(mean_interval(units.gains))
+
+
+def _beside(units: _Units, control: _Units | None) -> str:
+    """The gain less that of the control."""
+    if control is None:
+        return "-"
+    paired = units.tasks is not None and control.tasks is not None and np.array_equal(units.tasks, control.tasks)
+    return _in_words(mean_interval(units.gains - (control.gains if paired else control.gains.mean())))
+
+
+def _share(units: _Units, control: float | None, oracle: float | None) -> str:
+    """Share of the oracle's gain."""
+    if control is None or oracle is None or oracle <= control:
+        return "-"
+    return f"{(units.returns[units.trained].mean() - control) / (oracle - control):.2f}"
+
+
+def _in_words(interval: Interval) -> str:
+    return interval_in_words(interval, three_figures)

@@ -58,12 +58,14 @@ def test_gains_are_paired_by_task_and_shares_are_of_what_the_oracle_has_more(stu
         columns = row.split(" | ")
         assert columns[0] == interval_in_words(mean_interval(returns[name][0]))
         if name == "told":
-            assert columns[1:] == ["-", "-", "-"]
+            assert columns[1:] == ["-", "-", "-", "-"]
             continue
         assert columns[1] == "; ".join(interval_in_words(mean_interval(stage)) for stage in returns[name][1:])
         assert columns[2] == interval_in_words(mean_interval(returns[name][1] - returns[name][0]))
         share = (returns[name][1].mean() - before["several"]) / (before["told"] - before["several"])
-        assert columns[3] == f"{share:.2f}"
+        assert columns[4] == f"{share:.2f}"
+        beside = returns[name][1] - returns[name][0] - (returns["several"][1] - returns["several"][0])  # same tasks
+        assert columns[3] == ("-" if name == "several" else interval_in_words(mean_interval(beside)))
 
 
 def test_two_directions_are_no_sample_of_tasks(study, tmp_path):
