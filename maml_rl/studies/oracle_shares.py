@@ -10,12 +10,14 @@ import numpy as np
 
 from maml_rl.algorithms import adaptation_of
 from maml_rl.analysis.axes import COLOURS, NOTE_COLOUR, REGULAR_COLOUR
+from maml_rl.analysis.comparisons import compare
 from maml_rl.analysis.intervals import Interval, mean_interval
 from maml_rl.analysis.learning_curve_plots import plot_smoothed_curves
 from maml_rl.studies.adaptation_gain import mean_by_task
 from maml_rl.studies.study import Study
 from maml_rl.studies.study_run import StudyRun, by_name
 from maml_rl.studies.tables import interval_in_words, three_figures
+from maml_rl.utils.random import Purpose, generator
 
 NUM_COLUMNS = 4
 """Families that stand side by side in the figure."""
@@ -28,8 +30,8 @@ _HEAD = [
     "(one if it had none) minus before, of the same tasks. The first line of a family is the control, trained on "
     "all tasks without adaptation and then adapted by as many steps; the second the oracle, which is told the task "
     "and does not adapt. Beside the control: the gain less that of the control, task by task where both were "
-    "evaluated on the same tasks, else less the control's mean, whose own spread is then not in the interval. Share: "
-    "of what the oracle has more than the control before adaptation, what a run has more after it. With three seeds "
+    "evaluated on the same tasks, else with Welch's interval, or, of a control that is one number, with the run's own "
+    "spread alone. Share: of what the oracle has more than the control before adaptation, what a run has more after it. With three seeds "
     "or more: means over seeds with 95 % intervals over seeds (Student); with fewer over the different tasks of all "
     "seeds, of these policies, and none where there are two tasks.",
     "",
@@ -144,8 +146,12 @@ def _beside(units: _Units, control: _Units | None) -> str:
     """The gain less that of the control."""
     if control is None:
         return "-"
-    paired = units.tasks is not None and control.tasks is not None and np.array_equal(units.tasks, control.tasks)
-    return _in_words(mean_interval(units.gains - (control.gains if paired else control.gains.mean())))
+    if units.tasks is not None and control.tasks is not None and np.array_equal(units.tasks, control.tasks):
+        return _in_words(mean_interval(units.gains - control.gains))
+    if min(len(units.gains), len(control.gains)) > 1:
+        found = compare(units.gains, control.gains, generator(0, Purpose.STATISTICS))
+        return _in_words(Interval(*(np.array(number) for number in (found.difference, found.low, found.high))))
+    return _in_words(mean_interval(units.gains - control.gains.mean()))
 
 
 def _share(units: _Units, control: float | None, oracle: float | None) -> str:
