@@ -31,9 +31,9 @@ _HEAD = [
     "all tasks without adaptation and then adapted by as many steps; the second the oracle, which is told the task "
     "and does not adapt. Beside the control: the gain less that of the control, task by task where both were "
     "evaluated on the same tasks, else with Welch's interval, or, of a control that is one number, with the run's own "
-    "spread alone. Share: of what the oracle has more than the control before adaptation, what a run has more after it. With three seeds "
-    "or more: means over seeds with 95 % intervals over seeds (Student); with fewer over the different tasks of all "
-    "seeds, of these policies, and none where there are two tasks.",
+    "spread alone. Share: of what the oracle has more than the control before adaptation, what a run has more after "
+    "it. With three seeds or more: means over seeds with 95 % intervals over seeds (Student); with fewer over the "
+    "different tasks of all seeds, of these policies, and none where there are two tasks.",
     "",
     "| family | run | seeds | before | after each step | gain | beside the control | share |",
     "|---|---|---|---|---|---|---|---|",
