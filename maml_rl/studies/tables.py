@@ -22,7 +22,8 @@ _MOST_STEPS = 6
 def table_of_seeds(done: Sequence[StudyRun]) -> list[str]:
     """One row per run and seed."""
     lines = [
-        "The command of a row: `python -m maml_rl.studies run STUDY.yaml --only RUN`; versions are in `manifest.json`.",
+        "A row alone: the study's command with `--only` and the name of the run. Versions and commands of training are "
+        "in `manifest.json`.",
         "",
         "Training: mean of the last ten iterations. Evaluation: mean return of the final policy in new episodes, after "
         "0, 1, 2, ... steps of adaptation (gradient steps; episodes with rl2), or the sum of all of them where that is "
