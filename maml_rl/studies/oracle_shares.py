@@ -120,7 +120,7 @@ class _Units(NamedTuple):
 
 
 def _units(seeds: Sequence[StudyRun]) -> _Units:
-    """What stands for a sample: several seeds, else the tasks of all, and of two tasks their mean alone."""
+    """Units of a run: several seeds, else the tasks of all, and of two tasks their mean alone."""
     found = []
     for run in seeds:
         results = run.results()
