@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from maml_rl.config import load_config
 from maml_rl.envs import make_meta_env
 from maml_rl.tests.builders import tiny_config, write_config
 from maml_rl.tests.source_rules import layer_violations
+from maml_rl.utils.errors import InputError
 from maml_rl.utils.scripts import run_script
 from maml_rl.zoo import zoo, zoo_entry
 
@@ -137,6 +139,24 @@ def test_windows_is_told_where_the_package_runs(monkeypatch, capfd):
     monkeypatch.setattr(sys, "platform", "win32")
     assert run_script(lambda: pytest.fail("loaded")) == 2
     assert capfd.readouterr().err == "error: maml_rl runs on Linux and macOS; on Windows use WSL2\n"
+
+
+def refused():
+    raise InputError("name: got 1, expected 2")
+
+
+def interrupted():
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("load", "code"),
+    [(refused, 2), (lambda: refused, 2), (lambda: interrupted, 130), (lambda: lambda: 7, 7)],
+)
+def test_a_script_leaves_the_answer_to_an_interrupt_as_it_was(capfd, load, code):
+    before = signal.getsignal(signal.SIGINT)
+    assert run_script(load) == code
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_the_zoo_is_listed_with_cell_size_and_figure(capfd):

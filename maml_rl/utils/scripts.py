@@ -15,14 +15,15 @@ def run_script(load: Callable[[], Callable[[], int]]) -> int:
     """Run the command that `load` imports and returns; return its exit code: 130 after Ctrl-C, 2 if it cannot run."""
     answer = signal.signal(signal.SIGINT, _leave)
     try:
-        check_platform()
-        command = load()
+        try:
+            check_platform()
+            command = load()
+        finally:
+            signal.signal(signal.SIGINT, answer)
+        return command()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    try:
-        signal.signal(signal.SIGINT, answer)
-        return command()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
