@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from maml_rl.config_sections import (
     check_named_once,
+    check_used,
     checked_sections,
     current_name,
     split_keys,
@@ -165,7 +166,8 @@ def load_config(
     """Read a configuration file.
 
     Of a ``config.json``, which some version wrote, keys that the algorithm or the policy has no use for are dropped,
-    with one line on standard error unless `quiet`; elsewhere they are refused.
+    with one line on standard error unless `quiet`; elsewhere they are refused. So are overrides that the outer step has
+    no use for, which a file may have for another one.
 
     Parameters
     ----------
@@ -204,6 +206,7 @@ def load_config(
     if path.suffix.lower() == ".json":
         values, dropped = split_keys({**values, **changes}, keep=changes)
     config = Config.from_mapping({**values, "allow-module": list(allowed), **changes}, sources)
+    check_used(config.sections, changes, sources)
     if dropped and not quiet:
         print(f"{path}: dropped {len(dropped)} keys of another use ({', '.join(dropped)})", file=sys.stderr)
     return config

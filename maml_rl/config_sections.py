@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -93,6 +93,26 @@ def checked_sections(values: Mapping[str, Any], sources: Mapping[str, str]) -> t
             raise ConfigError(_error_line(section, own, sources, error)) from error
     _check_memory(found, sources)
     return tuple(found)
+
+
+def check_used(sections: Sequence[Settings], keys: Iterable[str], sources: Mapping[str, str]) -> None:
+    """Refuse those of `keys` that other values of `sections` leave without a use: see `Settings.used_with`.
+
+    Raises
+    ------
+    ConfigError
+        In one line, for the first of them.
+    """
+    values = {key: value for section in sections for key, value in section.model_dump(by_alias=True).items()}
+    rules = {key: type(section).used_with for section in sections for key in keys_of(type(section))}
+    for key in keys:
+        if key in values:
+            for owner, users in rules[key].get(key, rules[key].get("*", {})).items():
+                if owner in values and values[owner] not in users:
+                    raise ConfigError(
+                        f"{key} in {sources[key]}: got {shown(values[key])}, which {owner} {values[owner]!r} has no "
+                        f"use for; leave it out or set {owner}: {users[0]}"
+                    )
 
 
 def _check_choice(key: str, values: Mapping[str, Any], known: Mapping[str, Any], sources: Mapping[str, str]) -> None:

@@ -47,6 +47,7 @@ from maml_rl.analysis.people.two_step_tables import read_two_step, write_two_ste
 from maml_rl.analysis.two_step import stay_frequencies
 from maml_rl.analysis.two_step_choices import TwoStepChoices
 from maml_rl.cli import run_command
+from maml_rl.utils.command_lines import Parser
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.field_words import did_you_mean
 from maml_rl.utils.files import check_name, write_atomically
@@ -80,7 +81,7 @@ def fit_command(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="maml-rl fit",
         description="Fit models of choices to every subject of a table of trials, compare them, and say how much "
         "evidence there is. Writes report.md, tables (.csv) and figures (.png).",

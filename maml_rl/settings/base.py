@@ -37,6 +37,9 @@ class Settings(BaseModel):
     for_memoryless: ClassVar[bool] = False
     """True if policies with memory have no use for the keys."""
 
+    used_with: ClassVar[Mapping[str, Mapping[str, tuple[str, ...]]]] = {}
+    """Keys that only some choices have a use for, ``"*"`` all of the section: by the key that chooses its values."""
+
     @property
     def follows_num_batches(self) -> bool:
         """True if something here changes on a schedule that ends with the last iteration."""

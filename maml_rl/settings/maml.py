@@ -1,7 +1,8 @@
-"""Inner loop and trust region."""
+"""Inner loop and outer steps of MAML."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -88,6 +89,7 @@ class CurvatureSample(Settings):
     """
 
     for_memoryless: ClassVar[bool] = True
+    used_with: ClassVar[Mapping[str, Mapping[str, tuple[str, ...]]]] = {"*": {"maml-outer-step": ("trpo",)}}
 
     hessian_steps: Count | None = Field(
         default=500,
@@ -109,6 +111,10 @@ class CurvatureSample(Settings):
 class TrustRegion(Settings):
     """Trust-region step: conjugate gradient and line search."""
 
+    used_with: ClassVar[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+        "*": {"maml-outer-step": ("trpo",), "outer-step": ("trpo",)}
+    }
+
     max_kl: float = Field(
         default=1e-2,
         gt=0,
@@ -124,6 +130,8 @@ class TrustRegion(Settings):
 
 class ProMPSettings(Settings):
     """Outer step of ProMP."""
+
+    used_with: ClassVar[Mapping[str, Mapping[str, tuple[str, ...]]]] = {"*": {"maml-outer-step": ("promp",)}}
 
     promp_learning_rate: float = Field(default=1e-3, gt=0, description="Step size of Adam (promp).")
     promp_num_steps: Count = Field(
@@ -152,6 +160,8 @@ class ProMPSettings(Settings):
 
 class ReptileSettings(Settings):
     """Outer step of Reptile."""
+
+    used_with: ClassVar[Mapping[str, Mapping[str, tuple[str, ...]]]] = {"*": {"maml-outer-step": ("reptile",)}}
 
     reptile_step_size: float = Field(
         default=1.0,

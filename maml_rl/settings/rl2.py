@@ -9,6 +9,9 @@ from pydantic import Field
 
 from maml_rl.settings.base import Count, Settings
 
+_OF_PPO = ("num-epochs", "num-minibatches", "clip-range")
+_OF_FIRST_ORDER = ("learning-rate", "learning-rate-end", "optimiser", "max-grad-norm")
+
 
 class RL2Settings(Settings):
     """Outer step of RL², on whole meta-episodes."""
@@ -18,6 +21,11 @@ class RL2Settings(Settings):
         "value-weight": "value-coef",
         "entropy-weight": "entropy-coef",
         "entropy-weight-end": "entropy-coef-end",
+    }
+
+    used_with: ClassVar[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+        **{key: {"outer-step": ("ppo", "auto")} for key in _OF_PPO},
+        **{key: {"outer-step": ("ppo", "auto", "a2c")} for key in _OF_FIRST_ORDER},
     }
 
     num_agents: Count = Field(

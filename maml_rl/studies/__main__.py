@@ -57,12 +57,22 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m maml_rl.st
         seeds = {seed for entry in study.runs.values() for seed in entry.seeds}
         if set(arguments.seed or ()) - seeds:
             raise InputError(f"--seed: got {arguments.seed}, expected seeds of the study: {sorted(seeds)}")
+        for flag, given in (("only", arguments.only), ("seed", arguments.seed)):
+            if given and arguments.command != "run":
+                raise InputError(
+                    f"--{flag}: got {given[0]} with {arguments.command}, which is of all runs of a study; leave it out"
+                )
         if arguments.command == "run":
             wanted = [
                 run
                 for run in study_runs(study, arguments.results)
                 if run.name in (arguments.only or study.runs) and run.seed in (arguments.seed or [run.seed])
             ]
+            if not wanted:
+                raise InputError(
+                    f"--only and --seed: got {', '.join(arguments.only)} with seed "
+                    f"{', '.join(map(str, arguments.seed))}, expected a run and one of its seeds; see {arguments.study}"
+                )
             execute(wanted, Workforce(num_workers, backend), arguments.jobs, _show)
         if arguments.command == "pack":
             needed = {run.folder: _needed(run) for run in study_runs(study, arguments.results)}

@@ -12,10 +12,9 @@ from maml_rl.studies.controls import CONTROLS, Control
 from maml_rl.studies.study import Study
 from maml_rl.studies.study_run import StudyRun, by_name
 from maml_rl.studies.tables import interval_in_words
+from maml_rl.studies.tasks import SEVERAL, mean_by_task
 
 _Columns = Callable[[Sequence[StudyRun], str, str | None], list[str]]
-_SEVERAL = 3
-"""Seeds that are enough to be units."""
 _UNITS = (
     "Gain: return after the inner steps of training, or one step if it had none, minus before, task by task; and after "
     "all steps of the evaluation. A task that was drawn several times is one. With three seeds or more: means over "
@@ -99,7 +98,7 @@ def _stages(seeds: Sequence[StudyRun], adapted: np.ndarray) -> tuple[np.ndarray,
 def _by_unit(seeds: Sequence[StudyRun], control: str, test_set: str | None) -> tuple[np.ndarray, np.ndarray]:
     """Mean returns (S', U) of a control and (S, U) of the runs after each number of steps, by seed or by task."""
     found = [_by_task(run, control, test_set) for run in seeds]
-    if len(seeds) >= _SEVERAL:
+    if len(seeds) >= SEVERAL:
         units = np.stack([rows.mean(axis=1) for rows, _ in found], axis=1)
     else:
         rows, tasks = zip(*found, strict=True)
@@ -115,20 +114,3 @@ def _by_task(run: StudyRun, control: str, test_set: str | None) -> tuple[np.ndar
     assert beside is not None
     rows = np.concatenate([beside, results["returns"]])  # (S' + S, N, B)
     return mean_by_task(rows.mean(axis=-1, dtype=np.float64), results["tasks"])
-
-
-def mean_by_task(scores: np.ndarray, tasks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`scores` (S, N) of N `tasks` (N, D), some of them alike, as means (S, U) of the U different ones (U, D).
-
-    A family with few tasks has them drawn again; episodes of the same task are no independent units.
-
-    Examples
-    --------
-    >>> mean_by_task(np.array([[1.0, 2.0, 5.0]]), np.array([[7], [3], [7]]))
-    (array([[3., 2.]]), array([[7],
-           [3]]))
-    """
-    _, firsts, which = np.unique(tasks, axis=0, return_index=True, return_inverse=True)
-    place = np.argsort(np.argsort(firsts))[which.reshape(-1)]  # in order of first appearance
-    counts = np.bincount(place)
-    return np.stack([np.bincount(place, row) / counts for row in scores]), tasks[np.sort(firsts)]

@@ -13,16 +13,14 @@ from maml_rl.analysis.axes import COLOURS, NOTE_COLOUR, REGULAR_COLOUR
 from maml_rl.analysis.comparisons import compare
 from maml_rl.analysis.intervals import Interval, mean_interval
 from maml_rl.analysis.learning_curve_plots import plot_smoothed_curves
-from maml_rl.studies.adaptation_gain import mean_by_task
 from maml_rl.studies.study import Study
 from maml_rl.studies.study_run import StudyRun, by_name
 from maml_rl.studies.tables import interval_in_words, three_figures
+from maml_rl.studies.tasks import SEVERAL, mean_by_task, same_tasks
 from maml_rl.utils.random import Purpose, generator
 
 NUM_COLUMNS = 4
 """Families that stand side by side in the figure."""
-_SEVERAL = 3
-"""Seeds that are enough to be units."""
 _HEAD = [
     "## Shares of an oracle's gain",
     "",
@@ -128,7 +126,7 @@ def _units(seeds: Sequence[StudyRun]) -> _Units:
         found.append(mean_by_task(results["returns"].mean(axis=-1, dtype=np.float64), results["tasks"]))
     rows, tasks = zip(*found, strict=True)
     trained = min(max(1, adaptation_of(seeds[0].config).trained), len(rows[0]) - 1)
-    if len(seeds) >= _SEVERAL:
+    if len(seeds) >= SEVERAL:
         return _Units(np.stack([part.mean(axis=1) for part in rows], axis=1), None, trained)
     units, different = mean_by_task(np.concatenate(rows, axis=1), np.concatenate(tasks))
     if units.shape[1] > 2:
@@ -146,7 +144,7 @@ def _beside(units: _Units, control: _Units | None) -> str:
     """The gain less that of the control."""
     if control is None:
         return "-"
-    if units.tasks is not None and control.tasks is not None and np.array_equal(units.tasks, control.tasks):
+    if units.tasks is not None and control.tasks is not None and same_tasks(units.tasks, control.tasks):
         return _in_words(mean_interval(units.gains - control.gains))
     if min(len(units.gains), len(control.gains)) > 1:
         found = compare(units.gains, control.gains, generator(0, Purpose.STATISTICS))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from maml_rl import __version__
+from maml_rl.config import ConfigError
 from maml_rl.studies.adaptation_gain import table_of_adaptation_gains
 from maml_rl.studies.displays.registry import displays_of, displays_of_runs
 from maml_rl.studies.figures import by_family, draw_comparison, draw_learning_curve_areas, draw_run, save_figure
@@ -34,10 +35,18 @@ _VERSIONS = ("torch", "numpy", "scipy", "gymnasium", "mujoco", "scikit-learn", "
 
 
 def report(study: Study, root: Path) -> str:
-    """Write manifest, table and figures of what is done; return the table as Markdown."""
+    """Write manifest, table and figures of what is done; return the table as Markdown.
+
+    Raises
+    ------
+    ConfigError
+        In one line, if nothing is done.
+    """
     folder = root / study.name
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
     done = [run for run in study_runs(study, root) if run.iterations_done]
+    if not done:
+        raise ConfigError(f"report: got no iteration of any run in {str(folder)!r}; run the study first")
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
     runs, left_out = finished_seeds(done)
     lines = [f"# {study.name}", "", study.question, "", *table_of_seeds(done), ""]
     if study.test_on:

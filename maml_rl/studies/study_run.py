@@ -11,6 +11,7 @@ import numpy as np
 from maml_rl.config import Config, ConfigError
 from maml_rl.studies.archive import DIGEST, archived_evaluation, archived_metrics, holds_run
 from maml_rl.studies.run_files import digest_of, read_arrays, read_evaluation, read_metrics
+from maml_rl.studies.tasks import same_tasks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +154,7 @@ class StudyRun:
         found = self._evaluation(path)
         if found is None or results is None:
             return None
-        if not np.array_equal(found["tasks"], results["tasks"]):
+        if not same_tasks(found["tasks"], results["tasks"]):
             raise ConfigError(
                 f"{str(path)!r}: got other tasks than those of {self.results_path(test_set).name}; remove both, and "
                 "the study evaluates again"

@@ -27,7 +27,7 @@ def table_of_seeds(done: Sequence[StudyRun]) -> list[str]:
         "",
         "Training: mean of the last ten iterations. Evaluation: mean return of the final policy in new episodes, after "
         "0, 1, 2, ... steps of adaptation (gradient steps; episodes with rl2), or the sum of all of them where that is "
-        "what counts. Tasks: of 40 new ones no task was one of training, and the 95 % interval is over tasks, of one "
+        "what counts. Tasks: of new ones none was one of training, and the 95 % interval is over tasks, of one "
         'agent; "the same 2" are all tasks that the family has, those of training, and no interval is given: they '
         "are no sample of others.",
         "",

@@ -93,6 +93,7 @@ BAD = [
     (["test", "--zoo", "two-stepp", "--output", "x.npz"], "error: zoo: got 'two-stepp', .*did you mean 'two-step'"),
     (["study", "run"], "the following arguments are required: study; see maml-rl study --help"),
     (["study", "run", "nowhere.yaml"], "error: .*nowhere.yaml"),
+    (["fit", "nowhere.csv"], "error: the following arguments are required: --output-folder; see maml-rl fit --help"),
     (["zoo", "two-stepp"], "error: zoo: got 'two-stepp', expected one of .*did you mean 'two-step'"),
     (["check"], "the following arguments are required: ENV-ID; see maml-rl check --help"),
     (["check", "Bandit-K6-v0"], "error: unknown environment 'Bandit-K6-v0'"),

@@ -151,6 +151,26 @@ def test_a_key_without_use_is_dropped_from_config_json_with_one_line(
     assert "has no use for" in refusal(path, line.replace(": ", "="))
 
 
+@pytest.mark.parametrize(
+    ("chosen", "override", "owner", "user"),
+    [
+        ("algorithm: maml", "promp-learning-rate=0.01", "maml-outer-step 'trpo'", "promp"),
+        ("algorithm: maml", "reptile-step-size-end=0.5", "maml-outer-step 'trpo'", "reptile"),
+        ("maml-outer-step: promp\ncg-iters: 5", "max-kl=0.1", "maml-outer-step 'promp'", "trpo"),
+        ("maml-outer-step: reptile", "hessian-steps=5", "maml-outer-step 'reptile'", "trpo"),
+        ("algorithm: rl2\npolicy: rnn\nouter-step: a2c", "clip-range=0.3", "outer-step 'a2c'", "ppo"),
+        ("algorithm: rl2\npolicy: rnn\nouter-step: trpo", "learning-rate=0.3", "outer-step 'trpo'", "ppo"),
+        ("algorithm: rl2\npolicy: rnn", "cg-iters=3", "outer-step 'auto'", "trpo"),
+    ],
+)
+def test_an_override_that_the_outer_step_has_no_use_for_is_refused(chosen, override, owner, user, write):
+    path = write(f"env-name: x\n{chosen}\n")
+    key, value = override.split("=")
+    words = f"got {value}, which {owner} has no use for; leave it out or set {owner.split()[0]}: {user}"
+    assert refusal(path, override) == f"{key} in --set {override}: {words}"
+    assert load_config(path, [override, f"{owner.split()[0]}={user}"]).to_json_dict()[key] == json.loads(value)
+
+
 def test_a_config_json_that_is_refused_costs_no_second_line(write, capfd):
     values = {**Config(env_name="x").to_json_dict(), "num-epochs": 2, "gamma": 7}
     assert refusal(write(json.dumps(values), "config.json")) == (

@@ -434,7 +434,16 @@ def test_weights_without_step_sizes_begin_with_fast_lr_and_others_are_refused(tm
     [
         ({"maml_outer_step": "promp", "exploration_credit": 1.0}, "exploration-credit: got 1.0 with maml-outer-step"),
         ({"maml_outer_step": "reptile", "fast_lr_learned": "layer"}, "fast-lr-learned: got 'layer' with maml-outer-st"),
-        ({"maml_outer_step": "reptile", "first_order": True}, "first-order: got True with maml-outer-step 'reptile', "),
+        ({"maml_outer_step": "reptile", "first_order": True}, "first-order: got true with maml-outer-step 'reptile', "),
+        (
+            {"maml_outer_step": "reptile", "num_steps": 0},
+            "num-steps: got 0 with maml-outer-step 'reptile', which learns",
+        ),
+        (
+            {"fast_lr_learned": "layer", "num_steps": 0},
+            "fast-lr-learned: got 'layer' with num-steps 0, which has no use",
+        ),
+        ({"exploration_credit": 1.0, "num_steps": 0}, "exploration-credit: got 1.0 with num-steps 0, which has no use"),
     ],
 )
 def test_settings_that_an_outer_step_has_no_use_for_are_refused_in_words(values, words):

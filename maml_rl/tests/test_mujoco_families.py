@@ -126,14 +126,25 @@ def test_the_default_body_is_the_model_and_a_limit_of_zero_draws_no_other(name):
 def test_a_body_of_other_shape_is_refused_in_words():
     env = _make("HopperRandParams-v0")
     task = {**env.default_task(), "mass": np.ones(3)}
-    with pytest.raises(ValueError, match=r"task\['mass'\]: got .*, expected factors >= 0 of shape \(5,\)"):
+    with pytest.raises(ValueError, match=r"task\['mass'\]: got shape \(3,\), expected \(5,\)"):
+        env.set_tasks([task])
+    task = {**env.default_task(), "mass": np.array([1.0, 2.0, np.inf, 1.0, 1.0])}
+    with pytest.raises(ValueError, match=r"task\['mass'\]: got a factor of inf, expected finite factors >= 0"):
         env.set_tasks([task])
 
 
 @pytest.mark.parametrize("name", RANDOM)
-def test_an_impossible_limit_is_refused_in_words(name):
-    with pytest.raises(ValueError, match=r"log_scale_limit: got -1\.0, expected a number >= 0"):
-        _make(name, log_scale_limit=-1.0)
+def test_a_body_does_not_depend_on_the_last_bits_of_a_power(name):
+    for task in _make(name).sample_tasks(20, generator(0, Purpose.TASKS)):
+        for factors in task.values():
+            np.testing.assert_array_equal(factors, np.round(np.nextafter(factors, np.inf), 12))
+
+
+@pytest.mark.parametrize("name", RANDOM)
+@pytest.mark.parametrize("limit", [-1.0, 60.0])
+def test_an_impossible_limit_is_refused_in_words(name, limit):
+    with pytest.raises(ValueError, match=rf"log_scale_limit: got {limit}, expected a number in \[0, 10\], 3 in the "):
+        _make(name, log_scale_limit=limit)
 
 
 def test_directions_of_a_humanoid_cover_the_circle():

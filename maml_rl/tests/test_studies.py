@@ -13,6 +13,7 @@ import pytest
 from maml_rl.algorithms import make_algorithm
 from maml_rl.config import load_config
 from maml_rl.experiment import train
+from maml_rl.studies.__main__ import main as studies_main
 from maml_rl.studies.scores import new_task_scores
 from maml_rl.studies.study import load_study, study_runs
 from maml_rl.studies.tables import three_figures
@@ -103,6 +104,31 @@ def test_a_run_starts_from_the_final_weights_of_another(study):
     assert not np.array_equal(before, after)
 
 
+@pytest.mark.parametrize(
+    ("command", "arguments", "words"),
+    [
+        ("report", [], "report: got no iteration of any run in '.*tiny'; run the study first"),
+        (
+            "report",
+            ["--only", "plain"],
+            "--only: got plain with report, which is of all runs of a study; leave it out",
+        ),
+        ("pack", ["--seed", "1"], "--seed: got 1 with pack, which is of all runs of a study; leave it out"),
+        (
+            "run",
+            ["--only", "slow", "--seed", "2"],
+            "--only and --seed: got slow with seed 2, expected a run and one of",
+        ),
+    ],
+)
+def test_what_selects_nothing_is_refused_and_writes_nothing(study, capfd, command, arguments, words):
+    assert studies_main([command, str(study), "--results", str(study.parent / "results"), *arguments]) == 2
+    error = capfd.readouterr().err
+    assert re.match(f"error: {words}", error)
+    assert error.count("\n") == 1
+    assert not (study.parent / "results").exists()
+
+
 def test_a_run_waits_for_the_one_it_starts_from(study, capfd):
     study.write_text(study.read_text().replace("seeds: [1], set", "seeds: [1], start_from: plain, set"))
     assert run_study(study, "--only", "slow") == 2
@@ -183,9 +209,9 @@ def test_a_run_killed_between_two_files_goes_on_from_its_checkpoint(study):
 def test_a_damaged_file_costs_one_line(study, capfd, name, content, words):
     assert run_study(study, "--only", "slow") == 0
     (study.parent / "results" / "tiny" / "slow" / "seed-1" / name).write_text(content)
-    for command in ("run", "report"):
+    for command, which in (("run", ["--only", "slow"]), ("report", [])):
         capfd.readouterr()
-        assert run_study(study, "--only", "slow", command=command) == 2
+        assert run_study(study, *which, command=command) == 2
         (line,) = capfd.readouterr().err.splitlines()
         assert words in line
         assert name in line
@@ -209,8 +235,9 @@ def test_a_run_that_cannot_be_drawn_up_is_found_before_another_one_starts(study,
 
 
 def test_a_report_alone_trains_nothing(study):
+    assert run_study(study, "--only", "slow") == 0
     assert run_study(study, command="report") == 0
-    assert not list((study.parent / "results" / "tiny").rglob("metrics.csv"))
+    assert len(list((study.parent / "results" / "tiny").rglob("metrics.csv"))) == 1
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,9 @@ import numpy as np
 from maml_rl.envs.meta_env import MetaVectorEnv
 from maml_rl.envs.mujoco.robot_batch import RobotBatch
 
+_LARGEST_SCALE = 1e6
+"""Largest unit of actions, and one over the smallest: what float32 holds with room to spare."""
+
 
 def gymnasium_model_path(name: str) -> str:
     """Return the path of a robot's XML file shipped with Gymnasium, e.g. ``"half_cheetah.xml"``."""
@@ -68,8 +71,11 @@ class MujocoVectorEnv(MetaVectorEnv):
         max_episode_steps: int | None,
         render_mode: str | None,
     ) -> None:
-        if not (np.isfinite(normalization_scale) and normalization_scale > 0):
-            raise ValueError(f"normalization_scale: got {normalization_scale}, expected a number > 0")
+        if not 1.0 / _LARGEST_SCALE <= normalization_scale <= _LARGEST_SCALE:
+            raise ValueError(
+                f"normalization_scale: got {normalization_scale}, expected a number in [{1.0 / _LARGEST_SCALE:g}, "
+                f"{_LARGEST_SCALE:g}], such as 1 or 10"
+            )
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode: got {render_mode!r}, expected 'rgb_array' or None")
         self.model = mujoco.MjModel.from_xml_path(gymnasium_model_path(model_file))

@@ -12,6 +12,9 @@ from maml_rl.envs.mujoco.mujoco_engine import MujocoVectorEnv
 _ARRAYS = {"mass": "body_mass", "inertia": "body_inertia", "damping": "dof_damping", "friction": "geom_friction"}
 """Entries of a task, and the model's arrays that they multiply."""
 
+_LARGEST_LIMIT = 10.0
+_DIGITS = 12
+"""Decimals of a factor: the last bits of a power depend on the processor, and a task must not."""
 _BASES = {"mass": 1.5, "inertia": 1.5, "damping": 1.3, "friction": 1.5}
 
 
@@ -20,18 +23,22 @@ class RandomParameterTasks(MujocoVectorEnv):
 
     A factor for the mass of each body, for each of its three moments of inertia, for the damping of each degree of
     freedom, and for each of the three friction coefficients of each geom, all independent:
-    ``1.5 ** u`` with u ~ U(-limit, limit), of damping ``1.3 ** u``. These are the families of rand_param_envs
-    (github.com/dennisl88/rand_param_envs), which ProMP (Rothfuss et al. 2019) and PEARL (Rakelly et al. 2019) use. As
-    there, constants that the engine derives from masses when it compiles a model stay those of the original.
+    ``1.5 ** u`` with u ~ U(-limit, limit), of damping ``1.3 ** u``, to twelve decimals. These are the families of
+    rand_param_envs (github.com/dennisl88/rand_param_envs), which ProMP (Rothfuss et al. 2019) and PEARL (Rakelly et al.
+    2019) use. As there, constants that the engine derives from masses when it compiles a model stay those of the
+    original.
 
     The model's arrays are written when the task changes from one robot to the next: tasks of a batch share one model,
     whose memory stays in cache.
     """
 
     def _set_limit(self, log_scale_limit: float) -> None:
-        """Set the largest exponent of a factor, >= 0; before the model is made."""
-        if not (np.isfinite(log_scale_limit) and log_scale_limit >= 0):
-            raise ValueError(f"log_scale_limit: got {log_scale_limit}, expected a number >= 0")
+        """Set the largest exponent of a factor, in [0, 10]; before the model is made."""
+        if not 0 <= log_scale_limit <= _LARGEST_LIMIT:
+            raise ValueError(
+                f"log_scale_limit: got {log_scale_limit}, expected a number in [0, {_LARGEST_LIMIT:g}], 3 in the "
+                "literature: no engine simulates bodies a thousand times heavier than others"
+            )
         self.log_scale_limit = float(log_scale_limit)
         self._bodies = np.zeros(0, dtype=np.int64)
 
@@ -43,7 +50,10 @@ class RandomParameterTasks(MujocoVectorEnv):
         """Draw the exponents of all factors uniformly from [-limit, limit]."""
         limit, shapes = self.log_scale_limit, {name: value.shape for name, value in self.default_task().items()}
         return [
-            {name: _BASES[name] ** rng.uniform(-limit, limit, shape) for name, shape in shapes.items()}
+            {
+                name: np.round(_BASES[name] ** rng.uniform(-limit, limit, shape), _DIGITS)
+                for name, shape in shapes.items()
+            }
             for _ in range(num_tasks)
         ]
 
@@ -65,8 +75,11 @@ class RandomParameterTasks(MujocoVectorEnv):
         scaled = []
         for name, original in zip(_ARRAYS, self._originals, strict=True):
             factors = np.asarray(task[name], dtype=np.float64)
-            if factors.shape != original.shape or not (np.isfinite(factors).all() and (factors >= 0).all()):
-                raise ValueError(f"task[{name!r}]: got {factors}, expected factors >= 0 of shape {original.shape}")
+            if factors.shape != original.shape:
+                raise ValueError(f"task[{name!r}]: got shape {factors.shape}, expected {original.shape}")
+            wrong = factors[~(np.isfinite(factors) & (factors >= 0))]
+            if len(wrong):
+                raise ValueError(f"task[{name!r}]: got a factor of {wrong[0]}, expected finite factors >= 0")
             scaled.append(factors * original)
         return scaled
 
