@@ -35,7 +35,7 @@ def surrogate_loss(log_prob: Tensor, old_log_prob: Tensor, data: LearningData) -
     data
         Of one task, (T, B, ...).
     """
-    return -masked_mean(torch.exp(log_prob - old_log_prob) * data.advantages, data.mask)
+    return -masked_mean(torch.exp((log_prob - old_log_prob) * data.mask) * data.advantages, data.mask)
 
 
 def credit_loss(log_prob: Tensor, data: LearningData, credit: Tensor) -> Tensor:

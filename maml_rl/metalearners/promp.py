@@ -70,14 +70,14 @@ class ProMP(MAMLLearner):
             self._coefs = state[_COEFS].double().numpy().copy()
 
     def _improve(self, returns: np.ndarray, iteration: int, *, finite: bool) -> Improvement:
-        num_tasks, begin = returns.shape[1], (self._vector, self._optimiser.state_dict())
-        how = self.settings.promp_clip_range, self._coefs.tolist()
+        num_tasks, before = returns.shape[1], (self._vector, self._optimiser.state_dict())
+        clip_and_coefs = self.settings.promp_clip_range, self._coefs.tolist()
         # At the old parameters no ratio is clipped and no divergence has a slope: the plain meta-gradient.
         _, gradient = self._means("surrogate_gradient", num_tasks, self._vector)
         norms: list[float] = []
         for step in range(self.settings.promp_num_steps):
             if step > 0:
-                gradient = self._mean("proximal_gradient", num_tasks, self._vector, *how)
+                gradient = self._mean("proximal_gradient", num_tasks, self._vector, *clip_and_coefs)
             finite = finite and bool(np.isfinite(gradient).all())
             if not finite:
                 break
@@ -86,19 +86,23 @@ class ProMP(MAMLLearner):
             self._vector = self._optimiser.vector
         terms = np.zeros(3 + len(self._coefs))
         if finite:
-            terms = self._mean("proximal_terms", num_tasks, self._vector, *how)
+            terms = self._mean("proximal_terms", num_tasks, self._vector, *clip_and_coefs)
             finite = bool(np.isfinite(terms).all())
         if not finite:
-            self._vector, state = begin
+            self._vector, state = before
             self._optimiser.vector = self._vector
             self._optimiser.load_state_dict(state)
             terms = np.zeros_like(terms)
-        return Improvement(self._report(terms, norms), finite, finite)
+        details = self._details(terms, norms)
+        target = self.settings.promp_inner_kl_target
+        if finite and target is not None:
+            self._coefs = adapted_coefs(self._coefs, terms[3:], target)
+        return Improvement(details, finite, finite)
 
-    def _report(self, terms: np.ndarray, norms: list[float]) -> dict[str, float]:
-        """Details of a step with these mean terms (3 + K,); then the coefficients adapt."""
+    def _details(self, terms: np.ndarray, norms: list[float]) -> dict[str, float]:
+        """Details of a step with these mean terms (3 + K,) and the coefficients it was made with."""
         loss, kl, clipped, *inner = terms.tolist()
-        details = {
+        return {
             "loss": loss,
             "kl": kl,
             "clipped": clipped,
@@ -106,9 +110,6 @@ class ProMP(MAMLLearner):
             "inner_kl_coef": float(self._coefs.mean()) if inner else 0.0,
             "gradient_norm": float(np.mean(norms)) if norms else 0.0,
         }
-        if terms.any() and self.settings.promp_inner_kl_target is not None:
-            self._coefs = adapted_coefs(self._coefs, np.array(inner), self.settings.promp_inner_kl_target)
-        return details
 
 
 def adapted_coefs(coefs: np.ndarray, divergences: np.ndarray, target: float) -> np.ndarray:

@@ -91,14 +91,14 @@ class AntVectorEnv(MujocoVectorEnv):
 
 
 class AntDirVectorEnv(DirectionTasks, AntVectorEnv):
-    """AntDir-v2: run forward (+1) or backward (-1) along x, reward ``direction * velocity`` - costs + 0.05."""
+    """AntDir-v2: run forward (+1) or backward (-1) along x, reward ``direction * velocity`` - costs + bonus."""
 
     def _task_reward(self) -> np.ndarray:
         return self._direction * self._forward_velocity
 
 
 class AntVelVectorEnv(VelocityTasks, AntVectorEnv):
-    """AntVel-v2: run at a target velocity in [low, high] m/s, reward ``1 - |velocity - target|`` - costs + 0.05.
+    """AntVel-v2: run at a target velocity in [low, high] m/s, reward ``1 - |velocity - target|`` - costs + bonus.
 
     Parameters
     ----------

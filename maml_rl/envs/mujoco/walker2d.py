@@ -70,7 +70,7 @@ class Walker2DVelVectorEnv(VelocityTasks, Walker2DVectorEnv):
     """Walker2DVel-v0: walk at a target velocity, reward ``-|velocity - target|`` + bonus - control cost.
 
     As in ProMP (Rothfuss et al. 2019, the authors' code), with targets up to 10 m/s, which no walker reaches, and a
-    bonus of 15 that makes falling dear all the same.
+    bonus of 15 that makes falling expensive all the same.
 
     Parameters
     ----------
