@@ -129,4 +129,5 @@ def find_spec(env_name: str) -> EnvSpec:
             f"environment {name!r} is no task family; make it one with 'AttributeSweep-v0' and env-kwargs "
             f"{{env_id: {name}, attributes: ...}}"
         )
-    raise UnknownEnvironmentError(f"unknown environment {name!r}{did_you_mean(name, known)}")
+    hint = did_you_mean(name, known) or "; docs/environments.md lists the task families"
+    raise UnknownEnvironmentError(f"unknown environment {name!r}{hint}")

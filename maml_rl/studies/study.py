@@ -186,7 +186,8 @@ class Study(BaseModel):
 
 
 def _one_of(names: Iterable[str]) -> str:
-    return f", expected one of {', '.join(names)}"
+    known = ", ".join(names)
+    return f", expected one of {known}" if known else ", of which there are none"
 
 
 def load_study(path: str | Path, allowed: Sequence[str] = ()) -> Study:
@@ -220,7 +221,11 @@ def _error_line(path: str | Path, error: ValidationError) -> str:
         return f"unknown key {field!r} in {path}{did_you_mean(key, fields)}"
     if first["type"] == "missing":
         return f"{field} in {path}: got nothing; add it"
+    if first["type"] == "too_short":
+        return f"{field} in {path}: got none, expected at least one; add it"
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "string_pattern_mismatch":
+        message = "expected a name of letters, digits, '.', '_' and '-'"
     if isinstance(first["input"], dict):  # all runs together
         return f"{field} in {path}: {message}"
     return f"{field} in {path}: got {shown(first['input'])}; {message}"
