@@ -3,7 +3,8 @@
 ``results/STUDY/scores.npz`` is read by `numpy.load` without unpickling anything. Its keys, for every run and seed:
 
 - ``RUN/seed-N/config``: the text of ``config.json``;
-- ``RUN/seed-N/metrics/COLUMN``: a column of ``metrics.csv``, (I,);
+- ``RUN/seed-N/metrics/columns`` and ``values``: names of the columns of ``metrics.csv``, joined by commas, and their
+  numbers (C, I); in archives of earlier versions ``RUN/seed-N/metrics/COLUMN`` (I,), which packing again joins;
 - ``RUN/seed-N/FILE/ARRAY``: an array of the evaluation ``FILE.npz``, such as ``results`` or ``random``, without
   ``train_returns`` and ``valid_returns``, which are rows of ``returns``, and with means over the episodes of a task in
   place of ``returns`` where no display reads more; or of the analysis of one, which has a ``digest`` of it.
@@ -35,6 +36,7 @@ EPISODES = frozenset({"returns"})
 _SMALL_TYPES = (np.int8, np.int16, np.int32, np.float32)
 DIGEST = "digest"
 """Array of an analysis: the name of the evaluation that it is of."""
+_COLUMNS, _VALUES = "columns", "values"
 _CURE = "restore it, or run the study anew"
 _WORTH_NAMING = 2000
 """Bytes from which an array that is there already is named and not stored again."""
@@ -92,7 +94,10 @@ def archived_config(folder: Path) -> str | None:
 
 def archived_metrics(folder: Path) -> dict[str, np.ndarray]:
     """Columns of ``metrics.csv``, (I,) each, of the run that had this folder; none if it was not archived."""
-    return _read(folder, "metrics")
+    found = _read(folder, "metrics")
+    if _COLUMNS not in found:
+        return found
+    return dict(zip(str(found[_COLUMNS]).split(","), found[_VALUES], strict=True))
 
 
 def archived_evaluation(path: Path) -> dict[str, np.ndarray] | None:
@@ -106,8 +111,8 @@ def _arrays_of(folder: Path, needed: frozenset[str]) -> Iterator[tuple[str, np.n
     if config.exists():
         yield _entry("config", np.array(config.read_text(encoding="utf-8")))
     rows = read_metrics(folder / "metrics.csv")
-    for column in rows[0] if rows else ():
-        yield _entry(f"metrics/{column}", np.array([row[column] for row in rows]))
+    if rows:
+        yield from _metrics_entries({column: np.array([row[column] for row in rows]) for column in rows[0]})
     for path in sorted(folder.glob("*.npz")):
         arrays = read_arrays(path, "evaluation", "the study evaluates again") or {}
         if "returns" in arrays or DIGEST in arrays:
@@ -115,6 +120,12 @@ def _arrays_of(folder: Path, needed: frozenset[str]) -> Iterator[tuple[str, np.n
             for name in sorted(arrays.keys() - left_out):
                 mean = name in EPISODES - needed
                 yield _entry(f"{path.stem}/{name}", means_over_episodes(arrays[name]) if mean else arrays[name])
+
+
+def _metrics_entries(columns: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    """Names and numbers of `columns` (I,) each: a file with a part for each of them would be half as large again."""
+    yield _entry(f"metrics/{_COLUMNS}", np.array(",".join(columns)))
+    yield _entry(f"metrics/{_VALUES}", np.stack([column.astype(np.float64) for column in columns.values()]))
 
 
 def means_over_episodes(returns: np.ndarray) -> np.ndarray:
@@ -126,13 +137,18 @@ def _kept(
     folder: Path, before: Mapping[str, np.ndarray], needed_of: Callable[[Path], frozenset[str]]
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Keys of an archive and their arrays, none of them a name, with means where no more is needed."""
+    metrics: dict[str, dict[str, np.ndarray]] = {}
     for key, array in before.items():
         array = before[str(array)] if _is_name(key, array) else array
-        (run, seed), (name, dtype) = key.split("/")[:2], key.split("/")[-2:]
-        if name in EPISODES - needed_of(folder / run / seed) and array.ndim == 3:
+        run, seed, part, name, dtype = (*key.split("/"), "")[:5]
+        if part == "metrics" and name not in (_COLUMNS, _VALUES):
+            metrics.setdefault(f"{run}/{seed}", {})[name] = array
+        elif name in EPISODES - needed_of(folder / run / seed) and array.ndim == 3:
             yield _entry(key.removesuffix(f"/{dtype}"), means_over_episodes(array.astype(dtype)))
         else:
             yield key, array
+    for run, columns in metrics.items():
+        yield from ((f"{run}/{key}", array) for key, array in _metrics_entries(columns))
 
 
 def _entry(key: str, array: np.ndarray) -> tuple[str, np.ndarray]:

@@ -118,6 +118,30 @@ def test_what_is_there_already_is_named_and_stays_when_the_first_that_had_it_goe
             np.testing.assert_equal(run.results(), before[run.title])
 
 
+def test_an_archive_of_an_earlier_version_is_read_and_packed_as_today(study):
+    archive, before = folder_of(study) / ARCHIVE, {run.title: run.metrics() for run in all_runs(study)}
+    today = archive.read_bytes()
+    earlier: dict[str, np.ndarray] = {}
+    with np.load(archive) as arrays:
+        for key in arrays.files:
+            start, _, part = key.partition("/metrics/")
+            if part == "columns/str":
+                names, values = str(arrays[key]).split(","), arrays[f"{start}/metrics/values/float64"]
+                earlier |= {f"{start}/metrics/{name}/float64": row for name, row in zip(names, values, strict=True)}
+            elif not part:
+                earlier[key] = arrays[key]
+    first, second = "plain/seed-1/metrics/env_steps/float64", "plain/seed-2/metrics/env_steps/float64"
+    np.testing.assert_array_equal(earlier[first], earlier[second])
+    earlier[second] = np.array(first)  # as for long columns that were there already
+    write_arrays(archive, earlier)
+    forget(study)
+    for _ in range(2):
+        for run in all_runs(study):
+            np.testing.assert_equal(run.metrics(), before[run.title])
+        pack(folder_of(study))
+    assert archive.read_bytes() == today
+
+
 def test_packing_again_keeps_runs_that_have_no_folder(study):
     archive = folder_of(study) / ARCHIVE
     with np.load(archive) as arrays:
