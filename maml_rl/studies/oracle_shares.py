@@ -29,9 +29,9 @@ _HEAD = [
     "all tasks without adaptation and then adapted by as many steps; the second the oracle, which is told the task "
     "and does not adapt. Beside the control: the gain less that of the control, task by task where both were "
     "evaluated on the same tasks, else with Welch's interval, or, of a control that is one number, with the run's own "
-    "spread alone. Share: of what the oracle has more than the control before adaptation, what a run has more after "
-    "it. With three seeds or more: means over seeds with 95 % intervals over seeds (Student); with fewer over the "
-    "different tasks of all seeds, of these policies, and none where there are two tasks.",
+    "spread alone. Share: of what the oracle has more than the control before adaptation, if its interval is above "
+    "zero, what a run has more after it. With three seeds or more: means over seeds with 95 % intervals over seeds "
+    "(Student); with fewer over the different tasks of all seeds, of these policies, and none where there are two.",
     "",
     "| family | run | seeds | before | after each step | gain | beside the control | share |",
     "|---|---|---|---|---|---|---|---|",
@@ -44,7 +44,7 @@ def table_of_oracle_shares(study: Study, done: Sequence[StudyRun]) -> list[str]:
     named = by_name([run for run in done if run.is_evaluated()])
     for family, entry in study.oracle_shares.items():
         found = {name: _units(named[name]) for name in (entry.control, entry.oracle, *entry.runs) if name in named}
-        ends = [found[name].before if name in found else None for name in (entry.control, entry.oracle)]
+        ends = [found.get(name) for name in (entry.control, entry.oracle)]
         for name, units in found.items():
             columns = [_in_words(mean_interval(units.returns[0])), "-", "-", "-", "-"]
             if name != entry.oracle:
@@ -144,19 +144,31 @@ def _beside(units: _Units, control: _Units | None) -> str:
     """The gain less that of the control."""
     if control is None:
         return "-"
-    if units.tasks is not None and control.tasks is not None and same_tasks(units.tasks, control.tasks):
-        return _in_words(mean_interval(units.gains - control.gains))
-    if min(len(units.gains), len(control.gains)) > 1:
-        found = compare(units.gains, control.gains, generator(0, Purpose.STATISTICS))
-        return _in_words(Interval(*(np.array(number) for number in (found.difference, found.low, found.high))))
-    return _in_words(mean_interval(units.gains - control.gains.mean()))
+    return _in_words(_difference(units.gains, control.gains, paired=_are_paired(units, control)))
 
 
-def _share(units: _Units, control: float | None, oracle: float | None) -> str:
-    """Share of the oracle's gain."""
-    if control is None or oracle is None or oracle <= control:
+def _are_paired(units: _Units, others: _Units) -> bool:
+    return units.tasks is not None and others.tasks is not None and same_tasks(units.tasks, others.tasks)
+
+
+def _difference(values: np.ndarray, others: np.ndarray, *, paired: bool) -> Interval:
+    """Mean of `values` (U,) less that of `others` (V,): of pairs, by Welch, or of one number by the others' spread."""
+    if paired:
+        return mean_interval(values - others)
+    if min(len(values), len(others)) > 1:
+        found = compare(values, others, generator(0, Purpose.STATISTICS))
+        return Interval(*(np.array(number) for number in (found.difference, found.low, found.high)))
+    return mean_interval(values - others.mean())
+
+
+def _share(units: _Units, control: _Units | None, oracle: _Units | None) -> str:
+    """Share of the oracle's gain, of an oracle that is shown to have more than the control."""
+    if control is None or oracle is None:
         return "-"
-    return f"{(units.returns[units.trained].mean() - control) / (oracle - control):.2f}"
+    more = _difference(oracle.returns[0], control.returns[0], paired=_are_paired(oracle, control))
+    if not (more.low > 0.0 if np.isfinite(more.low) else more.mean > 0.0):
+        return "-"
+    return f"{(units.returns[units.trained].mean() - control.before) / (oracle.before - control.before):.2f}"
 
 
 def _in_words(interval: Interval) -> str:

@@ -6,9 +6,11 @@ import re
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from maml_rl.analysis.intervals import mean_interval
 from maml_rl.studies.__main__ import main
+from maml_rl.studies.oracle_shares import _share, _Units
 from maml_rl.studies.study import load_study, study_runs
 from maml_rl.studies.tables import interval_in_words
 from maml_rl.tests.builders import tiny_config, write_config
@@ -63,9 +65,29 @@ def test_gains_are_paired_by_task_and_shares_are_of_what_the_oracle_has_more(stu
         assert columns[1] == "; ".join(interval_in_words(mean_interval(stage)) for stage in returns[name][1:])
         assert columns[2] == interval_in_words(mean_interval(returns[name][1] - returns[name][0]))
         share = (returns[name][1].mean() - before["several"]) / (before["told"] - before["several"])
-        assert columns[4] == f"{share:.2f}"
+        is_shown = mean_interval(returns["told"][0] - returns["several"][0]).low > 0
+        assert columns[4] == (f"{share:.2f}" if is_shown else "-")
         beside = returns[name][1] - returns[name][0] - (returns["several"][1] - returns["several"][0])  # same tasks
         assert columns[3] == ("-" if name == "several" else interval_in_words(mean_interval(beside)))
+
+
+def test_a_share_is_of_an_oracle_that_is_shown_to_have_more():
+    tasks, spread = np.arange(8.0)[:, np.newaxis], np.linspace(-4.0, 4.0, 8)
+
+    def units(before, after, own_tasks=tasks):
+        return _Units(np.stack([before, after]), own_tasks, 1)
+
+    control, run = units(spread, spread), units(spread, spread + 1.0)
+    oracle, equal = units(spread + 4.0, spread), units(spread - np.linspace(-1.0, 1.0, 8), spread)
+    assert _share(run, control, oracle) == "0.25"
+    assert _share(run, control, equal) == "-"
+    elsewhere, far = (units(spread + more, spread, tasks + 0.5) for more in (1.0, 9.0))  # their spread counts
+    assert stats.ttest_ind(spread + 1.0, spread, equal_var=False).confidence_interval(0.95).low < 0.0
+    assert _share(run, control, elsewhere) == "-"
+    assert _share(run, control, far) == "0.11"
+    one = [_Units(np.array([[before], [after]]), None, 1) for before, after in ((0.0, 1.0), (0.0, 0.0), (4.0, 0.0))]
+    assert _share(*one) == "0.25"
+    assert _share(one[0], one[1], None) == "-"
 
 
 def test_two_directions_are_no_sample_of_tasks(study, tmp_path):
