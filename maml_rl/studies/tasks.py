@@ -11,7 +11,7 @@ _DIGITS = 9
 
 
 def same_tasks(tasks: np.ndarray, others: np.ndarray) -> bool:
-    """Whether two evaluations have the same `tasks` (N, D), one by one, drawn on any machines.
+    """True if `tasks` (N, D) and `others` (M, D) of two evaluations are the same, whatever machine drew them.
 
     Examples
     --------
