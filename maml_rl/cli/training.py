@@ -67,6 +67,8 @@ def _train(arguments: argparse.Namespace) -> None:
     if arguments.seed is not None:
         overrides.append(f"seed={arguments.seed}")
     if arguments.num_batches is not None:
+        if arguments.num_batches < 1:
+            raise InputError(f"--num-batches: got {arguments.num_batches}, expected a whole number >= 1")
         overrides.append(f"num-batches={arguments.num_batches}")
     if arguments.resume and arguments.output_folder is None:
         raise InputError("--resume: got no --output-folder, expected the folder of the run to continue")

@@ -8,7 +8,6 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pydantic
 from pydantic.fields import FieldInfo
 
@@ -18,6 +17,8 @@ from maml_rl.utils.field_words import did_you_mean, expected, shown
 
 # What stands in a constructor's signature but not in a configuration's env-kwargs.
 _NOT_KEYWORDS = {"num_envs", "num_individuals", "num_lives", "device", "dtype"}
+_LARGEST = 1e9
+"""Size of numbers beyond which sums of rewards and observations would not be exact, or not finite, in float32."""
 _WORDS: dict[Any, str] = {
     list[int]: "a list of whole numbers",
     tuple[float, float]: "two numbers [low, high]",
@@ -57,11 +58,13 @@ def check_types(family_class: type[TaskFamily], given: Mapping[str, Any]) -> Non
         hint = hints.get(name, Any)
         try:
             pydantic.TypeAdapter(hint).validate_python(value, strict=isinstance(value, bool | int | float | str))
-            fits = not (isinstance(value, float) and not np.isfinite(value))
+            fits = True
         except pydantic.ValidationError:
             fits = False
-        if not fits:
-            raise EnvironmentArgumentError(f"env-kwargs.{name}: got {shown(value)}, expected {_words(hint)}")
+        too_large = isinstance(value, float) and not abs(value) <= _LARGEST  # or not a number
+        if not fits or too_large:
+            bounded = f" in [-{_LARGEST:.0e}, {_LARGEST:.0e}]" if too_large else ""
+            raise EnvironmentArgumentError(f"env-kwargs.{name}: got {shown(value)}, expected {_words(hint)}{bounded}")
 
 
 def _words(hint: Any) -> str:

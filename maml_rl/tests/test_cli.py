@@ -86,6 +86,10 @@ def metrics(folder):
             "give a number, such as",
         ),
         (
+            ["--set", "env-name=2DNavigation-v0", "--set", "env-kwargs={high: 1.0e+300}"],
+            "env-kwargs.high: got 1e.300, expected a number in .-1e.09, 1e.09.",
+        ),
+        (
             ["--set", "env-name=2DNavigation-v0", "--set", "env-kwargs={low: 2, high: 1}"],
             "env-kwargs of 2DN.*low: got 2",
         ),
@@ -95,7 +99,7 @@ def metrics(folder):
             "meta-batch-size .*: got 1000000000000, expected .* in .1, 1000000.",
         ),
         (["--seed", -1], "seed .*: got -1, expected"),
-        (["--num-batches", -3], "num-batches .*: got -3, expected"),
+        (["--num-batches", -3], "--num-batches: got -3, expected a whole number >= 1"),
         (["--set", "num-agents=2"], "num-agents in --set num-agents=2: got 2, which algorithm 'maml' has no use for"),
         (["--set", "memory-slots=4"], "memory-slots .*: got 4, which policy 'mlp' has no use for"),
         (
