@@ -125,7 +125,11 @@ class ConvEncoder:
         """See `Encoder`."""
         images, rest = observations.tensor_split((math.prod(self.shape),), -1)
         own = {name: value for name, value in params.items() if name.startswith("encoder")}
-        if not own or next(iter(own.values())).dim() not in (2, 5):
+        if own and images.dtype == torch.uint8:  # bytes count from 0 to 1, which the weights see to: they are fewer
+            own["encoder1.weight"] = own["encoder1.weight"] / 255.0
+        if not own:
+            features = as_numbers(images)
+        elif next(iter(own.values())).dim() not in (2, 5):
             features = self._convolve(own, images)
         elif all(value.stride(0) == 0 for value in own.values()):  # all tasks have the same: half the time
             features = self._convolve({name: value[0] for name, value in own.items()}, images)
@@ -134,21 +138,58 @@ class ConvEncoder:
         return torch.cat([features, as_numbers(rest)], -1) if rest.shape[-1] else features
 
     def _convolve(self, params: Params, images: Tensor) -> Tensor:
-        hidden = self._layers(params, as_numbers(images).reshape(-1, *self.shape))
-        return hidden.reshape(*images.shape[:-1], -1)  # (N, C, H, W) -> (..., B, C * H * W)
+        hidden = images.reshape(-1, *self.shape)
+        layers = self._layers_of_blocks if torch.is_grad_enabled() else self._layers
+        return layers(params, hidden).reshape(*images.shape[:-1], -1)  # (N, C, H, W) -> (..., B, C * H * W)
+
+    def _convolve_each(self, params: Params, images: Tensor) -> Tensor:
+        """Images (M, B, O) of M tasks with a set of weights each."""
+        num_tasks = len(images)
+        if torch.is_grad_enabled():
+            tasks = (dict(zip(params, values, strict=True)) for values in zip(*params.values(), strict=True))
+            return torch.stack([self._convolve(own, images[index]) for index, own in enumerate(tasks)])
+        hidden = images.transpose(0, 1).reshape(-1, num_tasks * self.shape[0], *self.shape[1:])
+        hidden = self._layers({name: value.flatten(0, 1) for name, value in params.items()}, hidden, num_tasks)
+        return hidden.unflatten(1, (num_tasks, -1)).transpose(0, 1).flatten(2)  # (B, M * C, H, W) -> (M, B, C * H * W)
 
     def _layers(self, params: Params, hidden: Tensor, groups: int = 1) -> Tensor:
+        """Outputs (N, C, H, W) of the layers; tasks are `groups` of channels."""
         for index, stride in enumerate(self.strides, 1):
             weight, bias = params[f"encoder{index}.weight"], params[f"encoder{index}.bias"]
+            hidden = hidden.to(weight.dtype)
             hidden = NONLINEARITY(nn.functional.conv2d(hidden, weight, bias, stride=stride, groups=groups))
         return hidden
 
-    def _convolve_each(self, params: Params, images: Tensor) -> Tensor:
-        """Images (M, B, O) of M tasks with a set of weights each, side by side as groups of channels."""
-        num_tasks = len(images)
-        hidden = as_numbers(images.transpose(0, 1)).reshape(-1, num_tasks * self.shape[0], *self.shape[1:])
-        hidden = self._layers({name: value.flatten(0, 1) for name, value in params.items()}, hidden, num_tasks)
-        return hidden.unflatten(1, (num_tasks, -1)).transpose(0, 1).flatten(2)  # (B, M * C, H, W) -> (M, B, C * H * W)
+    def _layers_of_blocks(self, params: Params, hidden: Tensor) -> Tensor:
+        """`_layers` for gradients, which are fast with many channels.
+
+        A block of pixels as wide as the stride is one pixel with as many more channels, and kernels move by one. A
+        gradient takes half the time, second derivatives a third; without them copying costs more than it saves.
+        """
+        for index, (stride, kernel) in enumerate(zip(self.strides, self.kernels, strict=True), 1):
+            weight, bias = params[f"encoder{index}.weight"], params[f"encoder{index}.bias"]
+            blocks = _blocks(hidden, kernel, stride).to(weight.dtype)
+            hidden = NONLINEARITY(nn.functional.conv2d(blocks, _of_blocks(weight, stride), bias))
+        return hidden
+
+
+def _blocks(images: Tensor, kernel: int, stride: int) -> Tensor:
+    """Images (N, C, H, W) as (N, S * S * C, H', W') with S the stride, channels last in memory.
+
+    Left out are rows and columns that no kernel reaches.
+    """
+    height, width = ((size - kernel + stride) // stride for size in images.shape[2:])
+    height, width = height + kernel // stride - 1, width + kernel // stride - 1
+    rows = images.permute(0, 2, 3, 1).contiguous()[:, : height * stride, : width * stride]
+    return (
+        rows.unflatten(2, (width, stride)).unflatten(1, (height, stride)).transpose(2, 3).flatten(3).permute(0, 3, 1, 2)
+    )
+
+
+def _of_blocks(weight: Tensor, stride: int) -> Tensor:
+    """Kernels (C', C, K, K) for `_blocks`: (C', S * S * C, K / S, K / S)."""
+    parts = (weight.shape[-1] // stride, stride)
+    return weight.unflatten(3, parts).unflatten(2, parts).permute(0, 3, 5, 1, 2, 4).flatten(1, 3)
 
 
 ENCODERS = ("none", "ram", "conv")

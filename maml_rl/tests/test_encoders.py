@@ -38,9 +38,40 @@ def test_convolutions_are_torchs_sequential(channels):
         layers += [layer, nn.ReLU()]
         inputs = outputs
     images = some_bytes(4, 3, 2, 42, 42)
-    expected = nn.Sequential(*layers)(images.flatten(0, 1) / 255.0).reshape(4, 3, -1).detach()
+    expected = nn.Sequential(*layers)(images.flatten(0, 1) / 255.0).reshape(4, 3, -1)
     assert policy.input_size == expected.shape[-1]
-    assert_close(policy.encode(params, images.reshape(4, 3, -1)), expected)
+    with torch.no_grad():
+        assert_close(policy.encode(params, images.reshape(4, 3, -1)), expected.detach())
+    leaves = {name: value.clone().requires_grad_() for name, value in params.items() if name.startswith("encoder")}
+    found = policy.encode({**params, **leaves}, images.reshape(4, 3, -1))
+    assert_close(found, expected)
+    theirs = [getattr(layer, key) for layer in layers[::2] for key in ("weight", "bias")]
+    ours = [leaves[f"encoder{index + 1}.{key}"] for index in range(len(channels)) for key in ("weight", "bias")]
+    assert_close(derivatives(found, ours), derivatives(expected, theirs))
+
+
+def derivatives(features, leaves):
+    """Gradient of a sum of squares, and of that gradient's own."""
+    first = torch.autograd.grad(features.square().mean(), leaves, create_graph=True)
+    return [*first, *torch.autograd.grad(sum(part.square().sum() for part in first), leaves)]
+
+
+@pytest.mark.numerical
+@pytest.mark.usefixtures("float64")
+def test_convolutions_of_many_tasks_have_the_derivatives_of_each_by_itself():
+    policy, params = tiny_policy(PIXELS)
+    rng = torch.Generator().manual_seed(1)
+    many = {
+        name: (value + torch.rand((3, *value.shape), generator=rng)).requires_grad_()
+        for name, value in params.items()
+        if name.startswith("encoder")
+    }
+    images = some_bytes(3, 5, 2 * 42 * 42)
+    found = derivatives(policy.encode(many, images), list(many.values()))
+    alone = torch.stack([policy.encode({name: value[i] for name, value in many.items()}, images[i]) for i in range(3)])
+    assert_close(found, derivatives(alone, list(many.values())))
+    with torch.no_grad():
+        assert_close(policy.encode(many, images), alone.detach())
 
 
 def test_memory_is_seen_as_bytes_and_as_bits():
