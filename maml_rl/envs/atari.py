@@ -10,7 +10,7 @@ import numpy as np
 from ale_py import Action
 
 from maml_rl.envs.atari_emulator import beginning_of, make_emulator
-from maml_rl.envs.atari_images import ImageShrinker
+from maml_rl.envs.atari_images import GreyReader, ImageShrinker
 from maml_rl.envs.atari_tasks import SPLITS, pairs_of_splits, refuse_tasks_over_at_once
 from maml_rl.envs.meta_env import MetaVectorEnv, Task
 from maml_rl.utils.checks import check_at_least, check_probabilities
@@ -116,7 +116,7 @@ class AtariModesVectorEnv(MetaVectorEnv):
         self.splits, self.split = tuple(self._pairs_of), split
         self.task_pairs = self._pairs_of[split]
         refuse_tasks_over_at_once(game, self.task_pairs)
-        self._shrink = ImageShrinker(_HEIGHT, _WIDTH, size)
+        self._read_grey, self._shrink = GreyReader(_HEIGHT, _WIDTH), ImageShrinker(_HEIGHT, _WIDTH, size)
         self._screens = np.zeros((2, _HEIGHT, _WIDTH), np.uint8)
         self._memory = np.zeros((num_envs, self.num_stack, *self._frame), np.uint8)
         self._previous = [Action.NOOP] * num_envs
@@ -185,7 +185,7 @@ class AtariModesVectorEnv(MetaVectorEnv):
                 if game_over():
                     break
                 if frame == before_last:
-                    emulator.getScreenGrayscale(self._screens[1])
+                    self._read_grey(emulator, self._screens[1])
                     has_two = True
             rewards[index], self._previous[index] = points, playing
             lives = emulator.lives()
@@ -202,7 +202,7 @@ class AtariModesVectorEnv(MetaVectorEnv):
         if self.observation == "ram":
             emulator.getRAM(latest)
         else:
-            emulator.getScreenGrayscale(self._screens[0])
+            self._read_grey(emulator, self._screens[0])
             self._shrink(self._screens if has_two else self._screens[:1], latest)
 
     def render(self) -> tuple[np.ndarray, ...]:

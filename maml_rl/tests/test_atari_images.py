@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from maml_rl.envs.atari_images import ImageShrinker
+from maml_rl.envs.atari_emulator import make_emulator
+from maml_rl.envs.atari_images import GreyReader, ImageShrinker
 
 HEIGHT, WIDTH = 210, 160
 
@@ -45,3 +46,14 @@ def test_a_screen_of_one_shade_stays_so():
     for shade in (0, 1, 127, 254, 255):
         shrink(np.full((1, HEIGHT, WIDTH), shade, np.uint8), image)
         assert (image == shade).all()
+
+
+@pytest.mark.parametrize("game", ["space_invaders", "demon_attack", "pong"])
+def test_greys_are_those_of_ale_py_in_every_frame(game):
+    emulator, read = make_emulator(game), GreyReader(HEIGHT, WIDTH)
+    emulator.reset_game()
+    actions, found = emulator.getMinimalActionSet(), np.zeros((HEIGHT, WIDTH), np.uint8)
+    for index in np.random.default_rng(0).integers(0, len(actions), 300):
+        emulator.act(actions[index])
+        read(emulator, found)
+        np.testing.assert_array_equal(found, emulator.getScreenGrayscale())
