@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from maml_rl.studies.archive import EPISODES, TRIALS, pack
 from maml_rl.studies.displays.registry import displays_of_runs
 from maml_rl.studies.report import report
 from maml_rl.studies.run import execute
-from maml_rl.studies.study import load_study, study_runs
+from maml_rl.studies.study import Study, load_study, study_runs
 from maml_rl.studies.study_run import StudyRun
 from maml_rl.utils.command_lines import Parser
 from maml_rl.utils.cores import available_cores
@@ -28,6 +29,12 @@ def _show(line: str) -> None:
 
 def main(argv: Sequence[str] | None = None, *, prog: str = "python -m maml_rl.studies") -> int:
     """Command line of the module."""
+    arguments = _parser(prog).parse_args(argv)
+    kept = "finished iterations are saved; run the same command to go on"
+    return run_command(lambda: _answer(arguments), interrupted=kept, allowed=arguments.allow_module)
+
+
+def _parser(prog: str) -> Parser:
     parser = Parser(prog=prog, description=studies.__doc__)
     parser.add_argument("command", choices=("run", "report", "pack"))
     parser.add_argument("study", help="a file of studies/")
@@ -36,52 +43,61 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m maml_rl.st
     add_worker_arguments(parser)
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side (default: one after another)")
     parser.add_argument("--results", type=Path, default=Path("results"))
-    arguments = parser.parse_args(argv)
+    return parser
 
-    def command() -> None:
-        import_allowed(arguments.allow_module)
-        backend = backend_from(arguments)
-        study = load_study(arguments.study, arguments.allow_module)
-        unknown = set(arguments.only or ()) - study.runs.keys()
-        if unknown:
-            raise InputError(f"--only: got {unknown.pop()!r}, expected one of {', '.join(study.runs)}")
-        for flag in ("num_workers", "jobs"):
-            if (value := getattr(arguments, flag)) is not None and value < 1:
-                raise InputError(f"--{flag.replace('_', '-')}: got {value}, expected at least 1")
-        check_name(arguments.results, flag="--results")
-        if arguments.results.exists() and not arguments.results.is_dir():
-            raise InputError(f"--results: got {str(arguments.results)!r}, which is a file; expected a folder")
+
+def _answer(arguments: argparse.Namespace) -> None:
+    """Run, report or pack the study that the command line names."""
+    import_allowed(arguments.allow_module)
+    backend = backend_from(arguments)
+    study = load_study(arguments.study, arguments.allow_module)
+    _check(arguments, study)
+    if arguments.command == "run":
         num_workers = arguments.num_workers
         if arguments.jobs > 1 and num_workers is None:
             num_workers = max(1, available_cores() // arguments.jobs)
-        seeds = {seed for entry in study.runs.values() for seed in entry.seeds}
-        if set(arguments.seed or ()) - seeds:
-            raise InputError(f"--seed: got {arguments.seed}, expected seeds of the study: {sorted(seeds)}")
-        for flag, given in (("only", arguments.only), ("seed", arguments.seed)):
-            if given and arguments.command != "run":
-                raise InputError(
-                    f"--{flag}: got {given[0]} with {arguments.command}, which is of all runs of a study; leave it out"
-                )
-        if arguments.command == "run":
-            wanted = [
-                run
-                for run in study_runs(study, arguments.results)
-                if run.name in (arguments.only or study.runs) and run.seed in (arguments.seed or [run.seed])
-            ]
-            if not wanted:
-                raise InputError(
-                    f"--only and --seed: got {', '.join(arguments.only)} with seed "
-                    f"{', '.join(map(str, arguments.seed))}, expected a run and one of its seeds; see {arguments.study}"
-                )
-            execute(wanted, Workforce(num_workers, backend), arguments.jobs, _show)
-        if arguments.command == "pack":
-            needed = {run.folder: _needed(run) for run in study_runs(study, arguments.results)}
-            _show(f"wrote {pack(arguments.results / study.name, lambda run: needed.get(run, TRIALS | EPISODES))}")
-        else:
-            _show(report(study, arguments.results))
+        execute(_wanted(arguments, study), Workforce(num_workers, backend), arguments.jobs, _show)
+    if arguments.command == "pack":
+        needed = {run.folder: _needed(run) for run in study_runs(study, arguments.results)}
+        _show(f"wrote {pack(arguments.results / study.name, lambda run: needed.get(run, TRIALS | EPISODES))}")
+    else:
+        _show(report(study, arguments.results))
 
-    kept = "finished iterations are saved; run the same command to go on"
-    return run_command(command, interrupted=kept, allowed=arguments.allow_module)
+
+def _check(arguments: argparse.Namespace, study: Study) -> None:
+    """Refuse flags that fit neither each other nor the study."""
+    unknown = set(arguments.only or ()) - study.runs.keys()
+    if unknown:
+        raise InputError(f"--only: got {unknown.pop()!r}, expected one of {', '.join(study.runs)}")
+    for flag in ("num_workers", "jobs"):
+        if (value := getattr(arguments, flag)) is not None and value < 1:
+            raise InputError(f"--{flag.replace('_', '-')}: got {value}, expected at least 1")
+    check_name(arguments.results, flag="--results")
+    if arguments.results.exists() and not arguments.results.is_dir():
+        raise InputError(f"--results: got {str(arguments.results)!r}, which is a file; expected a folder")
+    seeds = {seed for entry in study.runs.values() for seed in entry.seeds}
+    if set(arguments.seed or ()) - seeds:
+        raise InputError(f"--seed: got {arguments.seed}, expected seeds of the study: {sorted(seeds)}")
+    for flag, given in (("only", arguments.only), ("seed", arguments.seed)):
+        if given and arguments.command != "run":
+            raise InputError(
+                f"--{flag}: got {given[0]} with {arguments.command}, which is of all runs of a study; leave it out"
+            )
+
+
+def _wanted(arguments: argparse.Namespace, study: Study) -> list[StudyRun]:
+    """Runs that the command line asks for."""
+    wanted = [
+        run
+        for run in study_runs(study, arguments.results)
+        if run.name in (arguments.only or study.runs) and run.seed in (arguments.seed or [run.seed])
+    ]
+    if not wanted:
+        raise InputError(
+            f"--only and --seed: got {', '.join(arguments.only)} with seed "
+            f"{', '.join(map(str, arguments.seed))}, expected a run and one of its seeds; see {arguments.study}"
+        )
+    return wanted
 
 
 def _needed(run: StudyRun) -> frozenset[str]:

@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from maml_rl.algorithms import adaptation_of
 from maml_rl.analysis.intervals import mean_interval
 from maml_rl.studies.controls import CONTROLS, Control
 from maml_rl.studies.study import Study
-from maml_rl.studies.study_run import StudyRun, by_name
+from maml_rl.studies.study_run import StudyRun, by_name, trained_stage
 from maml_rl.studies.tables import interval_in_words
 from maml_rl.studies.tasks import SEVERAL, mean_by_task
 
@@ -91,8 +90,7 @@ def _control_columns(seeds: Sequence[StudyRun], control: str, test_set: str | No
 
 def _stages(seeds: Sequence[StudyRun], adapted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of returns (S, U) after each number of steps those before, after the steps of training, and in the end, (U,)."""
-    trained = min(max(1, adaptation_of(seeds[0].config).trained), len(adapted) - 1)
-    return adapted[0], adapted[trained], adapted[-1]
+    return adapted[0], adapted[trained_stage(seeds[0].config, len(adapted))], adapted[-1]
 
 
 def _by_unit(seeds: Sequence[StudyRun], control: str, test_set: str | None) -> tuple[np.ndarray, np.ndarray]:

@@ -14,9 +14,10 @@ from maml_rl import __version__
 from maml_rl.config import ConfigError
 from maml_rl.studies.adaptation_gain import table_of_adaptation_gains
 from maml_rl.studies.displays.registry import displays_of, displays_of_runs
+from maml_rl.studies.family_curves import draw_families
 from maml_rl.studies.figures import by_family, draw_comparison, draw_learning_curve_areas, draw_run, save_figure
 from maml_rl.studies.learning_curve_area import table_of_learning_curve_areas
-from maml_rl.studies.oracle_shares import draw_oracle_shares, table_of_oracle_shares
+from maml_rl.studies.oracle_shares import table_of_oracle_shares
 from maml_rl.studies.paired_by_seed import table_of_paired_runs
 from maml_rl.studies.scores import Seeds, finished_seeds
 from maml_rl.studies.study import (
@@ -57,7 +58,7 @@ def report(study: Study, root: Path) -> str:
         if table:
             lines += [*table, ""]
     lines += _statistics(study, runs, left_out, folder / "figures")
-    families = draw_oracle_shares(study, done)
+    families = draw_families(study, done)
     if families is not None:
         save_figure(families, folder / "figures" / f"{FIGURE_OF_ORACLE_SHARES}.png")
         lines.append(f"![what runs obtain in training, by family](figures/{FIGURE_OF_ORACLE_SHARES}.png)")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from maml_rl.algorithms import adaptation_of
 from maml_rl.config import Config, ConfigError
 from maml_rl.studies.archive import DIGEST, archived_evaluation, archived_metrics, holds_run
 from maml_rl.studies.run_files import digest_of, read_arrays, read_evaluation, read_metrics
@@ -196,6 +197,11 @@ class StudyRun:
 
     def _evaluation(self, path: Path) -> dict[str, np.ndarray] | None:
         return read_evaluation(path) if holds_run(self.folder) else archived_evaluation(path)
+
+
+def trained_stage(config: Config, num_stages: int) -> int:
+    """Of an evaluation before and after 1, 2, ... steps, the one after the steps of training; after one if none."""
+    return min(max(1, adaptation_of(config).trained), num_stages - 1)
 
 
 def by_name(runs: Sequence[StudyRun]) -> dict[str, list[StudyRun]]:
