@@ -18,7 +18,7 @@ from maml_rl.utils.field_words import did_you_mean, expected, shown
 # What stands in a constructor's signature but not in a configuration's env-kwargs.
 _NOT_KEYWORDS = {"num_envs", "num_individuals", "num_lives", "device", "dtype"}
 _LARGEST = 1e9
-"""Size of numbers beyond which sums of rewards and observations would not be exact, or not finite, in float32."""
+"""Size that no number of a task needs; squares and long sums of larger ones end at infinity in float32."""
 _WORDS: dict[Any, str] = {
     list[int]: "a list of whole numbers",
     tuple[float, float]: "two numbers [low, high]",
@@ -61,10 +61,19 @@ def check_types(family_class: type[TaskFamily], given: Mapping[str, Any]) -> Non
             fits = True
         except pydantic.ValidationError:
             fits = False
-        too_large = isinstance(value, float) and not abs(value) <= _LARGEST  # or not a number
-        if not fits or too_large:
-            bounded = f" in [-{_LARGEST:.0e}, {_LARGEST:.0e}]" if too_large else ""
-            raise EnvironmentArgumentError(f"env-kwargs.{name}: got {shown(value)}, expected {_words(hint)}{bounded}")
+        if not fits or _is_too_large(value):
+            bounds = "" if not fits else f", numbers in [-{_LARGEST:.0e}, {_LARGEST:.0e}]"
+            raise EnvironmentArgumentError(f"env-kwargs.{name}: got {shown(value)}, expected {_words(hint)}{bounds}")
+
+
+def _is_too_large(value: Any) -> bool:
+    """True if a number, here or within lists and mappings, is too large or not one; seeds may have 64 bits."""
+    if isinstance(value, Mapping):
+        return any(map(_is_too_large, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_is_too_large, value))
+    largest = _LARGEST if isinstance(value, float) else 2**64
+    return isinstance(value, float | int) and not abs(value) <= largest
 
 
 def _words(hint: Any) -> str:

@@ -4,20 +4,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from ale_py import ALEInterface
 
 from maml_rl.utils.kernels import compiled_exactly
+
+if TYPE_CHECKING:
+    from ale_py import ALEInterface
 
 _UNKNOWN = 256
 """Stands for the grey of a colour that was not seen yet."""
 
 
 class GreyReader:
-    """Reads screens as `ALEInterface.getScreenGrayscale` does, by the grey it has seen for each colour.
+    """Reads screens as `ALEInterface.getScreenGrayscale` does, by the grey it has seen for each colour of one game.
 
-    A screen is a fifth of the time of a frame to ale-py, which looks up every pixel; here lines that are as the one
-    above are copied.
+    ale-py looks up every pixel, which takes a fifth of the time of a frame; here lines equal to the one above are
+    copied.
 
     Parameters
     ----------
@@ -31,7 +35,7 @@ class GreyReader:
         self._grey_of = np.full(256, _UNKNOWN, np.uint16)
 
     def __call__(self, emulator: ALEInterface, screen: np.ndarray) -> None:
-        """Write the latest frame of an emulator, which plays the game of the others, into `screen` (height, width)."""
+        """Write the latest frame of an emulator into `screen` (height, width), bytes; all have the same game."""
         emulator.getScreen(self._colours)
         if not _look_up(self._colours, self._eights, self._grey_of, screen):
             emulator.getScreenGrayscale(screen)

@@ -16,7 +16,11 @@ from maml_rl.utils.errors import InputError
 
 NONLINEARITY = torch.relu
 _LAYERS = ((8, 4), (4, 2), (3, 1))
-"""Width and stride of the kernels, first layer first (Mnih et al. 2015); the last for all that follow."""
+"""Width and stride of the kernels, first layer first (Mnih et al. 2015); the last for all that follow.
+
+Widths are multiples of strides."""
+_MANY = 256
+"""Images that are worth copying to blocks of pixels; with fewer, as in acting, copying costs more than it saves."""
 
 
 def as_numbers(observations: Tensor) -> Tensor:
@@ -125,8 +129,6 @@ class ConvEncoder:
         """See `Encoder`."""
         images, rest = observations.tensor_split((math.prod(self.shape),), -1)
         own = {name: value for name, value in params.items() if name.startswith("encoder")}
-        if own and images.dtype == torch.uint8:  # bytes count from 0 to 1, which the weights see to: they are fewer
-            own["encoder1.weight"] = own["encoder1.weight"] / 255.0
         if not own:
             features = as_numbers(images)
         elif next(iter(own.values())).dim() not in (2, 5):
@@ -138,39 +140,44 @@ class ConvEncoder:
         return torch.cat([features, as_numbers(rest)], -1) if rest.shape[-1] else features
 
     def _convolve(self, params: Params, images: Tensor) -> Tensor:
+        """Features (..., B, F) of images (..., B, C * H * W)."""
         hidden = images.reshape(-1, *self.shape)
-        layers = self._layers_of_blocks if torch.is_grad_enabled() else self._layers
-        return layers(params, hidden).reshape(*images.shape[:-1], -1)  # (N, C, H, W) -> (..., B, C * H * W)
+        layers = self._layers if len(hidden) < _MANY else self._layers_of_blocks
+        return layers(_for_type(params, images), hidden).reshape(*images.shape[:-1], -1)  # (N, C, H, W) -> (..., B, F)
 
     def _convolve_each(self, params: Params, images: Tensor) -> Tensor:
-        """Images (M, B, O) of M tasks with a set of weights each."""
-        num_tasks = len(images)
-        if torch.is_grad_enabled():
-            tasks = (dict(zip(params, values, strict=True)) for values in zip(*params.values(), strict=True))
-            return torch.stack([self._convolve(own, images[index]) for index, own in enumerate(tasks)])
+        """Features (M, B, F) of images (M, B, C * H * W), each of M tasks with its own weights; tasks are groups."""
+        num_tasks, params = len(images), _for_type(params, images)
         hidden = images.transpose(0, 1).reshape(-1, num_tasks * self.shape[0], *self.shape[1:])
         hidden = self._layers({name: value.flatten(0, 1) for name, value in params.items()}, hidden, num_tasks)
         return hidden.unflatten(1, (num_tasks, -1)).transpose(0, 1).flatten(2)  # (B, M * C, H, W) -> (M, B, C * H * W)
 
     def _layers(self, params: Params, hidden: Tensor, groups: int = 1) -> Tensor:
-        """Outputs (N, C, H, W) of the layers; tasks are `groups` of channels."""
+        """Outputs (N, C', H', W') of the layers for images (N, C, H, W); tasks are `groups` of channels."""
         for index, stride in enumerate(self.strides, 1):
             weight, bias = params[f"encoder{index}.weight"], params[f"encoder{index}.bias"]
-            hidden = hidden.to(weight.dtype)
-            hidden = NONLINEARITY(nn.functional.conv2d(hidden, weight, bias, stride=stride, groups=groups))
+            hidden = nn.functional.conv2d(hidden.to(weight.dtype), weight, bias, stride=stride, groups=groups)
+            hidden = NONLINEARITY(hidden)
         return hidden
 
     def _layers_of_blocks(self, params: Params, hidden: Tensor) -> Tensor:
-        """`_layers` for gradients, which are fast with many channels.
+        """`_layers` for many images, to learn from: gradients are fast with many channels.
 
-        A block of pixels as wide as the stride is one pixel with as many more channels, and kernels move by one. A
-        gradient takes half the time, second derivatives a third; without them copying costs more than it saves.
+        A block of pixels as wide as the stride is one pixel with as many more channels, and kernels move by one: the
+        same sums in another order. A gradient takes half the time, second derivatives a third.
         """
         for index, (stride, kernel) in enumerate(zip(self.strides, self.kernels, strict=True), 1):
             weight, bias = params[f"encoder{index}.weight"], params[f"encoder{index}.bias"]
             blocks = _blocks(hidden, kernel, stride).to(weight.dtype)
             hidden = NONLINEARITY(nn.functional.conv2d(blocks, _of_blocks(weight, stride), bias))
         return hidden
+
+
+def _for_type(params: Params, images: Tensor) -> Params:
+    """Parameters that see bytes as numbers from 0 to 1: weights are divided by 255, since pixels are more."""
+    if images.dtype != torch.uint8:
+        return params
+    return {**params, "encoder1.weight": params["encoder1.weight"] / 255.0}
 
 
 def _blocks(images: Tensor, kernel: int, stride: int) -> Tensor:

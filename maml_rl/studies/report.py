@@ -58,7 +58,7 @@ def report(study: Study, root: Path) -> str:
         if table:
             lines += [*table, ""]
     lines += _statistics(study, runs, left_out, folder / "figures")
-    families = draw_families(study, done)
+    families = draw_families(study, runs)
     if families is not None:
         save_figure(families, folder / "figures" / f"{FIGURE_OF_ORACLE_SHARES}.png")
         lines.append(f"![what runs obtain in training, by family](figures/{FIGURE_OF_ORACLE_SHARES}.png)")

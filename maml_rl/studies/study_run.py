@@ -200,7 +200,10 @@ class StudyRun:
 
 
 def trained_stage(config: Config, num_stages: int) -> int:
-    """Of an evaluation before and after 1, 2, ... steps, the one after the steps of training; after one if none."""
+    """Index of the evaluation after the steps of training, of `num_stages` after 0, 1, 2, ... steps.
+
+    After one step if training had none; the last evaluation if there are fewer than steps in training.
+    """
     return min(max(1, adaptation_of(config).trained), num_stages - 1)
 
 

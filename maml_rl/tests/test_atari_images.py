@@ -1,9 +1,10 @@
 """Screens averaged down to small images, beside the same sums written out in whole numbers."""
 
+from typing import Any, cast
+
 import numpy as np
 import pytest
 
-from maml_rl.envs.atari_emulator import make_emulator
 from maml_rl.envs.atari_images import GreyReader, ImageShrinker
 
 HEIGHT, WIDTH = 210, 160
@@ -49,11 +50,28 @@ def test_a_screen_of_one_shade_stays_so():
 
 
 @pytest.mark.parametrize("game", ["space_invaders", "demon_attack", "pong"])
-def test_greys_are_those_of_ale_py_in_every_frame(game):
+def test_greys_are_those_of_ale_py_in_every_frame_and_it_is_asked_once_a_colour(game):
+    pytest.importorskip("ale_py")
+    from maml_rl.envs.atari_emulator import make_emulator
+
     emulator, read = make_emulator(game), GreyReader(HEIGHT, WIDTH)
     emulator.reset_game()
     actions, found = emulator.getMinimalActionSet(), np.zeros((HEIGHT, WIDTH), np.uint8)
+    colours: set[int] = set()
+    asked: list[int] = []
+
+    class Asked:
+        getScreen = emulator.getScreen  # noqa: N815
+
+        def getScreenGrayscale(self, screen):  # noqa: N802
+            asked.append(len(colours))
+            emulator.getScreenGrayscale(screen)
+
     for index in np.random.default_rng(0).integers(0, len(actions), 300):
         emulator.act(actions[index])
-        read(emulator, found)
+        before = len(colours)
+        colours |= set(np.unique(emulator.getScreen()).tolist())
+        num_asked = len(asked)
+        read(cast(Any, Asked()), found)
+        assert len(asked) - num_asked == (len(colours) > before)
         np.testing.assert_array_equal(found, emulator.getScreenGrayscale())

@@ -37,41 +37,62 @@ def test_convolutions_are_torchs_sequential(channels):
         layer.load_state_dict({key: params[f"encoder{index}.{key}"] for key in ("weight", "bias")})
         layers += [layer, nn.ReLU()]
         inputs = outputs
-    images = some_bytes(4, 3, 2, 42, 42)
-    expected = nn.Sequential(*layers)(images.flatten(0, 1) / 255.0).reshape(4, 3, -1)
-    assert policy.input_size == expected.shape[-1]
-    with torch.no_grad():
-        assert_close(policy.encode(params, images.reshape(4, 3, -1)), expected.detach())
-    leaves = {name: value.clone().requires_grad_() for name, value in params.items() if name.startswith("encoder")}
-    found = policy.encode({**params, **leaves}, images.reshape(4, 3, -1))
-    assert_close(found, expected)
+    encoder = policy.encoder
+    assert isinstance(encoder, ConvEncoder)
+    assert policy.input_size == encoder.output_size
     theirs = [getattr(layer, key) for layer in layers[::2] for key in ("weight", "bias")]
-    ours = [leaves[f"encoder{index + 1}.{key}"] for index in range(len(channels)) for key in ("weight", "bias")]
-    assert_close(derivatives(found, ours), derivatives(expected, theirs))
+    ours = {name: value.clone().requires_grad_() for name, value in params.items() if name.startswith("encoder")}
+    for num_images in (12, 300):  # few, and as many as blocks of pixels are made for
+        images = some_bytes(2, num_images // 2, 2, 42, 42)
+        for seen in (images, images / 255.0):
+            expected = nn.Sequential(*layers)(images.flatten(0, 1) / 255.0).reshape(2, num_images // 2, -1)
+            found = encoder(ours, seen.reshape(2, num_images // 2, -1))
+            assert_close(found, expected)
+            assert_close(derivatives(found, [*ours.values()]), derivatives(expected, theirs))
 
 
 def derivatives(features, leaves):
-    """Gradient of a sum of squares, and of that gradient's own."""
+    """Gradient of a mean of squares, and the gradient of its own squared length."""
     first = torch.autograd.grad(features.square().mean(), leaves, create_graph=True)
     return [*first, *torch.autograd.grad(sum(part.square().sum() for part in first), leaves)]
 
 
 @pytest.mark.numerical
 @pytest.mark.usefixtures("float64")
-def test_convolutions_of_many_tasks_have_the_derivatives_of_each_by_itself():
-    policy, params = tiny_policy(PIXELS)
+@pytest.mark.parametrize("num_images", [5, 260])
+def test_gradients_of_many_tasks_through_convolutions_are_those_of_every_task_by_itself(num_images):
+    encoder, (_, params) = ConvEncoder((2, 42, 42), 2 * 42 * 42), tiny_policy(PIXELS)
     rng = torch.Generator().manual_seed(1)
     many = {
-        name: (value + torch.rand((3, *value.shape), generator=rng)).requires_grad_()
+        name: value + torch.rand((2, *value.shape), generator=rng, dtype=value.dtype)
         for name, value in params.items()
         if name.startswith("encoder")
     }
-    images = some_bytes(3, 5, 2 * 42 * 42)
-    found = derivatives(policy.encode(many, images), list(many.values()))
-    alone = torch.stack([policy.encode({name: value[i] for name, value in many.items()}, images[i]) for i in range(3)])
-    assert_close(found, derivatives(alone, list(many.values())))
-    with torch.no_grad():
-        assert_close(policy.encode(many, images), alone.detach())
+    images = some_bytes(2, num_images, 2 * 42 * 42)
+
+    def loss(own, seen):
+        return encoder(own, seen).square().mean()
+
+    together = torch.func.vmap(torch.func.grad(loss))(many, images)
+    for task in range(2):
+        alone = torch.func.grad(loss)({name: value[task] for name, value in many.items()}, images[task])
+        assert_close({name: value[task] for name, value in together.items()}, alone)
+
+
+def test_tasks_that_share_weights_are_convolved_without_groups(monkeypatch):
+    encoder, (_, params) = ConvEncoder((2, 42, 42), 2 * 42 * 42), tiny_policy(PIXELS)
+    groups, plain = [], torch.nn.functional.conv2d
+
+    def convolve(*args, **kwargs):
+        groups.append(kwargs["groups"])
+        return plain(*args, **kwargs)
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", convolve)
+    shared = {name: value.expand(3, *value.shape) for name, value in params.items()}
+    encoder(shared, some_bytes(3, 2, 2 * 42 * 42))
+    assert groups == [1, 1]
+    encoder({name: value.clone() for name, value in shared.items()}, some_bytes(3, 2, 2 * 42 * 42))
+    assert groups[2:] == [3, 3]
 
 
 def test_memory_is_seen_as_bytes_and_as_bits():
