@@ -43,6 +43,8 @@ class InnerLoop:
     learns_step_sizes
         Whether every parameter that adapts has a step size of its own among the parameters (Meta-SGD, Li et al. 2017):
         of its shape, or one number (). It is meta-learned with them, and no task changes it.
+    later_factor
+        Factor of step sizes from the second step on, >= 0.
     """
 
     policy: Policy
@@ -52,6 +54,11 @@ class InnerLoop:
     first_order: bool = False
     adapted: tuple[str, ...] | None = None
     learns_step_sizes: bool = False
+    later_factor: float = 1.0
+
+    def factor_of(self, step: int) -> float:
+        """Factor of step sizes in this inner step, 0 the first."""
+        return self.later_factor if step else 1.0
 
     @property
     def adapting(self) -> tuple[str, ...]:
@@ -151,15 +158,17 @@ def inner_gradient(inner: InnerLoop, learning: Params, frozen: Params, data: Lea
     return torch.func.vmap(torch.func.grad(loss))(adapting, others, data)
 
 
-def adapt_step(inner: InnerLoop, learning: Params, gradients: Params, frozen: Params) -> Params:
-    """``phi - fast_lr * gradient``, every value (M, ...); what has no gradient stays.
+def adapt_step(inner: InnerLoop, step: int, learning: Params, gradients: Params, frozen: Params) -> Params:
+    """``phi - factor_of(step) * fast_lr * gradient``, every value (M, ...); what has no gradient stays.
 
-    Learned step sizes take the place of `fast_lr`; they are in `frozen`, without task dimension.
+    `step` is 0 for the first. Learned step sizes take the place of `fast_lr`; they are in `frozen`, without task
+    dimension.
     """
+    factor = inner.factor_of(step)
 
     def moved(name: str) -> Tensor:
         size = frozen[STEP_SIZE + name] if inner.learns_step_sizes else inner.fast_lr
-        return learning[name] - size * gradients[name]
+        return learning[name] - factor * size * gradients[name]
 
     return {name: moved(name) if name in gradients else learning[name] for name in inner.names}
 
@@ -170,11 +179,11 @@ def adaptation_path(
     """Learning parameters (M, ...) before every step of `adapt`, and after the last."""
     learning, frozen = inner.split(params)
     path = [expand(learning, num_tasks or episodes[0].mask.shape[0])]
-    for data in episodes:
+    for step, data in enumerate(episodes):
         gradients = inner_gradient(inner, path[-1], frozen, data)
         if inner.first_order:
             gradients = {name: value.detach() for name, value in gradients.items()}
-        path.append(adapt_step(inner, path[-1], gradients, frozen))
+        path.append(adapt_step(inner, step, path[-1], gradients, frozen))
     return path
 
 
@@ -183,10 +192,10 @@ def adapt(
 ) -> Params:
     """Take one gradient step per element of `episodes`; return the learning parameters, (M, ...) each.
 
-    ``phi_0 = theta;  phi_{k+1} = phi_k - fast_lr * grad inner_loss(phi_k, episodes_k)``
-    (Finn et al. 2017, algorithm 3). Differentiable with respect to `params`, learned step sizes among them, by
-    `torch.func`, except that first-order MAML stops the derivative of the gradients; `linearise` gives the same
-    derivative for less.
+    ``phi_0 = theta;  phi_{k+1} = phi_k - factor_of(k) * fast_lr * grad inner_loss(phi_k, episodes_k)``
+    (Finn et al. 2017, algorithm 3; their code halves steps after the first in tests). Differentiable with respect to
+    `params`, learned step sizes among them, by `torch.func`, except that first-order MAML stops the derivative of the
+    gradients; `linearise` gives the same derivative for less.
 
     Parameters
     ----------

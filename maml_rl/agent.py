@@ -146,7 +146,7 @@ class Agent:
             _, sampled, state = policy.act(params, batch, state, noise)
         actions = sampled.numpy()[0]  # (1, *A)
         over = 0 if before is None else int(before.episodes_over[0])
-        self._mind = Mind(params, state, before)
+        self._mind = self._mind._replace(state=state, before=before)
         self._acted = (observed.reshape(1, -1).numpy()[:, : shown[0].size], actions, over)
         return self._as_action(actions[0])
 

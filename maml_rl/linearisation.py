@@ -39,9 +39,9 @@ class LinearisedStep(NamedTuple):
 class LinearisedAdaptation:
     """The inner loops of M tasks around their initial parameters, and their derivative.
 
-    With ``H_k`` the Hessian of `inner_loss` at ``phi_k``, the Jacobian of the adapted parameters with
-    respect to the initial ones is ``J = (I - fast_lr * P H_{K-1}) ... (I - fast_lr * P H_0)``. A learned step size
-    changes a step by minus its gradient.
+    With ``H_k`` the Hessian of `inner_loss` at ``phi_k`` and a_k the size of a step, the Jacobian of the adapted
+    parameters with respect to the initial ones is ``J = (I - a_{K-1} P H_{K-1}) ... (I - a_0 P H_0)``. A learned step
+    size changes a step by minus its gradient, times `InnerLoop.factor_of` the step.
 
     Attributes
     ----------
@@ -69,11 +69,11 @@ class LinearisedAdaptation:
         """``J v``: how adapted parameters move when the initial ones and step sizes move along `direction` (M, ...)."""
         inner = self.inner
         moved = {name: direction[name] for name in inner.names}
-        for step in self.steps:
+        for index, step in enumerate(self.steps):
             change = step.products[0](moved) if step.products else {}
-            moved = adapt_step(inner, moved, change, self.frozen)
+            moved = adapt_step(inner, index, moved, change, self.frozen)
             for name in inner.adapting if inner.learns_step_sizes else ():
-                size, gradient = direction[STEP_SIZE + name], step.gradients[name]
+                size, gradient = inner.factor_of(index) * direction[STEP_SIZE + name], step.gradients[name]
                 moved[name] = moved[name] - size.reshape(*size.shape, *[1] * (gradient.dim() - size.dim())) * gradient
         return moved
 
@@ -91,10 +91,10 @@ class LinearisedAdaptation:
         for index in reversed(range(len(self.steps))):
             step = self.steps[index]
             for name in self.inner.step_size_names:
-                part = self._step_size_gradient(name, step, gradient)
+                part = self.inner.factor_of(index) * self._step_size_gradient(name, step, gradient)
                 sizes[name] = sizes[name] + part if name in sizes else part
             if step.products is not None:
-                gradient = self._through(step.products[1], gradient)
+                gradient = self._through(index, step.products[1], gradient)
             if at_points:
                 gradient = {name: value + at_points[index][name] for name, value in gradient.items()}
         if not self.steps:
@@ -104,12 +104,13 @@ class LinearisedAdaptation:
             )
         return {**gradient, **sizes}
 
-    def _through(self, transposed: Product, gradient: Params) -> Params:
+    def _through(self, index: int, transposed: Product, gradient: Params) -> Params:
         """``(I - P H)^T g`` with the step sizes on the left of P H."""
         if not self.inner.learns_step_sizes:
-            return adapt_step(self.inner, gradient, transposed(gradient), self.frozen)
+            return adapt_step(self.inner, index, gradient, transposed(gradient), self.frozen)
+        factor = self.inner.factor_of(index)
         scaled = {
-            name: self.frozen[STEP_SIZE + name] * value if name in self.inner.adapting else value
+            name: factor * self.frozen[STEP_SIZE + name] * value if name in self.inner.adapting else value
             for name, value in gradient.items()
         }
         carried = transposed(scaled)
@@ -174,5 +175,5 @@ def linearise(
         gradients = {name: value.detach() for name, value in gradients.items()}
         steps.append(LinearisedStep(gradients, products))
         if path is None:
-            points.append(adapt_step(inner, points[-1], gradients, frozen))
+            points.append(adapt_step(inner, index, points[-1], gradients, frozen))
     return LinearisedAdaptation(tuple(points), tuple(steps), frozen, inner)

@@ -144,11 +144,14 @@ class Mind(NamedTuple):
         State (1, 1, ...) of its memory; ``()``: the initial one.
     before
         What came before the next observation; ``None``: nothing.
+    num_steps
+        Inner steps it has taken.
     """
 
     params: Params
     state: Any = ()
     before: Before | None = None
+    num_steps: int = 0
 
 
 class _NoWorkers:

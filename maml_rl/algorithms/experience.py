@@ -41,7 +41,7 @@ class ExperiencedAlgorithm(Algorithm):
         return mind
 
     def _lived(self, mind: Mind, episode: RecordedEpisode) -> Mind:
-        params, state, before = mind
+        params, state, before = mind.params, mind.state, mind.before
         dtype = dtype_of(params)
         over = 0 if before is None else int(before.episodes_over[0])
         last = len(episode.rewards) - 1
@@ -57,4 +57,4 @@ class ExperiencedAlgorithm(Algorithm):
                 np.array([index == last]),
                 np.array([over + (index == last)]),
             )
-        return Mind(params, state, before)
+        return mind._replace(state=state, before=before)

@@ -135,7 +135,8 @@ class MAML(Algorithm):
 
     def learned(self, mind: Mind, episodes: Sequence[RecordedEpisode]) -> Mind:
         """See `Algorithm.learned`: an inner gradient step, as if the agent itself had just rolled out the episodes."""
-        return Mind(self.worker_spec.build(lambda: None).adapted_to(mind.params, episodes))
+        params = self.worker_spec.build(lambda: None).adapted_to(mind.params, episodes, step=mind.num_steps)
+        return Mind(params, num_steps=mind.num_steps + 1)
 
     def stages(self, shard: Shard, parameters: np.ndarray, heartbeat: Any = lambda: None) -> list[Stage]:
         """See `Algorithm.stages`: before and after the inner steps from parameters (1, D)."""

@@ -131,8 +131,8 @@ class MAMLWorker:
         _, frozen = self.inner.split(self._acting.params(vector))
         return [{**expand(frozen, len(shard.tasks)), **learning} for learning in path]
 
-    def adapted_to(self, params: Params, recorded: Sequence[RecordedEpisode]) -> Params:
-        """Parameters (1, ...) after an inner step from `params` (1, ...) on recorded episodes of one task.
+    def adapted_to(self, params: Params, recorded: Sequence[RecordedEpisode], *, step: int) -> Params:
+        """Parameters (1, ...) after inner step `step`, 0 the first, from `params` (1, ...) on episodes of one task.
 
         Their actions count as the policy's own with `params`, whoever chose them.
         """
@@ -141,7 +141,7 @@ class MAMLWorker:
         episodes = with_advantages(episodes, self.baseline, self.spec.returns)
         learning, frozen = self.inner.split(params)
         first = {name: value[0] for name, value in frozen.items()}
-        return {**frozen, **self._adapt(learning, first, episodes)}
+        return {**frozen, **self._adapt(step, learning, first, episodes)}
 
     def _roll_out_and_adapt(
         self, shard: Shard, vector: np.ndarray, num_steps: int
@@ -164,17 +164,17 @@ class MAMLWorker:
             episodes = with_advantages(episodes, self.baseline, spec.returns)
             all_episodes.append(episodes)
             if step < num_steps:
-                learning = self._adapt(learning, frozen, episodes)
+                learning = self._adapt(step, learning, frozen, episodes)
                 path.append(learning)
         return all_episodes, path
 
-    def _adapt(self, learning: Params, frozen: Params, episodes: Episodes) -> Params:
+    def _adapt(self, step: int, learning: Params, frozen: Params, episodes: Episodes) -> Params:
         adapted = []
         for chunk in self._cut(episodes, episodes.mask[0].numel()):
             self.heartbeat()
             values = {name: value[chunk] for name, value in learning.items()}
             gradients = inner_gradient(self.inner, values, frozen, episodes.learning_data(chunk))
-            adapted.append(adapt_step(self.inner, values, gradients, frozen))
+            adapted.append(adapt_step(self.inner, step, values, gradients, frozen))
         return {name: torch.cat([values[name] for values in adapted]) for name in learning}
 
     def displacement(self) -> np.ndarray:
@@ -322,4 +322,5 @@ def make_inner_loop(policy: Policy, layout: ParameterLayout, settings: MAMLSetti
         settings.first_order,
         adapted,
         learns_step_sizes=names != layout.names,
+        later_factor=settings.fast_lr_later_factor,
     )

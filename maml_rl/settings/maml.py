@@ -20,6 +20,12 @@ class MAMLSettings(Settings):
         description="Policy-gradient steps in the inner loop; 0: none, which is learning all tasks without adaptation.",
     )
     fast_lr: float = Field(default=0.1, ge=0, description="Step size of the inner loop.")
+    fast_lr_later_factor: float = Field(
+        default=1.0,
+        ge=0,
+        le=1000,
+        description="Factor of the step size from the second inner step on; Finn et al. (2017) test with 0.5.",
+    )
     fast_lr_learned: Literal["none", "layer", "parameter"] = Field(
         default="none",
         description=(

@@ -111,11 +111,12 @@ def tiny_inner(
     first_order: bool = False,
     head_only: bool = False,
     learns_step_sizes: bool = False,
+    later_factor: float = 0.7,
 ) -> InnerLoop:
-    """Inner loop over all meta-parameters, with a step that is large enough to matter."""
+    """Inner loop over all meta-parameters, with steps that are large enough to matter."""
     adapted = tuple(policy.head_parameters()) if head_only else None
     names = tuple(policy.named_meta_parameters())
-    return InnerLoop(policy, fast_lr, names, objective, first_order, adapted, learns_step_sizes)
+    return InnerLoop(policy, fast_lr, names, objective, first_order, adapted, learns_step_sizes, later_factor)
 
 
 def with_step_sizes(inner: InnerLoop, params: Params, shapes: str, seed: int = 0) -> Params:
@@ -221,6 +222,7 @@ MAML_VARIANTS: dict[str, dict[str, Any]] = {
     "promp": {"maml_outer_step": "promp", "promp_inner_kl_target": 0.01, "promp_learning_rate": 0.01},
     "meta-sgd": {"fast_lr_learned": "parameter"},
     "step-sizes-of-layers": {"fast_lr_learned": "layer", "maml_outer_step": "promp"},
+    "smaller-later-steps": {"num_steps": 2, "fast_lr_later_factor": 0.5},
     "e-maml": {"exploration_credit": 0.5},
     "dice": {"inner_objective": "dice"},
     "reptile": {"maml_outer_step": "reptile", "reptile_step_size": 0.5},

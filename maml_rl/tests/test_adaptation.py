@@ -74,11 +74,12 @@ def slope(function, values, direction, step=1e-4):
 def adapt_task_by_autograd(inner, params, episodes, task):
     """The inner loop of one task, written with nothing but torch.autograd."""
     phi = {name: value.clone().requires_grad_() for name, value in params.items()}
-    for data in episodes:
+    for step, data in enumerate(episodes):
         loss = inner_loss(inner, phi, pick(data, task))
         gradients = torch.autograd.grad(loss, [phi[name] for name in inner.adapting])
         sizes = {name: params.get(f"fast_lr.{name}", inner.fast_lr) for name in inner.adapting}
-        moved = {n: phi[n] - sizes[n] * g for n, g in zip(inner.adapting, gradients, strict=True)}
+        factor = inner.later_factor if step else 1.0
+        moved = {n: phi[n] - factor * sizes[n] * g for n, g in zip(inner.adapting, gradients, strict=True)}
         phi = {name: moved.get(name, value).detach().requires_grad_() for name, value in phi.items()}
     return {name: phi[name].detach() for name in inner.names}
 
@@ -213,13 +214,13 @@ def test_along_a_path_the_hessians_are_those_of_its_points(spec):
     assert adaptation.learning is path[-1]
     for task in range(TASKS):
         expected = flat({k: v[task] for k, v in direction.items()}, inner.names)
-        for data, point in zip(train, path[:-1], strict=True):
+        for size, data, point in zip((0.5, 0.35), train, path[:-1], strict=True):
             theta = flat({k: v[task] for k, v in point.items()}, inner.names)
 
             def loss(vector, task_data):
                 return inner_loss(inner, {**params, **unflat(vector, params, inner.names)}, task_data)
 
-            expected = expected - inner.fast_lr * hessian(loss)(theta, pick(data, task)) @ expected
+            expected = expected - size * hessian(loss)(theta, pick(data, task)) @ expected
         assert_close(flat({k: v[task] for k, v in forward.items()}, inner.names), expected)
 
 

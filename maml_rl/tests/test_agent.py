@@ -74,6 +74,18 @@ def test_a_gradient_step_on_recorded_episodes_is_that_of_the_policy_gradient():
     assert_close(agent._start.params["sigma"][0], before["sigma"].detach(), rtol=0, atol=0)  # it stays as it was
 
 
+def test_steps_after_the_first_are_smaller_by_the_factor():
+    first, second = (recorded(agent_of(NAVIGATION), 3, seed=seed) for seed in (0, 1))
+    start = []
+    for factor in (1.0, 0.25):
+        once = agent_of(NAVIGATION.replace(fast_lr_later_factor=factor)).adapt(first)
+        start.append((once._start.params, once.adapt(second)._start.params))
+    (once, whole), (same, quarter) = start
+    for name, value in once.items():
+        assert_close(same[name], value, rtol=0, atol=0)
+        assert_close(4.0 * (quarter[name] - value), whole[name] - value, rtol=0, atol=1e-12)
+
+
 def test_recorded_episodes_of_unequal_length_weigh_by_their_steps():
     agent = agent_of(NAVIGATION)
     short, long = recorded(agent, 1, length=3)[0], recorded(agent, 1, length=9, seed=1)[0]
