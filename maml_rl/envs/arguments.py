@@ -61,19 +61,21 @@ def check_types(family_class: type[TaskFamily], given: Mapping[str, Any]) -> Non
             fits = True
         except pydantic.ValidationError:
             fits = False
-        if not fits or _is_too_large(value):
-            bounds = "" if not fits else f", numbers in [-{_LARGEST:.0e}, {_LARGEST:.0e}]"
-            raise EnvironmentArgumentError(f"env-kwargs.{name}: got {shown(value)}, expected {_words(hint)}{bounds}")
+        bound = _exceeded(value) if fits else None
+        if not fits or bound is not None:
+            within = (
+                "" if bound is None else f"{'' if hint in (int, float) else ', numbers'} in [-{bound:g}, {bound:g}]"
+            )
+            raise EnvironmentArgumentError(f"env-kwargs.{name}: got {shown(value)}, expected {_words(hint)}{within}")
 
 
-def _is_too_large(value: Any) -> bool:
-    """True if a number, here or within lists and mappings, is too large or not one; seeds may have 64 bits."""
-    if isinstance(value, Mapping):
-        return any(map(_is_too_large, value.values()))
-    if isinstance(value, list | tuple):
-        return any(map(_is_too_large, value))
-    largest = _LARGEST if isinstance(value, float) else 2**64
-    return isinstance(value, float | int) and not abs(value) <= largest
+def _exceeded(value: Any) -> float | None:
+    """Bound of a number, here or within lists and mappings, that is too large or not one; whole ones have 64 bits."""
+    if isinstance(value, Mapping | list | tuple):
+        parts = value.values() if isinstance(value, Mapping) else value
+        return next((bound for part in parts if (bound := _exceeded(part)) is not None), None)
+    largest = _LARGEST if isinstance(value, float) else 2.0**64
+    return largest if isinstance(value, float | int) and not abs(value) <= largest else None
 
 
 def _words(hint: Any) -> str:

@@ -87,7 +87,7 @@ def metrics(folder):
         ),
         (
             ["--set", "env-name=2DNavigation-v0", "--set", "env-kwargs={high: 1.0e+300}"],
-            "env-kwargs.high: got 1e.300, expected a number, numbers in .-1e.09, 1e.09.",
+            "env-kwargs.high: got 1e.300, expected a number in .-1e.09, 1e.09.",
         ),
         (
             ["--set", "env-name=2DNavigation-v0", "--set", "env-kwargs={low: 2, high: 1}"],

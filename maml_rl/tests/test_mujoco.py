@@ -185,6 +185,7 @@ def test_opposite_directions_pay_opposite_task_rewards(name):
             {"normalization_scale": 0.0},
             r"normalization_scale: got 0.0, expected a number in \[1e-06, 1e\+06\], such as 1 or 10",
         ),
+        ({"normalization_scale": 1e300}, "normalization_scale: got 1e\\+300, expected a number in "),
         ({"normalization_scale": 1e8}, "normalization_scale: got 100000000.0, expected a number in "),
         ({"max_episode_steps": 0}, "max_episode_steps: got 0, expected at least 1"),
         ({"low": 2.0, "high": 1.0}, r"low: got 2.0 with high = 1.0, expected low <= high"),
