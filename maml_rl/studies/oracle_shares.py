@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from maml_rl.algorithms import adaptation_of
 from maml_rl.analysis.comparisons import compare
 from maml_rl.analysis.intervals import Interval, mean_interval
 from maml_rl.studies.study import Study
@@ -21,8 +22,9 @@ _HEAD = [
     "Returns in new episodes before adaptation and after 1, 2, ... steps of it. Gain: after the steps of training "
     "(one if it had none) minus before, of the same tasks. The first line of a family is the control, trained on "
     "all tasks without adaptation and then adapted by as many steps; the second the oracle, which is told the task "
-    "and does not adapt. Beside the control: the gain less that of the control, task by task where both were "
-    "evaluated on the same tasks, else with Welch's interval, or, of a control that is one number, with the run's own "
+    "and does not adapt. Beside the control: the gain less that of the control (of as many gradient steps), task by "
+    "task where both were evaluated on the same tasks, else with Welch's interval, or, of a control that is one "
+    "number, with the run's own "
     "spread alone. Share: of what the oracle has more than the control before adaptation, if its interval is above "
     "zero, what a run has more after it. With three seeds or more: means over seeds with 95 % intervals over seeds "
     "(Student); with fewer over the different tasks of all seeds, of these policies, and none where there are two.",
@@ -55,6 +57,7 @@ class _Units(NamedTuple):
     returns: np.ndarray
     tasks: np.ndarray | None
     trained: int
+    unit: str = "gradient steps"
 
     @property
     def before(self) -> float:
@@ -75,13 +78,13 @@ def _units(seeds: Sequence[StudyRun]) -> _Units:
         assert results is not None
         found.append(mean_by_task(results["returns"].mean(axis=-1, dtype=np.float64), results["tasks"]))
     rows, tasks = zip(*found, strict=True)
-    trained = trained_stage(seeds[0].config, len(rows[0]))
+    trained, unit = trained_stage(seeds[0].config, len(rows[0])), adaptation_of(seeds[0].config).unit
     if len(seeds) >= SEVERAL:
-        return _Units(np.stack([part.mean(axis=1) for part in rows], axis=1), None, trained)
+        return _Units(np.stack([part.mean(axis=1) for part in rows], axis=1), None, trained, unit)
     units, different = mean_by_task(np.concatenate(rows, axis=1), np.concatenate(tasks))
     if units.shape[1] > 2:
-        return _Units(units, different, trained)
-    return _Units(units.mean(axis=1, keepdims=True), None, trained)  # two directions are no sample
+        return _Units(units, different, trained, unit)
+    return _Units(units.mean(axis=1, keepdims=True), None, trained, unit)  # two directions are no sample
 
 
 def _gain_in_words(units: _Units) -> tuple[str, str]:
@@ -91,9 +94,11 @@ def _gain_in_words(units: _Units) -> tuple[str, str]:
 
 
 def _beside(units: _Units, control: _Units | None) -> str:
-    """The gain less that of the control."""
+    """The gain less that of the control, after as many steps where both count the same kind of them."""
     if control is None:
         return "-"
+    if control.unit == units.unit:
+        control = control._replace(trained=min(units.trained, len(control.returns) - 1))
     return _in_words(_difference(units.gains, control.gains, paired=_are_paired(units, control)))
 
 

@@ -10,7 +10,7 @@ from scipy import stats
 
 from maml_rl.analysis.intervals import mean_interval
 from maml_rl.studies.__main__ import main
-from maml_rl.studies.oracle_shares import _share, _Units
+from maml_rl.studies.oracle_shares import _beside, _share, _Units
 from maml_rl.studies.study import load_study, study_runs
 from maml_rl.studies.tables import interval_in_words
 from maml_rl.tests.builders import tiny_config, write_config
@@ -69,6 +69,15 @@ def test_gains_are_paired_by_task_and_shares_are_of_what_the_oracle_has_more(stu
         assert columns[4] == (f"{share:.2f}" if is_shown else "-")
         beside = returns[name][1] - returns[name][0] - (returns["several"][1] - returns["several"][0])  # same tasks
         assert columns[3] == ("-" if name == "several" else interval_in_words(mean_interval(beside)))
+
+
+def test_a_gain_of_three_steps_is_set_beside_three_of_the_control_and_episodes_beside_its_own():
+    tasks = np.arange(4.0)[:, np.newaxis]
+    control = _Units(np.array([[0.0] * 4, [1.0] * 4, [2.0] * 4, [5.0] * 4]), tasks, 1)
+    returns = np.array([[0.0] * 4, [6.0] * 4, [8.0] * 4, [9.0] * 4])
+    assert _beside(_Units(returns, tasks, 1), control).startswith("5.00")
+    assert _beside(_Units(returns, tasks, 3), control).startswith("4.00")
+    assert _beside(_Units(returns, tasks, 3, "episodes"), control).startswith("8.00")
 
 
 def test_a_share_is_of_an_oracle_that_is_shown_to_have_more():
