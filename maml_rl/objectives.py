@@ -17,6 +17,7 @@ from maml_rl.adaptation import (
     InnerLoop,
     adaptation_path,
     expand,
+    for_every_task,
     masked_mean,
     policy_distribution,
 )
@@ -71,7 +72,7 @@ def _credit_losses(
 ) -> Tensor:
     """Sums (M,) over inner steps of each task's `credit_loss`."""
     with torch.no_grad():
-        loss = torch.func.vmap(_early_loss(inner, frozen))
+        loss = for_every_task(inner.policy, _early_loss(inner, frozen))
         losses = [loss(*each, credit) for each in zip(path[:-1], train, strict=True)]
     return torch.stack(losses).sum(0) if losses else torch.zeros_like(credit)
 
@@ -115,12 +116,12 @@ def meta_gradient(
         return loss, (loss.detach(), type(distribution)(*(part.detach() for part in distribution)))
 
     adaptation = linearise(inner, params, train, num_tasks=valid.mask.shape[0])
-    gradients, (losses, distributions) = torch.func.vmap(torch.func.grad(task_loss, has_aux=True))(
+    gradients, (losses, distributions) = for_every_task(inner.policy, torch.func.grad(task_loss, has_aux=True))(
         adaptation.learning, valid
     )
     early: list[Params] = []
     if credit is not None:
-        slopes = torch.func.vmap(torch.func.grad(_early_loss(inner, frozen)))
+        slopes = for_every_task(inner.policy, torch.func.grad(_early_loss(inner, frozen)))
         early = [slopes(*each, credit) for each in zip(adaptation.points[:-1], train, strict=True)]
         losses = losses + _credit_losses(inner, frozen, adaptation.points, train, credit)
     return adaptation.transpose(gradients, early), losses, distributions
@@ -152,7 +153,7 @@ def surrogate(
 
     with torch.no_grad():
         path = adaptation_path(inner, params, train, num_tasks=valid.mask.shape[0])
-        losses, divergences = torch.func.vmap(task_values)(path[-1], valid, old)
+        losses, divergences = for_every_task(inner.policy, task_values)(path[-1], valid, old)
         if credit is not None:
             losses = losses + _credit_losses(inner, frozen, path, train, credit)
     return losses, divergences
@@ -190,13 +191,13 @@ def linearised_curvature(
     def distribution(values: Params, data: LearningData) -> Any:
         return policy_distribution(inner.policy, {**frozen, **values}, data)
 
-    old = torch.func.vmap(distribution)(adaptation.learning, valid)
+    old = for_every_task(inner.policy, distribution)(adaptation.learning, valid)
 
     def divergence_gradient(learning: Params) -> Params:
         def divergence(values: Params, data: LearningData, old: Any) -> Tensor:
             return masked_mean(old.kl(distribution(values, data)), data.mask)
 
-        return torch.func.vmap(torch.func.grad(divergence))(learning, valid, old)
+        return for_every_task(inner.policy, torch.func.grad(divergence))(learning, valid, old)
 
     _, fisher = torch.func.vjp(divergence_gradient, adaptation.learning)  # type: ignore[misc]
 

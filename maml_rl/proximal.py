@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from maml_rl.adaptation import InnerLoop, adaptation_path, masked_mean, policy_distribution
+from maml_rl.adaptation import InnerLoop, adaptation_path, for_every_task, masked_mean, policy_distribution
 from maml_rl.episode import LearningData
 from maml_rl.linearisation import linearise
 from maml_rl.policies import Distribution, Params
@@ -67,7 +67,8 @@ def distributions_along(
         return policy_distribution(inner.policy, {**frozen, **values}, data)
 
     with torch.no_grad():
-        return [torch.func.vmap(distribution)(point, data) for point, data in zip(points, episodes, strict=True)]
+        along = for_every_task(inner.policy, distribution)
+        return [along(point, data) for point, data in zip(points, episodes, strict=True)]
 
 
 def _after(inner: InnerLoop, params: Params, data: LearningData, old: Any, clip_range: float) -> tuple[Tensor, ...]:
@@ -121,8 +122,9 @@ def proximal_terms(
 
     with torch.no_grad():
         path = adaptation_path(inner, params, episodes[:-1], num_tasks=episodes[-1].mask.shape[0])
-        losses, divergences, clipped = torch.func.vmap(after)(path[-1], episodes[-1], old[-1])
-        early = [torch.func.vmap(before)(*each) for each in zip(path[:-1], episodes[:-1], old[:-1], strict=True)]
+        losses, divergences, clipped = for_every_task(inner.policy, after)(path[-1], episodes[-1], old[-1])
+        earlier = for_every_task(inner.policy, before)
+        early = [earlier(*each) for each in zip(path[:-1], episodes[:-1], old[:-1], strict=True)]
     for divergence, coef in zip(early, inner_kl_coefs, strict=True):
         losses = losses + coef / len(early) * divergence
     return ProximalTerms(
@@ -152,10 +154,10 @@ def proximal_gradient(
         return _before(inner, {**frozen, **values}, data, old)
 
     adaptation = linearise(inner, params, episodes[:-1], num_tasks=episodes[-1].mask.shape[0])
-    gradients = torch.func.vmap(torch.func.grad(loss))(adaptation.learning, episodes[-1], old[-1])
+    gradients = for_every_task(inner.policy, torch.func.grad(loss))(adaptation.learning, episodes[-1], old[-1])
     early = []
     for each in zip(adaptation.points[:-1], episodes[:-1], old[:-1], inner_kl_coefs, strict=True):
         weight = each[-1] / len(inner_kl_coefs)
-        slopes = torch.func.vmap(torch.func.grad(divergence))(*each[:-1])
+        slopes = for_every_task(inner.policy, torch.func.grad(divergence))(*each[:-1])
         early.append({name: weight * value for name, value in slopes.items()})
     return adaptation.transpose(gradients, early)

@@ -18,7 +18,7 @@ from maml_rl.policies.policy import Interface, Policy
 from maml_rl.policies.recurrence import Order
 from maml_rl.policies.reinstating_gates import GATES, ReinstatingGates
 from maml_rl.utils.errors import InputError
-from maml_rl.utils.transforms import any_of_each, is_transformed
+from maml_rl.utils.transforms import any_of_each, is_hidden
 
 
 class EpisodicLSTMPolicy(Policy):
@@ -77,6 +77,11 @@ class EpisodicLSTMPolicy(Policy):
             sharpness=options.dictionary_sharpness,
             reach=options.dictionary_reach,
         )
+
+    @property
+    def reads_values(self) -> bool:
+        """See `Policy.reads_values`: keys tell what is read, if it is one entry."""
+        return self.dictionary.num_neighbours == 1 or self.options.dictionary_retrieval == "none"
 
     def initialise(self, rng: np.random.Generator) -> None:
         """See `Policy.initialise`; recurrent weights are orthogonal."""
@@ -162,8 +167,7 @@ class EpisodicLSTMPolicy(Policy):
 
     def _is_traceable(self, started: Tensor) -> bool:
         """True if it is known beforehand what episodes read: the kernel that tells it follows arrays in memory."""
-        single = self.dictionary.num_neighbours == 1 or self.options.dictionary_retrieval == "none"
-        return single and started.device.type == "cpu" and not is_transformed(started)
+        return self.reads_values and started.device.type == "cpu" and not is_hidden(started)
 
     def _controller(self, params: Params, order: Order) -> Controller:
         return Controller(

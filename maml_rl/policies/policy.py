@@ -68,7 +68,7 @@ class Policy(nn.Module, abc.ABC):
     with the parameters they are given and never with their own. To act, parameters of M tasks or P individuals may
     lead with a dimension (M, ...), as observations (M, B, O) and states (M, B, ...) then do: a step is
     short, and half of it would be the entering and leaving of `vmap`. To learn there is no task
-    dimension: tasks are batched from outside with `torch.func.vmap`.
+    dimension: tasks are batched from outside, `maml_rl.adaptation.for_every_task`.
 
     A state has one lifetime, from `initial_state` on, unless the policy overrides `begin_episode`: then long-term
     memory lasts, and working memory begins anew with every episode of a meta-episode.
@@ -104,6 +104,11 @@ class Policy(nn.Module, abc.ABC):
             self.encoder.add_to(self)
         if interface.with_value:
             self.add_module("value", nn.Linear(num_features, 1))
+
+    @property
+    def reads_values(self) -> bool:
+        """True if `unroll` is faster where it can read values, which `vmap` hides from it."""
+        return False
 
     def initial_state(self, params: Params, batch_shape: tuple[int, ...], noise: Tensor | None = None) -> Any:
         """State before the first step, tensors of leading shape `batch_shape`, (B,) or (M, B); ``()`` without memory.

@@ -32,7 +32,15 @@ ROBOT_FILES = {  # name -> steps of an episode
     "walker2d-dir": 200,
     "walker2d-vel": 200,
 }
-OWN_FILES = {"delayed-recall", "memory-bandit", "meta-world", "meta-world-memory", *ATARI_FILES, *ROBOT_FILES}
+OWN_FILES = {
+    "delayed-recall",
+    "memory-bandit",
+    "meta-world",
+    "meta-world-episodic",
+    "meta-world-memory",
+    *ATARI_FILES,
+    *ROBOT_FILES,
+}
 BANDITS = [(k, n) for k in (5, 10, 50) for n in (10, 100, 500)]
 MUJOCO_KWARGS = {"normalization_scale": 10.0, "max_episode_steps": 100}
 EXPECTED_TASKS = {

@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from maml_rl.adaptation import expand, for_every_task
 from maml_rl.policies import PolicySpec
 from maml_rl.policies.episodic_lstm_policy import EpisodicLSTMPolicy
 from maml_rl.policies.episodic_state import EpisodicOptions
 from maml_rl.tests.builders import tiny_policy
+from maml_rl.utils.transforms import is_hidden
 
 pytestmark = [pytest.mark.numerical, pytest.mark.usefixtures("float64")]
 
@@ -208,3 +210,28 @@ def test_a_key_is_the_part_of_the_observation_that_was_asked_for():
         tiny_policy(spec(dictionary_key_range=(1, 4)))
     with pytest.raises(ValueError, match="policy: got 'episodic' where neither previous action nor reward are obs"):
         tiny_policy(replace(spec(), input_size=4))
+
+
+@pytest.mark.parametrize("key", ["observation", "embedding"])
+@pytest.mark.parametrize("resets", [True, False])
+@pytest.mark.parametrize("way", ["reinstate", "none"])
+def test_tasks_one_by_one_have_the_derivatives_that_vmap_gives(monkeypatch, way, resets, key):
+    policy, params = tiny_policy(spec(dictionary_retrieval=way, dictionary_resets=resets, dictionary_key=key))
+    parts = [sequences(np.random.default_rng(seed)) for seed in range(3)]
+    observations, started = (torch.stack(part) for part in zip(*parts, strict=True))
+    hidden = []
+
+    def loss(values, seen, begins):
+        hidden.append(is_hidden(begins))
+        distribution, _ = policy.unroll_with_values(values, seen, begins, policy.initial_state(values, (WIDTH,)))[:2]
+        return distribution.log_prob(torch.ones(seen.shape[:-1], dtype=torch.int64)).square().mean()
+
+    def derivatives():
+        along = for_every_task(policy, torch.func.grad(loss))
+        slopes, product = torch.func.vjp(lambda values: along(values, observations, started), expand(params, 3))  # type: ignore[misc]
+        return slopes, product({name: torch.cos(value) for name, value in slopes.items()})
+
+    one_by_one = derivatives()
+    monkeypatch.setattr(EpisodicLSTMPolicy, "reads_values", False)
+    assert_close(one_by_one, derivatives())
+    assert hidden == [False] * 3 + [True]

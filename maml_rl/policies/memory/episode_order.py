@@ -11,6 +11,7 @@ from torch import Tensor
 
 from maml_rl.policies.memory.dictionary import Dictionary, Entries
 from maml_rl.policies.memory.episode_order_kernel import follow
+from maml_rl.utils.transforms import array_of
 
 
 class Generation(NamedTuple):
@@ -88,12 +89,13 @@ def trace(dictionary: Dictionary, entries: Entries, keys: Tensor, before: Tensor
     generation = torch.full((num_rows,), -1)
     generation[own.flatten()] = 0
     source, same = torch.zeros(started.shape, dtype=torch.int64), torch.full((width,), -1)
-    traced = Entries(entries.keys.clone(), entries.squares.clone(), rows, entries.written.clone())
-    scaled = dictionary.scaled(torch.cat([before.unsqueeze(0), keys])).detach()
+    keys_then, squares, _, written = (part.clone(memory_format=torch.contiguous_format) for part in entries)
+    traced = Entries(keys_then, squares, rows, written)
+    scaled = dictionary.scaled(torch.cat([before.unsqueeze(0), keys]))
     follow(
-        tuple(part.contiguous().numpy() for part in traced),
-        tuple(part.contiguous().numpy() for part in (scaled, started, own)),
-        (source.numpy(), generation.numpy(), same.numpy()),
+        tuple(array_of(part) for part in traced),
+        tuple(array_of(part) for part in (scaled, started, own)),
+        (array_of(source), array_of(generation), array_of(same)),
         dictionary.reach,
     )
     return Trace(source.flatten(), generation, traced._replace(values=rows.unsqueeze(-1)), same)
@@ -102,15 +104,15 @@ def trace(dictionary: Dictionary, entries: Entries, keys: Tensor, before: Tensor
 def generations(started: Tensor, capacity: int, generation: Tensor) -> Iterator[Generation]:
     """Episodes of sequences with boundaries `started` (T, B), by the generation (rows,) of the row each would write."""
     num_steps, width = started.shape
-    episode = started.long().cumsum(0).numpy()
+    episode = array_of(started.long().cumsum(0))
     lengths = np.zeros((width, int(episode.max()) + 1), dtype=np.int64)
     np.add.at(lengths, (np.arange(width), episode), 1)
     columns, numbers = np.nonzero(lengths)
     starts, lengths = (lengths.cumsum(1) - lengths)[columns, numbers], lengths[columns, numbers]
     rows = np.zeros_like(episode.T, shape=(width, int(episode.max()) + 1))
-    rows[np.arange(width), episode] = own_rows(started, capacity).numpy()
+    rows[np.arange(width), episode] = array_of(own_rows(started, capacity))
     rows = rows[columns, numbers]
-    when = generation.numpy()[rows]
+    when = array_of(generation)[rows]
     for index in range(int(when.max()) + 1):
         chosen = np.flatnonzero(when == index)
         start, length, column = starts[chosen], lengths[chosen], columns[chosen]
