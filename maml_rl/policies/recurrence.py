@@ -97,16 +97,16 @@ class _Recurrence(Function):
         return (
             None,
             for_inputs,
-            _outer(for_inputs, before[0], weight),
+            outer(for_inputs, before[0], weight),
             for_inputs[0] @ weight,
             *cotangents[0][..., num_gates:, :].unbind(-2),
         )
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], layer: Layer, *parts: Tensor) -> tuple[Any, Any]:
-        inputs, weight, *state = _to_front(info.batch_size, in_dims[1:], parts, weight=1, times=(0,))
+        inputs, weight, *state = to_front(info.batch_size, in_dims[1:], parts, weight=1, times=(0,))
         outputs = _Recurrence.apply(layer, inputs, weight, *state)
-        return outputs, (_place(weight, in_dims[2]) + 1,) * len(outputs)
+        return outputs, (place_of(weight, in_dims[2]) + 1,) * len(outputs)
 
 
 class _Linearised(Function):
@@ -151,14 +151,14 @@ class _Linearised(Function):
         p, q = _Linearised.apply(not ctx.reverse, jacobian, weight, for_gates, for_states)
         cotangents, tangents = (output, (p, q)) if ctx.reverse else ((p, q), output)
         num_gates = weight.shape[-2] // weight.shape[-1]
-        for_weight = _outer(cotangents[0][1:, ..., :num_gates, :].flatten(-2), tangents[1][:-1, ..., 0, :], weight)
+        for_weight = outer(cotangents[0][1:, ..., :num_gates, :].flatten(-2), tangents[1][:-1, ..., 0, :], weight)
         for_jacobian = cotangents[1].unsqueeze(-2) * tangents[0].unsqueeze(-3)
         return None, for_jacobian, for_weight, p, q
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], reverse: bool, *parts: Tensor) -> tuple[Any, Any]:
-        jacobian, weight, p, q = _to_front(info.batch_size, in_dims[1:], parts, weight=1, times=(0, 2, 3))
-        place = _place(weight, in_dims[2]) + 1
+        jacobian, weight, p, q = to_front(info.batch_size, in_dims[1:], parts, weight=1, times=(0, 2, 3))
+        place = place_of(weight, in_dims[2]) + 1
         return _Linearised.apply(reverse, jacobian, weight, p, q), (place, place)
 
 
@@ -167,23 +167,23 @@ def _split(gates: Tensor, size: int) -> Tensor:
     return gates.unflatten(-1, (-1, size))
 
 
-def _outer(left: Tensor, right: Tensor, weight: Tensor) -> Tensor:
+def outer(left: Tensor, right: Tensor, weight: Tensor) -> Tensor:
     """Outer products summed over steps and episodes: (T, *L, ..., I), (T, *L, ..., J) -> (*L, I, J), L `weight`'s."""
     lead = weight.dim() - 2
     left, right = (part.movedim(0, lead).flatten(lead, -2) for part in (left, right))
     return left.mT @ right
 
 
-def _place(weight: Tensor, weight_dim: int | None) -> int:
+def place_of(weight: Tensor, weight_dim: int | None) -> int:
     """Place of `vmap`'s dimension, not counting steps: in front, or behind those `weight` has and this one not."""
     return 0 if weight_dim is not None else weight.dim() - 2
 
 
-def _to_front(
+def to_front(
     size: int, in_dims: tuple[int | None, ...], parts: tuple[Tensor, ...], *, weight: int, times: tuple[int, ...]
 ) -> list[Tensor]:
     """Give all parts `vmap`'s dimension, at the same place; the weight at index `weight` only if it has one."""
-    place = _place(parts[weight], in_dims[weight])
+    place = place_of(parts[weight], in_dims[weight])
     moved = []
     for index, (part, dim) in enumerate(zip(parts, in_dims, strict=True)):
         target = place + (index in times)

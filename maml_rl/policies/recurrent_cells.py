@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from maml_rl.policies import recurrence
+from maml_rl.policies.lstm_derivatives import LSTMSequence
 from maml_rl.policies.params import Params, add_product
 from maml_rl.policies.recurrence import CellState, Order
 
@@ -232,6 +233,10 @@ class LSTMCell(GatedCell):
 
     def unroll(self, params: Params, inputs: Tensor, state: CellState, *, order: Order = 2) -> tuple[Tensor, CellState]:
         """See `Cell.unroll`; where first derivatives are enough, compiled on the CPU, or else PyTorch's fused LSTM."""
+        if order == 2 and recurrence.compiles(inputs):
+            weight = self.recurrent_weight(params)
+            _, outputs, contents = LSTMSequence.apply(self.project(params, inputs), weight, *state)
+            return outputs[1:], (outputs[-1], contents[-1])
         if order == 2 or inputs.dim() != 3:
             return super().unroll(params, inputs, state)
         if recurrence.compiles(inputs):

@@ -190,24 +190,56 @@ def test_unrolling_a_hundred_steps_of_unequal_episodes_is_stepping(spec):
     "cell", [*CELLS[2:], LinearRecurrenceCell("layer", SIZE, horizon=10)], ids=["lstm", "gru", "linear"]
 )
 def test_first_derivatives_in_float32_are_those_of_a_higher_order(cell, shape):
-    """Along T steps of n episodes, in inputs, all parameters and the state before."""
+    """Along T steps of n episodes, in inputs, all parameters and the state before; a higher order in float64."""
     num_steps, num_episodes = shape
     layers = cell.make_layers(6)
     generator = np.random.default_rng(0)
-    params = {
-        f"layer.{name}": torch.from_numpy(generator.normal(size=tuple(part.shape))).float().requires_grad_()
-        for name, part in layers.named_parameters()
-    }
-    inputs = draw(1, num_steps, num_episodes, 6).float().requires_grad_()
-    before = draw(2, num_episodes, SIZE).float().requires_grad_()
+    values = {f"layer.{name}": generator.normal(size=tuple(part.shape)) for name, part in layers.named_parameters()}
     results = []
-    for order in (1, 2):
+    for order, dtype in ((1, torch.float32), (2, torch.float64)):
+        params = {name: torch.tensor(value, dtype=dtype, requires_grad=True) for name, value in values.items()}
+        inputs = draw(1, num_steps, num_episodes, 6).to(dtype).requires_grad_()
+        before = draw(2, num_episodes, SIZE).to(dtype).requires_grad_()
         state = (before, before if isinstance(cell, GRUCell) else 0.5 * before)
         outputs, after = cell.unroll(params, inputs, state, order=order)
-        loss = (outputs * draw(3, *outputs.shape).float()).sum() + sum((part * part).sum() for part in after)
+        loss = (outputs * draw(3, *outputs.shape).to(dtype)).sum() + sum((part * part).sum() for part in after)
         results.append([outputs, *after, *torch.autograd.grad(loss, [inputs, before, *params.values()])])
     for first, second in zip(*results, strict=True):
-        assert_close(first, second, rtol=2e-5, atol=2e-5)
+        assert_close(first.double(), second, rtol=5e-5, atol=5e-5)
+
+
+@pytest.mark.parametrize("batched", ["everything", "weights", "inputs", "nothing"])
+def test_derivatives_of_an_lstm_in_float32_are_those_in_float64(batched):
+    """The first, products with the second, and their derivatives, in all inputs, of tasks batched by `vmap`."""
+
+    def results(dtype):
+        inputs, weight, *state = (part.to(dtype) for part in inputs_of(CELLS[2], TASKS))
+        dims: list[int | None] = [1, 0, 0, 0]
+        if batched in ("weights", "nothing"):
+            inputs, state, dims = inputs[:, 0], [part[0] for part in state], [None, 0, None, None]
+        if batched in ("inputs", "nothing"):
+            weight, dims[1] = weight[0], None
+        eye, zero = torch.eye(4 * SIZE, dtype=dtype), torch.zeros(4 * SIZE, dtype=dtype)
+        own = {"layer.ih.weight": eye, "layer.ih.bias": zero, "layer.hh.bias": zero}
+
+        def loss(inputs, weight, *state):
+            outputs, after = CELLS[2].unroll({**own, "layer.hh.weight": weight}, inputs, state)
+            return sum((torch.sin(part) * draw(9, *part.shape).to(dtype)).sum() for part in (outputs, *after))
+
+        def slopes(*arguments):
+            gradient = torch.func.grad(loss, argnums=(0, 1, 2, 3))
+            return gradient(*arguments) if batched == "nothing" else torch.func.vmap(gradient, tuple(dims))(*arguments)
+
+        def product(*arguments):
+            found, pull = torch.func.vjp(slopes, *arguments)  # type: ignore[misc]
+            return pull(tuple(torch.cos(part) for part in found))
+
+        arguments = (inputs, weight, *state)
+        second, pull = torch.func.vjp(product, *arguments)  # type: ignore[misc]
+        return *slopes(*arguments), *second, *pull(tuple(torch.cos(part) for part in second))
+
+    for low, high in zip(results(torch.float32), results(torch.float64), strict=True):
+        assert_close(low.double(), high, rtol=1e-4, atol=1e-4 * float(high.abs().max()))
 
 
 @pytest.mark.parametrize("rows", [1, 3, 4, 20])

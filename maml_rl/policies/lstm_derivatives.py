@@ -1,0 +1,199 @@
+"""An LSTM along a sequence with second derivatives: what lies between products in one compiled pass each.
+
+`LSTMSequence` runs the cells, its derivative is `_Cotangents`, and the derivative of that `_Curvature`: a product with
+the Hessian of a loss, as MAML takes hundreds of them, is one pass back and one pass forth. Third derivatives, which a
+head that adapts alone asks for, come from the same arithmetic in PyTorch, step by step.
+
+Gates are opened: y = (i, f, o, g) with s the logistic function in i, f, o = s(.) and g = tanh(.); the content after a
+step is ``c' = f c + i g``, the output ``h' = o tanh(c')``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from maml_rl.policies.recurrence import outer, place_of, to_front
+
+
+class LSTMSequence(Function):
+    """Opened gates (T, ..., 4 H), outputs and contents (1 + T, ..., H), the first ones given, along a sequence.
+
+    Of gates without the recurrent part (T, ..., 4 H) in the order i, f, o, g, recurrent weights (4 H, H), and output
+    and content (..., H) before. In float32 on the CPU, under `torch.func` too.
+    """
+
+    @staticmethod
+    def forward(inputs: Tensor, weight: Tensor, output: Tensor, content: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See the class."""
+        from maml_rl.policies.lstm_derivatives_kernel import (
+            open_gates,
+        )  # numba takes 100 MB, which nobody else need pay
+
+        gates = inputs.clone(memory_format=torch.contiguous_format)
+        outputs, contents = (part.new_empty((1 + len(inputs), *part.shape)) for part in (output, content))
+        outputs[0], contents[0] = output, content
+        turned = _grouped_weight(weight).mT.contiguous()
+        open_gates(*(_grouped(part, weight) for part in (gates, outputs, contents)), turned.numpy())
+        return gates, outputs, contents
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        """See `torch.autograd.Function`."""
+        ctx.save_for_backward(inputs[1], *output)
+
+    @staticmethod
+    def backward(ctx: Any, for_gates: Tensor, for_outputs: Tensor, for_contents: Tensor) -> tuple[Tensor, ...]:
+        """Cotangents of all inputs."""
+        weight, gates, outputs, contents = ctx.saved_tensors
+        given = (for_gates, for_outputs, for_contents)
+        for_inputs, for_output, for_content, *_ = _Cotangents.apply(gates, contents, weight, *given)
+        return for_inputs, outer(for_inputs, outputs[:-1], weight), for_output, for_content
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *parts: Tensor) -> tuple[Any, Any]:
+        """See `torch.autograd.Function`."""
+        moved = to_front(info.batch_size, in_dims, parts, weight=1, times=(0,))
+        return LSTMSequence.apply(*moved), (place_of(moved[1], in_dims[1]) + 1,) * 3
+
+
+class _Cotangents(Function):
+    """Cotangents (T, ..., 4 H) of gates before they are opened, and of output and content (..., H) before the sequence.
+
+    Of opened gates y (T, ..., 4 H), contents c (1 + T, ..., H), recurrent weights W (4 H, H), and cotangents e of y
+    (T, ..., 4 H), and of outputs and contents (1 + T, ..., H). Backwards in time, with m what arrives at an output and
+    n at a content, those of the next step's gates and content among it, and ``D = 1 - tanh(c')^2``:
+
+        k = n + m o D,   l_i = (e_i + k g) i (1 - i),   l_f = (e_f + k c) f (1 - f),
+        l_o = (e_o + m tanh(c')) o (1 - o),   l_g = (e_g + k i) (1 - g^2);   m <- W^T l,   n <- k f
+
+    The last two results are m and k (T, ..., H), which `_Curvature` reads.
+    """
+
+    @staticmethod
+    def forward(*parts: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
+        from maml_rl.policies.lstm_derivatives_kernel import carry_back
+
+        gates, contents, weight, *_ = parts
+        found = gates.new_empty(gates.shape)
+        arrived, inside = (contents.new_empty((len(gates), *contents.shape[1:])) for _ in range(2))
+        output, content = (contents.new_zeros(contents.shape[1:]) for _ in range(2))
+        given = [_grouped(part, weight) for index, part in enumerate(parts) if index != _WEIGHT]
+        results = [_grouped(part, weight) for part in (found, arrived, inside)]
+        last = [_grouped(part.unsqueeze(0), weight)[0] for part in (output, content)]
+        carry_back(*given, _grouped_weight(weight).contiguous().numpy(), *results, *last)
+        return found, output, content, arrived, inside
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        """See `torch.autograd.Function`."""
+        found, _, _, arrived, inside = output
+        ctx.mark_non_differentiable(arrived, inside)
+        ctx.save_for_backward(*inputs, found, arrived, inside)
+
+    @staticmethod
+    def backward(ctx: Any, *along: Tensor) -> tuple[Tensor, ...]:
+        """Cotangents of all inputs from those of the first three results."""
+        *given, found, arrived, inside = ctx.saved_tensors
+        results = _Curvature.apply(*given, arrived, inside, *along[:3])
+        for_gates, for_contents, for_cotangents, outputs, contents = results
+        return for_gates, for_contents, outer(found, outputs[:-1], given[_WEIGHT]), for_cotangents, outputs, contents
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *parts: Tensor) -> tuple[Any, Any]:
+        """See `torch.autograd.Function`."""
+        moved = to_front(info.batch_size, in_dims, parts, weight=_WEIGHT, times=(0, 1, 3, 4, 5))
+        place = place_of(moved[_WEIGHT], in_dims[_WEIGHT])
+        return _Cotangents.apply(*moved), (place + 1, place, place, place + 1, place + 1)
+
+
+class _Curvature(Function):
+    """Cotangents of y, c, e, and of the cotangents of outputs and contents, in this order, through `_Cotangents`.
+
+    Of its six inputs, its m and k, and cotangents (T, ..., 4 H), (..., H), (..., H) of its first three results.
+    Forwards in time, with a what arrives at l, and p and q the last step's cotangents of m and n:
+
+        a += W p,   K = a_i g i (1 - i) + a_f c f (1 - f) + a_g i (1 - g^2) + q f
+        p <- K o D + a_o tanh(c') o (1 - o),   q <- K
+
+    and those of y and c are derivatives of ``K k + a_o m tanh(c') o (1 - o)`` and of the terms with e.
+    """
+
+    @staticmethod
+    def forward(*parts: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
+        from maml_rl.policies.lstm_derivatives_kernel import carry_forth
+
+        gates, contents, weight, cotangents, _, _, arrived, inside, along, output, content = parts
+        for_gates, for_cotangents = gates.new_empty(gates.shape), gates.new_empty(gates.shape)
+        for_contents, outputs, carried = (contents.new_zeros(contents.shape) for _ in range(3))
+        outputs[0], carried[0] = output, content
+        given = (_grouped(part, weight) for part in (gates, contents, cotangents, arrived, inside, along))
+        found = (_grouped(part, weight) for part in (for_gates, for_contents, for_cotangents, outputs, carried))
+        carry_forth(*given, _grouped_weight(weight).mT.contiguous().numpy(), *found)
+        return for_gates, for_contents, for_cotangents, outputs, carried
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        """See `torch.autograd.Function`."""
+        ctx.save_for_backward(*inputs[:6], *inputs[8:])
+
+    @staticmethod
+    def backward(ctx: Any, *along: Tensor) -> tuple[Tensor | None, ...]:
+        """Cotangents of all inputs, step by step in PyTorch; of m and k none, which follow from the first six."""
+        _, pull = torch.func.vjp(_second, *ctx.saved_tensors)  # type: ignore[misc]
+        found = pull(along)
+        return *found[:6], None, None, *found[6:]
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *parts: Tensor) -> tuple[Any, Any]:
+        """See `torch.autograd.Function`."""
+        times = (0, 1, *range(3, 9))
+        moved = to_front(info.batch_size, in_dims, parts, weight=_WEIGHT, times=times)
+        return _Curvature.apply(*moved), (place_of(moved[_WEIGHT], in_dims[_WEIGHT]) + 1,) * 5
+
+
+_WEIGHT = 2
+"""Place of the recurrent weights among the inputs of both derivatives."""
+
+
+def _second(*inputs: Tensor) -> tuple[Tensor, ...]:
+    """What `_Curvature` gives, of its inputs but m and k."""
+    _, pull = torch.func.vjp(_first, *inputs[:6])  # type: ignore[misc]
+    for_gates, for_contents, _, for_cotangents, outputs, contents = pull(inputs[6:])
+    return for_gates, for_contents, for_cotangents, outputs, contents
+
+
+def _first(
+    gates: Tensor, contents: Tensor, weight: Tensor, cotangents: Tensor, for_outputs: Tensor, for_contents: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The first three results of `_Cotangents`, of its inputs."""
+    size, found = weight.shape[-1], []
+    output, content = for_outputs[-1], for_contents[-1]
+    for step in reversed(range(len(gates))):
+        logistic, candidate = gates[step].split_with_sizes((3 * size, size), -1)
+        i, f, o = logistic.chunk(3, -1)
+        shown = torch.tanh(contents[step + 1])
+        inside = content + output * o * (1.0 - shown * shown)
+        through = torch.cat([inside * candidate, inside * contents[step], output * shown, inside * i], -1)
+        slope = torch.cat([logistic * (1.0 - logistic), 1.0 - candidate * candidate], -1)
+        found.append((cotangents[step] + through) * slope)
+        output, content = for_outputs[step] + found[-1] @ weight, for_contents[step] + inside * f
+    return torch.stack(found[::-1]), output, content
+
+
+def _grouped(part: Tensor, weight: Tensor) -> Any:
+    """A tensor (T, *L, ..., K) as array (T, G, n, K), in its own memory if contiguous; `weight` is (*L, I, J)."""
+    lead = weight.dim() - 2
+    groups = weight.shape[:lead].numel()
+    rows = part.shape[1 + lead : -1].numel()
+    return part.reshape(len(part), groups, rows, part.shape[-1]).contiguous().numpy()
+
+
+def _grouped_weight(weight: Tensor) -> Tensor:
+    """Weights (*L, I, J) as (G, I, J)."""
+    return weight.reshape(-1, *weight.shape[-2:])

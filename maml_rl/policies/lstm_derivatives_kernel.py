@@ -1,0 +1,130 @@
+"""Passes over an LSTM's sequence that are compiled: gates opened, cotangents carried back, and carried forth again.
+
+Arrays are (T, G, n, ...): n rows of G groups, each group with recurrent weights of its own.
+"""
+
+# mypy: disable-error-code="no-untyped-def, call-arg"
+
+from __future__ import annotations
+
+import numpy as np
+
+from maml_rl.policies.joined_steps import multiply, split
+from maml_rl.policies.learning_rules.lanes import sigmoid, tanh
+from maml_rl.utils.kernels import compiled
+
+_ONE, _TWO = np.float32(1.0), np.float32(2.0)
+
+
+@compiled
+def open_gates(gates, outputs, contents, weight):
+    """Open gates (T, G, n, 4 H) in place, and write outputs and contents (1 + T, G, n, H) after every step.
+
+    `weight` (G, H, 4 H).
+    """
+    size = outputs.shape[-1]
+    recurrent = np.empty(gates.shape[2:], gates.dtype)
+    for step in range(gates.shape[0]):
+        for group in range(gates.shape[1]):
+            multiply(outputs[step, group], weight[group], recurrent)
+            for n in range(gates.shape[2]):
+                i, f, o, g = split(gates[step, group, n], size)
+                of_i, of_f, of_o, of_g = split(recurrent[n], size)
+                before, after = contents[step, group, n], contents[step + 1, group, n]
+                output = outputs[step + 1, group, n]
+                for v in range(size):
+                    i[v] = sigmoid(i[v] + of_i[v])
+                    f[v] = sigmoid(f[v] + of_f[v])
+                    o[v] = sigmoid(o[v] + of_o[v])
+                    g[v] = tanh(g[v] + of_g[v])
+                    after[v] = f[v] * before[v] + i[v] * g[v]
+                    output[v] = o[v] * tanh(after[v])
+
+
+@compiled
+def carry_back(
+    gates, contents, cotangents, for_outputs, for_contents, weight, found, arrived, inside, for_output, for_content
+):
+    """See `maml_rl.policies.lstm_derivatives._Cotangents`; the last five (T, G, n, ...) and (G, n, H) are results.
+
+    The last two are zeros at first; `weight` (G, 4 H, H).
+    """
+    size = contents.shape[-1]
+    for step in range(gates.shape[0] - 1, -1, -1):
+        for group in range(gates.shape[1]):
+            later, content = for_output[group], for_content[group]
+            for n in range(gates.shape[2]):
+                i, f, o, g = split(gates[step, group, n], size)
+                e_i, e_f, e_o, e_g = split(cotangents[step, group, n], size)
+                l_i, l_f, l_o, l_g = split(found[step, group, n], size)
+                before, after = contents[step, group, n], contents[step + 1, group, n]
+                of_output, of_content = for_outputs[step + 1, group, n], for_contents[step + 1, group, n]
+                whole, within = arrived[step, group, n], inside[step, group, n]
+                for v in range(size):
+                    shown, m = tanh(after[v]), of_output[v] + later[n, v]
+                    k = content[n, v] + of_content[v] + m * o[v] * (_ONE - shown * shown)
+                    l_i[v] = (e_i[v] + k * g[v]) * i[v] * (_ONE - i[v])
+                    l_f[v] = (e_f[v] + k * before[v]) * f[v] * (_ONE - f[v])
+                    l_o[v] = (e_o[v] + m * shown) * o[v] * (_ONE - o[v])
+                    l_g[v] = (e_g[v] + k * i[v]) * (_ONE - g[v] * g[v])
+                    whole[v] = m
+                    within[v] = k
+                    content[n, v] = k * f[v]
+            multiply(found[step, group], weight[group], later)
+    for_output += for_outputs[0]
+    for_content += for_contents[0]
+
+
+@compiled
+def carry_forth(
+    gates,
+    contents,
+    cotangents,
+    arrived,
+    inside,
+    along,
+    weight,
+    for_gates,
+    for_contents,
+    for_cotangents,
+    outputs,
+    carried,
+):
+    """See `maml_rl.policies.lstm_derivatives._Curvature`; the last five (T, G, n, ...), (1 + T, G, n, H) are results.
+
+    The last two begin with what arrives at output and content before the sequence; of contents they are zeros at first.
+    `weight` (G, H, 4 H).
+    """
+    size = contents.shape[-1]
+    recurrent = np.empty(gates.shape[2:], gates.dtype)
+    for step in range(gates.shape[0]):
+        for group in range(gates.shape[1]):
+            multiply(outputs[step, group], weight[group], recurrent)
+            for n in range(gates.shape[2]):
+                i, f, o, g = split(gates[step, group, n], size)
+                e_i, e_f, e_o, e_g = split(cotangents[step, group, n], size)
+                u_i, u_f, u_o, u_g = split(along[step, group, n], size)
+                r_i, r_f, r_o, r_g = split(recurrent[n], size)
+                y_i, y_f, y_o, y_g = split(for_gates[step, group, n], size)
+                z_i, z_f, z_o, z_g = split(for_cotangents[step, group, n], size)
+                before, after = contents[step, group, n], contents[step + 1, group, n]
+                to_before, to_after = for_contents[step, group, n], for_contents[step + 1, group, n]
+                last, p, q = carried[step, group, n], outputs[step + 1, group, n], carried[step + 1, group, n]
+                whole, within = arrived[step, group, n], inside[step, group, n]
+                for v in range(size):
+                    shown, m, k = tanh(after[v]), whole[v], within[v]
+                    d = _ONE - shown * shown
+                    a_i, a_f, a_o, a_g = u_i[v] + r_i[v], u_f[v] + r_f[v], u_o[v] + r_o[v], u_g[v] + r_g[v]
+                    z_i[v] = a_i * i[v] * (_ONE - i[v])
+                    z_f[v] = a_f * f[v] * (_ONE - f[v])
+                    z_o[v] = a_o * o[v] * (_ONE - o[v])
+                    z_g[v] = a_g * (_ONE - g[v] * g[v])
+                    total = z_i[v] * g[v] + z_f[v] * before[v] + z_g[v] * i[v] + last[v] * f[v]
+                    p[v] = total * o[v] * d + z_o[v] * shown
+                    q[v] = total
+                    y_i[v] = a_i * (_ONE - _TWO * i[v]) * (e_i[v] + k * g[v]) + k * z_g[v]
+                    y_f[v] = a_f * (_ONE - _TWO * f[v]) * (e_f[v] + k * before[v]) + k * last[v]
+                    y_o[v] = a_o * (_ONE - _TWO * o[v]) * (e_o[v] + m * shown) + total * m * d
+                    y_g[v] = k * z_i[v] - _TWO * a_g * g[v] * (e_g[v] + k * i[v])
+                    to_before[v] += k * z_f[v]
+                    to_after[v] += m * d * (z_o[v] - _TWO * total * o[v] * shown)
