@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from maml_rl.policies.recurrence import outer, place_of, to_front
+from maml_rl.policies.recurrence import grouped, grouped_weight, outer, place_of, to_front
 
 
 class LSTMSequence(Function):
@@ -36,8 +36,8 @@ class LSTMSequence(Function):
         gates = inputs.clone(memory_format=torch.contiguous_format)
         outputs, contents = (part.new_empty((1 + len(inputs), *part.shape)) for part in (output, content))
         outputs[0], contents[0] = output, content
-        turned = _grouped_weight(weight).mT.contiguous()
-        open_gates(*(_grouped(part, weight) for part in (gates, outputs, contents)), turned.numpy())
+        turned = grouped_weight(weight).mT.contiguous()
+        open_gates(*(grouped(part, weight) for part in (gates, outputs, contents)), turned.numpy())
         return gates, outputs, contents
 
     @staticmethod
@@ -82,10 +82,10 @@ class _Cotangents(Function):
         found = gates.new_empty(gates.shape)
         arrived, inside = (contents.new_empty((len(gates), *contents.shape[1:])) for _ in range(2))
         output, content = (contents.new_zeros(contents.shape[1:]) for _ in range(2))
-        given = [_grouped(part, weight) for index, part in enumerate(parts) if index != _WEIGHT]
-        results = [_grouped(part, weight) for part in (found, arrived, inside)]
-        last = [_grouped(part.unsqueeze(0), weight)[0] for part in (output, content)]
-        carry_back(*given, _grouped_weight(weight).contiguous().numpy(), *results, *last)
+        given = [grouped(part, weight) for index, part in enumerate(parts) if index != _WEIGHT]
+        results = [grouped(part, weight) for part in (found, arrived, inside)]
+        last = [grouped(part.unsqueeze(0), weight)[0] for part in (output, content)]
+        carry_back(*given, grouped_weight(weight).contiguous().numpy(), *results, *last)
         return found, output, content, arrived, inside
 
     @staticmethod
@@ -132,9 +132,9 @@ class _Curvature(Function):
         for_gates, for_cotangents = gates.new_empty(gates.shape), gates.new_empty(gates.shape)
         for_contents, outputs, carried = (contents.new_zeros(contents.shape) for _ in range(3))
         outputs[0], carried[0] = output, content
-        given = (_grouped(part, weight) for part in (gates, contents, cotangents, arrived, inside, along))
-        found = (_grouped(part, weight) for part in (for_gates, for_contents, for_cotangents, outputs, carried))
-        carry_forth(*given, _grouped_weight(weight).mT.contiguous().numpy(), *found)
+        given = (grouped(part, weight) for part in (gates, contents, cotangents, arrived, inside, along))
+        found = (grouped(part, weight) for part in (for_gates, for_contents, for_cotangents, outputs, carried))
+        carry_forth(*given, grouped_weight(weight).mT.contiguous().numpy(), *found)
         return for_gates, for_contents, for_cotangents, outputs, carried
 
     @staticmethod
@@ -184,16 +184,3 @@ def _first(
         found.append((cotangents[step] + through) * slope)
         output, content = for_outputs[step] + found[-1] @ weight, for_contents[step] + inside * f
     return torch.stack(found[::-1]), output, content
-
-
-def _grouped(part: Tensor, weight: Tensor) -> Any:
-    """A tensor (T, *L, ..., K) as array (T, G, n, K), in its own memory if contiguous; `weight` is (*L, I, J)."""
-    lead = weight.dim() - 2
-    groups = weight.shape[:lead].numel()
-    rows = part.shape[1 + lead : -1].numel()
-    return part.reshape(len(part), groups, rows, part.shape[-1]).contiguous().numpy()
-
-
-def _grouped_weight(weight: Tensor) -> Tensor:
-    """Weights (*L, I, J) as (G, I, J)."""
-    return weight.reshape(-1, *weight.shape[-2:])

@@ -194,3 +194,15 @@ def to_front(
         else:
             moved.append(part.movedim(dim, target))
     return moved
+
+
+def grouped(part: Tensor, weight: Tensor) -> Any:
+    """A tensor (T, *L, ..., K) as array (T, G, n, K), in its own memory if contiguous; `weight` is (*L, I, J)."""
+    lead = weight.dim() - 2
+    shape = (len(part), weight.shape[:lead].numel(), part.shape[1 + lead : -1].numel(), part.shape[-1])
+    return part.reshape(shape).contiguous().numpy()
+
+
+def grouped_weight(weight: Tensor) -> Tensor:
+    """Weights (*L, I, J) as (G, I, J)."""
+    return weight.reshape(-1, *weight.shape[-2:])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from maml_rl.policies import recurrence
+from maml_rl.policies.elman_derivatives import ElmanSequence
 from maml_rl.policies.lstm_derivatives import LSTMSequence
 from maml_rl.policies.params import Params, add_product
 from maml_rl.policies.recurrence import CellState, Order
@@ -160,6 +161,13 @@ class RNNCell(GatedCell):
         outputs, pull = torch.func.vjp(self.nonlinearity, gates)  # type: ignore[misc]
         (slope,) = pull(torch.ones_like(outputs))
         return slope.unsqueeze(-2).unsqueeze(-2)
+
+    def unroll(self, params: Params, inputs: Tensor, state: CellState, *, order: Order = 2) -> tuple[Tensor, CellState]:
+        """See `Cell.unroll`; with tanh compiled on the CPU."""
+        if self.nonlinearity is not torch.tanh or not recurrence.compiles(inputs):
+            return super().unroll(params, inputs, state, order=order)
+        outputs = ElmanSequence.apply(self.project(params, inputs), self.recurrent_weight(params), *state)
+        return outputs[1:], (outputs[-1],)
 
 
 REACTIVE_RANGE = math.tanh(1.0) / (1.0 + math.exp(-1.0))

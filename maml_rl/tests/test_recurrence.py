@@ -208,26 +208,28 @@ def test_first_derivatives_in_float32_are_those_of_a_higher_order(cell, shape):
         assert_close(first.double(), second, rtol=5e-5, atol=5e-5)
 
 
+@pytest.mark.parametrize("cell", [CELLS[0], CELLS[2]], ids=["tanh", "lstm"])
 @pytest.mark.parametrize("batched", ["everything", "weights", "inputs", "nothing"])
-def test_derivatives_of_an_lstm_in_float32_are_those_in_float64(batched):
+def test_derivatives_in_float32_are_those_in_float64(batched, cell):
     """The first, products with the second, and their derivatives, in all inputs, of tasks batched by `vmap`."""
 
     def results(dtype):
-        inputs, weight, *state = (part.to(dtype) for part in inputs_of(CELLS[2], TASKS))
-        dims: list[int | None] = [1, 0, 0, 0]
+        inputs, weight, *state = (part.to(dtype) for part in inputs_of(cell, TASKS))
+        dims: list[int | None] = [1, 0, *(0 for _ in state)]
         if batched in ("weights", "nothing"):
-            inputs, state, dims = inputs[:, 0], [part[0] for part in state], [None, 0, None, None]
+            inputs, state, dims = inputs[:, 0], [part[0] for part in state], [None, 0, *(None for _ in state)]
         if batched in ("inputs", "nothing"):
             weight, dims[1] = weight[0], None
-        eye, zero = torch.eye(4 * SIZE, dtype=dtype), torch.zeros(4 * SIZE, dtype=dtype)
+        num_gates = weight.shape[-2]
+        eye, zero = torch.eye(num_gates, dtype=dtype), torch.zeros(num_gates, dtype=dtype)
         own = {"layer.ih.weight": eye, "layer.ih.bias": zero, "layer.hh.bias": zero}
 
         def loss(inputs, weight, *state):
-            outputs, after = CELLS[2].unroll({**own, "layer.hh.weight": weight}, inputs, state)
+            outputs, after = cell.unroll({**own, "layer.hh.weight": weight}, inputs, state)
             return sum((torch.sin(part) * draw(9, *part.shape).to(dtype)).sum() for part in (outputs, *after))
 
         def slopes(*arguments):
-            gradient = torch.func.grad(loss, argnums=(0, 1, 2, 3))
+            gradient = torch.func.grad(loss, argnums=tuple(range(len(dims))))
             return gradient(*arguments) if batched == "nothing" else torch.func.vmap(gradient, tuple(dims))(*arguments)
 
         def product(*arguments):
