@@ -4,7 +4,8 @@
 
 - ``RUN/seed-N/config``: the text of ``config.json``;
 - ``RUN/seed-N/metrics/columns`` and ``values``: names of the columns of ``metrics.csv``, joined by commas, and their
-  numbers (C, I); in archives of earlier versions ``RUN/seed-N/metrics/COLUMN`` (I,), which packing again joins;
+  numbers (C, I), all but whole ones to seven digits; in archives of earlier versions ``RUN/seed-N/metrics/COLUMN``
+  (I,), which packing again joins;
 - ``RUN/seed-N/FILE/ARRAY``: an array of the evaluation ``FILE.npz``, such as ``results`` or ``random``, without
   ``train_returns`` and ``valid_returns``, which are rows of ``returns``, and with means over the episodes of a task in
   place of ``returns`` where no display reads more; or of the analysis of one, which has a ``digest`` of it.
@@ -125,7 +126,14 @@ def _arrays_of(folder: Path, needed: frozenset[str]) -> Iterator[tuple[str, np.n
 def _metrics_entries(columns: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
     """Names and numbers of `columns` (I,) each: a file with a part for each of them would be half as large again."""
     yield _entry(f"metrics/{_COLUMNS}", np.array(",".join(columns)))
-    yield _entry(f"metrics/{_VALUES}", np.stack([column.astype(np.float64) for column in columns.values()]))
+    yield _entry(f"metrics/{_VALUES}", in_short(np.stack([column.astype(np.float64) for column in columns.values()])))
+
+
+def in_short(values: np.ndarray) -> np.ndarray:
+    """Values (..., N) in float64, all but whole ones to seven digits: in a file they take half as much."""
+    with np.errstate(over="ignore"):
+        short = values.astype(np.float32).astype(np.float64)
+    return np.where((values == np.rint(values)) | np.isinf(short), values, short)
 
 
 def means_over_episodes(returns: np.ndarray) -> np.ndarray:
@@ -143,6 +151,8 @@ def _kept(
         run, seed, part, name, dtype = (*key.split("/"), "")[:5]
         if part == "metrics" and name not in (_COLUMNS, _VALUES):
             metrics.setdefault(f"{run}/{seed}", {})[name] = array
+        elif (part, name) == ("metrics", _VALUES):
+            yield _entry(key.removesuffix(f"/{dtype}"), in_short(array.astype(dtype)))
         elif name in EPISODES - needed_of(folder / run / seed) and array.ndim == 3:
             yield _entry(key.removesuffix(f"/{dtype}"), means_over_episodes(array.astype(dtype)))
         else:
