@@ -68,6 +68,59 @@ class _LinearRecurrence(Function):
         return _LinearRecurrence.apply(reverse, factors, terms), 1
 
 
+def matrix_recurrence(matrices: Tensor, begin: Tensor) -> Tensor:
+    """``y_t = A_t y_{t-1}`` from ``y_{-1} = begin``: (T, ..., N), differentiable as often as wanted.
+
+    Parameters
+    ----------
+    matrices
+        A (T, ..., N, N).
+    begin
+        (..., N).
+    """
+    first = matrices[:1] @ begin.unsqueeze(-1)
+    rest = first.new_zeros(matrices[1:, ..., :1].shape)
+    return _MatrixRecurrence.apply(False, matrices, torch.cat([first, rest]))[..., 0]
+
+
+class _MatrixRecurrence(Function):
+    """Forwards ``y_t = e_t + A_t y_{t-1}``, reversed the transpose ``y_t = e_t + A_{t+1}^T y_{t+1}``: (T, ..., N, 1)."""
+
+    @staticmethod
+    def forward(reverse: bool, matrices: Tensor, terms: Tensor) -> Tensor:
+        total = terms.clone(memory_format=torch.contiguous_format)
+        if total.device.type == "cpu" and total.numel() > 0:
+            from maml_rl.policies.scan_kernel import accumulate_products  # numba takes 100 MB
+
+            size = matrices.shape[-1]
+            flat = matrices.expand(*total.shape[:-1], size).reshape(len(total), -1, size, size).contiguous()
+            accumulate_products(flat.numpy(), total.view(len(total), -1, size).numpy(), reverse)
+            return total
+        rows = list(zip((matrices.mT if reverse else matrices).unbind(0), total.unbind(0), strict=True))
+        if reverse:
+            rows.reverse()
+        for before, now in pairwise(rows):
+            now[1].add_((before if reverse else now)[0] @ before[1])
+        return total
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.reverse, matrices, _ = inputs
+        ctx.save_for_backward(matrices, output)
+
+    @staticmethod
+    def backward(ctx: Any, for_total: Tensor) -> tuple[Tensor | None, ...]:
+        matrices, total = ctx.saved_tensors
+        cotangents = _MatrixRecurrence.apply(not ctx.reverse, matrices, for_total)
+        earlier, later = (cotangents, total) if ctx.reverse else (total, cotangents)
+        return None, torch.cat([torch.zeros_like(matrices[:1]), later[1:] * earlier[:-1].mT]), cotangents
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], reverse: bool, *parts: Tensor) -> tuple[Any, Any]:
+        matrices, terms = _batched(info.batch_size, in_dims[1:], parts)
+        return _MatrixRecurrence.apply(reverse, matrices, terms), 1
+
+
 def _batched(size: int, in_dims: tuple[int | None, ...], parts: tuple[Tensor, ...]) -> list[Tensor]:
     """Sequences with `vmap`'s dimension behind the steps."""
     return [

@@ -27,3 +27,20 @@ def accumulate(factors, total, reverse):
             else:
                 for v in range(size):
                     own[v] += by[v] * last[v]
+
+
+@compiled_exactly
+def accumulate_products(matrices, total, reverse):
+    """``total[t] += A[t] total[t - 1]`` in place, or reversed ``total[t] += A[t + 1]^T total[t + 1]``.
+
+    `matrices` A (T, R, N, N) and `total` (T, R, N), whose memory is contiguous.
+    """
+    steps, rows, size = total.shape
+    for index in range(1, steps):
+        now = steps - 1 - index if reverse else index
+        before = now + 1 if reverse else now - 1
+        for r in range(rows):
+            own, last, by = total[now, r], total[before, r], matrices[before if reverse else now, r]
+            for i in range(size):
+                for j in range(size):
+                    own[i] += (by[j, i] if reverse else by[i, j]) * last[j]

@@ -12,7 +12,7 @@ from maml_rl.policies import policy_kinds, recurrence
 from maml_rl.policies.joined_steps import multiply
 from maml_rl.policies.linear_policy import LinearRecurrenceCell
 from maml_rl.policies.recurrent_cells import GRUCell, LSTMCell, RNNCell
-from maml_rl.policies.scan import linear_recurrence
+from maml_rl.policies.scan import linear_recurrence, matrix_recurrence
 from maml_rl.tests.builders import (
     POLICY_SPECS,
     flat,
@@ -148,6 +148,38 @@ def test_a_linear_recurrence_and_its_derivatives_are_those_of_a_plain_loop():
         leaves = [part.requires_grad_() for part in arguments]
         assert torch.autograd.gradcheck(linear_recurrence, leaves)
         assert torch.autograd.gradgradcheck(linear_recurrence, leaves)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_matrix_recurrence_and_its_derivatives_are_those_of_a_plain_loop(shared):
+    def loop(matrices, begin):
+        outputs = [begin]
+        for matrix in matrices:
+            outputs.append((matrix @ outputs[-1].unsqueeze(-1))[..., 0])
+        return torch.stack(outputs[1:])
+
+    def whole(function):
+        """A number of each of some tasks, batched by `vmap`, in which every output has its own, nonlinear, part."""
+
+        def total(matrices, begin):
+            outputs = torch.func.vmap(function, in_dims=(None if shared else 1, 0), out_dims=1)(matrices, begin)
+            return (torch.sin(outputs) * draw(9, *outputs.shape)).sum()
+
+        return total
+
+    def slopes(function):
+        return torch.func.grad(function, argnums=(0, 1))
+
+    def second(function):
+        def total(*values):
+            return sum((torch.sin(part) * draw(7, *part.shape)).sum() for part in slopes(function)(*values))
+
+        return slopes(total)
+
+    tasks = () if shared else (TASKS,)
+    arguments = draw(0, STEPS, *tasks, EPISODES, 3, 3), draw(1, TASKS, EPISODES, 3)
+    for of in (lambda function: function, slopes, second):
+        assert_close(of(whole(matrix_recurrence))(*arguments), of(whole(loop))(*arguments))
 
 
 def test_no_steps_apart_the_first_step_of_a_linear_recurrence_is_one_multiplication():

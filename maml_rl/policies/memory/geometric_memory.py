@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from maml_rl.policies.params import Params
-from maml_rl.policies.scan import linear_recurrence
+from maml_rl.policies.scan import linear_recurrence, matrix_recurrence
 
 NUM_AXES = 3
 """Heads and addresses live on the unit sphere of ordinary space, where a rotation has three numbers."""
@@ -133,8 +133,7 @@ class GeometricMemory:
     def unroll(self, params: Params, commands: MemoryCommand, state: MemoryState) -> tuple[Tensor, MemoryState]:
         """Values (T, ..., V) that `advance` gives along commands (T, ..., n) from a state (..., n), and the last state.
 
-        All turns of a head are composed at once, and then all attentions are computed; only contents wait for
-        the step before.
+        All rotations and all attentions are computed at once; only heads and contents wait for the step before.
         """
         write_heads = turn_heads(state.write_head, commands.write_turn)
         read_heads = turn_heads(state.read_head, commands.read_turn)
@@ -177,16 +176,8 @@ def rotate(heads: Tensor, turns: Tensor) -> Tensor:
 
 
 def turn_heads(head: Tensor, turns: Tensor) -> Tensor:
-    """Heads (T, ..., 3) to which `rotate` takes a head (..., 3) step by step along turns (T, ..., 3).
-
-    All products of consecutive rotations in ``log2 T`` rounds, each of which doubles their number of factors
-    (Hillis & Steele 1986).
-    """
-    matrices, span = rotations(turns), 1
-    while span < len(matrices):
-        matrices = torch.cat([matrices[:span], matrices[span:] @ matrices[:-span]])
-        span *= 2
-    return unit((matrices @ head.unsqueeze(-1))[..., 0])
+    """Heads (T, ..., 3) to which `rotate` takes a head (..., 3) step by step along turns (T, ..., 3)."""
+    return unit(matrix_recurrence(rotations(turns), head))
 
 
 def fibonacci_sphere(num_points: int) -> np.ndarray:
