@@ -84,7 +84,10 @@ def matrix_recurrence(matrices: Tensor, begin: Tensor) -> Tensor:
 
 
 class _MatrixRecurrence(Function):
-    """Forwards ``y_t = e_t + A_t y_{t-1}``, reversed the transpose ``y_t = e_t + A_{t+1}^T y_{t+1}``: (T, ..., N, 1)."""
+    """Forwards ``y_t = e_t + A_t y_{t-1}``, reversed its transpose ``y_t = e_t + A_{t+1}^T y_{t+1}``.
+
+    Matrices A (T, ..., N, N); y and e (T, ..., N, 1).
+    """
 
     @staticmethod
     def forward(reverse: bool, matrices: Tensor, terms: Tensor) -> Tensor:
