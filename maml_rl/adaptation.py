@@ -89,7 +89,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def for_every_task(policy: Policy, function: Callable[..., Any]) -> Callable[..., Any]:
-    """What a function of one task's tensors gives for M tasks, of tensors (M, ...) in arguments and results.
+    """A function of M tasks' tensors (M, ...) that gives the results (M, ...) of `function` for each task's own.
 
     By `torch.func.vmap`, or task after task where `policy` unrolls faster so, see `Policy.reads_values`.
     """

@@ -24,7 +24,7 @@ class ElmanSequence(Function):
         from maml_rl.policies.elman_derivatives_kernel import run  # numba takes 100 MB, which nobody else need pay
 
         outputs = torch.cat([output.unsqueeze(0), inputs])
-        run(grouped(outputs, weight), grouped_weight(weight).mT.contiguous().numpy())
+        run(*grouped(weight, outputs), grouped_weight(weight).mT.contiguous().numpy())
         return outputs
 
     @staticmethod
@@ -34,7 +34,7 @@ class ElmanSequence(Function):
 
     @staticmethod
     def backward(ctx: Any, for_outputs: Tensor) -> tuple[Tensor, ...]:
-        """Cotangents of all inputs."""
+        """Cotangents of all inputs, from `for_outputs` (1 + T, ..., H)."""
         weight, outputs = ctx.saved_tensors
         for_inputs, for_output, _ = _Cotangents.apply(outputs, weight, for_outputs)
         return for_inputs, outer(for_inputs, outputs[:-1], weight), for_output
@@ -60,9 +60,8 @@ class _Cotangents(Function):
 
         found, arrived = (outputs.new_empty((len(outputs) - 1, *outputs.shape[1:])) for _ in range(2))
         before = outputs.new_zeros((1, *outputs.shape[1:]))
-        given, results = (outputs, for_outputs), (found, arrived, before)
         by = grouped_weight(weight).contiguous().numpy()
-        carry_back(*(grouped(part, weight) for part in given), by, *(grouped(part, weight) for part in results))
+        carry_back(*grouped(weight, outputs, for_outputs), by, *grouped(weight, found, arrived, before))
         return found, before[0], arrived
 
     @staticmethod
@@ -102,9 +101,8 @@ class _Curvature(Function):
         outputs, weight, _, arrived, along, output = parts
         to_outputs, carried = (outputs.new_empty(outputs.shape) for _ in range(2))
         to_outputs[0], carried[0] = 0.0, output
-        given = (grouped(part, weight) for part in (outputs, arrived, along))
         by = grouped_weight(weight).mT.contiguous().numpy()
-        carry_forth(*given, by, *(grouped(part, weight) for part in (to_outputs, carried)))
+        carry_forth(*grouped(weight, outputs, arrived, along), by, *grouped(weight, to_outputs, carried))
         return to_outputs, carried
 
     @staticmethod
@@ -127,7 +125,7 @@ class _Curvature(Function):
 
 
 def _second(*inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """What `_Curvature` gives, of its inputs but m."""
+    """The results of `_Curvature`, of its inputs but m."""
     _, pull = torch.func.vjp(_first, *inputs[:3])  # type: ignore[misc]
     to_outputs, _, carried = pull(inputs[3:])
     return to_outputs, carried

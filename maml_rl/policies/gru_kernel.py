@@ -20,7 +20,7 @@ _ONE = np.float32(1.0)
 
 
 class GRUSteps(Function):
-    """Outputs (T, n, H) of `maml_rl.policies.recurrent_cells.GRUCell`, in float32 on the CPU.
+    """Outputs (T, n, H) of `maml_rl.policies.gru_cell.GRUCell`, in float32 on the CPU.
 
     After inputs (T, n, I), and weights (4 H, I), bias (4 H,) and recurrent weights (4 H, H) of r, u and both parts of n
     in this order, zeros where a part does not see inputs or outputs; and the output (n, H) before. No second

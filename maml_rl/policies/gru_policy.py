@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from maml_rl.policies.gru_cell import GRUCell
 from maml_rl.policies.policy import Interface
-from maml_rl.policies.recurrent_cells import GRUCell
 from maml_rl.policies.rnn_policy import RecurrentPolicy
 
 

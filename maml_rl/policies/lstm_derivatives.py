@@ -36,8 +36,7 @@ class LSTMSequence(Function):
         gates = inputs.clone(memory_format=torch.contiguous_format)
         outputs, contents = (part.new_empty((1 + len(inputs), *part.shape)) for part in (output, content))
         outputs[0], contents[0] = output, content
-        turned = grouped_weight(weight).mT.contiguous()
-        open_gates(*(grouped(part, weight) for part in (gates, outputs, contents)), turned.numpy())
+        open_gates(*grouped(weight, gates, outputs, contents), grouped_weight(weight).mT.contiguous().numpy())
         return gates, outputs, contents
 
     @staticmethod
@@ -47,7 +46,7 @@ class LSTMSequence(Function):
 
     @staticmethod
     def backward(ctx: Any, for_gates: Tensor, for_outputs: Tensor, for_contents: Tensor) -> tuple[Tensor, ...]:
-        """Cotangents of all inputs."""
+        """Cotangents of all inputs: `for_gates` (T, ..., 4 H), `for_outputs` and `for_contents` (1 + T, ..., H)."""
         weight, gates, outputs, contents = ctx.saved_tensors
         given = (for_gates, for_outputs, for_contents)
         for_inputs, for_output, for_content, *_ = _Cotangents.apply(gates, contents, weight, *given)
@@ -78,15 +77,18 @@ class _Cotangents(Function):
         """See the class."""
         from maml_rl.policies.lstm_derivatives_kernel import carry_back
 
-        gates, contents, weight, *_ = parts
+        gates, contents, weight, *given = parts
         found = gates.new_empty(gates.shape)
         arrived, inside = (contents.new_empty((len(gates), *contents.shape[1:])) for _ in range(2))
-        output, content = (contents.new_zeros(contents.shape[1:]) for _ in range(2))
-        given = [grouped(part, weight) for index, part in enumerate(parts) if index != _WEIGHT]
-        results = [grouped(part, weight) for part in (found, arrived, inside)]
-        last = [grouped(part.unsqueeze(0), weight)[0] for part in (output, content)]
-        carry_back(*given, grouped_weight(weight).contiguous().numpy(), *results, *last)
-        return found, output, content, arrived, inside
+        output, content = (contents.new_zeros((1, *contents.shape[1:])) for _ in range(2))
+        carry_back(
+            grouped(weight, gates, contents),
+            grouped(weight, *given),
+            grouped_weight(weight).contiguous().numpy(),
+            grouped(weight, found, arrived, inside),
+            grouped(weight, output, content),
+        )
+        return found, output[0], content[0], arrived, inside
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -132,9 +134,13 @@ class _Curvature(Function):
         for_gates, for_cotangents = gates.new_empty(gates.shape), gates.new_empty(gates.shape)
         for_contents, outputs, carried = (contents.new_zeros(contents.shape) for _ in range(3))
         outputs[0], carried[0] = output, content
-        given = (grouped(part, weight) for part in (gates, contents, cotangents, arrived, inside, along))
-        found = (grouped(part, weight) for part in (for_gates, for_contents, for_cotangents, outputs, carried))
-        carry_forth(*given, grouped_weight(weight).mT.contiguous().numpy(), *found)
+        carry_forth(
+            grouped(weight, gates, contents),
+            grouped(weight, cotangents, arrived, inside, along),
+            grouped_weight(weight).mT.contiguous().numpy(),
+            grouped(weight, for_gates, for_contents, for_cotangents),
+            grouped(weight, outputs, carried),
+        )
         return for_gates, for_contents, for_cotangents, outputs, carried
 
     @staticmethod
@@ -162,7 +168,7 @@ _WEIGHT = 2
 
 
 def _second(*inputs: Tensor) -> tuple[Tensor, ...]:
-    """What `_Curvature` gives, of its inputs but m and k."""
+    """The results of `_Curvature`, of its inputs but m and k."""
     _, pull = torch.func.vjp(_first, *inputs[:6])  # type: ignore[misc]
     for_gates, for_contents, _, for_cotangents, outputs, contents = pull(inputs[6:])
     return for_gates, for_contents, for_cotangents, outputs, contents

@@ -42,17 +42,19 @@ def open_gates(gates, outputs, contents, weight):
 
 
 @compiled
-def carry_back(
-    gates, contents, cotangents, for_outputs, for_contents, weight, found, arrived, inside, for_output, for_content
-):
-    """See `maml_rl.policies.lstm_derivatives._Cotangents`; the last five (T, G, n, ...) and (G, n, H) are results.
+def carry_back(sequence, given, weight, results, first):
+    """See `maml_rl.policies.lstm_derivatives._Cotangents`.
 
-    The last two are zeros at first; `weight` (G, 4 H, H).
+    `sequence`: gates (T, G, n, 4 H) and contents (1 + T, G, n, H); `given`: cotangents of gates, and of outputs and
+    contents; `weight` (G, 4 H, H). Written are `results`, l, m and k (T, G, n, ...), and `first`, cotangents of output
+    and content before (1, G, n, H), zeros till then.
     """
+    (gates, contents), (cotangents, for_outputs, for_contents) = sequence, given
+    (found, arrived, inside), (for_output, for_content) = results, first
     size = contents.shape[-1]
     for step in range(gates.shape[0] - 1, -1, -1):
         for group in range(gates.shape[1]):
-            later, content = for_output[group], for_content[group]
+            later, content = for_output[0, group], for_content[0, group]
             for n in range(gates.shape[2]):
                 i, f, o, g = split(gates[step, group, n], size)
                 e_i, e_f, e_o, e_g = split(cotangents[step, group, n], size)
@@ -71,30 +73,20 @@ def carry_back(
                     within[v] = k
                     content[n, v] = k * f[v]
             multiply(found[step, group], weight[group], later)
-    for_output += for_outputs[0]
-    for_content += for_contents[0]
+    for_output[0] += for_outputs[0]
+    for_content[0] += for_contents[0]
 
 
 @compiled
-def carry_forth(
-    gates,
-    contents,
-    cotangents,
-    arrived,
-    inside,
-    along,
-    weight,
-    for_gates,
-    for_contents,
-    for_cotangents,
-    outputs,
-    carried,
-):
-    """See `maml_rl.policies.lstm_derivatives._Curvature`; the last five (T, G, n, ...), (1 + T, G, n, H) are results.
+def carry_forth(sequence, given, weight, results, carried_on):
+    """See `maml_rl.policies.lstm_derivatives._Curvature`.
 
-    The last two begin with what arrives at output and content before the sequence; of contents they are zeros at first.
-    `weight` (G, H, 4 H).
+    `sequence`: gates (T, G, n, 4 H) and contents (1 + T, G, n, H); `given`: cotangents e of gates, m, k, and what
+    arrives at l (T, G, n, ...); `weight` (G, H, 4 H). Written are `results`, cotangents of gates, contents, which are
+    zeros till then, and e; and, behind the first of each, `carried_on`, p and q (1 + T, G, n, H).
     """
+    (gates, contents), (cotangents, arrived, inside, along) = sequence, given
+    (for_gates, for_contents, for_cotangents), (outputs, carried) = results, carried_on
     size = contents.shape[-1]
     recurrent = np.empty(gates.shape[2:], gates.dtype)
     for step in range(gates.shape[0]):

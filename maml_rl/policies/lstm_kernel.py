@@ -20,7 +20,7 @@ _ONE = np.float32(1.0)
 
 
 class LSTMSteps(Function):
-    """Outputs and contents (T, n, H) of `maml_rl.policies.recurrent_cells.LSTMCell`, in float32 on the CPU.
+    """Outputs and contents (T, n, H) of `maml_rl.policies.lstm_cell.LSTMCell`, in float32 on the CPU.
 
     After inputs (T, n, I), weights (4 H, I), bias (4 H,) and recurrent weights (4 H, H) of the gates in the order
     i, f, o, g, and output and content (n, H) before. No second derivatives.

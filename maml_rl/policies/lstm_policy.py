@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from maml_rl.policies.distributions import Categorical
+from maml_rl.policies.lstm_cell import REACTIVE_RANGE, LSTMCell
 from maml_rl.policies.policy import Interface
-from maml_rl.policies.recurrent_cells import REACTIVE_RANGE, LSTMCell
 from maml_rl.policies.rnn_policy import RecurrentPolicy
 from maml_rl.settings import Settings
 

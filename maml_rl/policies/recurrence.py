@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import Function
@@ -168,21 +169,25 @@ def _split(gates: Tensor, size: int) -> Tensor:
 
 
 def outer(left: Tensor, right: Tensor, weight: Tensor) -> Tensor:
-    """Outer products summed over steps and episodes: (T, *L, ..., I), (T, *L, ..., J) -> (*L, I, J), L `weight`'s."""
+    """Outer products of `left` (T, *L, ..., I) and `right` (T, *L, ..., J), summed: (*L, I, J), as `weight` is."""
     lead = weight.dim() - 2
     left, right = (part.movedim(0, lead).flatten(lead, -2) for part in (left, right))
     return left.mT @ right
 
 
 def place_of(weight: Tensor, weight_dim: int | None) -> int:
-    """Place of `vmap`'s dimension, not counting steps: in front, or behind those `weight` has and this one not."""
+    """Place of `vmap`'s dimension, not counting steps: in front, or behind *L if `weight` (*L, I, J) has none."""
     return 0 if weight_dim is not None else weight.dim() - 2
 
 
 def to_front(
     size: int, in_dims: tuple[int | None, ...], parts: tuple[Tensor, ...], *, weight: int, times: tuple[int, ...]
 ) -> list[Tensor]:
-    """Give all parts `vmap`'s dimension, at the same place; the weight at index `weight` only if it has one."""
+    """Give all parts (T, ..., K) `vmap`'s dimension of this size, at the same place.
+
+    At index `weight` is a weight (*L, I, J), which gets none; parts without steps (..., K) are at indices that are
+    not in `times`.
+    """
     place = place_of(parts[weight], in_dims[weight])
     moved = []
     for index, (part, dim) in enumerate(zip(parts, in_dims, strict=True)):
@@ -196,13 +201,14 @@ def to_front(
     return moved
 
 
-def grouped(part: Tensor, weight: Tensor) -> Any:
-    """A tensor (T, *L, ..., K) as array (T, G, n, K), in its own memory if contiguous; `weight` is (*L, I, J)."""
+def grouped(weight: Tensor, *parts: Tensor) -> tuple[np.ndarray, ...]:
+    """Tensors (T, *L, ..., K) as arrays (T, G, n, K), in their own memory if contiguous; `weight` is (*L, I, J)."""
     lead = weight.dim() - 2
-    shape = (len(part), weight.shape[:lead].numel(), part.shape[1 + lead : -1].numel(), part.shape[-1])
-    return part.reshape(shape).contiguous().numpy()
+    groups = weight.shape[:lead].numel()
+    shapes = ((len(part), groups, part.shape[1 + lead : -1].numel(), part.shape[-1]) for part in parts)
+    return tuple(part.reshape(shape).contiguous().numpy() for part, shape in zip(parts, shapes, strict=True))
 
 
 def grouped_weight(weight: Tensor) -> Tensor:
-    """Weights (*L, I, J) as (G, I, J)."""
+    """The `weight` (*L, I, J) as (G, I, J)."""
     return weight.reshape(-1, *weight.shape[-2:])

@@ -130,7 +130,7 @@ def _metrics_entries(columns: Mapping[str, np.ndarray]) -> Iterator[tuple[str, n
 
 
 def in_short(values: np.ndarray) -> np.ndarray:
-    """Values (..., N) in float64, all but whole ones to seven digits: in a file they take half as much."""
+    """The `values` (..., N) in float64, all but whole ones to seven digits: in a file they take half as much."""
     with np.errstate(over="ignore"):
         short = values.astype(np.float32).astype(np.float64)
     return np.where((values == np.rint(values)) | np.isinf(short), values, short)

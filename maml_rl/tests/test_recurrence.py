@@ -9,9 +9,11 @@ from torch.testing import assert_close
 
 from maml_rl.adaptation import inner_loss
 from maml_rl.policies import policy_kinds, recurrence
+from maml_rl.policies.gru_cell import GRUCell
 from maml_rl.policies.joined_steps import multiply
 from maml_rl.policies.linear_policy import LinearRecurrenceCell
-from maml_rl.policies.recurrent_cells import GRUCell, LSTMCell, RNNCell
+from maml_rl.policies.lstm_cell import LSTMCell
+from maml_rl.policies.recurrent_cells import RNNCell
 from maml_rl.policies.scan import linear_recurrence, matrix_recurrence
 from maml_rl.tests.builders import (
     POLICY_SPECS,
