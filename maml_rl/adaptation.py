@@ -91,18 +91,18 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 def for_every_task(policy: Policy, function: Callable[..., Any]) -> Callable[..., Any]:
     """A function of M tasks' tensors (M, ...) that gives the results (M, ...) of `function` for each task's own.
 
-    By `torch.func.vmap`, or task after task where `policy` unrolls faster so, see `Policy.reads_values`.
+    By `torch.func.vmap`, or on the CPU one task after another if `policy` asks for it, see `Policy.reads_values`.
     """
-    if not policy.reads_values:
-        return torch.func.vmap(function)
 
-    def one_by_one(*arguments: Any) -> Any:
+    def all_tasks(*arguments: Any) -> Any:
         leaves, structure = tree_flatten(arguments)
+        if not policy.reads_values or any(leaf.device.type != "cpu" for leaf in leaves):
+            return torch.func.vmap(function)(*arguments)
         tasks = zip(*(leaf.unbind(0) for leaf in leaves), strict=True)
         found = [function(*tree_unflatten(list(parts), structure)) for parts in tasks]
         return tree_map(lambda *parts: torch.stack(parts), *found)
 
-    return one_by_one
+    return all_tasks
 
 
 def policy_distribution(policy: Policy, params: Params, data: LearningData) -> Distribution:

@@ -117,7 +117,7 @@ _GOLDEN_RATIO = 0.5 * (math.sqrt(5.0) - 1.0)
 
 
 class LearningData(NamedTuple):
-    """Data of a policy-gradient loss; (M, T, B, ...) outside, (T, B, ...) inside `vmap`; see `Episodes`."""
+    """Data of a policy-gradient loss; (M, T, B, ...), or (T, B, ...) of one task; see `Episodes`."""
 
     observations: Tensor
     actions: Tensor

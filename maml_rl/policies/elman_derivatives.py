@@ -23,7 +23,8 @@ class ElmanSequence(Function):
         """See the class."""
         from maml_rl.policies.elman_derivatives_kernel import run  # numba takes 100 MB, which nobody else need pay
 
-        outputs = torch.cat([output.unsqueeze(0), inputs])
+        outputs = inputs.new_empty((1 + len(inputs), *inputs.shape[1:]))
+        outputs[0], outputs[1:] = output, inputs
         run(*grouped(weight, outputs), grouped_weight(weight).mT.contiguous().numpy())
         return outputs
 
@@ -50,7 +51,7 @@ class _Cotangents(Function):
     """Cotangents (T, ..., H) of x, and of the output (..., H) before the sequence.
 
     Of outputs h (1 + T, ..., H), recurrent weights W (H, H) and cotangents of outputs. Backwards in time, with m what
-    arrives at an output: ``l = m (1 - h^2);  m <- W^T l``. The last result are the m (T, ..., H).
+    arrives at an output: ``l = m (1 - h^2);  m <- W^T l``. The last result is m (T, ..., H).
     """
 
     @staticmethod

@@ -18,7 +18,7 @@ from maml_rl.policies.policy import Interface, Policy
 from maml_rl.policies.recurrence import Order
 from maml_rl.policies.reinstating_gates import GATES, ReinstatingGates
 from maml_rl.utils.errors import InputError
-from maml_rl.utils.transforms import any_of_each, is_hidden
+from maml_rl.utils.transforms import any_of_each, is_batched
 
 
 class EpisodicLSTMPolicy(Policy):
@@ -80,8 +80,8 @@ class EpisodicLSTMPolicy(Policy):
 
     @property
     def reads_values(self) -> bool:
-        """See `Policy.reads_values`: keys tell what is read, if it is one entry."""
-        return self.dictionary.num_neighbours == 1 or self.options.dictionary_retrieval == "none"
+        """See `Policy.reads_values`: keys tell which episodes wait for which, and those that do not go side by side."""
+        return self.options.dictionary_resets and self._reads_one
 
     def initialise(self, rng: np.random.Generator) -> None:
         """See `Policy.initialise`; recurrent weights are orthogonal."""
@@ -130,7 +130,7 @@ class EpisodicLSTMPolicy(Policy):
         inputs = self.encode(params, observations)
         own = inputs[..., : self.num_own]
         keys = self.key_of(params, own)
-        if started is not None and self._is_traceable(started):
+        if started is not None and self._is_traceable(started, keys, *state.entries):
             before = state.working.seen, self.key_of(params, state.working.seen)
             along = Along(inputs, keys, started, before)
             unroll = unroll_generations if self.options.dictionary_resets else unroll_trials
@@ -165,9 +165,16 @@ class EpisodicLSTMPolicy(Policy):
         parts = (torch.stack(part) for part in zip(*rows, strict=True))
         return dict(zip(GATES, parts, strict=False))
 
-    def _is_traceable(self, started: Tensor) -> bool:
-        """True if it is known beforehand what episodes read: the kernel that tells it follows arrays in memory."""
-        return self.reads_values and started.device.type == "cpu" and not is_hidden(started)
+    @property
+    def _reads_one(self) -> bool:
+        return self.dictionary.num_neighbours == 1 or self.options.dictionary_retrieval == "none"
+
+    def _is_traceable(self, started: Tensor, *others: Tensor) -> bool:
+        """True if it is known beforehand what episodes read: the kernel that tells it follows arrays in memory.
+
+        `started` (T, B) and the `others` (...) that it follows.
+        """
+        return self._reads_one and started.device.type == "cpu" and not any(map(is_batched, (started, *others)))
 
     def _controller(self, params: Params, order: Order) -> Controller:
         return Controller(

@@ -84,7 +84,7 @@ class LSTMCell(GatedCell):
         return torch.stack(output + content_after, -2).unflatten(-2, (2, 5))
 
     def unroll(self, params: Params, inputs: Tensor, state: CellState, *, order: Order = 2) -> tuple[Tensor, CellState]:
-        """See `Cell.unroll`; where first derivatives are enough, compiled on the CPU, or else PyTorch's fused LSTM."""
+        """See `Cell.unroll`: compiled on the CPU; else, where first derivatives are enough, PyTorch's fused LSTM."""
         if order == 2 and recurrence.compiles(inputs):
             weight = self.recurrent_weight(params)
             _, outputs, contents = LSTMSequence.apply(self.project(params, inputs), weight, *state)

@@ -29,9 +29,8 @@ class LSTMSequence(Function):
     @staticmethod
     def forward(inputs: Tensor, weight: Tensor, output: Tensor, content: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See the class."""
-        from maml_rl.policies.lstm_derivatives_kernel import (
-            open_gates,
-        )  # numba takes 100 MB, which nobody else need pay
+        # numba takes 100 MB, which nobody else need pay
+        from maml_rl.policies.lstm_derivatives_kernel import open_gates
 
         gates = inputs.clone(memory_format=torch.contiguous_format)
         outputs, contents = (part.new_empty((1 + len(inputs), *part.shape)) for part in (output, content))

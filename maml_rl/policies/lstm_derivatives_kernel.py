@@ -61,7 +61,7 @@ def carry_back(sequence, given, weight, results, first):
                 l_i, l_f, l_o, l_g = split(found[step, group, n], size)
                 before, after = contents[step, group, n], contents[step + 1, group, n]
                 of_output, of_content = for_outputs[step + 1, group, n], for_contents[step + 1, group, n]
-                whole, within = arrived[step, group, n], inside[step, group, n]
+                to_m, to_k = arrived[step, group, n], inside[step, group, n]
                 for v in range(size):
                     shown, m = tanh(after[v]), of_output[v] + later[n, v]
                     k = content[n, v] + of_content[v] + m * o[v] * (_ONE - shown * shown)
@@ -69,8 +69,8 @@ def carry_back(sequence, given, weight, results, first):
                     l_f[v] = (e_f[v] + k * before[v]) * f[v] * (_ONE - f[v])
                     l_o[v] = (e_o[v] + m * shown) * o[v] * (_ONE - o[v])
                     l_g[v] = (e_g[v] + k * i[v]) * (_ONE - g[v] * g[v])
-                    whole[v] = m
-                    within[v] = k
+                    to_m[v] = m
+                    to_k[v] = k
                     content[n, v] = k * f[v]
             multiply(found[step, group], weight[group], later)
     for_output[0] += for_outputs[0]
@@ -102,9 +102,9 @@ def carry_forth(sequence, given, weight, results, carried_on):
                 before, after = contents[step, group, n], contents[step + 1, group, n]
                 to_before, to_after = for_contents[step, group, n], for_contents[step + 1, group, n]
                 last, p, q = carried[step, group, n], outputs[step + 1, group, n], carried[step + 1, group, n]
-                whole, within = arrived[step, group, n], inside[step, group, n]
+                of_m, of_k = arrived[step, group, n], inside[step, group, n]
                 for v in range(size):
-                    shown, m, k = tanh(after[v]), whole[v], within[v]
+                    shown, m, k = tanh(after[v]), of_m[v], of_k[v]
                     d = _ONE - shown * shown
                     a_i, a_f, a_o, a_g = u_i[v] + r_i[v], u_f[v] + r_f[v], u_o[v] + r_o[v], u_g[v] + r_g[v]
                     z_i[v] = a_i * i[v] * (_ONE - i[v])

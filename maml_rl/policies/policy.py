@@ -107,7 +107,7 @@ class Policy(nn.Module, abc.ABC):
 
     @property
     def reads_values(self) -> bool:
-        """True if `unroll` is faster where it can read values, which `vmap` hides from it."""
+        """True if long sequences are unrolled faster where values can be read, which `vmap` hides."""
         return False
 
     def initial_state(self, params: Params, batch_shape: tuple[int, ...], noise: Tensor | None = None) -> Any:

@@ -23,7 +23,7 @@ as wanted."""
 
 
 def compiles(inputs: Tensor) -> bool:
-    """True if there are compiled loops for inputs (T, n, I) whose first derivatives are enough: float32 on the CPU."""
+    """True if there may be compiled loops for inputs (T, ..., I): float32 on the CPU."""
     return inputs.dtype == torch.float32 and inputs.device.type == "cpu"
 
 

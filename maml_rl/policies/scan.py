@@ -32,8 +32,7 @@ class _LinearRecurrence(Function):
     @staticmethod
     def forward(reverse: bool, factors: Tensor, terms: Tensor) -> Tensor:
         total = terms.clone(memory_format=torch.contiguous_format)
-        plain = total.device.type == "cpu" and total.dtype == factors.dtype and total.numel() > 0
-        if plain and total.dtype in (torch.float32, torch.float64):
+        if _is_plain(factors, total):
             from maml_rl.policies.scan_kernel import accumulate  # numba takes 100 MB
 
             every = factors.detach().expand(*total.shape[:-1], factors.shape[-1])
@@ -83,6 +82,18 @@ def matrix_recurrence(matrices: Tensor, begin: Tensor) -> Tensor:
     return _MatrixRecurrence.apply(False, matrices, torch.cat([first, rest]))[..., 0]
 
 
+def add_products(matrices: Tensor, total: Tensor, reverse: bool) -> None:
+    """``total[t] += A[t] total[t - 1]`` in place, or reversed ``total[t] += A[t + 1]^T total[t + 1]``, by PyTorch.
+
+    `matrices` A (T, ..., N, N), `total` (T, ..., N, 1).
+    """
+    rows = list(zip((matrices.mT if reverse else matrices).unbind(0), total.unbind(0), strict=True))
+    if reverse:
+        rows.reverse()
+    for before, now in pairwise(rows):
+        now[1].add_((before if reverse else now)[0] @ before[1])
+
+
 class _MatrixRecurrence(Function):
     """Forwards ``y_t = e_t + A_t y_{t-1}``, reversed its transpose ``y_t = e_t + A_{t+1}^T y_{t+1}``.
 
@@ -92,18 +103,14 @@ class _MatrixRecurrence(Function):
     @staticmethod
     def forward(reverse: bool, matrices: Tensor, terms: Tensor) -> Tensor:
         total = terms.clone(memory_format=torch.contiguous_format)
-        if total.device.type == "cpu" and total.numel() > 0:
+        if _is_plain(matrices, total):
             from maml_rl.policies.scan_kernel import accumulate_products  # numba takes 100 MB
 
             size = matrices.shape[-1]
             flat = matrices.expand(*total.shape[:-1], size).reshape(len(total), -1, size, size).contiguous()
             accumulate_products(flat.numpy(), total.view(len(total), -1, size).numpy(), reverse)
-            return total
-        rows = list(zip((matrices.mT if reverse else matrices).unbind(0), total.unbind(0), strict=True))
-        if reverse:
-            rows.reverse()
-        for before, now in pairwise(rows):
-            now[1].add_((before if reverse else now)[0] @ before[1])
+        else:
+            add_products(matrices, total, reverse)
         return total
 
     @staticmethod
@@ -122,6 +129,12 @@ class _MatrixRecurrence(Function):
     def vmap(info: Any, in_dims: tuple[int | None, ...], reverse: bool, *parts: Tensor) -> tuple[Any, Any]:
         matrices, terms = _batched(info.batch_size, in_dims[1:], parts)
         return _MatrixRecurrence.apply(reverse, matrices, terms), 1
+
+
+def _is_plain(factors: Tensor, total: Tensor) -> bool:
+    """True if a kernel runs on `factors` (T, ..., M) and `total` (T, ..., N)."""
+    known = total.dtype in (torch.float32, torch.float64) and total.dtype == factors.dtype
+    return known and total.device.type == "cpu" and total.numel() > 0
 
 
 def _batched(size: int, in_dims: tuple[int | None, ...], parts: tuple[Tensor, ...]) -> list[Tensor]:

@@ -126,14 +126,20 @@ def _arrays_of(folder: Path, needed: frozenset[str]) -> Iterator[tuple[str, np.n
 def _metrics_entries(columns: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
     """Names and numbers of `columns` (I,) each: a file with a part for each of them would be half as large again."""
     yield _entry(f"metrics/{_COLUMNS}", np.array(",".join(columns)))
-    yield _entry(f"metrics/{_VALUES}", in_short(np.stack([column.astype(np.float64) for column in columns.values()])))
+    yield _entry(
+        f"metrics/{_VALUES}", to_seven_digits(np.stack([column.astype(np.float64) for column in columns.values()]))
+    )
 
 
-def in_short(values: np.ndarray) -> np.ndarray:
-    """The `values` (..., N) in float64, all but whole ones to seven digits: in a file they take half as much."""
-    with np.errstate(over="ignore"):
+def to_seven_digits(values: np.ndarray) -> np.ndarray:
+    """The `values` (..., N) in float64, to seven digits: in a file they take half as much.
+
+    Whole ones, and those beyond the range of float32, stay as they are.
+    """
+    with np.errstate(over="ignore", under="ignore"):
         short = values.astype(np.float32).astype(np.float64)
-    return np.where((values == np.rint(values)) | np.isinf(short), values, short)
+    is_normal = (np.abs(short) >= np.finfo(np.float32).tiny) & np.isfinite(short)
+    return np.where(is_normal & (values != np.rint(values)), short, values)
 
 
 def means_over_episodes(returns: np.ndarray) -> np.ndarray:
@@ -152,7 +158,7 @@ def _kept(
         if part == "metrics" and name not in (_COLUMNS, _VALUES):
             metrics.setdefault(f"{run}/{seed}", {})[name] = array
         elif (part, name) == ("metrics", _VALUES):
-            yield _entry(key.removesuffix(f"/{dtype}"), in_short(array.astype(dtype)))
+            yield _entry(key.removesuffix(f"/{dtype}"), to_seven_digits(array.astype(dtype)))
         elif name in EPISODES - needed_of(folder / run / seed) and array.ndim == 3:
             yield _entry(key.removesuffix(f"/{dtype}"), means_over_episodes(array.astype(dtype)))
         else:

@@ -14,7 +14,8 @@ from maml_rl.policies.joined_steps import multiply
 from maml_rl.policies.linear_policy import LinearRecurrenceCell
 from maml_rl.policies.lstm_cell import LSTMCell
 from maml_rl.policies.recurrent_cells import RNNCell
-from maml_rl.policies.scan import linear_recurrence, matrix_recurrence
+from maml_rl.policies.scan import add_products, linear_recurrence, matrix_recurrence
+from maml_rl.policies.scan_kernel import accumulate_products
 from maml_rl.tests.builders import (
     POLICY_SPECS,
     flat,
@@ -184,6 +185,15 @@ def test_a_matrix_recurrence_and_its_derivatives_are_those_of_a_plain_loop(share
         assert_close(of(whole(matrix_recurrence))(*arguments), of(whole(loop))(*arguments))
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_kernel_of_a_matrix_recurrence_computes_what_tensors_do(reverse):
+    matrices, total = draw(0, STEPS, EPISODES, 3, 3), draw(1, STEPS, EPISODES, 3, 1)
+    by_kernel = total.clone()
+    accumulate_products(matrices.numpy(), by_kernel[..., 0].numpy(), reverse)
+    add_products(matrices, total, reverse)
+    assert_close(by_kernel, total)
+
+
 def test_no_steps_apart_the_first_step_of_a_linear_recurrence_is_one_multiplication():
     factors, terms, begin = draw(0, 1, SIZE), draw(1, 1, SIZE), draw(2, SIZE)
     assert_close(linear_recurrence(factors, terms, begin), factors * begin + terms, rtol=0, atol=0)
@@ -221,7 +231,9 @@ def test_unrolling_a_hundred_steps_of_unequal_episodes_is_stepping(spec):
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 3), (40, 7)], ids=str)
 @pytest.mark.parametrize(
-    "cell", [*CELLS[2:], LinearRecurrenceCell("layer", SIZE, horizon=10)], ids=["lstm", "gru", "linear"]
+    "cell",
+    [CELLS[0], *CELLS[2:], LinearRecurrenceCell("layer", SIZE, horizon=10)],
+    ids=["tanh", "lstm", "gru", "linear"],
 )
 def test_first_derivatives_in_float32_are_those_of_a_higher_order(cell, shape):
     """Along T steps of n episodes, in inputs, all parameters and the state before; a higher order in float64."""
@@ -234,7 +246,7 @@ def test_first_derivatives_in_float32_are_those_of_a_higher_order(cell, shape):
         params = {name: torch.tensor(value, dtype=dtype, requires_grad=True) for name, value in values.items()}
         inputs = draw(1, num_steps, num_episodes, 6).to(dtype).requires_grad_()
         before = draw(2, num_episodes, SIZE).to(dtype).requires_grad_()
-        state = (before, before if isinstance(cell, GRUCell) else 0.5 * before)
+        state = (before, before if isinstance(cell, GRUCell) else 0.5 * before)[: getattr(cell, "num_states", 2)]
         outputs, after = cell.unroll(params, inputs, state, order=order)
         loss = (outputs * draw(3, *outputs.shape).to(dtype)).sum() + sum((part * part).sum() for part in after)
         results.append([outputs, *after, *torch.autograd.grad(loss, [inputs, before, *params.values()])])
@@ -244,8 +256,15 @@ def test_first_derivatives_in_float32_are_those_of_a_higher_order(cell, shape):
 
 @pytest.mark.parametrize("cell", [CELLS[0], CELLS[2]], ids=["tanh", "lstm"])
 @pytest.mark.parametrize("batched", ["everything", "weights", "inputs", "nothing"])
-def test_derivatives_in_float32_are_those_in_float64(batched, cell):
+def test_derivatives_in_float32_are_those_in_float64(monkeypatch, batched, cell):
     """The first, products with the second, and their derivatives, in all inputs, of tasks batched by `vmap`."""
+    general = recurrence.unroll
+
+    def unroll(layer, inputs, *others):
+        assert inputs.dtype == torch.float64, "not compiled"
+        return general(layer, inputs, *others)
+
+    monkeypatch.setattr(recurrence, "unroll", unroll)
 
     def results(dtype):
         inputs, weight, *state = (part.to(dtype) for part in inputs_of(cell, TASKS))

@@ -17,9 +17,9 @@ from maml_rl.studies.archive import (
     EPISODES,
     TRIALS,
     archived_evaluation,
-    in_short,
     means_over_episodes,
     pack,
+    to_seven_digits,
 )
 from maml_rl.tests.study_builders import CONFIG, all_runs, run_study, tiny_study
 from maml_rl.utils.files import write_arrays
@@ -50,9 +50,17 @@ def short_metrics(run):
     """Metrics as an archive has them: whole numbers, and all others to seven digits."""
     found = run.metrics()
     for column, values in found.items():
-        np.testing.assert_allclose(in_short(values), values, rtol=6e-8)
-        np.testing.assert_array_equal(in_short(values)[values % 1 == 0], values[values % 1 == 0], err_msg=column)
-    return {column: in_short(values) for column, values in found.items()}
+        np.testing.assert_allclose(to_seven_digits(values), values, rtol=6e-8)
+        np.testing.assert_array_equal(to_seven_digits(values)[values % 1 == 0], values[values % 1 == 0], err_msg=column)
+    return {column: to_seven_digits(values) for column, values in found.items()}
+
+
+def test_numbers_beyond_the_range_of_seven_digits_stay():
+    values = np.array([0.1, 1e-50, 3.3e-42, -1e300, np.inf, np.nan, 0.0, 123456789.0, 16777217.5])
+    found = to_seven_digits(values)
+    np.testing.assert_array_equal(found[1:8], values[1:8])
+    assert found[0] == np.float32(0.1)
+    assert found[8] == 16777218
 
 
 def test_a_report_from_the_archive_is_the_report_from_the_folders(study):

@@ -13,8 +13,8 @@ def is_transformed(tensor: Tensor) -> bool:
     return is_functorch_wrapped_tensor(tensor)
 
 
-def is_hidden(tensor: Tensor) -> bool:
-    """True of a tensor (N, ...) that stands for several, inside `torch.func.vmap`: its values cannot be read."""
+def is_batched(tensor: Tensor) -> bool:
+    """True of a tensor (N, ...) that stands for several inside `torch.func.vmap`: its values cannot be read."""
     while is_functorch_wrapped_tensor(tensor):
         if is_batchedtensor(tensor):
             return True
@@ -23,7 +23,8 @@ def is_hidden(tensor: Tensor) -> bool:
 
 
 def array_of(tensor: Tensor) -> np.ndarray:
-    """The numbers of a tensor (N, ...) that is not hidden, in its own memory if that is contiguous."""
+    """The numbers of a tensor (N, ...) that is not batched, in its own memory if that is contiguous."""
+    assert not is_batched(tensor)
     while is_functorch_wrapped_tensor(tensor):
         tensor = get_unwrapped(tensor)
     with torch._C._DisableFuncTorch():
