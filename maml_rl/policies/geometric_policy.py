@@ -24,8 +24,9 @@ _TURN = 2.0 * math.pi / 125
 every turn by as much as it changes other things would lose the way to whatever has been written."""
 
 READ_GAIN = 30.0
-"""Size of what was read to the layers after the memory. A single step writes but a small fraction of a slot; at its own
-size it would drown in the controller's state, and adaptation could not find what it says about the task."""
+"""Factor by which layers after the memory see what was read larger, before discrete actions. A single step writes but a
+small fraction of a slot; at its own size it would drown in the controller's state, and adaptation could not find what
+it says about the task. Before continuous actions it is 1: there an inner step would go along what was read alone."""
 
 GeometricState = tuple[CellState, MemoryState]
 
@@ -35,6 +36,15 @@ class GeometricOptions(Settings):
 
     memory_slots: Width = Field(default=16, description="Slots of the geometric memory.")
     memory_width: Width = Field(default=16, description="Values in each slot of the geometric memory.")
+    memory_read_gain: float | None = Field(
+        default=None,
+        gt=0,
+        le=1000,
+        description=(
+            "Factor by which what is read from the geometric memory is enlarged; null: 30 before discrete actions, "
+            "1 before continuous ones."
+        ),
+    )
 
 
 class GeometricPolicy(Policy):
@@ -76,6 +86,8 @@ class GeometricPolicy(Policy):
         }
         super().__init__(interface, layers, sizes[-1])
         self.nonlinearity, self.controller, self.slots, self.layers = function, controller, slots, tuple(behind)
+        usual = READ_GAIN if self.distribution is Categorical else 1.0
+        self.read_gain = options.memory_read_gain or usual
 
     def initial_state(
         self, params: Params, batch_shape: tuple[int, ...], noise: Tensor | None = None
@@ -120,7 +132,7 @@ class GeometricPolicy(Policy):
             self.command.bias[2 * NUM_AXES] = -2.0
             self.command.weight[2 * NUM_AXES + 1 :] *= 3.0
             if self.layers:  # a saturated layer would pass nothing on
-                self.get_parameter(f"{self.layers[0]}.weight")[:, self.controller.hidden_size :] /= READ_GAIN
+                self.get_parameter(f"{self.layers[0]}.weight")[:, self.controller.hidden_size :] /= self.read_gain
             if self.distribution is Categorical:
                 self.get_parameter(f"{self.head.layer}.weight").zero_()
 
@@ -134,7 +146,7 @@ class GeometricPolicy(Policy):
 
     def _combine(self, params: Params, hidden: Tensor, read: Tensor) -> Tensor:
         """Features that heads see: of the controller's state (..., H) and of what was read (..., V)."""
-        features = torch.cat([hidden, READ_GAIN * read], -1)
+        features = torch.cat([hidden, self.read_gain * read], -1)
         for name in self.layers:
             features = self.nonlinearity(affine(params, name, features))
         return features

@@ -27,7 +27,7 @@ from maml_rl.envs import make_meta_env, register_meta_env
 from maml_rl.envs.control.navigation import NavigationVectorEnv
 from maml_rl.episode import LearningData
 from maml_rl.policies import Params, Policy, PolicySpec, make_policy, policy_kinds, registered_policies
-from maml_rl.policies.geometric_policy import READ_GAIN, GeometricPolicy
+from maml_rl.policies.geometric_policy import GeometricPolicy
 from maml_rl.samplers.backend import builds_state
 from maml_rl.settings import Settings
 from maml_rl.shard import Shard
@@ -99,7 +99,7 @@ def tiny_policy(spec: PolicySpec, seed: int = 0) -> tuple[Policy, Params]:
     policy = make_policy(replace(spec, dtype=str(torch.get_default_dtype()).removeprefix("torch.")))
     params = {k: torch.from_numpy(rng.normal(0.0, 0.5, tuple(v.shape))).to(v) for k, v in policy.params().items()}
     if isinstance(policy, GeometricPolicy):
-        params[f"{policy.head.layer}.weight"][:, policy.controller.hidden_size :] /= READ_GAIN
+        params[f"{policy.head.layer}.weight"][:, policy.controller.hidden_size :] /= policy.read_gain
     return policy, params
 
 
