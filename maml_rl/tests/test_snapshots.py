@@ -42,6 +42,7 @@ CASES: dict[str, dict[str, Any]] = {
     "maml-geometric": {
         **NAVIGATION,
         "policy": "geometric",
+        "memory-read-gain": 30.0,  # as when the numbers were recorded
         "memory-slots": 3,
         "memory-width": 2,
         "train-recurrent": False,
