@@ -26,7 +26,7 @@ every turn by as much as it changes other things would lose the way to whatever 
 READ_GAIN = 30.0
 """Factor by which layers after the memory see what was read larger, before discrete actions. A single step writes but a
 small fraction of a slot; at its own size it would drown in the controller's state, and adaptation could not find what
-it says about the task. Before continuous actions it is 1: there an inner step would go along what was read alone."""
+it says about the task. Before continuous actions it is 1: there thirty did harm."""
 
 GeometricState = tuple[CellState, MemoryState]
 

@@ -231,9 +231,7 @@ def test_unrolling_a_hundred_steps_of_unequal_episodes_is_stepping(spec):
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 3), (40, 7)], ids=str)
 @pytest.mark.parametrize(
-    "cell",
-    [CELLS[0], *CELLS[2:], LinearRecurrenceCell("layer", SIZE, horizon=10)],
-    ids=["tanh", "lstm", "gru", "linear"],
+    "cell", [*CELLS[2:], LinearRecurrenceCell("layer", SIZE, horizon=10)], ids=["lstm", "gru", "linear"]
 )
 def test_first_derivatives_in_float32_are_those_of_a_higher_order(cell, shape):
     """Along T steps of n episodes, in inputs, all parameters and the state before; a higher order in float64."""
@@ -246,12 +244,12 @@ def test_first_derivatives_in_float32_are_those_of_a_higher_order(cell, shape):
         params = {name: torch.tensor(value, dtype=dtype, requires_grad=True) for name, value in values.items()}
         inputs = draw(1, num_steps, num_episodes, 6).to(dtype).requires_grad_()
         before = draw(2, num_episodes, SIZE).to(dtype).requires_grad_()
-        state = (before, before if isinstance(cell, GRUCell) else 0.5 * before)[: getattr(cell, "num_states", 2)]
+        state = (before, before if isinstance(cell, GRUCell) else 0.5 * before)
         outputs, after = cell.unroll(params, inputs, state, order=order)
         loss = (outputs * draw(3, *outputs.shape).to(dtype)).sum() + sum((part * part).sum() for part in after)
         results.append([outputs, *after, *torch.autograd.grad(loss, [inputs, before, *params.values()])])
     for first, second in zip(*results, strict=True):
-        assert_close(first.double(), second, rtol=5e-5, atol=5e-5)
+        assert_close(first.double(), second, rtol=2e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize("cell", [CELLS[0], CELLS[2]], ids=["tanh", "lstm"])
