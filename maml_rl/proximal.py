@@ -17,17 +17,37 @@ from maml_rl.linearisation import linearise
 from maml_rl.policies import Distribution, Params
 
 
+class ProximalWeights(NamedTuple):
+    """What the parts of ProMP's outer loss count.
+
+    Attributes
+    ----------
+    clip_range
+        See `clipped_loss`.
+    inner_kl_coefs
+        K coefficients of the divergences of the policies before the inner steps.
+    entropy_coef
+        Coefficient of the entropy after adaptation, >= 0.
+    """
+
+    clip_range: float
+    inner_kl_coefs: Sequence[float]
+    entropy_coef: float = 0.0
+
+
 class ProximalTerms(NamedTuple):
     """Parts of ProMP's outer loss of M tasks.
 
     Attributes
     ----------
     losses
-        Clipped surrogate losses with the penalties (M,).
+        Clipped surrogate losses with the penalties and the bonus (M,).
     divergences
         Mean ``KL(new || old)`` (M,) of the adapted policies.
     clipped
         Fraction (M,) of the steps whose probability ratio is outside the clip range.
+    entropies
+        Mean entropies (M,) of the adapted policies, in nats.
     inner_divergences
         Mean ``KL(old || new)`` (K, M) of the policies before each inner step.
     """
@@ -35,6 +55,7 @@ class ProximalTerms(NamedTuple):
     losses: Tensor
     divergences: Tensor
     clipped: Tensor
+    entropies: Tensor
     inner_divergences: Tensor
 
 
@@ -71,13 +92,16 @@ def distributions_along(
         return [along(point, data) for point, data in zip(points, episodes, strict=True)]
 
 
-def _after(inner: InnerLoop, params: Params, data: LearningData, old: Any, clip_range: float) -> tuple[Tensor, ...]:
-    """Clipped loss, divergence and clipped fraction () of one task's adapted policy."""
+def _after(
+    inner: InnerLoop, params: Params, data: LearningData, old: Any, weights: ProximalWeights
+) -> tuple[Tensor, ...]:
+    """Loss, divergence, clipped fraction and entropy () of one task's adapted policy."""
     new = policy_distribution(inner.policy, params, data)
     log_prob, old_log_prob = new.log_prob(data.actions), old.log_prob(data.actions)
-    loss = clipped_loss(log_prob, old_log_prob, data, clip_range)
-    outside = ((log_prob - old_log_prob).exp() - 1.0).abs() > clip_range
-    return loss, masked_mean(new.kl(old), data.mask), masked_mean(outside.to(data.mask), data.mask)
+    entropy = masked_mean(new.entropy(), data.mask)
+    loss = clipped_loss(log_prob, old_log_prob, data, weights.clip_range) - weights.entropy_coef * entropy
+    outside = ((log_prob - old_log_prob).exp() - 1.0).abs() > weights.clip_range
+    return loss, masked_mean(new.kl(old), data.mask), masked_mean(outside.to(data.mask), data.mask), entropy
 
 
 def _before(inner: InnerLoop, params: Params, data: LearningData, old: Any) -> Tensor:
@@ -90,13 +114,12 @@ def proximal_terms(
     params: Params,
     episodes: Sequence[LearningData],
     old: Sequence[Distribution],
-    *,
-    clip_range: float,
-    inner_kl_coefs: Sequence[float],
+    weights: ProximalWeights,
 ) -> ProximalTerms:
     """ProMP's outer loss of each task and its parts (Rothfuss et al. 2019, algorithm 1).
 
-    ``L_clip(phi_K) + mean over k of c_k * KL(pi_old,k || pi_phi_k)``: the policies that rolled out the episodes before
+    ``L_clip(phi_K) - b * H(phi_K) + mean over k of c_k * KL(pi_old,k || pi_phi_k)``, b the coefficient of the entropy
+    H, which the paper does not have: the policies that rolled out the episodes before
     the inner steps may not be left far behind, for these episodes are the steps' data.
 
     Parameters
@@ -107,29 +130,26 @@ def proximal_terms(
         Those that each of the K inner steps learns from, and those after adaptation, (M, T, B, ...).
     old
         Distributions of the policies that rolled them out, (M, T, B, ...).
-    clip_range
-        See `clipped_loss`.
-    inner_kl_coefs
-        K coefficients of the divergences.
+    weights
+        What the parts count.
     """
     _, frozen = inner.split(params)
 
     def after(values: Params, data: LearningData, old: Any) -> tuple[Tensor, ...]:
-        return _after(inner, {**frozen, **values}, data, old, clip_range)
+        return _after(inner, {**frozen, **values}, data, old, weights)
 
     def before(values: Params, data: LearningData, old: Any) -> Tensor:
         return _before(inner, {**frozen, **values}, data, old)
 
     with torch.no_grad():
         path = adaptation_path(inner, params, episodes[:-1], num_tasks=episodes[-1].mask.shape[0])
-        losses, divergences, clipped = for_every_task(inner.policy, after)(path[-1], episodes[-1], old[-1])
+        losses, divergences, clipped, entropies = for_every_task(inner.policy, after)(path[-1], episodes[-1], old[-1])
         earlier = for_every_task(inner.policy, before)
         early = [earlier(*each) for each in zip(path[:-1], episodes[:-1], old[:-1], strict=True)]
-    for divergence, coef in zip(early, inner_kl_coefs, strict=True):
+    for divergence, coef in zip(early, weights.inner_kl_coefs, strict=True):
         losses = losses + coef / len(early) * divergence
-    return ProximalTerms(
-        losses, divergences, clipped, torch.stack(early) if early else losses.new_zeros(0, len(losses))
-    )
+    inner_divergences = torch.stack(early) if early else losses.new_zeros(0, len(losses))
+    return ProximalTerms(losses, divergences, clipped, entropies, inner_divergences)
 
 
 def proximal_gradient(
@@ -137,9 +157,7 @@ def proximal_gradient(
     params: Params,
     episodes: Sequence[LearningData],
     old: Sequence[Distribution],
-    *,
-    clip_range: float,
-    inner_kl_coefs: Sequence[float],
+    weights: ProximalWeights,
 ) -> Params:
     """Gradient of the loss of `proximal_terms` through each task's inner loop.
 
@@ -148,7 +166,7 @@ def proximal_gradient(
     _, frozen = inner.split(params)
 
     def loss(values: Params, data: LearningData, old: Any) -> Tensor:
-        return _after(inner, {**frozen, **values}, data, old, clip_range)[0]
+        return _after(inner, {**frozen, **values}, data, old, weights)[0]
 
     def divergence(values: Params, data: LearningData, old: Any) -> Tensor:
         return _before(inner, {**frozen, **values}, data, old)
@@ -156,8 +174,8 @@ def proximal_gradient(
     adaptation = linearise(inner, params, episodes[:-1], num_tasks=episodes[-1].mask.shape[0])
     gradients = for_every_task(inner.policy, torch.func.grad(loss))(adaptation.learning, episodes[-1], old[-1])
     early = []
-    for each in zip(adaptation.points[:-1], episodes[:-1], old[:-1], inner_kl_coefs, strict=True):
-        weight = each[-1] / len(inner_kl_coefs)
+    for each in zip(adaptation.points[:-1], episodes[:-1], old[:-1], weights.inner_kl_coefs, strict=True):
+        weight = each[-1] / len(weights.inner_kl_coefs)
         slopes = for_every_task(inner.policy, torch.func.grad(divergence))(*each[:-1])
         early.append({name: weight * value for name, value in slopes.items()})
     return adaptation.transpose(gradients, early)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,8 +11,11 @@ from torch import Tensor
 
 from maml_rl.metalearners.learner import StateTensor, Workers
 from maml_rl.metalearners.maml import Improvement, MAMLLearner
+from maml_rl.metalearners.minibatches import minibatches
 from maml_rl.metalearners.optimiser import VectorOptimiser
+from maml_rl.proximal import ProximalWeights
 from maml_rl.settings import ProMPSettings
+from maml_rl.utils.random import Purpose, generator
 from maml_rl.utils.vectors import dot
 
 _COEFS = "inner_kl_coefs"
@@ -25,8 +28,12 @@ class ProMP(MAMLLearner):
     policies before each inner step are penalised for leaving those that rolled out. The penalty's coefficient may
     adapt to a target divergence (Schulman et al. 2017, section 4).
 
-    Its report has as details ``loss``, ``kl`` and ``clipped``, the loss at the new parameters, the divergence of the
-    adapted policies from the old ones there, and the fraction of steps outside the clip range; ``inner_kl``, the
+    Beyond the paper, a pass through the episodes may take several steps of Adam, each on a group of the tasks, and the
+    entropy of the adapted policies may count in the loss.
+
+    Its report has as details ``loss``, ``kl``, ``clipped`` and ``entropy``, the loss at the new parameters, the
+    divergence of the adapted policies from the old ones there, the fraction of steps outside the clip range, and the
+    adapted policies' entropy; ``inner_kl``, the
     divergence of the policies before adaptation; ``inner_kl_coef``, the coefficient that was used; both are means over
     inner steps; ``gradient_norm``, mean over steps of Adam.
 
@@ -44,7 +51,7 @@ class ProMP(MAMLLearner):
         K, gradient steps of the inner loop.
     """
 
-    details: tuple[str, ...] = ("loss", "kl", "clipped", "inner_kl", "inner_kl_coef", "gradient_norm")
+    details: tuple[str, ...] = ("loss", "kl", "clipped", "entropy", "inner_kl", "inner_kl_coef", "gradient_norm")
     headline: tuple[str, ...] = ("kl",)
 
     def __init__(
@@ -71,22 +78,25 @@ class ProMP(MAMLLearner):
 
     def _improve(self, returns: np.ndarray, iteration: int, *, finite: bool) -> Improvement:
         num_tasks, before = returns.shape[1], (self._vector, self._optimiser.state_dict())
-        clip_and_coefs = self.settings.promp_clip_range, self._coefs.tolist()
-        # At the old parameters no ratio is clipped and no divergence has a slope: the plain meta-gradient.
-        _, gradient = self._means("surrogate_gradient", num_tasks, self._vector)
+        weights = ProximalWeights(
+            self.settings.promp_clip_range, self._coefs.tolist(), self.settings.promp_entropy_coef
+        )
+        _, plain = self._means("surrogate_gradient", num_tasks, self._vector)
         norms: list[float] = []
-        for step in range(self.settings.promp_num_steps):
-            if step > 0:
-                gradient = self._mean("proximal_gradient", num_tasks, self._vector, *clip_and_coefs)
+        for tasks in self._groups(num_tasks, iteration):
+            # At the old parameters no ratio is clipped and no divergence has a slope: the plain meta-gradient.
+            same = not norms and tasks is None and not weights.entropy_coef
+            count = num_tasks if tasks is None else len(tasks)
+            gradient = plain if same else self._mean("proximal_gradient", count, self._vector, weights, tasks)
             finite = finite and bool(np.isfinite(gradient).all())
             if not finite:
                 break
             norms.append(math.sqrt(dot(gradient, gradient)))
             self._optimiser.step(gradient, self.settings.promp_learning_rate)
             self._vector = self._optimiser.vector
-        terms = np.zeros(3 + len(self._coefs))
+        terms = np.zeros(4 + len(self._coefs))
         if finite:
-            terms = self._mean("proximal_terms", num_tasks, self._vector, *clip_and_coefs)
+            terms = self._mean("proximal_terms", num_tasks, self._vector, weights)
             finite = bool(np.isfinite(terms).all())
         if not finite:
             self._vector, state = before
@@ -96,16 +106,27 @@ class ProMP(MAMLLearner):
         details = self._details(terms, norms)
         target = self.settings.promp_inner_kl_target
         if finite and target is not None:
-            self._coefs = adapted_coefs(self._coefs, terms[3:], target)
+            self._coefs = adapted_coefs(self._coefs, terms[4:], target)
         return Improvement(details, finite, finite)
 
+    def _groups(self, num_tasks: int, iteration: int) -> Iterator[Sequence[int] | None]:
+        """Tasks of each step of Adam in turn; ``None``: all."""
+        count = min(self.settings.promp_num_minibatches, num_tasks)
+        for number in range(self.settings.promp_num_steps):
+            if count == 1:
+                yield None
+                continue
+            rng = generator(self.seed, Purpose.MINIBATCHES, iteration=iteration, inner_step=number)
+            yield from minibatches(num_tasks, count, rng)
+
     def _details(self, terms: np.ndarray, norms: list[float]) -> dict[str, float]:
-        """Details of a step with these mean terms (3 + K,) and the coefficients it was made with."""
-        loss, kl, clipped, *inner = terms.tolist()
+        """Details of a step with these mean terms (4 + K,) and the coefficients it was made with."""
+        loss, kl, clipped, entropy, *inner = terms.tolist()
         return {
             "loss": loss,
             "kl": kl,
             "clipped": clipped,
+            "entropy": entropy,
             "inner_kl": float(np.mean(inner)) if inner else 0.0,
             "inner_kl_coef": float(self._coefs.mean()) if inner else 0.0,
             "gradient_norm": float(np.mean(norms)) if norms else 0.0,

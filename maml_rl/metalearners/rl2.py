@@ -13,6 +13,7 @@ from torch import Tensor
 from maml_rl.actor_critic import PARTS, Weights
 from maml_rl.envs.meta_env import Task
 from maml_rl.metalearners.learner import Report, StateTensor, Workers
+from maml_rl.metalearners.minibatches import minibatches
 from maml_rl.metalearners.optimiser import VectorOptimiser
 from maml_rl.metalearners.schedule import linear_schedule
 from maml_rl.metalearners.trpo import StepResult, trust_region_step
@@ -238,17 +239,6 @@ class RL2:
             "accepted": float(result.accepted),
             "finite": float(result.finite),
         }
-
-
-def minibatches(num_tasks: int, count: int, rng: np.random.Generator) -> list[list[int]]:
-    """Divide tasks at random into `count` groups, each with one task of every `count` consecutive ones.
-
-    Tasks are alike, so this is as random as any division, and whoever has a stretch of the tasks has the same fraction
-    of every group, give or take one.
-    """
-    positions = np.arange(num_tasks)
-    order = np.lexsort((rng.random(num_tasks), positions // count))  # at random within each stretch of `count`
-    return [sorted(order[group::count].tolist()) for group in range(count)]
 
 
 def _mean_and_variance(count: float, total: float, squares: float) -> tuple[float, float]:

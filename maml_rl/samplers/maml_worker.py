@@ -20,7 +20,7 @@ from maml_rl.episode import CollectReport, Episodes, LearningData, RecordedEpiso
 from maml_rl.objectives import linearised_curvature, meta_gradient, surrogate
 from maml_rl.policies import Params, Policy, PolicySpec, make_policy
 from maml_rl.policies.layout import ParameterLayout
-from maml_rl.proximal import distributions_along, proximal_gradient, proximal_terms
+from maml_rl.proximal import ProximalWeights, distributions_along, proximal_gradient, proximal_terms
 from maml_rl.samplers.backend import builds_state
 from maml_rl.samplers.recorded import recorded_episodes
 from maml_rl.samplers.recorders import EpisodeRecorder
@@ -232,41 +232,55 @@ class MAMLWorker:
             total_kl += divergences.double().sum().item()
         return total_loss, total_kl
 
-    def proximal_gradient(self, vector: np.ndarray, clip_range: float, inner_kl_coefs: Sequence[float]) -> np.ndarray:
+    def proximal_gradient(
+        self, vector: np.ndarray, weights: ProximalWeights, tasks: Sequence[int] | None = None
+    ) -> np.ndarray:
         """Sum (D,) over the shard's tasks of the gradients of ProMP's loss at `vector` (D,), in float64.
 
-        Old policies are those of the last `surrogate_gradient`.
+        Old policies are those of the last `surrogate_gradient`. Only of `tasks`, positions in the meta-batch; ``None``:
+        of all.
         """
         params, total = self.spec.layout.params(vector), np.zeros(len(vector))
-        for episodes, old in self._proximal_chunks():
-            gradients = proximal_gradient(
-                self.inner, params, episodes, old, clip_range=clip_range, inner_kl_coefs=inner_kl_coefs
-            )
-            total += self._sum_tasks(gradients)
+        for episodes, old in self._proximal_chunks(tasks):
+            total += self._sum_tasks(proximal_gradient(self.inner, params, episodes, old, weights))
         return total
 
-    def proximal_terms(self, vector: np.ndarray, clip_range: float, inner_kl_coefs: Sequence[float]) -> np.ndarray:
-        """Sums (3 + K,) over the shard's tasks of the `ProximalTerms` at `vector` (D,), in float64."""
-        params, total = self.spec.layout.params(vector), np.zeros(3 + len(inner_kl_coefs))
+    def proximal_terms(self, vector: np.ndarray, weights: ProximalWeights) -> np.ndarray:
+        """Sums (4 + K,) over the shard's tasks of the `ProximalTerms` at `vector` (D,), in float64."""
+        params, total = self.spec.layout.params(vector), np.zeros(4 + len(weights.inner_kl_coefs))
         for episodes, old in self._proximal_chunks():
-            terms = proximal_terms(
-                self.inner, params, episodes, old, clip_range=clip_range, inner_kl_coefs=inner_kl_coefs
-            )
-            rows = torch.cat([torch.stack(terms[:3]), terms.inner_divergences])  # (3 + K, M)
+            terms = proximal_terms(self.inner, params, episodes, old, weights)
+            rows = torch.cat([torch.stack(terms[:4]), terms.inner_divergences])  # (4 + K, M)
             total += rows.double().sum(1).cpu().numpy()
         return total
 
-    def _proximal_chunks(self) -> Iterator[tuple[list[LearningData], list[Any]]]:
-        """Episodes of each chunk before every inner step and after the last, and the policies that rolled them out."""
+    def _proximal_chunks(
+        self, tasks: Sequence[int] | None = None
+    ) -> Iterator[tuple[list[LearningData], list[Any]]]:
+        """Episodes of each chunk before every inner step and after the last, and the policies that rolled them out.
+
+        Only of `tasks`, positions in the meta-batch; ``None``: of all.
+        """
         if not self._old_before:
             old = self.spec.layout.params(self._at)
             for chunk in self._chunks:
                 path = [self._to_device({k: v[chunk] for k, v in p.items()}) for p in self._paths[:-1]]
                 self._old_before.append(distributions_along(self.inner, old, path, self._data(chunk)[0]))
         for chunk, before, after in zip(self._chunks, self._old_before, self._old, strict=True):
+            rows = self._rows_of(chunk, tasks)
+            if not rows:
+                continue
             self.heartbeat()
             train, valid = self._data(chunk)
-            yield [*train, valid], [*before, after]
+            episodes, old = [*train, valid], [*before, after]
+            if len(rows) < len(valid.mask):
+                episodes, old = tree_map(lambda part, rows=rows: part[rows], (episodes, old))
+            yield episodes, old
+
+    def _rows_of(self, chunk: slice, tasks: Sequence[int] | None) -> list[int]:
+        """Where in a chunk the tasks at these positions of the meta-batch are; ``None``: all."""
+        own = self._indices[chunk]
+        return [row for row, index in enumerate(own) if tasks is None or index in tasks]
 
     def _credit_of(self, chunk: slice) -> Tensor | None:
         """Credit (M,) of a chunk's tasks."""

@@ -141,7 +141,22 @@ class ProMPSettings(Settings):
 
     promp_learning_rate: float = Field(default=1e-3, gt=0, description="Step size of Adam (promp).")
     promp_num_steps: Count = Field(
-        default=5, description="Steps of Adam on an iteration's episodes, each on all of them (promp)."
+        default=5, description="Passes through an iteration's episodes, each of a step of Adam or several (promp)."
+    )
+    promp_num_minibatches: Count = Field(
+        default=1,
+        description=(
+            "Groups that tasks are divided into at random for the steps of Adam of a pass (promp); 1: one step on all, "
+            "as in the paper. More take more steps with the same episodes and the same arithmetic."
+        ),
+    )
+    promp_entropy_coef: float = Field(
+        default=0.0,
+        ge=0,
+        description=(
+            "Coefficient of the entropy, in nats, of the policies after adaptation, which the loss falls with (promp). "
+            "0: none, as in the paper."
+        ),
     )
     promp_clip_range: float = Field(
         default=0.3, gt=0, lt=1, description="Clip range of the probability ratio after adaptation (promp)."

@@ -220,6 +220,12 @@ def tiny_config(env_name: str = "2DNavigation-v0", **changes: Any) -> Config:
 
 MAML_VARIANTS: dict[str, dict[str, Any]] = {
     "promp": {"maml_outer_step": "promp", "promp_inner_kl_target": 0.01, "promp_learning_rate": 0.01},
+    "promp-groups": {
+        "maml_outer_step": "promp",
+        "promp_num_steps": 2,
+        "promp_num_minibatches": 3,
+        "promp_entropy_coef": 0.1,
+    },
     "meta-sgd": {"fast_lr_learned": "parameter"},
     "step-sizes-of-layers": {"fast_lr_learned": "layer", "maml_outer_step": "promp"},
     "smaller-later-steps": {"num_steps": 2, "fast_lr_later_factor": 0.5},

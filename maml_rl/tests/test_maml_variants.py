@@ -29,7 +29,7 @@ from maml_rl.experiment import train
 from maml_rl.linearisation import linearise
 from maml_rl.objectives import credit_loss, linearised_curvature, meta_gradient, surrogate
 from maml_rl.policies import PolicySpec
-from maml_rl.proximal import clipped_loss, distributions_along, proximal_gradient, proximal_terms
+from maml_rl.proximal import ProximalWeights, clipped_loss, distributions_along, proximal_gradient, proximal_terms
 from maml_rl.run_folder import RunFolder, RunFolderError
 from maml_rl.samplers import SerialBackend
 from maml_rl.samplers.maml_worker import MAMLWorker
@@ -56,7 +56,6 @@ MLPS = [spec for spec in POLICY_SPECS if spec.name == "mlp"]
 every_mlp = pytest.mark.parametrize("spec", MLPS, ids=spec_id)
 TASKS = 2
 CREDIT = torch.tensor([0.7, -1.3], dtype=torch.float64)
-HOW: dict[str, Any] = {"clip_range": 0.2}
 every_variant = pytest.mark.parametrize("variant", MAML_VARIANTS)
 
 
@@ -91,8 +90,8 @@ def gradient_by_autograd(inner, params, loss):
     return torch.func.jacrev(loss)(values)
 
 
-def proximal_loss_in_full(inner, params, episodes, old, coefs):
-    """The loss of ProMP as a function of the meta-learned values, written step by step."""
+def proximal_loss_in_full(inner, params, episodes, old, coefs, entropy_coef):
+    """The loss of ProMP with a bonus for entropy as a function of the meta-learned values, written step by step."""
 
     def loss(values):
         path, each = adaptation_path(inner, {**params, **values}, episodes[:-1]), []
@@ -101,7 +100,8 @@ def proximal_loss_in_full(inner, params, episodes, old, coefs):
             new = new_policy(inner, {**params, **values}, path[-1], episodes[-1], task)
             ratio = new.log_prob(data.actions).exp() / before.log_prob(data.actions).exp()
             lower = torch.where(data.advantages > 0, ratio.clamp(max=1.2), ratio.clamp(min=0.8))
-            total = -(lower * data.advantages * data.mask).sum() / data.mask.sum()
+            gains = lower * data.advantages + entropy_coef * new.entropy()
+            total = -(gains * data.mask).sum() / data.mask.sum()
             for k, coef in enumerate(coefs):
                 policy = new_policy(inner, {**params, **values}, path[k], episodes[k], task)
                 total = total + coef / len(coefs) * masked_mean(pick(old[k], task).kl(policy), episodes[k].mask[task])
@@ -118,12 +118,13 @@ def test_the_proximal_gradient_is_that_of_the_loss_in_full(spec, num_steps, step
     inner, params, episodes = case(spec, num_steps, step_sizes=step_sizes)
     old, coefs = old_policies(inner, params, episodes), [0.3, 0.7][:num_steps]
     elsewhere = moved(inner, params)
-    loss = proximal_loss_in_full(inner, elsewhere, episodes, old, coefs)
-    terms = proximal_terms(inner, elsewhere, episodes, old, **HOW, inner_kl_coefs=coefs)
+    loss = proximal_loss_in_full(inner, elsewhere, episodes, old, coefs, 0.3)
+    weights = ProximalWeights(0.2, coefs, 0.3)
+    terms = proximal_terms(inner, elsewhere, episodes, old, weights)
     assert terms.clipped.max() > 0.1
     assert (terms.inner_divergences > 1e-3).all()
     assert_close(terms.losses, loss({name: elsewhere[name] for name in inner.meta_names}))
-    gradient = proximal_gradient(inner, elsewhere, episodes, old, **HOW, inner_kl_coefs=coefs)
+    gradient = proximal_gradient(inner, elsewhere, episodes, old, weights)
     expected = gradient_by_autograd(inner, elsewhere, loss)
     assert_close({name: gradient[name] for name in expected}, expected)
 
@@ -133,10 +134,10 @@ def test_the_proximal_gradient_is_that_of_the_loss_in_full(spec, num_steps, step
 def test_at_the_old_parameters_the_proximal_gradient_is_the_plain_meta_gradient(spec, num_steps):
     inner, params, episodes = case(spec, num_steps)
     old, coefs = old_policies(inner, params, episodes), [5.0] * num_steps
-    gradient = proximal_gradient(inner, params, episodes, old, **HOW, inner_kl_coefs=coefs)
+    gradient = proximal_gradient(inner, params, episodes, old, ProximalWeights(0.2, coefs))
     plain, losses, _ = meta_gradient(inner, params, episodes[:-1], episodes[-1])
     assert_close(gradient, plain)
-    terms = proximal_terms(inner, params, episodes, old, **HOW, inner_kl_coefs=coefs)
+    terms = proximal_terms(inner, params, episodes, old, ProximalWeights(0.2, coefs))
     assert_close(terms.losses, losses)
     assert not terms.clipped.any()
     assert_close(terms.inner_divergences, torch.zeros(num_steps, TASKS))
@@ -357,6 +358,29 @@ def test_promps_coefficient_adapts_to_its_target():
     algorithm = algorithm_of("promp", promp_inner_kl_coef=0.8).config.replace(promp_inner_kl_target=1e3)
     details, _ = learned(make_algorithm(algorithm, dtype="float64"), 1, 3)
     assert [row["inner_kl_coef"] for row in details] == [0.8, 0.4, 0.2]
+
+
+def test_gradients_of_groups_of_tasks_add_up_to_that_of_all():
+    algorithm = algorithm_of("promp")
+    (theta,) = algorithm.initial_parameters()
+    worker = algorithm.worker_spec.build(lambda: None)
+    assert isinstance(worker, MAMLWorker)
+    worker.collect(Shard.whole(algorithm.sample_tasks(0), iteration=0, seed=1), theta)
+    worker.surrogate_gradient(theta)
+    weights, elsewhere = ProximalWeights(0.2, [0.3], 0.1), theta + 0.05
+    whole = worker.proximal_gradient(elsewhere, weights)
+    groups = [worker.proximal_gradient(elsewhere, weights, tasks) for tasks in ([0, 3], [4], [1, 2])]
+    np.testing.assert_allclose(sum(groups), whole, rtol=0, atol=1e-12)
+    assert all(np.abs(group - whole).max() > 1e-6 for group in groups)
+    np.testing.assert_array_equal(worker.proximal_gradient(elsewhere, weights, []), 0.0)
+
+
+def test_promp_takes_a_step_of_adam_for_every_group_of_every_pass():
+    algorithm = algorithm_of("promp-groups")
+    learner = algorithm.learner(SerialBackend(algorithm.worker_spec), algorithm.initial_parameters())
+    learner.step(algorithm.sample_tasks(0), 0)
+    (steps,) = [value for name, value in learner.state_dict().items() if name.endswith("step")]
+    assert int(steps) == 2 * 3
 
 
 def test_reptile_goes_its_fraction_of_the_way_to_the_mean_of_the_adapted_weights():

@@ -14,7 +14,8 @@ from torch.utils._pytree import tree_map
 from maml_rl.actor_critic import Weights, actor_critic_loss, distribution_and_values, divergence
 from maml_rl.envs import make_meta_env
 from maml_rl.envs.meta_episode import MetaEpisodeVectorEnv
-from maml_rl.metalearners.rl2 import RL2, RL2Step, minibatches
+from maml_rl.metalearners.minibatches import minibatches
+from maml_rl.metalearners.rl2 import RL2, RL2Step
 from maml_rl.policies import PolicySpec, make_policy, policy_kinds, registered_policies
 from maml_rl.policies.layout import ParameterLayout
 from maml_rl.policies.params import affine
