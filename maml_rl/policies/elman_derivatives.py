@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from maml_rl.policies.recurrence import grouped, grouped_weight, outer, place_of, to_front
+from maml_rl.policies.recurrence import grouped, grouped_weight, new_steps, outer, to_front
 
 
 class ElmanSequence(Function):
@@ -23,7 +23,7 @@ class ElmanSequence(Function):
         """See the class."""
         from maml_rl.policies.elman_derivatives_kernel import run  # numba takes 100 MB, which nobody else need pay
 
-        outputs = inputs.new_empty((1 + len(inputs), *inputs.shape[1:]))
+        outputs = new_steps(weight, 1 + len(inputs), output)
         outputs[0], outputs[1:] = output, inputs
         run(*grouped(weight, outputs), grouped_weight(weight).mT.contiguous().numpy())
         return outputs
@@ -43,8 +43,7 @@ class ElmanSequence(Function):
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *parts: Tensor) -> tuple[Any, Any]:
         """See `torch.autograd.Function`."""
-        moved = to_front(info.batch_size, in_dims, parts, weight=1, times=(0,))
-        return ElmanSequence.apply(*moved), place_of(moved[1], in_dims[1]) + 1
+        return ElmanSequence.apply(*to_front(info.batch_size, in_dims, parts, times=(0,))), 1
 
 
 class _Cotangents(Function):
@@ -59,7 +58,7 @@ class _Cotangents(Function):
         """See the class."""
         from maml_rl.policies.elman_derivatives_kernel import carry_back
 
-        found, arrived = (outputs.new_empty((len(outputs) - 1, *outputs.shape[1:])) for _ in range(2))
+        found, arrived = (new_steps(weight, len(outputs) - 1, outputs[0]) for _ in range(2))
         before = outputs.new_zeros((1, *outputs.shape[1:]))
         by = grouped_weight(weight).contiguous().numpy()
         carry_back(*grouped(weight, outputs, for_outputs), by, *grouped(weight, found, arrived, before))
@@ -82,9 +81,7 @@ class _Cotangents(Function):
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *parts: Tensor) -> tuple[Any, Any]:
         """See `torch.autograd.Function`."""
-        moved = to_front(info.batch_size, in_dims, parts, weight=1, times=(0, 2))
-        place = place_of(moved[1], in_dims[1])
-        return _Cotangents.apply(*moved), (place + 1, place, place + 1)
+        return _Cotangents.apply(*to_front(info.batch_size, in_dims, parts, times=(0, 2))), (1, 0, 1)
 
 
 class _Curvature(Function):
@@ -100,7 +97,7 @@ class _Curvature(Function):
         from maml_rl.policies.elman_derivatives_kernel import carry_forth
 
         outputs, weight, _, arrived, along, output = parts
-        to_outputs, carried = (outputs.new_empty(outputs.shape) for _ in range(2))
+        to_outputs, carried = (new_steps(weight, len(outputs), outputs[0]) for _ in range(2))
         to_outputs[0], carried[0] = 0.0, output
         by = grouped_weight(weight).mT.contiguous().numpy()
         carry_forth(*grouped(weight, outputs, arrived, along), by, *grouped(weight, to_outputs, carried))
@@ -121,8 +118,7 @@ class _Curvature(Function):
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *parts: Tensor) -> tuple[Any, Any]:
         """See `torch.autograd.Function`."""
-        moved = to_front(info.batch_size, in_dims, parts, weight=1, times=(0, 2, 3, 4))
-        return _Curvature.apply(*moved), (place_of(moved[1], in_dims[1]) + 1,) * 2
+        return _Curvature.apply(*to_front(info.batch_size, in_dims, parts, times=(0, 2, 3, 4))), (1, 1)
 
 
 def _second(*inputs: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from maml_rl.policies.recurrence import grouped, grouped_weight, outer, place_of, to_front
+from maml_rl.policies.recurrence import grouped, grouped_weight, new_steps, outer, to_front
 
 
 class LSTMSequence(Function):
@@ -32,8 +32,8 @@ class LSTMSequence(Function):
         # numba takes 100 MB, which nobody else need pay
         from maml_rl.policies.lstm_derivatives_kernel import open_gates
 
-        gates = inputs.clone(memory_format=torch.contiguous_format)
-        outputs, contents = (part.new_empty((1 + len(inputs), *part.shape)) for part in (output, content))
+        gates = new_steps(weight, len(inputs), inputs[0]).copy_(inputs)
+        outputs, contents = (new_steps(weight, 1 + len(inputs), part) for part in (output, content))
         outputs[0], contents[0] = output, content
         open_gates(*grouped(weight, gates, outputs, contents), grouped_weight(weight).mT.contiguous().numpy())
         return gates, outputs, contents
@@ -54,8 +54,7 @@ class LSTMSequence(Function):
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *parts: Tensor) -> tuple[Any, Any]:
         """See `torch.autograd.Function`."""
-        moved = to_front(info.batch_size, in_dims, parts, weight=1, times=(0,))
-        return LSTMSequence.apply(*moved), (place_of(moved[1], in_dims[1]) + 1,) * 3
+        return LSTMSequence.apply(*to_front(info.batch_size, in_dims, parts, times=(0,))), (1, 1, 1)
 
 
 class _Cotangents(Function):
@@ -77,8 +76,8 @@ class _Cotangents(Function):
         from maml_rl.policies.lstm_derivatives_kernel import carry_back
 
         gates, contents, weight, *given = parts
-        found = gates.new_empty(gates.shape)
-        arrived, inside = (contents.new_empty((len(gates), *contents.shape[1:])) for _ in range(2))
+        found = new_steps(weight, len(gates), gates[0])
+        arrived, inside = (new_steps(weight, len(gates), contents[0]) for _ in range(2))
         output, content = (contents.new_zeros((1, *contents.shape[1:])) for _ in range(2))
         carry_back(
             grouped(weight, gates, contents),
@@ -102,14 +101,12 @@ class _Cotangents(Function):
         *given, found, arrived, inside = ctx.saved_tensors
         results = _Curvature.apply(*given, arrived, inside, *along[:3])
         for_gates, for_contents, for_cotangents, outputs, contents = results
-        return for_gates, for_contents, outer(found, outputs[:-1], given[_WEIGHT]), for_cotangents, outputs, contents
+        return for_gates, for_contents, outer(found, outputs[:-1], given[2]), for_cotangents, outputs, contents
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *parts: Tensor) -> tuple[Any, Any]:
         """See `torch.autograd.Function`."""
-        moved = to_front(info.batch_size, in_dims, parts, weight=_WEIGHT, times=(0, 1, 3, 4, 5))
-        place = place_of(moved[_WEIGHT], in_dims[_WEIGHT])
-        return _Cotangents.apply(*moved), (place + 1, place, place, place + 1, place + 1)
+        return _Cotangents.apply(*to_front(info.batch_size, in_dims, parts, times=(0, 1, 3, 4, 5))), (1, 0, 0, 1, 1)
 
 
 class _Curvature(Function):
@@ -130,8 +127,9 @@ class _Curvature(Function):
         from maml_rl.policies.lstm_derivatives_kernel import carry_forth
 
         gates, contents, weight, cotangents, _, _, arrived, inside, along, output, content = parts
-        for_gates, for_cotangents = gates.new_empty(gates.shape), gates.new_empty(gates.shape)
-        for_contents, outputs, carried = (contents.new_zeros(contents.shape) for _ in range(3))
+        for_gates, for_cotangents = (new_steps(weight, len(gates), gates[0]) for _ in range(2))
+        for_contents, outputs, carried = (new_steps(weight, len(contents), contents[0]) for _ in range(3))
+        for_contents.zero_()
         outputs[0], carried[0] = output, content
         carry_forth(
             grouped(weight, gates, contents),
@@ -157,13 +155,7 @@ class _Curvature(Function):
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *parts: Tensor) -> tuple[Any, Any]:
         """See `torch.autograd.Function`."""
-        times = (0, 1, *range(3, 9))
-        moved = to_front(info.batch_size, in_dims, parts, weight=_WEIGHT, times=times)
-        return _Curvature.apply(*moved), (place_of(moved[_WEIGHT], in_dims[_WEIGHT]) + 1,) * 5
-
-
-_WEIGHT = 2
-"""Place of the recurrent weights among the inputs of both derivatives."""
+        return _Curvature.apply(*to_front(info.batch_size, in_dims, parts, times=(0, 1, *range(3, 9)))), (1,) * 5
 
 
 def _second(*inputs: Tensor) -> tuple[Tensor, ...]:

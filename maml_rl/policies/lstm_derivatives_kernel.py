@@ -1,6 +1,6 @@
 """Passes over an LSTM's sequence that are compiled: gates opened, cotangents carried back, and carried forth again.
 
-Arrays are (T, G, n, ...): n rows of G groups, each group with recurrent weights of its own.
+Arrays are (G, T, n, ...): n rows of T steps of G groups, each group with recurrent weights of its own.
 """
 
 # mypy: disable-error-code="no-untyped-def, call-arg"
@@ -18,20 +18,20 @@ _ONE, _TWO = np.float32(1.0), np.float32(2.0)
 
 @compiled
 def open_gates(gates, outputs, contents, weight):
-    """Open gates (T, G, n, 4 H) in place, and write outputs and contents (1 + T, G, n, H) after every step.
+    """Open gates (G, T, n, 4 H) in place, and write outputs and contents (G, 1 + T, n, H) after every step.
 
     `weight` (G, H, 4 H).
     """
     size = outputs.shape[-1]
     recurrent = np.empty(gates.shape[2:], gates.dtype)
-    for step in range(gates.shape[0]):
-        for group in range(gates.shape[1]):
-            multiply(outputs[step, group], weight[group], recurrent)
+    for group in range(gates.shape[0]):
+        for step in range(gates.shape[1]):
+            multiply(outputs[group, step], weight[group], recurrent)
             for n in range(gates.shape[2]):
-                i, f, o, g = split(gates[step, group, n], size)
+                i, f, o, g = split(gates[group, step, n], size)
                 of_i, of_f, of_o, of_g = split(recurrent[n], size)
-                before, after = contents[step, group, n], contents[step + 1, group, n]
-                output = outputs[step + 1, group, n]
+                before, after = contents[group, step, n], contents[group, step + 1, n]
+                output = outputs[group, step + 1, n]
                 for v in range(size):
                     i[v] = sigmoid(i[v] + of_i[v])
                     f[v] = sigmoid(f[v] + of_f[v])
@@ -45,23 +45,23 @@ def open_gates(gates, outputs, contents, weight):
 def carry_back(sequence, given, weight, results, first):
     """See `maml_rl.policies.lstm_derivatives._Cotangents`.
 
-    `sequence`: gates (T, G, n, 4 H) and contents (1 + T, G, n, H); `given`: cotangents of gates, and of outputs and
-    contents; `weight` (G, 4 H, H). Written are `results`, l, m and k (T, G, n, ...), and `first`, cotangents of output
-    and content before (1, G, n, H), zeros till then.
+    `sequence`: gates (G, T, n, 4 H) and contents (G, 1 + T, n, H); `given`: cotangents of gates, and of outputs and
+    contents; `weight` (G, 4 H, H). Written are `results`, l, m and k (G, T, n, ...), and `first`, cotangents of output
+    and content before (G, 1, n, H), zeros till then.
     """
     (gates, contents), (cotangents, for_outputs, for_contents) = sequence, given
     (found, arrived, inside), (for_output, for_content) = results, first
     size = contents.shape[-1]
-    for step in range(gates.shape[0] - 1, -1, -1):
-        for group in range(gates.shape[1]):
-            later, content = for_output[0, group], for_content[0, group]
+    for group in range(gates.shape[0]):
+        for step in range(gates.shape[1] - 1, -1, -1):
+            later, content = for_output[group, 0], for_content[group, 0]
             for n in range(gates.shape[2]):
-                i, f, o, g = split(gates[step, group, n], size)
-                e_i, e_f, e_o, e_g = split(cotangents[step, group, n], size)
-                l_i, l_f, l_o, l_g = split(found[step, group, n], size)
-                before, after = contents[step, group, n], contents[step + 1, group, n]
-                of_output, of_content = for_outputs[step + 1, group, n], for_contents[step + 1, group, n]
-                to_m, to_k = arrived[step, group, n], inside[step, group, n]
+                i, f, o, g = split(gates[group, step, n], size)
+                e_i, e_f, e_o, e_g = split(cotangents[group, step, n], size)
+                l_i, l_f, l_o, l_g = split(found[group, step, n], size)
+                before, after = contents[group, step, n], contents[group, step + 1, n]
+                of_output, of_content = for_outputs[group, step + 1, n], for_contents[group, step + 1, n]
+                to_m, to_k = arrived[group, step, n], inside[group, step, n]
                 for v in range(size):
                     shown, m = tanh(after[v]), of_output[v] + later[n, v]
                     k = content[n, v] + of_content[v] + m * o[v] * (_ONE - shown * shown)
@@ -72,37 +72,37 @@ def carry_back(sequence, given, weight, results, first):
                     to_m[v] = m
                     to_k[v] = k
                     content[n, v] = k * f[v]
-            multiply(found[step, group], weight[group], later)
-    for_output[0] += for_outputs[0]
-    for_content[0] += for_contents[0]
+            multiply(found[group, step], weight[group], later)
+    for_output[:, 0] += for_outputs[:, 0]
+    for_content[:, 0] += for_contents[:, 0]
 
 
 @compiled
 def carry_forth(sequence, given, weight, results, carried_on):
     """See `maml_rl.policies.lstm_derivatives._Curvature`.
 
-    `sequence`: gates (T, G, n, 4 H) and contents (1 + T, G, n, H); `given`: cotangents e of gates, m, k, and what
-    arrives at l (T, G, n, ...); `weight` (G, H, 4 H). Written are `results`, cotangents of gates, contents, which are
-    zeros till then, and e; and, behind the first of each, `carried_on`, p and q (1 + T, G, n, H).
+    `sequence`: gates (G, T, n, 4 H) and contents (G, 1 + T, n, H); `given`: cotangents e of gates, m, k, and what
+    arrives at l (G, T, n, ...); `weight` (G, H, 4 H). Written are `results`, cotangents of gates, contents, which are
+    zeros till then, and e; and, behind the first of each, `carried_on`, p and q (G, 1 + T, n, H).
     """
     (gates, contents), (cotangents, arrived, inside, along) = sequence, given
     (for_gates, for_contents, for_cotangents), (outputs, carried) = results, carried_on
     size = contents.shape[-1]
     recurrent = np.empty(gates.shape[2:], gates.dtype)
-    for step in range(gates.shape[0]):
-        for group in range(gates.shape[1]):
-            multiply(outputs[step, group], weight[group], recurrent)
+    for group in range(gates.shape[0]):
+        for step in range(gates.shape[1]):
+            multiply(outputs[group, step], weight[group], recurrent)
             for n in range(gates.shape[2]):
-                i, f, o, g = split(gates[step, group, n], size)
-                e_i, e_f, e_o, e_g = split(cotangents[step, group, n], size)
-                u_i, u_f, u_o, u_g = split(along[step, group, n], size)
+                i, f, o, g = split(gates[group, step, n], size)
+                e_i, e_f, e_o, e_g = split(cotangents[group, step, n], size)
+                u_i, u_f, u_o, u_g = split(along[group, step, n], size)
                 r_i, r_f, r_o, r_g = split(recurrent[n], size)
-                y_i, y_f, y_o, y_g = split(for_gates[step, group, n], size)
-                z_i, z_f, z_o, z_g = split(for_cotangents[step, group, n], size)
-                before, after = contents[step, group, n], contents[step + 1, group, n]
-                to_before, to_after = for_contents[step, group, n], for_contents[step + 1, group, n]
-                last, p, q = carried[step, group, n], outputs[step + 1, group, n], carried[step + 1, group, n]
-                of_m, of_k = arrived[step, group, n], inside[step, group, n]
+                y_i, y_f, y_o, y_g = split(for_gates[group, step, n], size)
+                z_i, z_f, z_o, z_g = split(for_cotangents[group, step, n], size)
+                before, after = contents[group, step, n], contents[group, step + 1, n]
+                to_before, to_after = for_contents[group, step, n], for_contents[group, step + 1, n]
+                last, p, q = carried[group, step, n], outputs[group, step + 1, n], carried[group, step + 1, n]
+                of_m, of_k = arrived[group, step, n], inside[group, step, n]
                 for v in range(size):
                     shown, m, k = tanh(after[v]), of_m[v], of_k[v]
                     d = _ONE - shown * shown

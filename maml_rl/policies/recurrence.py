@@ -105,9 +105,8 @@ class _Recurrence(Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], layer: Layer, *parts: Tensor) -> tuple[Any, Any]:
-        inputs, weight, *state = to_front(info.batch_size, in_dims[1:], parts, weight=1, times=(0,))
-        outputs = _Recurrence.apply(layer, inputs, weight, *state)
-        return outputs, (place_of(weight, in_dims[2]) + 1,) * len(outputs)
+        outputs = _Recurrence.apply(layer, *to_front(info.batch_size, in_dims[1:], parts, times=(0,)))
+        return outputs, (1,) * len(outputs)
 
 
 class _Linearised(Function):
@@ -158,9 +157,7 @@ class _Linearised(Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], reverse: bool, *parts: Tensor) -> tuple[Any, Any]:
-        jacobian, weight, p, q = to_front(info.batch_size, in_dims[1:], parts, weight=1, times=(0, 2, 3))
-        place = place_of(weight, in_dims[2]) + 1
-        return _Linearised.apply(reverse, jacobian, weight, p, q), (place, place)
+        return _Linearised.apply(reverse, *to_front(info.batch_size, in_dims[1:], parts, times=(0, 2, 3))), (1, 1)
 
 
 def _split(gates: Tensor, size: int) -> Tensor:
@@ -175,38 +172,40 @@ def outer(left: Tensor, right: Tensor, weight: Tensor) -> Tensor:
     return left.mT @ right
 
 
-def place_of(weight: Tensor, weight_dim: int | None) -> int:
-    """Place of `vmap`'s dimension, not counting steps: in front, or behind *L if `weight` (*L, I, J) has none."""
-    return 0 if weight_dim is not None else weight.dim() - 2
-
-
 def to_front(
-    size: int, in_dims: tuple[int | None, ...], parts: tuple[Tensor, ...], *, weight: int, times: tuple[int, ...]
+    size: int, in_dims: tuple[int | None, ...], parts: tuple[Tensor, ...], *, times: tuple[int, ...]
 ) -> list[Tensor]:
-    """Give all parts (T, ..., K) `vmap`'s dimension of this size, at the same place.
-
-    At index `weight` is a weight (*L, I, J), which gets none; parts without steps (..., K) are at indices that are
-    not in `times`.
-    """
-    place = place_of(parts[weight], in_dims[weight])
+    """Give all parts `vmap`'s dimension of this size in front, or behind the steps of those at indices in `times`."""
     moved = []
     for index, (part, dim) in enumerate(zip(parts, in_dims, strict=True)):
-        target = place + (index in times)
-        if index == weight:
-            moved.append(part if dim is None else part.movedim(dim, 0))
-        elif dim is None:
+        target = int(index in times)
+        if dim is None:
             moved.append(part.unsqueeze(target).expand(*part.shape[:target], size, *part.shape[target:]))
         else:
             moved.append(part.movedim(dim, target))
     return moved
 
 
+def new_steps(weight: Tensor, num_steps: int, like: Tensor) -> Tensor:
+    """Room for steps (T, *L, ..., K) of what is (*L, ..., K) in one of them, T last of all but one group's in memory.
+
+    So `grouped` need not copy; `weight` is (*L, I, J).
+    """
+    lead = weight.dim() - 2
+    return like.new_empty((*like.shape[:lead], num_steps, *like.shape[lead:])).movedim(lead, 0)
+
+
 def grouped(weight: Tensor, *parts: Tensor) -> tuple[np.ndarray, ...]:
-    """Tensors (T, *L, ..., K) as arrays (T, G, n, K), in their own memory if contiguous; `weight` is (*L, I, J)."""
+    """Tensors (T, *L, ..., K) as arrays (G, T, n, K), in the memory of those that `new_steps` made.
+
+    `weight` is (*L, I, J).
+    """
     lead = weight.dim() - 2
     groups = weight.shape[:lead].numel()
-    shapes = ((len(part), groups, part.shape[1 + lead : -1].numel(), part.shape[-1]) for part in parts)
-    return tuple(part.reshape(shape).contiguous().numpy() for part, shape in zip(parts, shapes, strict=True))
+    shapes = ((groups, len(part), part.shape[1 + lead : -1].numel(), part.shape[-1]) for part in parts)
+    return tuple(
+        part.movedim(0, lead).reshape(shape).contiguous().numpy() for part, shape in zip(parts, shapes, strict=True)
+    )
 
 
 def grouped_weight(weight: Tensor) -> Tensor:
