@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from maml_rl.policies.recurrence import grouped, grouped_weight, new_steps, outer, to_front
+from maml_rl.policies.recurrence import grouped, grouped_weight, joined_steps, new_steps, outer, through, to_front
 
 
 class ElmanSequence(Function):
-    """Outputs (1 + T, ..., H), the first one given, of ``h' = tanh(x + W h)``.
+    """Outputs (1 + T, ..., H), the first one given, of ``h' = tanh(W (1, x, h))``.
 
-    Of x (T, ..., H), recurrent weights (H, H) and the output (..., H) before. In float32 on the CPU, under `torch.func`
-    too.
+    Of x (T, ..., I), weights W (H, 1 + I + H) of a 1, an input and the output before, and that output (..., H). In
+    float32 on the CPU, under `torch.func` too.
     """
 
     @staticmethod
@@ -24,21 +24,24 @@ class ElmanSequence(Function):
         from maml_rl.policies.elman_derivatives_kernel import run  # numba takes 100 MB, which nobody else need pay
 
         outputs = new_steps(weight, 1 + len(inputs), output)
-        outputs[0], outputs[1:] = output, inputs
-        run(*grouped(weight, outputs), grouped_weight(weight).mT.contiguous().numpy())
+        outputs[0] = output
+        joined = joined_steps(weight, inputs, outputs)
+        run(*grouped(weight, joined, outputs), grouped_weight(weight).mT.contiguous().numpy())
         return outputs
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         """See `torch.autograd.Function`."""
-        ctx.save_for_backward(inputs[1], output)
+        ctx.save_for_backward(*inputs[:2], output)
 
     @staticmethod
-    def backward(ctx: Any, for_outputs: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, for_outputs: Tensor) -> tuple[Tensor | None, ...]:
         """Cotangents of all inputs, from `for_outputs` (1 + T, ..., H)."""
-        weight, outputs = ctx.saved_tensors
-        for_inputs, for_output, _ = _Cotangents.apply(outputs, weight, for_outputs)
-        return for_inputs, outer(for_inputs, outputs[:-1], weight), for_output
+        inputs, weight, outputs = ctx.saved_tensors
+        width = inputs.shape[-1]
+        found, for_output, _ = _Cotangents.apply(outputs, weight[..., 1 + width :], for_outputs)
+        for_inputs = through(found, weight[..., 1 : 1 + width]) if ctx.needs_input_grad[0] else None
+        return for_inputs, outer(found, joined_steps(weight, inputs, outputs), weight), for_output
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *parts: Tensor) -> tuple[Any, Any]:
@@ -47,7 +50,7 @@ class ElmanSequence(Function):
 
 
 class _Cotangents(Function):
-    """Cotangents (T, ..., H) of x, and of the output (..., H) before the sequence.
+    """Cotangents (T, ..., H) of what tanh is of, and of the output (..., H) before the sequence.
 
     Of outputs h (1 + T, ..., H), recurrent weights W (H, H) and cotangents of outputs. Backwards in time, with m what
     arrives at an output: ``l = m (1 - h^2);  m <- W^T l``. The last result is m (T, ..., H).

@@ -51,6 +51,12 @@ def multiply(rows, weight, out):
         np.dot(rows[start : start + block], weight, out[start : start + block])
 
 
+@numba.njit(inline="always")
+def of_group(array, group):
+    """That of a group (T, n, K) in an `array` (G, T, n, K), or (1, T, n, K) if it is the same for all."""
+    return array[min(group, array.shape[0] - 1)]
+
+
 @numba.njit(inline="always", fastmath=True)
 def split(row, size):
     """Four parts, `size` long each, of a row."""

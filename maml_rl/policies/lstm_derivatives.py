@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from maml_rl.policies.recurrence import grouped, grouped_weight, new_steps, outer, to_front
+from maml_rl.policies.recurrence import grouped, grouped_weight, joined_steps, new_steps, outer, through, to_front
 
 
 class LSTMSequence(Function):
     """Opened gates (T, ..., 4 H), outputs and contents (1 + T, ..., H), the first ones given, along a sequence.
 
-    Of gates without the recurrent part (T, ..., 4 H) in the order i, f, o, g, recurrent weights (4 H, H), and output
-    and content (..., H) before. In float32 on the CPU, under `torch.func` too.
+    Of inputs (T, ..., I), weights (4 H, 1 + I + H) of a 1, an input and the output before, their rows in the order
+    i, f, o, g, and output and content (..., H) before. In float32 on the CPU, under `torch.func` too.
     """
 
     @staticmethod
@@ -32,24 +32,26 @@ class LSTMSequence(Function):
         # numba takes 100 MB, which nobody else need pay
         from maml_rl.policies.lstm_derivatives_kernel import open_gates
 
-        gates = new_steps(weight, len(inputs), inputs[0]).copy_(inputs)
+        gates = new_steps(weight, len(inputs), output, weight.shape[-2])
         outputs, contents = (new_steps(weight, 1 + len(inputs), part) for part in (output, content))
         outputs[0], contents[0] = output, content
-        open_gates(*grouped(weight, gates, outputs, contents), grouped_weight(weight).mT.contiguous().numpy())
+        joined = joined_steps(weight, inputs, outputs)
+        open_gates(*grouped(weight, joined, gates, outputs, contents), grouped_weight(weight).mT.contiguous().numpy())
         return gates, outputs, contents
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         """See `torch.autograd.Function`."""
-        ctx.save_for_backward(inputs[1], *output)
+        ctx.save_for_backward(*inputs[:2], *output)
 
     @staticmethod
-    def backward(ctx: Any, for_gates: Tensor, for_outputs: Tensor, for_contents: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, for_gates: Tensor, for_outputs: Tensor, for_contents: Tensor) -> tuple[Tensor | None, ...]:
         """Cotangents of all inputs: `for_gates` (T, ..., 4 H), `for_outputs` and `for_contents` (1 + T, ..., H)."""
-        weight, gates, outputs, contents = ctx.saved_tensors
-        given = (for_gates, for_outputs, for_contents)
-        for_inputs, for_output, for_content, *_ = _Cotangents.apply(gates, contents, weight, *given)
-        return for_inputs, outer(for_inputs, outputs[:-1], weight), for_output, for_content
+        inputs, weight, gates, outputs, contents = ctx.saved_tensors
+        given, width = (for_gates, for_outputs, for_contents), inputs.shape[-1]
+        found, for_output, for_content, *_ = _Cotangents.apply(gates, contents, weight[..., 1 + width :], *given)
+        for_inputs = through(found, weight[..., 1 : 1 + width]) if ctx.needs_input_grad[0] else None
+        return for_inputs, outer(found, joined_steps(weight, inputs, outputs), weight), for_output, for_content
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *parts: Tensor) -> tuple[Any, Any]:

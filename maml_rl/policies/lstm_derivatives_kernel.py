@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from maml_rl.policies.joined_steps import multiply, split
+from maml_rl.policies.joined_steps import multiply, of_group, split
 from maml_rl.policies.learning_rules.lanes import sigmoid, tanh
 from maml_rl.utils.kernels import compiled
 
@@ -17,26 +17,25 @@ _ONE, _TWO = np.float32(1.0), np.float32(2.0)
 
 
 @compiled
-def open_gates(gates, outputs, contents, weight):
-    """Open gates (G, T, n, 4 H) in place, and write outputs and contents (G, 1 + T, n, H) after every step.
+def open_gates(joined, gates, outputs, contents, weight):
+    """Open gates (G, T, n, 4 H), and write outputs and contents (G, 1 + T, n, H) after every step.
 
-    `weight` (G, H, 4 H).
+    Of `joined` steps (G, T, n, 1 + I + H), whose last outputs are written too, and `weight` (G, 1 + I + H, 4 H).
     """
     size = outputs.shape[-1]
-    recurrent = np.empty(gates.shape[2:], gates.dtype)
     for group in range(gates.shape[0]):
         for step in range(gates.shape[1]):
-            multiply(outputs[group, step], weight[group], recurrent)
+            joined[group, step, :, -size:] = outputs[group, step]
+            multiply(joined[group, step], weight[group], gates[group, step])
             for n in range(gates.shape[2]):
                 i, f, o, g = split(gates[group, step, n], size)
-                of_i, of_f, of_o, of_g = split(recurrent[n], size)
                 before, after = contents[group, step, n], contents[group, step + 1, n]
                 output = outputs[group, step + 1, n]
                 for v in range(size):
-                    i[v] = sigmoid(i[v] + of_i[v])
-                    f[v] = sigmoid(f[v] + of_f[v])
-                    o[v] = sigmoid(o[v] + of_o[v])
-                    g[v] = tanh(g[v] + of_g[v])
+                    i[v] = sigmoid(i[v])
+                    f[v] = sigmoid(f[v])
+                    o[v] = sigmoid(o[v])
+                    g[v] = tanh(g[v])
                     after[v] = f[v] * before[v] + i[v] * g[v]
                     output[v] = o[v] * tanh(after[v])
 
@@ -46,21 +45,23 @@ def carry_back(sequence, given, weight, results, first):
     """See `maml_rl.policies.lstm_derivatives._Cotangents`.
 
     `sequence`: gates (G, T, n, 4 H) and contents (G, 1 + T, n, H); `given`: cotangents of gates, and of outputs and
-    contents; `weight` (G, 4 H, H). Written are `results`, l, m and k (G, T, n, ...), and `first`, cotangents of output
-    and content before (G, 1, n, H), zeros till then.
+    contents, any of them maybe of one group for all; `weight` (G, 4 H, H). Written are `results`, l, m and k
+    (G, T, n, ...), and `first`, cotangents of output and content before (G, 1, n, H), zeros till then.
     """
     (gates, contents), (cotangents, for_outputs, for_contents) = sequence, given
     (found, arrived, inside), (for_output, for_content) = results, first
     size = contents.shape[-1]
     for group in range(gates.shape[0]):
+        own, own_outputs = of_group(cotangents, group), of_group(for_outputs, group)
+        own_contents = of_group(for_contents, group)
         for step in range(gates.shape[1] - 1, -1, -1):
             later, content = for_output[group, 0], for_content[group, 0]
             for n in range(gates.shape[2]):
                 i, f, o, g = split(gates[group, step, n], size)
-                e_i, e_f, e_o, e_g = split(cotangents[group, step, n], size)
+                e_i, e_f, e_o, e_g = split(own[step, n], size)
                 l_i, l_f, l_o, l_g = split(found[group, step, n], size)
                 before, after = contents[group, step, n], contents[group, step + 1, n]
-                of_output, of_content = for_outputs[group, step + 1, n], for_contents[group, step + 1, n]
+                of_output, of_content = own_outputs[step + 1, n], own_contents[step + 1, n]
                 to_m, to_k = arrived[group, step, n], inside[group, step, n]
                 for v in range(size):
                     shown, m = tanh(after[v]), of_output[v] + later[n, v]
@@ -82,20 +83,22 @@ def carry_forth(sequence, given, weight, results, carried_on):
     """See `maml_rl.policies.lstm_derivatives._Curvature`.
 
     `sequence`: gates (G, T, n, 4 H) and contents (G, 1 + T, n, H); `given`: cotangents e of gates, m, k, and what
-    arrives at l (G, T, n, ...); `weight` (G, H, 4 H). Written are `results`, cotangents of gates, contents, which are
-    zeros till then, and e; and, behind the first of each, `carried_on`, p and q (G, 1 + T, n, H).
+    arrives at l (G, T, n, ...), e and the last maybe of one group for all; `weight` (G, H, 4 H). Written are `results`,
+    cotangents of gates, contents, which are zeros till then, and e; and, behind the first of each, `carried_on`, p and
+    q (G, 1 + T, n, H).
     """
     (gates, contents), (cotangents, arrived, inside, along) = sequence, given
     (for_gates, for_contents, for_cotangents), (outputs, carried) = results, carried_on
     size = contents.shape[-1]
     recurrent = np.empty(gates.shape[2:], gates.dtype)
     for group in range(gates.shape[0]):
+        own, own_along = of_group(cotangents, group), of_group(along, group)
         for step in range(gates.shape[1]):
             multiply(outputs[group, step], weight[group], recurrent)
             for n in range(gates.shape[2]):
                 i, f, o, g = split(gates[group, step, n], size)
-                e_i, e_f, e_o, e_g = split(cotangents[group, step, n], size)
-                u_i, u_f, u_o, u_g = split(along[group, step, n], size)
+                e_i, e_f, e_o, e_g = split(own[step, n], size)
+                u_i, u_f, u_o, u_g = split(own_along[step, n], size)
                 r_i, r_f, r_o, r_g = split(recurrent[n], size)
                 y_i, y_f, y_o, y_g = split(for_gates[group, step, n], size)
                 z_i, z_f, z_o, z_g = split(for_cotangents[group, step, n], size)

@@ -169,7 +169,7 @@ def outer(left: Tensor, right: Tensor, weight: Tensor) -> Tensor:
     """Outer products of `left` (T, *L, ..., I) and `right` (T, *L, ..., J), summed: (*L, I, J), as `weight` is."""
     lead = weight.dim() - 2
     left, right = (part.movedim(0, lead).flatten(lead, -2) for part in (left, right))
-    return left.mT @ right
+    return (right.mT @ left).mT  # so that the derivative in `left`, the larger, is not transposed
 
 
 def to_front(
@@ -186,26 +186,49 @@ def to_front(
     return moved
 
 
-def new_steps(weight: Tensor, num_steps: int, like: Tensor) -> Tensor:
-    """Room for steps (T, *L, ..., K) of what is (*L, ..., K) in one of them, T last of all but one group's in memory.
+def joined_steps(weight: Tensor, inputs: Tensor, outputs: Tensor) -> Tensor:
+    """Rows (T, *L, ..., 1 + I + H) of 1, x_t and h_{t-1}, in memory as `new_steps` has it; `weight` is (*L, ...).
 
-    So `grouped` need not copy; `weight` is (*L, I, J).
+    From `inputs` x (T, *L, ..., I) and `outputs` h (1 + T, *L, ..., H).
     """
     lead = weight.dim() - 2
-    return like.new_empty((*like.shape[:lead], num_steps, *like.shape[lead:])).movedim(lead, 0)
+    parts = (inputs.new_ones((*inputs.shape[:-1], 1)), inputs, outputs[:-1])
+    return torch.cat([part.movedim(0, lead) for part in parts], -1).movedim(lead, 0)
+
+
+def through(left: Tensor, weight: Tensor) -> Tensor:
+    """Products (T, *L, ..., J) of `left` (T, *L, ..., I) with `weight` (*L, I, J)."""
+    lead = weight.dim() - 2
+    flat = left.movedim(0, lead)
+    return (flat.flatten(lead, -2) @ weight).unflatten(lead, flat.shape[lead:-1]).movedim(lead, 0)
+
+
+def new_steps(weight: Tensor, num_steps: int, like: Tensor, width: int | None = None) -> Tensor:
+    """Room for steps (T, *L, ..., K), those of a group one behind another, so that `grouped` need not copy.
+
+    `weight` is (*L, I, J), `like` (*L, ..., K), or of another K if there is a `width` for it.
+    """
+    lead = weight.dim() - 2
+    shape = like.shape[lead:] if width is None else (*like.shape[lead:-1], width)
+    return like.new_empty((*like.shape[:lead], num_steps, *shape)).movedim(lead, 0)
 
 
 def grouped(weight: Tensor, *parts: Tensor) -> tuple[np.ndarray, ...]:
     """Tensors (T, *L, ..., K) as arrays (G, T, n, K), in the memory of those that `new_steps` made.
 
-    `weight` is (*L, I, J).
+    What is the same for all groups because it was expanded, as zeros are, is there once: (1, T, n, K). `weight` is
+    (*L, I, J).
     """
     lead = weight.dim() - 2
-    groups = weight.shape[:lead].numel()
-    shapes = ((groups, len(part), part.shape[1 + lead : -1].numel(), part.shape[-1]) for part in parts)
-    return tuple(
-        part.movedim(0, lead).reshape(shape).contiguous().numpy() for part, shape in zip(parts, shapes, strict=True)
-    )
+
+    def array(part: Tensor) -> np.ndarray:
+        part = part.movedim(0, lead)
+        if lead and not any(part.stride()[:lead]):
+            part = part[(slice(1),) * lead]
+        shape = (part.shape[:lead].numel(), part.shape[lead], part.shape[1 + lead : -1].numel(), part.shape[-1])
+        return part.reshape(shape).contiguous().numpy()
+
+    return tuple(array(part) for part in parts)
 
 
 def grouped_weight(weight: Tensor) -> Tensor:

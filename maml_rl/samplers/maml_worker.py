@@ -254,28 +254,24 @@ class MAMLWorker:
             total += rows.double().sum(1).cpu().numpy()
         return total
 
-    def _proximal_chunks(
-        self, tasks: Sequence[int] | None = None
-    ) -> Iterator[tuple[list[LearningData], list[Any]]]:
+    def _proximal_chunks(self, tasks: Sequence[int] | None = None) -> Iterator[tuple[list[LearningData], list[Any]]]:
         """Episodes of each chunk before every inner step and after the last, and the policies that rolled them out.
 
         Only of `tasks`, positions in the meta-batch; ``None``: of all.
         """
         if not self._old_before:
-            old = self.spec.layout.params(self._at)
+            params = self.spec.layout.params(self._at)
             for chunk in self._chunks:
                 path = [self._to_device({k: v[chunk] for k, v in p.items()}) for p in self._paths[:-1]]
-                self._old_before.append(distributions_along(self.inner, old, path, self._data(chunk)[0]))
+                self._old_before.append(distributions_along(self.inner, params, path, self._data(chunk)[0]))
         for chunk, before, after in zip(self._chunks, self._old_before, self._old, strict=True):
             rows = self._rows_of(chunk, tasks)
             if not rows:
                 continue
             self.heartbeat()
             train, valid = self._data(chunk)
-            episodes, old = [*train, valid], [*before, after]
-            if len(rows) < len(valid.mask):
-                episodes, old = tree_map(lambda part, rows=rows: part[rows], (episodes, old))
-            yield episodes, old
+            along = [*train, valid], [*before, after]
+            yield along if len(rows) == len(valid.mask) else tree_map(lambda part, rows=rows: part[rows], along)
 
     def _rows_of(self, chunk: slice, tasks: Sequence[int] | None) -> list[int]:
         """Where in a chunk the tasks at these positions of the meta-batch are; ``None``: all."""
