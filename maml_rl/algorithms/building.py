@@ -44,6 +44,7 @@ def policy_spec(config: Config, env: MetaVectorEnv, dtype: str, *, with_value: b
         options=config.policy_options,
         encoder=_encoder(settings.encoder, own_space),
         encoder_channels=settings.encoder_channels,
+        encoder_gain=settings.encoder_gain,
         observation_shape=tuple(own_space.shape or (1,)),  # an index is one number
         with_value=with_value,
         dtype=dtype,

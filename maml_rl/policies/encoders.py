@@ -97,10 +97,15 @@ class ConvEncoder:
         Length O of an observation, the image first.
     channels
         Output channels of each layer.
+    gain
+        Factor by which images are seen larger, > 0.
     """
 
-    def __init__(self, shape: tuple[int, int, int], input_size: int, channels: Sequence[int] = (16, 32)) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], input_size: int, channels: Sequence[int] = (16, 32), *, gain: float = 1.0
+    ) -> None:
         self.shape = shape
+        self.gain = gain
         self.channels = tuple(channels)
         self.strides: list[int] = []
         self.kernels: list[int] = []
@@ -130,7 +135,7 @@ class ConvEncoder:
         images, rest = observations.tensor_split((math.prod(self.shape),), -1)
         own = {name: value for name, value in params.items() if name.startswith("encoder")}
         if not own:
-            features = as_numbers(images)
+            features = as_numbers(images) * self.gain
         elif next(iter(own.values())).dim() not in (2, 5):
             features = self._convolve(own, images)
         elif all(value.stride(0) == 0 for value in own.values()):  # all tasks have the same: half the time
@@ -143,11 +148,12 @@ class ConvEncoder:
         """Features (..., B, F) of images (..., B, C * H * W)."""
         hidden = images.reshape(-1, *self.shape)
         layers = self._layers if len(hidden) < _MANY else self._layers_of_blocks
-        return layers(_for_type(params, images), hidden).reshape(*images.shape[:-1], -1)  # (N, C, H, W) -> (..., B, F)
+        features = layers(self._for_type(params, images), hidden)  # (N, C, H, W)
+        return features.reshape(*images.shape[:-1], -1)
 
     def _convolve_each(self, params: Params, images: Tensor) -> Tensor:
         """Features (M, B, F) of images (M, B, C * H * W), each of M tasks with its own weights; tasks are groups."""
-        num_tasks, params = len(images), _for_type(params, images)
+        num_tasks, params = len(images), self._for_type(params, images)
         hidden = images.transpose(0, 1).reshape(-1, num_tasks * self.shape[0], *self.shape[1:])
         hidden = self._layers({name: value.flatten(0, 1) for name, value in params.items()}, hidden, num_tasks)
         return hidden.unflatten(1, (num_tasks, -1)).transpose(0, 1).flatten(2)  # (B, M * C, H, W) -> (M, B, C * H * W)
@@ -172,12 +178,10 @@ class ConvEncoder:
             hidden = NONLINEARITY(nn.functional.conv2d(blocks, _of_blocks(weight, stride), bias))
         return hidden
 
-
-def _for_type(params: Params, images: Tensor) -> Params:
-    """Parameters that see bytes as numbers from 0 to 1: weights are divided by 255, since pixels are more."""
-    if images.dtype != torch.uint8:
-        return params
-    return {**params, "encoder1.weight": params["encoder1.weight"] / 255.0}
+    def _for_type(self, params: Params, images: Tensor) -> Params:
+        """Parameters that see bytes as numbers from 0 to the gain: scaled are the weights, since pixels are more."""
+        unit = (255.0 if images.dtype == torch.uint8 else 1.0) / self.gain
+        return params if unit == 1.0 else {**params, "encoder1.weight": params["encoder1.weight"] / unit}
 
 
 def _blocks(images: Tensor, kernel: int, stride: int) -> Tensor:
@@ -202,8 +206,12 @@ def _of_blocks(weight: Tensor, stride: int) -> Tensor:
 ENCODERS = ("none", "ram", "conv")
 
 
-def make_encoder(name: str, shape: tuple[int, ...], input_size: int, channels: Sequence[int]) -> Encoder | None:
+def make_encoder(
+    name: str, shape: tuple[int, ...], input_size: int, channels: Sequence[int], gain: float
+) -> Encoder | None:
     """The encoder of this name for observations of this shape, before they were made flat; None for "none".
+
+    See `ConvEncoder` for `channels` and `gain`.
 
     Raises
     ------
@@ -218,5 +226,5 @@ def make_encoder(name: str, shape: tuple[int, ...], input_size: int, channels: S
                 f"encoder: got 'conv', expected images (channels, height, width), not observations of shape {shape}; "
                 "choose another encoder or an environment that shows images"
             )
-        return ConvEncoder((shape[0], shape[1], shape[2]), input_size, channels)
+        return ConvEncoder((shape[0], shape[1], shape[2]), input_size, channels, gain=gain)
     return None

@@ -38,8 +38,9 @@ class PolicySpec:
         Options of this kind of policy, as registered with it; ``None``: their defaults.
     with_value
         Whether the policy also values states, see `Policy.unroll_with_values`.
-    encoder, encoder_channels
-        What stands before the first layer, one of `ENCODERS`, and the channels of its layers.
+    encoder, encoder_channels, encoder_gain
+        What stands before the first layer, one of `ENCODERS`, the channels of its layers, and how much larger it sees
+        images.
     observation_shape
         Shape of an observation before it was made flat; what may follow it is not counted. ``()``: (O,).
     dtype
@@ -56,6 +57,7 @@ class PolicySpec:
     with_value: bool = False
     encoder: str = "none"
     encoder_channels: tuple[int, ...] = (16, 32)
+    encoder_gain: float = 1.0
     observation_shape: tuple[int, ...] = ()
     dtype: str = "float32"
 
@@ -117,5 +119,5 @@ class PolicySpec:
             NormalHead(self.output_size) if self.continuous else CategoricalHead(self.output_size, layer=logits)
         )
         shape = self.observation_shape or (self.input_size,)
-        encoder = make_encoder(self.encoder, shape, self.input_size, self.encoder_channels)
+        encoder = make_encoder(self.encoder, shape, self.input_size, self.encoder_channels, self.encoder_gain)
         return Interface(self.input_size, head, encoder, self.with_value)

@@ -133,6 +133,15 @@ class PolicySettings(Settings):
     encoder_channels: tuple[Width, ...] = Field(
         default=(16, 32), description="Output channels of each convolution of the encoder (conv)."
     )
+    encoder_gain: float = Field(
+        default=1.0,
+        gt=0,
+        le=1000,
+        description=(
+            "Factor by which images are seen larger than 0 to 1 (conv). Of dark ones with little in them, as games "
+            "have, a fresh network hardly notices anything at their own size."
+        ),
+    )
     train_recurrent: bool = Field(
         default=True,
         description=(

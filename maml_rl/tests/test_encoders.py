@@ -28,9 +28,9 @@ def some_bytes(*shape, seed=0):
 
 @pytest.mark.numerical
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("channels", [(3,), (3, 5), (3, 5, 4)])
-def test_convolutions_are_torchs_sequential(channels):
-    policy, params = tiny_policy(replace(PIXELS, encoder_channels=channels))
+@pytest.mark.parametrize(("channels", "gain"), [((3,), 1.0), ((3, 5), 20.0), ((3, 5, 4), 1.0)])
+def test_convolutions_are_torchs_sequential(channels, gain):
+    policy, params = tiny_policy(replace(PIXELS, encoder_channels=channels, encoder_gain=gain))
     layers, inputs = [], 2
     for index, (outputs, (kernel, stride)) in enumerate(zip(channels, ((8, 4), (4, 2), (3, 1)), strict=False), 1):
         layer = nn.Conv2d(inputs, outputs, kernel, stride)
@@ -45,7 +45,7 @@ def test_convolutions_are_torchs_sequential(channels):
     for num_images in (12, 300):  # few, and as many as blocks of pixels are made for
         images = some_bytes(2, num_images // 2, 2, 42, 42)
         for seen in (images, images / 255.0):
-            expected = nn.Sequential(*layers)(images.flatten(0, 1) / 255.0).reshape(2, num_images // 2, -1)
+            expected = nn.Sequential(*layers)(gain / 255.0 * images.flatten(0, 1)).reshape(2, num_images // 2, -1)
             found = encoder(ours, seen.reshape(2, num_images // 2, -1))
             assert_close(found, expected)
             assert_close(derivatives(found, [*ours.values()]), derivatives(expected, theirs))
