@@ -8,7 +8,16 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from maml_rl.policies.recurrence import grouped, grouped_weight, joined_steps, new_steps, outer, through, to_front
+from maml_rl.policies.recurrence import (
+    grouped,
+    grouped_weight,
+    joined_steps,
+    lead_of,
+    new_steps,
+    outer,
+    through,
+    to_front,
+)
 
 
 class ElmanSequence(Function):
@@ -23,10 +32,11 @@ class ElmanSequence(Function):
         """See the class."""
         from maml_rl.policies.elman_derivatives_kernel import run  # numba takes 100 MB, which nobody else need pay
 
-        outputs = new_steps(weight, 1 + len(inputs), output)
+        lead = lead_of(weight)
+        outputs = new_steps(lead, 1 + len(inputs), output)
         outputs[0] = output
-        joined = joined_steps(weight, inputs, outputs)
-        run(*grouped(weight, joined, outputs), grouped_weight(weight).mT.contiguous().numpy())
+        joined = joined_steps(lead, inputs, outputs)
+        run(*grouped(lead, joined, outputs), grouped_weight(weight).mT.contiguous().numpy())
         return outputs
 
     @staticmethod
@@ -41,7 +51,7 @@ class ElmanSequence(Function):
         width = inputs.shape[-1]
         found, for_output, _ = _Cotangents.apply(outputs, weight[..., 1 + width :], for_outputs)
         for_inputs = through(found, weight[..., 1 : 1 + width]) if ctx.needs_input_grad[0] else None
-        return for_inputs, outer(found, joined_steps(weight, inputs, outputs), weight), for_output
+        return for_inputs, outer(found, joined_steps(lead_of(weight), inputs, outputs), weight), for_output
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *parts: Tensor) -> tuple[Any, Any]:
@@ -61,10 +71,11 @@ class _Cotangents(Function):
         """See the class."""
         from maml_rl.policies.elman_derivatives_kernel import carry_back
 
-        found, arrived = (new_steps(weight, len(outputs) - 1, outputs[0]) for _ in range(2))
+        lead = lead_of(weight)
+        found, arrived = (new_steps(lead, len(outputs) - 1, outputs[0]) for _ in range(2))
         before = outputs.new_zeros((1, *outputs.shape[1:]))
         by = grouped_weight(weight).contiguous().numpy()
-        carry_back(*grouped(weight, outputs, for_outputs), by, *grouped(weight, found, arrived, before))
+        carry_back(*grouped(lead, outputs, for_outputs), by, *grouped(lead, found, arrived, before))
         return found, before[0], arrived
 
     @staticmethod
@@ -100,10 +111,11 @@ class _Curvature(Function):
         from maml_rl.policies.elman_derivatives_kernel import carry_forth
 
         outputs, weight, _, arrived, along, output = parts
-        to_outputs, carried = (new_steps(weight, len(outputs), outputs[0]) for _ in range(2))
+        lead = lead_of(weight)
+        to_outputs, carried = (new_steps(lead, len(outputs), outputs[0]) for _ in range(2))
         to_outputs[0], carried[0] = 0.0, output
         by = grouped_weight(weight).mT.contiguous().numpy()
-        carry_forth(*grouped(weight, outputs, arrived, along), by, *grouped(weight, to_outputs, carried))
+        carry_forth(*grouped(lead, outputs, arrived, along), by, *grouped(lead, to_outputs, carried))
         return to_outputs, carried
 
     @staticmethod

@@ -16,7 +16,16 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from maml_rl.policies.recurrence import grouped, grouped_weight, joined_steps, new_steps, outer, through, to_front
+from maml_rl.policies.recurrence import (
+    grouped,
+    grouped_weight,
+    joined_steps,
+    lead_of,
+    new_steps,
+    outer,
+    through,
+    to_front,
+)
 
 
 class LSTMSequence(Function):
@@ -32,11 +41,12 @@ class LSTMSequence(Function):
         # numba takes 100 MB, which nobody else need pay
         from maml_rl.policies.lstm_derivatives_kernel import open_gates
 
-        gates = new_steps(weight, len(inputs), output, weight.shape[-2])
-        outputs, contents = (new_steps(weight, 1 + len(inputs), part) for part in (output, content))
+        lead = lead_of(weight)
+        gates = new_steps(lead, len(inputs), output, weight.shape[-2])
+        outputs, contents = (new_steps(lead, 1 + len(inputs), part) for part in (output, content))
         outputs[0], contents[0] = output, content
-        joined = joined_steps(weight, inputs, outputs)
-        open_gates(*grouped(weight, joined, gates, outputs, contents), grouped_weight(weight).mT.contiguous().numpy())
+        joined = joined_steps(lead, inputs, outputs)
+        open_gates(*grouped(lead, joined, gates, outputs, contents), grouped_weight(weight).mT.contiguous().numpy())
         return gates, outputs, contents
 
     @staticmethod
@@ -51,7 +61,7 @@ class LSTMSequence(Function):
         given, width = (for_gates, for_outputs, for_contents), inputs.shape[-1]
         found, for_output, for_content, *_ = _Cotangents.apply(gates, contents, weight[..., 1 + width :], *given)
         for_inputs = through(found, weight[..., 1 : 1 + width]) if ctx.needs_input_grad[0] else None
-        return for_inputs, outer(found, joined_steps(weight, inputs, outputs), weight), for_output, for_content
+        return for_inputs, outer(found, joined_steps(lead_of(weight), inputs, outputs), weight), for_output, for_content
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *parts: Tensor) -> tuple[Any, Any]:
@@ -78,15 +88,16 @@ class _Cotangents(Function):
         from maml_rl.policies.lstm_derivatives_kernel import carry_back
 
         gates, contents, weight, *given = parts
-        found = new_steps(weight, len(gates), gates[0])
-        arrived, inside = (new_steps(weight, len(gates), contents[0]) for _ in range(2))
+        lead = lead_of(weight)
+        found = new_steps(lead, len(gates), gates[0])
+        arrived, inside = (new_steps(lead, len(gates), contents[0]) for _ in range(2))
         output, content = (contents.new_zeros((1, *contents.shape[1:])) for _ in range(2))
         carry_back(
-            grouped(weight, gates, contents),
-            grouped(weight, *given),
+            grouped(lead, gates, contents),
+            grouped(lead, *given),
             grouped_weight(weight).contiguous().numpy(),
-            grouped(weight, found, arrived, inside),
-            grouped(weight, output, content),
+            grouped(lead, found, arrived, inside),
+            grouped(lead, output, content),
         )
         return found, output[0], content[0], arrived, inside
 
@@ -129,16 +140,17 @@ class _Curvature(Function):
         from maml_rl.policies.lstm_derivatives_kernel import carry_forth
 
         gates, contents, weight, cotangents, _, _, arrived, inside, along, output, content = parts
-        for_gates, for_cotangents = (new_steps(weight, len(gates), gates[0]) for _ in range(2))
-        for_contents, outputs, carried = (new_steps(weight, len(contents), contents[0]) for _ in range(3))
+        lead = lead_of(weight)
+        for_gates, for_cotangents = (new_steps(lead, len(gates), gates[0]) for _ in range(2))
+        for_contents, outputs, carried = (new_steps(lead, len(contents), contents[0]) for _ in range(3))
         for_contents.zero_()
         outputs[0], carried[0] = output, content
         carry_forth(
-            grouped(weight, gates, contents),
-            grouped(weight, cotangents, arrived, inside, along),
+            grouped(lead, gates, contents),
+            grouped(lead, cotangents, arrived, inside, along),
             grouped_weight(weight).mT.contiguous().numpy(),
-            grouped(weight, for_gates, for_contents, for_cotangents),
-            grouped(weight, outputs, carried),
+            grouped(lead, for_gates, for_contents, for_cotangents),
+            grouped(lead, outputs, carried),
         )
         return for_gates, for_contents, for_cotangents, outputs, carried
 

@@ -17,6 +17,7 @@ from maml_rl.policies.memory.geometric_memory import (
     rotate,
     unit,
 )
+from maml_rl.policies.memory.slot_derivatives import SlotSequence
 
 pytestmark = pytest.mark.numerical
 
@@ -69,6 +70,72 @@ def test_a_turn_is_the_exponential_of_its_cross_product_matrix():
         generators[:, j, i], generators[:, i, j] = turns[:, k], -turns[:, k]
     expected = (torch.linalg.matrix_exp(generators) @ heads.unsqueeze(-1))[..., 0]
     assert_close(rotate(heads, turns), expected, rtol=0, atol=1e-9)
+
+
+def of_slots(dtype, *, lead=()):
+    """Writes, values, reads and first contents of five steps of two episodes with three slots of two values."""
+    shapes = ((5, *lead, 2, 3), (5, *lead, 2, 2), (5, *lead, 2, 3), (*lead, 2, 6))
+    return [torch.sigmoid(draw(seed, *shape)).to(dtype) for seed, shape in enumerate(shapes)]
+
+
+def slot_loop(writes, values, reads, begin):
+    """The same as `SlotSequence` by a loop that autograd follows step by step."""
+    contents, found = [begin.unflatten(-1, (3, 2))], []
+    for write, value, read in zip(writes, values, reads, strict=True):
+        write = write.unsqueeze(-1)
+        contents.append((1.0 - write) * contents[-1] + write * value.unsqueeze(-2))
+        found.append((read.unsqueeze(-1) * contents[-1]).sum(-2))
+    return torch.stack(found), torch.stack(contents).flatten(-2)
+
+
+def three_derivatives(function, arguments):
+    """Values, slopes of a loss of them, products with their derivative, and the derivative of these."""
+
+    def loss(*values):
+        return sum((torch.sin(part) * draw(9, *part.shape).to(part)).sum() for part in function(*values))
+
+    def product(*values):
+        slopes, pull = torch.func.vjp(torch.func.grad(loss, argnums=(0, 1, 2, 3)), *values)  # type: ignore[misc]
+        return *slopes, *pull(tuple(torch.cos(part) for part in slopes))
+
+    products, pull = torch.func.vjp(product, *arguments)  # type: ignore[misc]
+    return *function(*arguments), *products, *pull(tuple(torch.cos(part) for part in products))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("batched", [(), (0,), (3,), (0, 1, 2, 3)], ids=str)
+def test_slots_along_a_sequence_and_their_derivatives_are_those_of_a_plain_loop(dtype, batched):
+    """Also where tasks are batched by `vmap`, whichever arguments are theirs and whichever shared."""
+
+    def found(function):
+        if not batched:
+            return three_derivatives(function, of_slots(dtype))
+        own = of_slots(dtype, lead=(4,))
+        dims = tuple((0 if i == 3 else 1) if i in batched else None for i in range(4))
+        arguments = [part if i in batched else (part[0] if i == 3 else part[:, 0]) for i, part in enumerate(own)]
+        return torch.func.vmap(lambda *values: three_derivatives(function, values), dims)(*arguments)
+
+    compiled, plain = found(lambda *values: SlotSequence.apply(0, *values)), found(slot_loop)
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-9
+    for ours, theirs in zip(compiled, plain, strict=True):
+        assert_close(ours, theirs, rtol=tolerance, atol=tolerance * max(1.0, float(theirs.abs().max())))
+
+
+def test_a_memory_that_is_not_compiled_is_the_same(monkeypatch):
+    """As on a GPU: all contents by a linear recurrence of tensors."""
+    slots = GeometricMemory("memory", 4, WIDTH)
+    params = {name: draw(i, *shape) for i, (name, shape) in enumerate(slots.shapes.items())}
+    params = {f"memory.{name}": value for name, value in params.items()}
+    shapes = ((5, 2, 3), (5, 2, 3), (5, 2, 1), (5, 2, WIDTH))
+    commands = MemoryCommand(*(torch.sigmoid(draw(9 + i, *shape)) for i, shape in enumerate(shapes)))
+
+    def unrolled():
+        read, after = slots.unroll(params, commands, slots.initial_state(params, (2,)))
+        return [read, *after]
+
+    compiled = unrolled()
+    monkeypatch.setattr(slots, "compiles", lambda value: False)
+    assert_close(unrolled(), compiled)
 
 
 def test_derivatives_at_no_turn_are_finite():

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from maml_rl.policies.memory.slot_derivatives import SlotSequence
 from maml_rl.policies.params import Params
 from maml_rl.policies.scan import linear_recurrence, matrix_recurrence
 
@@ -133,14 +134,24 @@ class GeometricMemory:
     def unroll(self, params: Params, commands: MemoryCommand, state: MemoryState) -> tuple[Tensor, MemoryState]:
         """Values (T, ..., V) that `advance` gives along commands (T, ..., n) from a state (..., n), and the last state.
 
-        All rotations and all attentions are computed at once; only heads and contents wait for the step before.
+        All rotations and all attentions are computed at once; only heads and contents wait for the step before, in
+        compiled passes where there are some.
         """
         write_heads = turn_heads(state.write_head, commands.write_turn)
         read_heads = turn_heads(state.read_head, commands.read_turn)
-        forget_gate, written = self._write(params, commands, write_heads)
-        contents = linear_recurrence(forget_gate, written, state.contents)
-        after = MemoryState(contents[-1], read_heads[-1], write_heads[-1])
-        return self._read(params, contents, read_heads), after
+        if self.compiles(commands.value):
+            writes, reads = commands.gate * self.attention(params, write_heads), self.attention(params, read_heads)
+            found, along = SlotSequence.apply(0, writes, commands.value, reads, state.contents.flatten(-2))
+            last = along[-1].unflatten(-1, (self.num_slots, self.width))
+        else:
+            forget_gate, written = self._write(params, commands, write_heads)
+            contents = linear_recurrence(forget_gate, written, state.contents)
+            found, last = self._read(params, contents, read_heads), contents[-1]
+        return found, MemoryState(last, read_heads[-1], write_heads[-1])
+
+    def compiles(self, value: Tensor) -> bool:
+        """True if there are compiled loops for a value (T, ..., V) that is written: on the CPU."""
+        return value.device.type == "cpu" and value.dtype in (torch.float32, torch.float64)
 
     def _write(self, params: Params, command: MemoryCommand, head: Tensor) -> tuple[Tensor, Tensor]:
         """Forget gate of a slot (..., S, 1) and what is written to it (..., S, V)."""
