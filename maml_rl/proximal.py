@@ -173,6 +173,8 @@ def proximal_gradient(
 
     adaptation = linearise(inner, params, episodes[:-1], num_tasks=episodes[-1].mask.shape[0])
     gradients = for_every_task(inner.policy, torch.func.grad(loss))(adaptation.learning, episodes[-1], old[-1])
+    if not any(weights.inner_kl_coefs):
+        return adaptation.transpose(gradients)
     early = []
     for each in zip(adaptation.points[:-1], episodes[:-1], old[:-1], weights.inner_kl_coefs, strict=True):
         weight = each[-1] / len(weights.inner_kl_coefs)

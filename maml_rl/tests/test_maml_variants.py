@@ -112,11 +112,12 @@ def proximal_loss_in_full(inner, params, episodes, old, coefs, entropy_coef):
 
 
 @every_mlp
-@pytest.mark.parametrize("num_steps", [1, 2])
+@pytest.mark.parametrize("coefs", [[0.0], [0.3], [0.3, 0.7]], ids=str)
 @pytest.mark.parametrize("step_sizes", ["none", "parameter"])
-def test_the_proximal_gradient_is_that_of_the_loss_in_full(spec, num_steps, step_sizes):
+def test_the_proximal_gradient_is_that_of_the_loss_in_full(spec, coefs, step_sizes):
+    num_steps = len(coefs)
     inner, params, episodes = case(spec, num_steps, step_sizes=step_sizes)
-    old, coefs = old_policies(inner, params, episodes), [0.3, 0.7][:num_steps]
+    old = old_policies(inner, params, episodes)
     elsewhere = moved(inner, params)
     loss = proximal_loss_in_full(inner, elsewhere, episodes, old, coefs, 0.3)
     weights = ProximalWeights(0.2, coefs, 0.3)
