@@ -54,8 +54,8 @@ def _check_choices(algorithm: Algorithm) -> None:
 def _check_start(algorithm: Algorithm) -> None:
     if algorithm.config.run.initial_policy is not None:
         raise ConfigError(
-            "untrained, multitask: got true with a run that starts from trained weights, expected random ones; leave "
-            "them out"
+            "untrained, multitask: got true with a run that starts from trained weights, expected random ones; give "
+            "that run 'controls: false', or leave them out"
         )
 
 

@@ -32,6 +32,7 @@ class RunEntry(BaseModel):
     seeds: list[int] = Field(min_length=1, description="Seeds, one run each.")
     set: list[str] = Field(default_factory=list, description="Overrides, as train.py's --set.")
     test_tasks: int | None = Field(default=None, ge=2, description="As the study's, which stands if not given.")
+    controls: bool = Field(default=True, description="Whether the controls that the study asks for are made.")
     start_from: str | None = Field(
         default=None,
         description="A run above this one: each seed starts from the weights the same seed ends with there.",
@@ -264,7 +265,7 @@ def _study_run(study: Study, name: str, seed: int, folder: Path, start: StudyRun
                 test_set: _configuration(study, entry, [f"seed={seed}", *changes], initial)
                 for test_set, changes in study.test_on.items()
             },
-            controls=study.controls,
+            controls=study.controls if entry.controls else (),
         ),
         start=start,
     )

@@ -131,6 +131,20 @@ def test_controls_adapt_to_the_same_tasks_and_gains_are_compared_task_by_task(co
     assert {path: path.stat().st_mtime_ns for path in times} == times
 
 
+def test_a_run_from_trained_weights_has_no_controls_if_it_says_so(tmp_path, capfd):
+    config = tiny_config("Bandit-K5-v0", num_batches=1, meta_batch_size=2, fast_batch_size=2)
+    path, arguments = bandit_study(tmp_path, config, "name: controls\ntest_tasks: 4\nuntrained: true\n")
+    text, entry = path.read_text(), f"{{config: {tmp_path / 'tiny.json'}, seeds: [1], start_from: plain}}"
+    path.write_text(text.replace("]}}", f"]}}, later: {entry}}}"))
+    assert main(arguments) == 2
+    assert "untrained, multitask: got true with a run that starts from trained weights" in capfd.readouterr().err
+    path.write_text(text.replace("]}}", f"]}}, later: {entry[:-1]}, controls: false}}}}"))
+    assert main(arguments) == 0
+    *plain, later = study_runs(load_study(path), tmp_path / "results")
+    assert all(run.control_returns("untrained") is not None for run in plain)
+    assert later.control_returns("untrained") is None
+
+
 def test_archives_hold_controls(controlled):
     arguments, runs = controlled
     assert main(arguments) == 0
