@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from maml_rl.policies.recurrence import (
+from maml_rl.policies.group_layout import (
+    augmented,
     grouped,
     grouped_weight,
-    joined_steps,
     lead_of,
     new_steps,
     outer,
@@ -32,11 +32,10 @@ class ElmanSequence(Function):
         """See the class."""
         from maml_rl.policies.elman_derivatives_kernel import run  # numba takes 100 MB, which nobody else need pay
 
-        lead = lead_of(weight)
+        lead, width = lead_of(weight), 1 + inputs.shape[-1]
         outputs = new_steps(lead, 1 + len(inputs), output)
-        outputs[0] = output
-        joined = joined_steps(lead, inputs, outputs)
-        run(*grouped(lead, joined, outputs), grouped_weight(weight).mT.contiguous().numpy())
+        outputs[0], outputs[1:] = output, through(augmented(lead, inputs), weight[..., :width].mT)
+        run(*grouped(lead, outputs), grouped_weight(weight[..., width:]).mT.contiguous().numpy())
         return outputs
 
     @staticmethod
@@ -48,10 +47,10 @@ class ElmanSequence(Function):
     def backward(ctx: Any, for_outputs: Tensor) -> tuple[Tensor | None, ...]:
         """Cotangents of all inputs, from `for_outputs` (1 + T, ..., H)."""
         inputs, weight, outputs = ctx.saved_tensors
-        width = inputs.shape[-1]
-        found, for_output, _ = _Cotangents.apply(outputs, weight[..., 1 + width :], for_outputs)
-        for_inputs = through(found, weight[..., 1 : 1 + width]) if ctx.needs_input_grad[0] else None
-        return for_inputs, outer(found, joined_steps(lead_of(weight), inputs, outputs), weight), for_output
+        width = 1 + inputs.shape[-1]
+        found, for_output, _ = _Cotangents.apply(outputs, weight[..., width:], for_outputs)
+        for_inputs = through(found, weight[..., 1:width]) if ctx.needs_input_grad[0] else None
+        return for_inputs, outer(found, augmented(lead_of(weight), inputs, outputs[:-1]), weight), for_output
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *parts: Tensor) -> tuple[Any, Any]:
@@ -75,7 +74,8 @@ class _Cotangents(Function):
         found, arrived = (new_steps(lead, len(outputs) - 1, outputs[0]) for _ in range(2))
         before = outputs.new_zeros((1, *outputs.shape[1:]))
         by = grouped_weight(weight).contiguous().numpy()
-        carry_back(*grouped(lead, outputs, for_outputs), by, *grouped(lead, found, arrived, before))
+        given = grouped(lead, for_outputs, shared=True)
+        carry_back(*grouped(lead, outputs), *given, by, *grouped(lead, found, arrived, before))
         return found, before[0], arrived
 
     @staticmethod
@@ -115,7 +115,8 @@ class _Curvature(Function):
         to_outputs, carried = (new_steps(lead, len(outputs), outputs[0]) for _ in range(2))
         to_outputs[0], carried[0] = 0.0, output
         by = grouped_weight(weight).mT.contiguous().numpy()
-        carry_forth(*grouped(lead, outputs, arrived, along), by, *grouped(lead, to_outputs, carried))
+        given = grouped(lead, along, shared=True)
+        carry_forth(*grouped(lead, outputs, arrived), *given, by, *grouped(lead, to_outputs, carried))
         return to_outputs, carried
 
     @staticmethod

@@ -17,20 +17,16 @@ _ONE, _TWO = np.float32(1.0), np.float32(2.0)
 
 
 @compiled
-def run(joined, outputs, weight):
-    """Write outputs (G, 1 + T, n, H) behind the first one.
-
-    Of `joined` steps (G, T, n, 1 + I + H), whose last outputs are written too, and `weight` (G, 1 + I + H, H).
-    """
+def run(outputs, weight):
+    """Turn inputs into outputs (G, 1 + T, n, H), behind the first one, in place. `weight` (G, H, H)."""
+    recurrent = np.empty(outputs.shape[2:], outputs.dtype)
     for group in range(outputs.shape[0]):
         for step in range(1, outputs.shape[1]):
-            rows = joined[group, step - 1]
-            rows[:, -outputs.shape[3] :] = outputs[group, step - 1]
-            multiply(rows, weight[group], outputs[group, step])
+            multiply(outputs[group, step - 1], weight[group], recurrent)
             for n in range(outputs.shape[2]):
-                own = outputs[group, step, n]
+                own, given = outputs[group, step, n], recurrent[n]
                 for v in range(own.shape[0]):
-                    own[v] = tanh(own[v])
+                    own[v] = tanh(own[v] + given[v])
 
 
 @compiled

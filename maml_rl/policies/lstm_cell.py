@@ -86,7 +86,7 @@ class LSTMCell(GatedCell):
     def unroll(self, params: Params, inputs: Tensor, state: CellState, *, order: Order = 2) -> tuple[Tensor, CellState]:
         """See `Cell.unroll`: compiled on the CPU; else, where first derivatives are enough, PyTorch's fused LSTM."""
         if order == 2 and recurrence.compiles(inputs):
-            _, outputs, contents = LSTMSequence.apply(inputs, self.joined_weight(params), *state)
+            _, outputs, contents = LSTMSequence.apply(inputs, self.augmented_weight(params), *state)
             return outputs[1:], (outputs[-1], contents[-1])
         if order == 2 or inputs.dim() != 3:
             return super().unroll(params, inputs, state)

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from maml_rl.policies.recurrence import (
+from maml_rl.policies.group_layout import (
+    augmented,
     grouped,
     grouped_weight,
-    joined_steps,
     lead_of,
     new_steps,
     outer,
@@ -41,12 +41,12 @@ class LSTMSequence(Function):
         # numba takes 100 MB, which nobody else need pay
         from maml_rl.policies.lstm_derivatives_kernel import open_gates
 
-        lead = lead_of(weight)
-        gates = new_steps(lead, len(inputs), output, weight.shape[-2])
+        lead, width = lead_of(weight), 1 + inputs.shape[-1]
+        gates = through(augmented(lead, inputs), weight[..., :width].mT)
         outputs, contents = (new_steps(lead, 1 + len(inputs), part) for part in (output, content))
         outputs[0], contents[0] = output, content
-        joined = joined_steps(lead, inputs, outputs)
-        open_gates(*grouped(lead, joined, gates, outputs, contents), grouped_weight(weight).mT.contiguous().numpy())
+        recurrent = grouped_weight(weight[..., width:]).mT.contiguous().numpy()
+        open_gates(*grouped(lead, gates, outputs, contents), recurrent)
         return gates, outputs, contents
 
     @staticmethod
@@ -58,10 +58,11 @@ class LSTMSequence(Function):
     def backward(ctx: Any, for_gates: Tensor, for_outputs: Tensor, for_contents: Tensor) -> tuple[Tensor | None, ...]:
         """Cotangents of all inputs: `for_gates` (T, ..., 4 H), `for_outputs` and `for_contents` (1 + T, ..., H)."""
         inputs, weight, gates, outputs, contents = ctx.saved_tensors
-        given, width = (for_gates, for_outputs, for_contents), inputs.shape[-1]
-        found, for_output, for_content, *_ = _Cotangents.apply(gates, contents, weight[..., 1 + width :], *given)
-        for_inputs = through(found, weight[..., 1 : 1 + width]) if ctx.needs_input_grad[0] else None
-        return for_inputs, outer(found, joined_steps(lead_of(weight), inputs, outputs), weight), for_output, for_content
+        given, width = (for_gates, for_outputs, for_contents), 1 + inputs.shape[-1]
+        found, for_output, for_content, *_ = _Cotangents.apply(gates, contents, weight[..., width:], *given)
+        for_inputs = through(found, weight[..., 1:width]) if ctx.needs_input_grad[0] else None
+        steps = augmented(lead_of(weight), inputs, outputs[:-1])
+        return for_inputs, outer(found, steps, weight), for_output, for_content
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *parts: Tensor) -> tuple[Any, Any]:
@@ -89,12 +90,12 @@ class _Cotangents(Function):
 
         gates, contents, weight, *given = parts
         lead = lead_of(weight)
-        found = new_steps(lead, len(gates), gates[0])
+        found = new_steps(lead, len(gates), contents[0], gates.shape[-1])
         arrived, inside = (new_steps(lead, len(gates), contents[0]) for _ in range(2))
         output, content = (contents.new_zeros((1, *contents.shape[1:])) for _ in range(2))
         carry_back(
             grouped(lead, gates, contents),
-            grouped(lead, *given),
+            grouped(lead, *given, shared=True),
             grouped_weight(weight).contiguous().numpy(),
             grouped(lead, found, arrived, inside),
             grouped(lead, output, content),
@@ -141,13 +142,14 @@ class _Curvature(Function):
 
         gates, contents, weight, cotangents, _, _, arrived, inside, along, output, content = parts
         lead = lead_of(weight)
-        for_gates, for_cotangents = (new_steps(lead, len(gates), gates[0]) for _ in range(2))
+        for_gates, for_cotangents = (new_steps(lead, len(gates), contents[0], gates.shape[-1]) for _ in range(2))
         for_contents, outputs, carried = (new_steps(lead, len(contents), contents[0]) for _ in range(3))
         for_contents.zero_()
         outputs[0], carried[0] = output, content
         carry_forth(
             grouped(lead, gates, contents),
-            grouped(lead, cotangents, arrived, inside, along),
+            grouped(lead, cotangents, along, shared=True),
+            grouped(lead, arrived, inside),
             grouped_weight(weight).mT.contiguous().numpy(),
             grouped(lead, for_gates, for_contents, for_cotangents),
             grouped(lead, outputs, carried),

@@ -17,25 +17,26 @@ _ONE, _TWO = np.float32(1.0), np.float32(2.0)
 
 
 @compiled
-def open_gates(joined, gates, outputs, contents, weight):
-    """Open gates (G, T, n, 4 H), and write outputs and contents (G, 1 + T, n, H) after every step.
+def open_gates(gates, outputs, contents, weight):
+    """Open gates (G, T, n, 4 H) in place, and write outputs and contents (G, 1 + T, n, H) after every step.
 
-    Of `joined` steps (G, T, n, 1 + I + H), whose last outputs are written too, and `weight` (G, 1 + I + H, 4 H).
+    Gates are given without the part of the last output, by `weight` (G, H, 4 H).
     """
     size = outputs.shape[-1]
+    recurrent = np.empty(gates.shape[2:], gates.dtype)
     for group in range(gates.shape[0]):
         for step in range(gates.shape[1]):
-            joined[group, step, :, -size:] = outputs[group, step]
-            multiply(joined[group, step], weight[group], gates[group, step])
+            multiply(outputs[group, step], weight[group], recurrent)
             for n in range(gates.shape[2]):
                 i, f, o, g = split(gates[group, step, n], size)
+                of_i, of_f, of_o, of_g = split(recurrent[n], size)
                 before, after = contents[group, step, n], contents[group, step + 1, n]
                 output = outputs[group, step + 1, n]
                 for v in range(size):
-                    i[v] = sigmoid(i[v])
-                    f[v] = sigmoid(f[v])
-                    o[v] = sigmoid(o[v])
-                    g[v] = tanh(g[v])
+                    i[v] = sigmoid(i[v] + of_i[v])
+                    f[v] = sigmoid(f[v] + of_f[v])
+                    o[v] = sigmoid(o[v] + of_o[v])
+                    g[v] = tanh(g[v] + of_g[v])
                     after[v] = f[v] * before[v] + i[v] * g[v]
                     output[v] = o[v] * tanh(after[v])
 
@@ -79,15 +80,15 @@ def carry_back(sequence, given, weight, results, first):
 
 
 @compiled
-def carry_forth(sequence, given, weight, results, carried_on):
+def carry_forth(sequence, given, arriving, weight, results, carried_on):
     """See `maml_rl.policies.lstm_derivatives._Curvature`.
 
-    `sequence`: gates (G, T, n, 4 H) and contents (G, 1 + T, n, H); `given`: cotangents e of gates, m, k, and what
-    arrives at l (G, T, n, ...), e and the last maybe of one group for all; `weight` (G, H, 4 H). Written are `results`,
-    cotangents of gates, contents, which are zeros till then, and e; and, behind the first of each, `carried_on`, p and
-    q (G, 1 + T, n, H).
+    `sequence`: gates (G, T, n, 4 H) and contents (G, 1 + T, n, H); `given`: cotangents e of gates and what arrives at
+    l (G, T, n, 4 H), either maybe of one group for all; `arriving`: m and k (G, T, n, H); `weight` (G, H, 4 H). Written
+    are `results`, cotangents of gates, contents, which are zeros till then, and e; and, behind the first of each,
+    `carried_on`, p and q (G, 1 + T, n, H).
     """
-    (gates, contents), (cotangents, arrived, inside, along) = sequence, given
+    (gates, contents), (cotangents, along), (arrived, inside) = sequence, given, arriving
     (for_gates, for_contents, for_cotangents), (outputs, carried) = results, carried_on
     size = contents.shape[-1]
     recurrent = np.empty(gates.shape[2:], gates.dtype)

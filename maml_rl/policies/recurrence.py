@@ -8,13 +8,13 @@ other way. Products with weights accumulate in one matrix product over all steps
 
 from __future__ import annotations
 
-from collections.abc import Container
 from typing import Any, Literal, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import Function
+
+from maml_rl.policies.group_layout import outer, to_front
 
 CellState = tuple[Tensor, ...]
 
@@ -164,76 +164,3 @@ class _Linearised(Function):
 def _split(gates: Tensor, size: int) -> Tensor:
     """(..., G * H) -> (..., G, H)."""
     return gates.unflatten(-1, (-1, size))
-
-
-def outer(left: Tensor, right: Tensor, weight: Tensor) -> Tensor:
-    """Outer products of `left` (T, *L, ..., I) and `right` (T, *L, ..., J), summed: (*L, I, J), as `weight` is."""
-    lead = lead_of(weight)
-    left, right = (part.movedim(0, lead).flatten(lead, -2) for part in (left, right))
-    return (right.mT @ left).mT  # so that the derivative in `left`, the larger, is not transposed
-
-
-def to_front(
-    size: int, in_dims: tuple[int | None, ...], parts: tuple[Tensor, ...], *, times: Container[int]
-) -> list[Tensor]:
-    """Give all parts `vmap`'s dimension of this size in front, or behind the steps of those at indices in `times`."""
-    moved = []
-    for index, (part, dim) in enumerate(zip(parts, in_dims, strict=True)):
-        target = int(index in times)
-        if dim is None:
-            moved.append(part.unsqueeze(target).expand(*part.shape[:target], size, *part.shape[target:]))
-        else:
-            moved.append(part.movedim(dim, target))
-    return moved
-
-
-def joined_steps(lead: int, inputs: Tensor, outputs: Tensor) -> Tensor:
-    """Rows (T, *L, ..., 1 + I + H) of 1, x_t and h_{t-1}, in memory as `new_steps` has it; `lead` is L's length.
-
-    From `inputs` x (T, *L, ..., I) and `outputs` h (1 + T, *L, ..., H).
-    """
-    parts = (inputs.new_ones((*inputs.shape[:-1], 1)), inputs, outputs[:-1])
-    return torch.cat([part.movedim(0, lead) for part in parts], -1).movedim(lead, 0)
-
-
-def through(left: Tensor, weight: Tensor) -> Tensor:
-    """Products (T, *L, ..., J) of `left` (T, *L, ..., I) with `weight` (*L, I, J)."""
-    lead = lead_of(weight)
-    flat = left.movedim(0, lead)
-    return (flat.flatten(lead, -2) @ weight).unflatten(lead, flat.shape[lead:-1]).movedim(lead, 0)
-
-
-def new_steps(lead: int, num_steps: int, like: Tensor, width: int | None = None) -> Tensor:
-    """Room for steps (T, *L, ..., K), those of a group one behind another, so that `grouped` need not copy.
-
-    L has length `lead`; `like` is (*L, ..., K), or of another K if there is a `width` for it.
-    """
-    shape = like.shape[lead:] if width is None else (*like.shape[lead:-1], width)
-    return like.new_empty((*like.shape[:lead], num_steps, *shape)).movedim(lead, 0)
-
-
-def grouped(lead: int, *parts: Tensor) -> tuple[np.ndarray, ...]:
-    """Tensors (T, *L, ..., K) as arrays (G, T, n, K), in the memory of those that `new_steps` made.
-
-    What is the same for all groups because it was expanded, as zeros are, is there once: (1, T, n, K). L has length
-    `lead`.
-    """
-
-    def array(part: Tensor) -> np.ndarray:
-        part = part.movedim(0, lead)
-        if lead and not any(part.stride()[:lead]):
-            part = part[(slice(1),) * lead]
-        shape = (part.shape[:lead].numel(), part.shape[lead], part.shape[1 + lead : -1].numel(), part.shape[-1])
-        return part.reshape(shape).contiguous().numpy()
-
-    return tuple(array(part) for part in parts)
-
-
-def lead_of(weight: Tensor) -> int:
-    """Length of L, of a `weight` (*L, I, J)."""
-    return weight.dim() - 2
-
-
-def grouped_weight(weight: Tensor) -> Tensor:
-    """The `weight` (*L, I, J) as (G, I, J)."""
-    return weight.reshape(-1, *weight.shape[-2:])

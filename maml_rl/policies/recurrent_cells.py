@@ -107,7 +107,7 @@ class AffineGates:
         """Gates (..., G * H) from what is `projected` (..., G * H), see `project`, and the last output (..., H)."""
         return add_product(projected, output, self.recurrent_weight(params))
 
-    def joined_weight(self, params: Params) -> Tensor:
+    def augmented_weight(self, params: Params) -> Tensor:
         """Weights (..., G * H, 1 + I + H) by which a 1, the input and the last output enter the gates."""
         bias = params[f"{self.name}.ih.bias"] + params[f"{self.name}.hh.bias"]
         return torch.cat([bias.unsqueeze(-1), params[f"{self.name}.ih.weight"], params[f"{self.name}.hh.weight"]], -1)
@@ -174,7 +174,7 @@ class RNNCell(GatedCell):
         """See `Cell.unroll`; with tanh compiled on the CPU."""
         if self.nonlinearity is not torch.tanh or not recurrence.compiles(inputs):
             return super().unroll(params, inputs, state, order=order)
-        outputs = ElmanSequence.apply(inputs, self.joined_weight(params), *state)
+        outputs = ElmanSequence.apply(inputs, self.augmented_weight(params), *state)
         return outputs[1:], (outputs[-1],)
 
 

@@ -121,6 +121,23 @@ def test_slots_along_a_sequence_and_their_derivatives_are_those_of_a_plain_loop(
         assert_close(ours, theirs, rtol=tolerance, atol=tolerance * max(1.0, float(theirs.abs().max())))
 
 
+def test_cotangents_of_slots_alone_may_be_batched():
+    """As in a Jacobian and a Hessian: the sequence is of one task, what comes back along it of many."""
+
+    def matrices(function):
+        def loss(*values):
+            return sum((torch.sin(part) * draw(9, *part.shape)).sum() for part in function(*values))
+
+        def gradient(*values):
+            return torch.func.grad(loss, argnums=(0, 1, 2, 3))(*values)
+
+        every = (0, 1, 2, 3)
+        arguments = of_slots(torch.float64)
+        return torch.func.jacrev(function, every)(*arguments), torch.func.jacrev(gradient, every)(*arguments)
+
+    assert_close(matrices(lambda *values: SlotSequence.apply(0, *values)), matrices(slot_loop))
+
+
 def test_a_memory_that_is_not_compiled_is_the_same(monkeypatch):
     """As on a GPU: all contents by a linear recurrence of tensors."""
     slots = GeometricMemory("memory", 4, WIDTH)
@@ -129,13 +146,20 @@ def test_a_memory_that_is_not_compiled_is_the_same(monkeypatch):
     shapes = ((5, 2, 3), (5, 2, 3), (5, 2, 1), (5, 2, WIDTH))
     commands = MemoryCommand(*(torch.sigmoid(draw(9 + i, *shape)) for i, shape in enumerate(shapes)))
 
-    def unrolled():
-        read, after = slots.unroll(params, commands, slots.initial_state(params, (2,)))
+    def unrolled(values):
+        read, after = slots.unroll(values, commands, slots.initial_state(values, (2,)))
         return [read, *after]
 
-    compiled = unrolled()
+    def slopes():
+        return torch.func.grad(lambda values: sum(part.sin().sum() for part in unrolled(values)))(params)
+
+    compiled, gradient = unrolled(params), slopes()
+    monkeypatch.setattr(SlotSequence, "forward", None)
+    with pytest.raises(TypeError):
+        unrolled(params)
     monkeypatch.setattr(slots, "compiles", lambda value: False)
-    assert_close(unrolled(), compiled)
+    assert_close(unrolled(params), compiled)
+    assert_close(slopes(), gradient)
 
 
 def test_derivatives_at_no_turn_are_finite():

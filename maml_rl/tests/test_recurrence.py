@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
+from torch.utils._pytree import tree_leaves, tree_map
 
 from maml_rl.adaptation import inner_loss
 from maml_rl.policies import policy_kinds, recurrence
@@ -293,6 +294,74 @@ def test_derivatives_in_float32_are_those_in_float64(monkeypatch, batched, cell)
 
     for low, high in zip(results(torch.float32), results(torch.float64), strict=True):
         assert_close(low.double(), high, rtol=1e-4, atol=1e-4 * float(high.abs().max()))
+
+
+COMPILED = pytest.mark.parametrize("cell", [CELLS[0], CELLS[2]], ids=["tanh", "lstm"])
+
+
+def parameters_and_inputs(cell, dtype, num_inputs=3):
+    """All parameters of a cell with inputs of another length than its gates, inputs, and a state."""
+    gates = cell.num_parts * SIZE
+    shapes = {"ih.weight": (gates, num_inputs), "hh.weight": (gates, SIZE), "ih.bias": (gates,), "hh.bias": (gates,)}
+    params = {f"layer.{name}": draw(20 + i, *shape).to(dtype) for i, (name, shape) in enumerate(shapes.items())}
+    state = [draw(2 + i, EPISODES, SIZE).to(dtype) for i in range(cell.num_states)]
+    return params, draw(0, STEPS, EPISODES, num_inputs).to(dtype), state
+
+
+def gradient_of(cell, inputs, state, *, by_inputs=False):
+    """Gradient of a loss of all that `cell` returns as a function of its parameters, or of parameters and inputs."""
+
+    def loss(params, inputs):
+        outputs, after = cell.unroll(params, inputs, state)
+        return sum((torch.sin(part) * draw(9, *part.shape).to(part)).sum() for part in (outputs, *after))
+
+    if by_inputs:
+        return lambda params: torch.func.grad(loss, argnums=(0, 1))(params, inputs)
+    return lambda params: torch.func.grad(loss)(params, inputs)
+
+
+@COMPILED
+@pytest.mark.parametrize("by_inputs", [False, True])
+def test_derivatives_in_all_parameters_in_float32_are_those_in_float64(cell, by_inputs):
+    """The first, products with the second, and their derivatives, whether inputs are to be differentiated or not."""
+
+    def results(dtype):
+        params, inputs, state = parameters_and_inputs(cell, dtype)
+        gradient = gradient_of(cell, inputs, state, by_inputs=by_inputs)
+
+        def product(params):
+            found, pull = torch.func.vjp(gradient, params)  # type: ignore[misc]
+            return pull(tree_map(torch.cos, found))[0]
+
+        second, pull = torch.func.vjp(product, params)  # type: ignore[misc]
+        return tree_leaves((gradient(params), second, pull(tree_map(torch.cos, second))))
+
+    for low, high in zip(results(torch.float32), results(torch.float64), strict=True):
+        assert_close(low.double(), high, rtol=1e-4, atol=1e-4 * float(high.abs().max()))
+
+
+@COMPILED
+def test_cotangents_alone_may_be_batched(cell):
+    """As in a Jacobian and a Hessian: the sequence is of one task, what comes back along it of many."""
+
+    def results(dtype):
+        params, inputs, state = parameters_and_inputs(cell, dtype)
+        jacobian = torch.func.jacrev(lambda values: cell.unroll(values, inputs, state)[0])(params)
+        hessian = torch.func.jacrev(gradient_of(cell, inputs, state))(params)
+        return tree_leaves((jacobian, hessian))
+
+    for low, high in zip(results(torch.float32), results(torch.float64), strict=True):
+        assert_close(low.double(), high, rtol=1e-4, atol=1e-4 * float(high.abs().max()))
+
+
+@COMPILED
+def test_no_steps_leave_a_state_as_it_is(cell):
+    params, inputs, state = parameters_and_inputs(cell, torch.float32)
+    outputs, after = cell.unroll(params, inputs[:0], state)
+    assert outputs.shape == (0, EPISODES, SIZE)
+    assert_close(after, tuple(state))
+    gradient = gradient_of(cell, inputs[:0], state)(params)
+    assert all((value == 0).all() for value in gradient.values())
 
 
 @pytest.mark.parametrize("rows", [1, 3, 4, 20])

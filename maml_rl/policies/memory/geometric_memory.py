@@ -150,7 +150,7 @@ class GeometricMemory:
         return found, MemoryState(last, read_heads[-1], write_heads[-1])
 
     def compiles(self, value: Tensor) -> bool:
-        """True if there are compiled loops for a value (T, ..., V) that is written: on the CPU."""
+        """True if there are compiled loops for a value (T, ..., V) that is written: float32 or 64 on the CPU."""
         return value.device.type == "cpu" and value.dtype in (torch.float32, torch.float64)
 
     def _write(self, params: Params, command: MemoryCommand, head: Tensor) -> tuple[Tensor, Tensor]:

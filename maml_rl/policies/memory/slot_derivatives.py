@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from maml_rl.policies.recurrence import grouped, new_steps, to_front
+from maml_rl.policies.group_layout import grouped, new_steps, to_front
 
 
 class SlotSequence(Function):
-    """What is found (T, *L, ..., V), and contents (1 + T, *L, ..., S V), the first ones given, along a sequence.
+    """Findings (T, *L, ..., V) and contents (1 + T, *L, ..., S V), the first ones given, along a sequence.
 
     Of writes w and reads a (T, *L, ..., S), values v (T, *L, ..., V), and contents y (*L, ..., S V) before, slot behind
-    slot: ``y_t[s] = (1 - w_t[s]) y_{t-1}[s] + w_t[s] v_t``, and what is found is ``r_t = sum over s of a_t[s] y_t[s]``.
+    slot: ``y_t[s] = (1 - w_t[s]) y_{t-1}[s] + w_t[s] v_t``, and the finding is ``r_t = sum over s of a_t[s] y_t[s]``.
     The first argument is the length of L, groups that are apart in memory. On the CPU, under `torch.func` too.
     """
 
@@ -31,7 +31,7 @@ class SlotSequence(Function):
         contents = new_steps(lead, 1 + len(writes), begin)
         contents[0] = begin
         found = new_steps(lead, len(values), begin, values.shape[-1])
-        write_and_read(*grouped(lead, writes, values, reads, contents, found))
+        write_and_read(grouped(lead, writes, values, reads, shared=True), *grouped(lead, contents, found))
         return found, contents
 
     @staticmethod
@@ -42,7 +42,7 @@ class SlotSequence(Function):
 
     @staticmethod
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
-        """Cotangents of all inputs, from those of what is found (T, ..., V) and of contents (1 + T, ..., S V)."""
+        """Cotangents of all inputs, from those of findings (T, ..., V) and of contents (1 + T, ..., S V)."""
         for_writes, for_values, for_reads, for_begin, _ = _Cotangents.apply(ctx.lead, *ctx.saved_tensors, *given)
         return None, for_writes, for_values, for_reads, for_begin
 
@@ -56,7 +56,7 @@ class SlotSequence(Function):
 class _Cotangents(Function):
     """Cotangents of w, v, a, and of contents (..., S V) before the sequence.
 
-    Of w, v, a, contents y (1 + T, ..., S V), and cotangents e of what is found and of contents. Backwards in time, with
+    Of w, v, a, contents y (1 + T, ..., S V), and cotangents e of findings and of contents. Backwards in time, with
     m_t what arrives at y_t, that of the next step among it:
 
         m_t[s] += a_t[s] e_t;  m_{t-1}[s] <- (1 - w_t[s]) m_t[s]
@@ -70,12 +70,16 @@ class _Cotangents(Function):
         """See the class."""
         from maml_rl.policies.memory.slot_kernel import carry_back
 
-        writes, values, reads, contents, *given = parts
-        along = (writes, values, reads, contents)
-        results = [new_steps(lead, len(writes), contents[0], part.shape[-1]) for part in along]
+        *commands, contents, for_found, for_contents = parts
+        results = [new_steps(lead, len(for_found), contents[0], part.shape[-1]) for part in (*commands, contents)]
         first = new_steps(lead, 1, contents[0])
-        (begin,) = grouped(lead, first)
-        carry_back(grouped(lead, *along), grouped(lead, *given), grouped(lead, *results), begin)
+        carry_back(
+            grouped(lead, *commands, shared=True),
+            *grouped(lead, contents),
+            grouped(lead, for_found, for_contents, shared=True),
+            grouped(lead, *results),
+            *grouped(lead, first),
+        )
         return *results[:3], first[0], results[3]
 
     @staticmethod
@@ -115,16 +119,15 @@ class _Curvature(Function):
         """See the class."""
         from maml_rl.policies.memory.slot_kernel import carry_forth
 
-        writes, values, reads, contents, for_found, _, arrived, *along, begin = parts
-        inputs = (writes, values, reads, contents, for_found)
-        results = [new_steps(lead, len(part), contents[0], part.shape[-1]) for part in inputs]
+        *commands, contents, for_found, _, arrived, for_writes, for_values, for_reads, begin = parts
+        results = [new_steps(lead, len(part), contents[0], part.shape[-1]) for part in (*commands, contents, for_found)]
         results[3].zero_()
         carried = new_steps(lead, len(contents), contents[0])
         carried[0] = begin
         carry_forth(
-            grouped(lead, *inputs[:4]),
-            grouped(lead, for_found, arrived),
-            grouped(lead, *along),
+            grouped(lead, *commands, shared=True),
+            *grouped(lead, contents, arrived),
+            grouped(lead, for_found, for_writes, for_values, for_reads, shared=True),
             grouped(lead, *results),
             *grouped(lead, carried),
         )

@@ -12,11 +12,13 @@ from maml_rl.utils.kernels import compiled
 
 
 @compiled
-def write_and_read(writes, values, reads, contents, found):
+def write_and_read(commands, contents, found):
     """Write contents (G, 1 + T, n, S V) behind the first, and what is `found` in them (G, T, n, V).
 
-    `writes` and `reads` (G, T, n, S), `values` (G, T, n, V), any of them maybe of one group for all.
+    `commands` are writes (G, T, n, S), values (G, T, n, V) and reads (G, T, n, S), any of them maybe of one group for
+    all.
     """
+    writes, values, reads = commands
     width, slots = values.shape[3], writes.shape[3]
     for group in range(found.shape[0]):
         of_w, of_v, of_a = of_group(writes, group), of_group(values, group), of_group(reads, group)
@@ -34,15 +36,15 @@ def write_and_read(writes, values, reads, contents, found):
 
 
 @compiled
-def carry_back(sequence, given, results, first):
+def carry_back(commands, contents, given, results, first):
     """See `maml_rl.policies.memory.slot_derivatives._Cotangents`.
 
-    `sequence`: writes, values, reads and contents as above; `given`: cotangents of what is found (G, T, n, V) and of
-    contents (G, 1 + T, n, S V), any of them maybe of one group for all. Written are `results`, cotangents of writes,
+    `commands` and `contents` as above; `given`: cotangents of findings (G, T, n, V) and of contents (G, 1 + T, n, S V),
+    any of them maybe of one group for all. Written are `results`, cotangents of writes,
     values and reads, and what arrives at contents (G, T, n, S V), and `first`, which is those of the first contents
     (G, 1, n, S V).
     """
-    (writes, values, reads, contents), (for_found, for_contents) = sequence, given
+    (writes, values, reads), (for_found, for_contents) = commands, given
     for_writes, for_values, for_reads, arrived = results
     steps, slots, width = writes.shape[1], writes.shape[3], values.shape[3]
     for group in range(contents.shape[0]):
@@ -71,25 +73,21 @@ def carry_back(sequence, given, results, first):
 
 
 @compiled
-def carry_forth(sequence, given, along, results, carried_on):
+def carry_forth(commands, contents, arrived, given, results, carried_on):
     """See `maml_rl.policies.memory.slot_derivatives._Curvature`.
 
-    `sequence` as above; `given`: cotangents of what is found, and what arrives at contents; `along`: cotangents of
-    those of writes, values and reads, any of them maybe of one group for all. Written are `results`, cotangents of
-    writes, values, reads, contents, which are zeros till then, and of those of what is found; and, behind the first,
-    which is there, `carried_on`, those of the cotangents of contents (G, 1 + T, n, S V).
+    `commands` and `contents` as above; `arrived` at contents (G, T, n, S V); `given`: cotangents of findings, and those
+    of the cotangents of writes, values and reads, any of them maybe of one group for all. Written are `results`,
+    cotangents of writes, values, reads, contents, which are zeros till then, and of the cotangents of findings; and,
+    behind the first, which is there, `carried_on`, those of the cotangents of contents (G, 1 + T, n, S V).
     """
-    (writes, values, reads, contents), (for_found, arrived) = sequence, given
+    (writes, values, reads), (for_found, for_writes, for_values, for_reads) = commands, given
     to_writes, to_values, to_reads, to_contents, to_found = results
     slots, width = writes.shape[3], values.shape[3]
     for group in range(contents.shape[0]):
         of_w, of_v, of_a = of_group(writes, group), of_group(values, group), of_group(reads, group)
-        along_writes, along_values, along_reads = (
-            of_group(along[0], group),
-            of_group(along[1], group),
-            of_group(along[2], group),
-        )
-        own_found = of_group(for_found, group)
+        along_writes, along_values = of_group(for_writes, group), of_group(for_values, group)
+        along_reads, own_found = of_group(for_reads, group), of_group(for_found, group)
         for step in range(writes.shape[1]):
             for n in range(writes.shape[2]):
                 v, e, u_v = of_v[step, n], own_found[step, n], along_values[step, n]
