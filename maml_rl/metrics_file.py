@@ -18,7 +18,9 @@ from maml_rl.utils.tensor_files import RunFolderError
 
 _START_ANEW = "start anew in another folder"
 _LATER_COLUMNS = frozenset({"workers_replaced"})
-"""Columns that runs of earlier versions lack; resumed, these go on without them."""
+"""Last columns, which runs of earlier versions lack; resumed, these go on without them."""
+_MAY_LACK = _LATER_COLUMNS | {"entropy"}
+"""Columns that runs of earlier versions may lack: those, and one of ProMP."""
 _FIRST_COLUMNS = ("iteration", "env_steps", "seconds")
 
 
@@ -103,7 +105,7 @@ class MetricsFile:
 
     def _check_columns(self, header: Sequence[str], columns: Sequence[str]) -> None:
         """Refuse a header under which rows of these columns cannot stand."""
-        if list(header) != [name for name in columns if name in header or name not in _LATER_COLUMNS]:
+        if list(header) != [name for name in columns if name in header or name not in _MAY_LACK]:
             other = sorted(set(header) ^ set(columns)) or header
             raise RunFolderError(
                 f"metrics {str(self.path)!r}: got columns of another version, which differ in "

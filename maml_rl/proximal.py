@@ -18,7 +18,7 @@ from maml_rl.policies import Distribution, Params
 
 
 class ProximalWeights(NamedTuple):
-    """What the parts of ProMP's outer loss count.
+    """Coefficients of the parts of ProMP's outer loss.
 
     Attributes
     ----------
@@ -118,9 +118,9 @@ def proximal_terms(
 ) -> ProximalTerms:
     """ProMP's outer loss of each task and its parts (Rothfuss et al. 2019, algorithm 1).
 
-    ``L_clip(phi_K) - b * H(phi_K) + mean over k of c_k * KL(pi_old,k || pi_phi_k)``, b the coefficient of the entropy
-    H, which the paper does not have: the policies that rolled out the episodes before
-    the inner steps may not be left far behind, for these episodes are the steps' data.
+    ``L_clip(phi_K) - b * H(phi_K) + mean over k of c_k * KL(pi_old,k || pi_phi_k)``. The policies that rolled out the
+    episodes before the inner steps may not be left far behind, for these episodes are the steps' data. The entropy H,
+    with coefficient b, is not in the paper.
 
     Parameters
     ----------

@@ -31,11 +31,10 @@ class ProMP(MAMLLearner):
     Beyond the paper, a pass through the episodes may take several steps of Adam, each on a group of the tasks, and the
     entropy of the adapted policies may count in the loss.
 
-    Its report has as details ``loss``, ``kl``, ``clipped`` and ``entropy``, the loss at the new parameters, the
-    divergence of the adapted policies from the old ones there, the fraction of steps outside the clip range, and the
-    adapted policies' entropy; ``inner_kl``, the
-    divergence of the policies before adaptation; ``inner_kl_coef``, the coefficient that was used; both are means over
-    inner steps; ``gradient_norm``, mean over steps of Adam.
+    Its report has these details. At the new parameters: ``loss``; ``kl``, the divergence of the adapted policies from
+    the old ones; ``clipped``, the fraction of steps outside the clip range; ``entropy`` of the adapted policies;
+    ``inner_kl``, the divergence of the policies before adaptation. Of the iteration: ``inner_kl_coef``, the coefficient
+    that was used, and ``gradient_norm``, mean over steps of Adam. Both of ``inner_kl`` are means over inner steps.
 
     Parameters
     ----------
@@ -81,13 +80,12 @@ class ProMP(MAMLLearner):
         weights = ProximalWeights(
             self.settings.promp_clip_range, self._coefs.tolist(), self.settings.promp_entropy_coef
         )
-        _, plain = self._means("surrogate_gradient", num_tasks, self._vector)
         norms: list[float] = []
         for tasks in self._groups(num_tasks, iteration):
-            # At the old parameters no ratio is clipped and no divergence has a slope: the plain meta-gradient.
-            same = not norms and tasks is None and not weights.entropy_coef
-            count = num_tasks if tasks is None else len(tasks)
-            gradient = plain if same else self._mean("proximal_gradient", count, self._vector, weights, tasks)
+            if not norms:
+                gradient = self._first_gradient(num_tasks, weights, tasks)
+            else:
+                gradient = self._gradient(num_tasks, weights, tasks)
             finite = finite and bool(np.isfinite(gradient).all())
             if not finite:
                 break
@@ -108,6 +106,22 @@ class ProMP(MAMLLearner):
         if finite and target is not None:
             self._coefs = adapted_coefs(self._coefs, terms[4:], target)
         return Improvement(details, finite, finite)
+
+    def _first_gradient(self, num_tasks: int, weights: ProximalWeights, tasks: Sequence[int] | None) -> np.ndarray:
+        """Gradient (D,) at the old parameters, of which workers remember the policies.
+
+        No ratio is clipped there and no divergence has a slope: without a bonus that of all tasks is the meta-gradient.
+        """
+        if tasks is None and not weights.entropy_coef:
+            _, plain = self._means("surrogate_gradient", num_tasks, self._vector)
+            return np.asarray(plain)
+        self.workers.broadcast("remember_policies", self._vector)
+        return self._gradient(num_tasks, weights, tasks)
+
+    def _gradient(self, num_tasks: int, weights: ProximalWeights, tasks: Sequence[int] | None) -> np.ndarray:
+        """Mean gradient (D,) of the loss over `tasks`; ``None``: over all."""
+        count = num_tasks if tasks is None else len(tasks)
+        return np.asarray(self._mean("proximal_gradient", count, self._vector, weights, tasks))
 
     def _groups(self, num_tasks: int, iteration: int) -> Iterator[Sequence[int] | None]:
         """Tasks of each step of Adam in turn; ``None``: all."""

@@ -205,6 +205,15 @@ class MAMLWorker:
             total_gradient += self._sum_tasks(gradients)
         return total_loss, total_gradient
 
+    @builds_state("keep")
+    def remember_policies(self, vector: np.ndarray) -> None:
+        """Remember the adapted policies from `vector` (D,), which rolled out, as `surrogate_gradient` does."""
+        params = self.spec.layout.params(vector)
+        self._old, self._old_before, self._products, self._at, self._credit = [], [], [], vector, None
+        for chunk in self._chunks:
+            self.heartbeat()
+            self._old += distributions_along(self.inner, params, [self._point(-1, chunk)], [self._data(chunk)[1]])
+
     def fisher_vector_product(self, vector: np.ndarray, at: np.ndarray | None = None) -> np.ndarray:
         """Sum over the shard's tasks of curvature products with `vector` (D,).
 
@@ -237,7 +246,7 @@ class MAMLWorker:
     ) -> np.ndarray:
         """Sum (D,) over the shard's tasks of the gradients of ProMP's loss at `vector` (D,), in float64.
 
-        Old policies are those of the last `surrogate_gradient`. Only of `tasks`, positions in the meta-batch; ``None``:
+        Old policies are those last remembered. Only of `tasks`, positions in the meta-batch; ``None``:
         of all.
         """
         params, total = self.spec.layout.params(vector), np.zeros(len(vector))
@@ -262,7 +271,7 @@ class MAMLWorker:
         if not self._old_before:
             params = self.spec.layout.params(self._at)
             for chunk in self._chunks:
-                path = [self._to_device({k: v[chunk] for k, v in p.items()}) for p in self._paths[:-1]]
+                path = [self._point(step, chunk) for step in range(len(self._paths) - 1)]
                 self._old_before.append(distributions_along(self.inner, params, path, self._data(chunk)[0]))
         for chunk, before, after in zip(self._chunks, self._old_before, self._old, strict=True):
             rows = self._rows_of(chunk, tasks)
@@ -274,7 +283,7 @@ class MAMLWorker:
             yield along if len(rows) == len(valid.mask) else tree_map(lambda part, rows=rows: part[rows], along)
 
     def _rows_of(self, chunk: slice, tasks: Sequence[int] | None) -> list[int]:
-        """Where in a chunk the tasks at these positions of the meta-batch are; ``None``: all."""
+        """Rows of a chunk whose tasks are at these positions of the meta-batch; ``None``: all."""
         own = self._indices[chunk]
         return [row for row, index in enumerate(own) if tasks is None or index in tasks]
 
@@ -298,7 +307,7 @@ class MAMLWorker:
         train, valid = self._data(chunk)
         train = [subsample_steps(data, sample.hessian_steps) for data in train]
         valid = subsample_steps(valid, sample.fisher_steps)
-        path = [self._to_device({k: v[chunk] for k, v in p.items()}) for p in self._paths]
+        path = [self._point(step, chunk) for step in range(len(self._paths))]
         return linearised_curvature(self.inner, params, train, valid, path=path)
 
     def _data(self, chunk: slice) -> tuple[list[LearningData], LearningData]:
@@ -308,8 +317,9 @@ class MAMLWorker:
         ]
         return parts[:-1], parts[-1]
 
-    def _to_device(self, params: Params) -> Params:
-        return {name: value.to(self.spec.layout.device) for name, value in params.items()}
+    def _point(self, step: int, chunk: slice) -> Params:
+        """Parameters (M, ...) of a chunk's tasks after as many inner steps, -1: all."""
+        return {name: value[chunk].to(self.spec.layout.device) for name, value in self._paths[step].items()}
 
     def _sum_tasks(self, values: Params) -> np.ndarray:
         sums: dict[str, Tensor] = {k: v.detach().double().sum(0) for k, v in values.items()}

@@ -154,7 +154,7 @@ class ProMPSettings(Settings):
         default=0.0,
         ge=0,
         description=(
-            "Coefficient of the entropy, in nats, of the policies after adaptation, which the loss falls with (promp). "
+            "Coefficient of the entropy, in nats, of the policies after adaptation, subtracted from the loss (promp). "
             "0: none, as in the paper."
         ),
     )

@@ -61,7 +61,7 @@ def derivatives(features, leaves):
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("num_images", [5, 260])
 def test_gradients_of_many_tasks_through_convolutions_are_those_of_every_task_by_itself(num_images):
-    encoder, (_, params) = ConvEncoder((2, 42, 42), 2 * 42 * 42), tiny_policy(PIXELS)
+    encoder, (_, params) = ConvEncoder((2, 42, 42), 2 * 42 * 42, gain=7.0), tiny_policy(PIXELS)
     rng = torch.Generator().manual_seed(1)
     many = {
         name: value + torch.rand((2, *value.shape), generator=rng, dtype=value.dtype)
@@ -107,6 +107,13 @@ def test_memory_is_seen_as_bytes_and_as_bits():
     np.testing.assert_allclose(codes[..., 1:], 2.0 * bits - 1.0, atol=1e-6)
     np.testing.assert_allclose(code[:, 9 * 128 :] / 3.0, memory[:, 128:] / 255.0, atol=1e-6)
     assert_close(encoder({}, memory / 255.0), encoder({}, memory))
+
+
+def test_images_without_convolutions_are_seen_larger_too():
+    encoder, images = ConvEncoder((2, 4, 4), 34, (), gain=3.0), some_bytes(5, 34)
+    expected = torch.cat([3.0 * images[:, :32] / 255.0, images[:, 32:] / 255.0], -1)
+    assert_close(encoder({}, images), expected)
+    assert_close(encoder({}, images / 255.0), expected)
 
 
 def test_bytes_are_numbers_from_0_to_1_and_numbers_stay():

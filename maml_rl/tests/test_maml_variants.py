@@ -27,12 +27,14 @@ from maml_rl.episode import LearningData
 from maml_rl.evaluation import evaluate
 from maml_rl.experiment import train
 from maml_rl.linearisation import linearise
+from maml_rl.metalearners.minibatches import minibatches
 from maml_rl.objectives import credit_loss, linearised_curvature, meta_gradient, surrogate
 from maml_rl.policies import PolicySpec
 from maml_rl.proximal import ProximalWeights, clipped_loss, distributions_along, proximal_gradient, proximal_terms
 from maml_rl.run_folder import RunFolder, RunFolderError
 from maml_rl.samplers import SerialBackend
 from maml_rl.samplers.maml_worker import MAMLWorker
+from maml_rl.settings import ProMPSettings
 from maml_rl.shard import Shard
 from maml_rl.tests.builders import (
     MAML_VARIANTS,
@@ -50,6 +52,7 @@ from maml_rl.tests.builders import (
     with_step_sizes,
 )
 from maml_rl.utils.errors import InputError
+from maml_rl.utils.random import Purpose, generator
 
 pytestmark = [pytest.mark.numerical, pytest.mark.usefixtures("float64")]
 MLPS = [spec for spec in POLICY_SPECS if spec.name == "mlp"]
@@ -378,10 +381,28 @@ def test_gradients_of_groups_of_tasks_add_up_to_that_of_all():
 
 def test_promp_takes_a_step_of_adam_for_every_group_of_every_pass():
     algorithm = algorithm_of("promp-groups")
-    learner = algorithm.learner(SerialBackend(algorithm.worker_spec), algorithm.initial_parameters())
-    learner.step(algorithm.sample_tasks(0), 0)
-    (steps,) = [value for name, value in learner.state_dict().items() if name.endswith("step")]
-    assert int(steps) == 2 * 3
+    settings, seed = algorithm.config.section(ProMPSettings), algorithm.config.seed
+    (theta,) = algorithm.initial_parameters()
+    tasks = algorithm.sample_tasks(0)
+    learner = algorithm.learner(SerialBackend(algorithm.worker_spec), theta[np.newaxis])
+    learner.step(tasks, 0)
+    worker = algorithm.worker_spec.build(lambda: None)
+    assert isinstance(worker, MAMLWorker)
+    worker.collect(Shard.whole(tasks, iteration=0, seed=seed), theta)
+    worker.surrogate_gradient(theta)  # remembers the same policies
+    weights = ProximalWeights(settings.promp_clip_range, [settings.promp_inner_kl_coef], settings.promp_entropy_coef)
+    parameter = torch.nn.Parameter(torch.from_numpy(theta.copy()))
+    adam = torch.optim.Adam([parameter], lr=settings.promp_learning_rate)
+    for number in range(2):
+        rng = generator(seed, Purpose.MINIBATCHES, iteration=0, inner_step=number)
+        for group in minibatches(len(tasks), 3, rng):
+            gradient = worker.proximal_gradient(parameter.detach().numpy(), weights, group) / len(group)
+            parameter.grad = torch.from_numpy(gradient)
+            adam.step()
+    np.testing.assert_allclose(learner.parameters[0], parameter.detach().numpy(), rtol=0, atol=1e-12)
+    moments = learner.state_dict()
+    assert int(moments["step"]) == 2 * 3
+    assert_close(moments["exp_avg"], adam.state[parameter]["exp_avg"])  # sees the size of gradients, unlike the steps
 
 
 def test_reptile_goes_its_fraction_of_the_way_to_the_mean_of_the_adapted_weights():

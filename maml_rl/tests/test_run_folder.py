@@ -20,7 +20,7 @@ from maml_rl.config import load_config
 from maml_rl.experiment import train
 from maml_rl.metalearners.learner import StateTensor
 from maml_rl.metalearners.optimiser import VectorOptimiser
-from maml_rl.metrics_file import metrics_columns
+from maml_rl.metrics_file import MetricsFile, metrics_columns
 from maml_rl.run_folder import Checkpoint, RunFolder, RunFolderError, load_policy
 from maml_rl.tests.builders import tiny_config, without_metrics
 from maml_rl.utils.errors import InputError
@@ -431,6 +431,15 @@ def test_a_run_that_began_before_a_column_was_added_goes_on_without_it(folder):
     folder.resume(CONFIG, FORMAT)
     folder.metrics.append({**row_of(2, 0.25), "workers_replaced": 1})
     assert folder.metrics_path.read_bytes() == former + line_of(2, "0.25").rpartition(b",")[0] + b"\n"
+
+
+def test_a_column_that_promp_had_not_may_be_missing_between_others(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("iteration,clipped,inner_kl\n0,0.5,0.25\n")
+    MetricsFile(path).append({"iteration": 1, "clipped": 0.5, "entropy": 1.5, "inner_kl": 0.125})
+    assert path.read_text().splitlines()[-1] == "1,0.5,0.125"
+    with pytest.raises(RunFolderError, match="columns of another version, which differ in other"):
+        MetricsFile(path).append({"iteration": 2, "clipped": 0.5, "other": 1.5, "inner_kl": 0.125})
 
 
 def test_missing_metrics_are_refused(folder):
