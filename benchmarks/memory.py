@@ -30,6 +30,7 @@ from maml_rl.workforce import workers
 CONFIG = "configs/maml/halfcheetah-dir.yaml"
 POLICIES = {
     "mlp": ["policy=mlp"],
+    "linear": ["policy=linear"],
     "rnn-masked": ["policy=rnn", "train-recurrent=false"],
     "rnn": ["policy=rnn"],
     "lstm-masked": ["policy=lstm", "train-recurrent=false"],

@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from maml_rl.policies.linear_derivatives import LinearSequence
 from maml_rl.policies.params import Params, affine
 from maml_rl.policies.policy import Interface
 from maml_rl.policies.recurrence import CellState, Order, compiles
@@ -72,12 +73,17 @@ class LinearRecurrenceCell(Cell):
         return output_gate * torch.tanh(contents), contents
 
     def unroll(self, params: Params, inputs: Tensor, state: CellState, *, order: Order = 2) -> tuple[Tensor, CellState]:
-        """See `Cell.unroll`; where first derivatives are enough, compiled on the CPU."""
+        """See `Cell.unroll`; compiled on the CPU."""
         if order == 1 and inputs.dim() == 3 and compiles(inputs):
             from maml_rl.policies.linear_kernel import LinearSteps  # numba takes 100 MB, which nobody else need pay
 
             outputs, contents = LinearSteps.apply(affine(params, f"{self.name}.ih", inputs), state[1])
             return outputs, (outputs[-1], contents[-1])
+        if order == 2 and compiles(inputs):
+            weight, bias = (params[f"{self.name}.ih.{part}"] for part in ("weight", "bias"))
+            augmented_weight = torch.cat([bias.unsqueeze(-1), weight], -1)
+            _, outputs, along = LinearSequence.apply(inputs, augmented_weight, state[1])
+            return outputs, ((outputs[-1] if len(outputs) else state[0]), along[-1])
         forget_gate, candidate, output_gate = self._gates(params, inputs)
         contents = linear_recurrence(forget_gate, (1.0 - forget_gate) * candidate, state[1])
         outputs = output_gate * torch.tanh(contents)
