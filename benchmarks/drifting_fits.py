@@ -83,8 +83,11 @@ def read_study(folder: Path) -> Study:
     return Study(found, agents, found["tasks"].reshape(len(found["tasks"]), -1, NUM_ARMS))
 
 
-def fit_all(study: Study, path: Path, show: Callable[[str], None]) -> None:
-    """Fit agents, baseline agents and simulated agents, decode one agent's memory; write to `path` after each."""
+def fit_all(study: Study, path: Path, first: str, show: Callable[[str], None]) -> None:
+    """Fit agents, baseline agents and simulated agents, decode one agent's memory; write to `path` after each.
+
+    The weights of the study's first agent are in `first`, see `replay`.
+    """
     agents = fit_each(study.agents, 1, show)
     arrays = {DIGEST: np.array(digest_of(study.results))} | _named("agents", agents)
     write_arrays(path, arrays, smallest=True)
@@ -93,7 +96,7 @@ def fit_all(study: Study, path: Path, show: Callable[[str], None]) -> None:
     simulated = simulated_agents(study.means, agents.parameters[:NUM_SIMULATED].mean(axis=2))
     arrays |= _named("simulated", fit_each(simulated, 3, show), (len(MODELS), NUM_SIMULATED))
     write_arrays(path, arrays, smallest=True)
-    found = replay(study.results)
+    found = replay(study.results, first)
     own = {name: agents.parameters[0, NAMES.index(name)].mean(axis=0) for name in ("TD", "forgetting")}
     fitted = {name: part[: len(MODELS[name].ranges)].astype(np.float64) for name, part in own.items()}
     arrays["own_log_likelihoods"] = found.log_probabilities.sum(axis=1)

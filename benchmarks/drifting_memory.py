@@ -1,7 +1,7 @@
-"""Memory of the one agent of the study `drifting-bandit` whose weights are kept, asked about its choices on all tasks.
+"""Memory of the one agent of a study of drifting arms whose weights were kept, asked about its choices on all tasks.
 
-The zoo's policy is the first of the hundred agents. Its memory is replayed from the archived evaluation, beside its own
-probabilities of what it chose: no model of its choices can be expected to do better than these.
+The zoo's policy is the first of the hundred agents of `drifting-bandit`. Memory is replayed from the archived
+evaluation, beside the agent's own probabilities of what it chose: no model of its choices can be expected to do better.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from maml_rl.envs.meta_episode import replayed_observations
 LAGS = (1, 2, 5, 10, 20)
 NUM_FOLDS = 5
 NUM_COMPONENTS = 48
-"""All units of the LSTM's cell, so that what decodes worse is not what was cut off."""
+"""All units of the LSTM's cell in `drifting-bandit`, so that what decodes worse is not what was cut off."""
 HALF_LIVES = (1, 2, 5, 10, 20)
 """Trials in which traces of choices fade to one half: a memory that is smooth, with no place for a single choice."""
 SOURCES = (
@@ -43,9 +43,12 @@ class Replay(NamedTuple):
     log_probabilities: np.ndarray
 
 
-def replay(results: Mapping[str, np.ndarray]) -> Replay:
-    """Replay of the zoo's policy along the first agent's evaluation, arrays `results` (P, N, T, ...)."""
-    agent = load_agent("drifting-bandit").algorithm
+def replay(results: Mapping[str, np.ndarray], source: str) -> Replay:
+    """Replay of the first agent along its evaluation, arrays `results` (P, N, T, ...).
+
+    Its weights are those of `source`, an entry of the zoo or the folder of a run.
+    """
+    agent = load_agent(source).algorithm
     policy, params = agent.policy, agent.individuals()[0]
     shown, actions, rewards = (results[key][0] for key in ("observations", "actions", "rewards"))
     observations = torch.from_numpy(replayed_observations(shown, actions, rewards, policy.output_size))

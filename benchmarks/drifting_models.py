@@ -45,12 +45,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, required=True, help="folder")
     parser.add_argument("--study", type=Path, default=Path("results/drifting-bandit"), help="folder of the archive")
+    parser.add_argument("--first", default="drifting-bandit", help="zoo entry or run folder of the study's first agent")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     study, path = read_study(arguments.study), arguments.output / "fits.npz"
     fits = _fits_of(path, study)
     if fits is None:
-        fit_all(study, path, lambda line: print(f"{time.process_time():.0f} s: {line}", flush=True))
+        fit_all(study, path, arguments.first, lambda line: print(f"{time.process_time():.0f} s: {line}", flush=True))
         fits = _fits_of(path, study)
     assert fits is not None
     archived = archived_evaluation(arguments.study / "lstm" / "seed-1" / "cognition.npz") or read_arrays(
@@ -130,7 +131,7 @@ def table_of_models(fits: Arrays) -> list[str]:
         "",
         "Held-out log likelihood of a choice, in nats (chance -1.386). Baseline agents know how arms drift and rolled "
         f"out the same tasks {NUM_REPEATS} times. Reward-blind: perseveration alone. Agent 0's own network, whose "
-        f"weights are in the zoo, has {own:.3f}: what a model of its choices can reach. Of the way there from "
+        f"weights were kept, has {own:.3f}: what a model of its choices can reach. Of the way there from "
         f"reward-blind, the best model of that agent, {NAMES[best + 1]}, goes {explained:.0f} %.",
         "",
         f"| choices of | {' | '.join(NAMES)} |",
