@@ -1,6 +1,6 @@
 """Models of choices on the drifting bandit, beside each other on all tasks, and claims about the agents.
 
-`python -m benchmarks.drifting_models --output results/drifting-bandit/models` fits (`benchmarks.drifting_fits`), keeps
+`python -m benchmarks.drifting_models` fits (`benchmarks.drifting_fits`), keeps
 the fits in fits.npz, and writes models.md and models.png; fits that are there are not made again.
 """
 
@@ -97,7 +97,7 @@ def report(fits: Arrays, preferred: np.ndarray, relations: Sequence[Relation]) -
         "to an agent's even tasks and asked about the odd ones, and the other way round: all figures are of choices "
         "that were not fitted. Intervals are 95 %, over agents and tasks (percentiles of 2,000 resamples of both, "
         "`maml_rl.analysis.two_way`), if nothing else is said. Reliability: `maml_rl.analysis.reliability`. "
-        "`python -m benchmarks.drifting_models --output results/drifting-bandit/models`.",
+        "`python -m benchmarks.drifting_models`.",
         "",
         *table_of_models(fits),
         "",
