@@ -41,6 +41,7 @@ include_patterns = [
     "results/*/table.md",
     "results/recovery/recovery.md",
     "results/drifting-bandit/models/models.md",
+    "results/drifting-bandit-published/models/models.md",
     "zoo/**",
 ]
 exclude_patterns = [".*", "build", "dist", "runs", "maml_rl", "docs/README.md", "docs/_*", "**/node_modules"]
