@@ -21,8 +21,8 @@ from maml_rl.envs.meta_episode import replayed_observations
 
 LAGS = (1, 2, 5, 10, 20)
 NUM_FOLDS = 5
-NUM_COMPONENTS = 48
-"""All units of the LSTM's cell in `drifting-bandit`, so that what decodes worse is not what was cut off."""
+NUM_COMPONENTS = 128
+"""All units of any of the studies' networks, so that what decodes worse is not what was cut off."""
 HALF_LIVES = (1, 2, 5, 10, 20)
 """Trials in which traces of choices fade to one half: a memory that is smooth, with no place for a single choice."""
 SOURCES = (

@@ -1,7 +1,7 @@
 """Models of choices on the drifting bandit, beside each other on all tasks, and claims about the agents.
 
-`python -m benchmarks.drifting_models` fits (`benchmarks.drifting_fits`), keeps
-the fits in fits.npz, and writes models.md and models.png; fits that are there are not made again.
+`python -m benchmarks.drifting_models` fits (`benchmarks.drifting_fits`), keeps the fits in fits.npz, and writes
+models.md and models.png; fits that are there are not made again.
 """
 
 from __future__ import annotations
@@ -43,12 +43,13 @@ _STUDIED = 10
 def main() -> None:
     """Parse arguments, fit what is not fitted yet, report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, required=True, help="folder")
     parser.add_argument("--study", type=Path, default=Path("results/drifting-bandit"), help="folder of the archive")
+    parser.add_argument("--output", type=Path, help="folder; default: models/ in that of the archive")
     parser.add_argument("--first", default="drifting-bandit", help="zoo entry or run folder of the study's first agent")
     arguments = parser.parse_args()
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    study, path = read_study(arguments.study), arguments.output / "fits.npz"
+    output = arguments.output or arguments.study / "models"
+    output.mkdir(parents=True, exist_ok=True)
+    study, path = read_study(arguments.study), output / "fits.npz"
     fits = _fits_of(path, study)
     if fits is None:
         fit_all(study, path, arguments.first, lambda line: print(f"{time.process_time():.0f} s: {line}", flush=True))
@@ -59,8 +60,8 @@ def main() -> None:
     )
     preferred, relations = relations_of(study, fits, archived or {})
     text = "\n".join(report(fits, preferred, relations)) + "\n"
-    write_atomically(arguments.output / "models.md", lambda file: file.write_text(text, encoding="utf-8"))
-    save(fits, relations, preferred, study, arguments.output / "models.png")
+    write_atomically(output / "models.md", lambda file: file.write_text(text, encoding="utf-8"))
+    save(fits, relations, preferred, study, output / "models.png")
     print(text)
 
 
