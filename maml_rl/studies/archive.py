@@ -7,8 +7,9 @@
   numbers (C, I), all but whole ones to seven digits; in archives of earlier versions ``RUN/seed-N/metrics/COLUMN``
   (I,), which packing again joins;
 - ``RUN/seed-N/FILE/ARRAY``: an array of the evaluation ``FILE.npz``, such as ``results`` or ``random``, without
-  ``train_returns`` and ``valid_returns``, which are rows of ``returns``, and with means over the episodes of a task in
-  place of ``returns`` where no display reads more; or of the analysis of one, which has a ``digest`` of it.
+  ``train_returns`` and ``valid_returns``, which are rows of ``returns``, with ``tasks`` to seven digits, and with means
+  over the episodes of a task in place of ``returns`` where no display reads more; or of the analysis of one, which has
+  a ``digest`` of it.
 
 Every key ends in ``/DTYPE``, the type the array had; it is stored in the smallest type that holds all its values. An
 array of numbers that the file holds under another key already, such as the tasks of an evaluation that a control has
@@ -25,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from maml_rl.config import ConfigError
-from maml_rl.studies.run_files import read_arrays, read_metrics
+from maml_rl.studies.run_files import read_arrays, read_metrics, to_seven_digits
 from maml_rl.utils.files import write_arrays
 
 ARCHIVE = "scores.npz"
@@ -37,7 +38,7 @@ EPISODES = frozenset({"returns"})
 _SMALL_TYPES = (np.int8, np.int16, np.int32, np.float32)
 DIGEST = "digest"
 """Array of an analysis: the name of the evaluation that it is of."""
-_COLUMNS, _VALUES = "columns", "values"
+_COLUMNS, _VALUES, _TASKS = "columns", "values", "tasks"
 _CURE = "restore it, or run the study anew"
 _WORTH_NAMING = 2000
 """Bytes from which an array that is there already is named and not stored again."""
@@ -119,8 +120,14 @@ def _arrays_of(folder: Path, needed: frozenset[str]) -> Iterator[tuple[str, np.n
         if "returns" in arrays or DIGEST in arrays:
             left_out = _LEFT_OUT | (TRIALS - needed) if "returns" in arrays else frozenset()
             for name in sorted(arrays.keys() - left_out):
-                mean = name in EPISODES - needed
-                yield _entry(f"{path.stem}/{name}", means_over_episodes(arrays[name]) if mean else arrays[name])
+                yield _entry(f"{path.stem}/{name}", _shortened(name, arrays[name], needed))
+
+
+def _shortened(name: str, array: np.ndarray, needed: frozenset[str]) -> np.ndarray:
+    """The `array` (...) of an evaluation under a name, without what its reports do not read."""
+    if name in EPISODES - needed and array.ndim == 3:
+        return means_over_episodes(array)
+    return to_seven_digits(array) if name == _TASKS and array.dtype == np.float64 else array
 
 
 def _metrics_entries(columns: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
@@ -129,17 +136,6 @@ def _metrics_entries(columns: Mapping[str, np.ndarray]) -> Iterator[tuple[str, n
     yield _entry(
         f"metrics/{_VALUES}", to_seven_digits(np.stack([column.astype(np.float64) for column in columns.values()]))
     )
-
-
-def to_seven_digits(values: np.ndarray) -> np.ndarray:
-    """The `values` (..., N) in float64, to seven digits: in a file they take half as much.
-
-    Whole ones, and those beyond the range of float32, stay as they are.
-    """
-    with np.errstate(over="ignore", under="ignore"):
-        short = values.astype(np.float32).astype(np.float64)
-    is_normal = (np.abs(short) >= np.finfo(np.float32).tiny) & np.isfinite(short)
-    return np.where(is_normal & (values != np.rint(values)), short, values)
 
 
 def means_over_episodes(returns: np.ndarray) -> np.ndarray:
@@ -159,8 +155,9 @@ def _kept(
             metrics.setdefault(f"{run}/{seed}", {})[name] = array
         elif (part, name) == ("metrics", _VALUES):
             yield _entry(key.removesuffix(f"/{dtype}"), to_seven_digits(array.astype(dtype)))
-        elif name in EPISODES - needed_of(folder / run / seed) and array.ndim == 3:
-            yield _entry(key.removesuffix(f"/{dtype}"), means_over_episodes(array.astype(dtype)))
+        elif name in EPISODES | {_TASKS}:
+            needed = needed_of(folder / run / seed)
+            yield _entry(key.removesuffix(f"/{dtype}"), _shortened(name, array.astype(dtype), needed))
         else:
             yield key, array
     for run, columns in metrics.items():

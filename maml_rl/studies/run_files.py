@@ -37,6 +37,17 @@ def digest_of(results: Mapping[str, np.ndarray]) -> str:
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
+def to_seven_digits(values: np.ndarray) -> np.ndarray:
+    """The `values` (..., N) in float64, to seven digits: in a file they take half as much.
+
+    Whole ones, and those beyond the range of float32, stay as they are.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        short = values.astype(np.float32).astype(np.float64)
+    is_normal = (np.abs(short) >= np.finfo(np.float32).tiny) & np.isfinite(short)
+    return np.where(is_normal & (values != np.rint(values)), short, values)
+
+
 def read_evaluation(path: Path) -> dict[str, np.ndarray] | None:
     """Arrays of an evaluation, ``returns`` (S, N, B) among them; ``None`` before it. Errors: see `read_arrays`."""
     kind, cure = "evaluation", "the study evaluates again"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from maml_rl.studies.run_files import to_seven_digits
+
 SEVERAL = 3
 """Seeds that are enough to be units; with fewer, tasks are."""
-_DIGITS = 9
-"""Decimals of a task's numbers that tell it from others: processors differ in the last bits of powers and sines."""
 
 
 def same_tasks(tasks: np.ndarray, others: np.ndarray) -> bool:
     """True if `tasks` (N, D) and `others` (M, D) of two evaluations are the same, whatever machine drew them.
+
+    Seven digits tell: an archive holds no more, and processors differ in the last bits of powers and sines.
 
     Examples
     --------
@@ -19,7 +21,7 @@ def same_tasks(tasks: np.ndarray, others: np.ndarray) -> bool:
     >>> same_tasks(drawn, drawn + 1e-16), same_tasks(drawn, drawn[::-1])
     (True, False)
     """
-    return tasks.shape == others.shape and np.array_equal(tasks.round(_DIGITS), others.round(_DIGITS))
+    return tasks.shape == others.shape and np.array_equal(to_seven_digits(tasks), to_seven_digits(others))
 
 
 def mean_by_task(scores: np.ndarray, tasks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -33,7 +35,7 @@ def mean_by_task(scores: np.ndarray, tasks: np.ndarray) -> tuple[np.ndarray, np.
     (array([[3., 2.]]), array([[7],
            [3]]))
     """
-    _, firsts, which = np.unique(tasks.round(_DIGITS), axis=0, return_index=True, return_inverse=True)
+    _, firsts, which = np.unique(to_seven_digits(tasks), axis=0, return_index=True, return_inverse=True)
     place = np.argsort(np.argsort(firsts))[which.reshape(-1)]  # in order of first appearance
     counts = np.bincount(place)
     return np.stack([np.bincount(place, row) / counts for row in scores]), tasks[np.sort(firsts)]

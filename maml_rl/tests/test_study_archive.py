@@ -19,8 +19,9 @@ from maml_rl.studies.archive import (
     archived_evaluation,
     means_over_episodes,
     pack,
-    to_seven_digits,
 )
+from maml_rl.studies.run_files import to_seven_digits
+from maml_rl.studies.tasks import same_tasks
 from maml_rl.tests.study_builders import CONFIG, all_runs, run_study, tiny_study
 from maml_rl.utils.files import write_arrays
 
@@ -55,6 +56,14 @@ def short_metrics(run):
     return {column: to_seven_digits(values) for column, values in found.items()}
 
 
+def short_tasks(results):
+    """An evaluation as an archive has it: tasks to seven digits, which are the same tasks."""
+    short = to_seven_digits(results["tasks"])
+    np.testing.assert_allclose(short, results["tasks"], rtol=6e-8)
+    assert same_tasks(short, results["tasks"])
+    return results | {"tasks": short}
+
+
 def test_numbers_beyond_the_range_of_seven_digits_stay():
     values = np.array([0.1, 1e-50, 3.3e-42, -1e300, np.inf, np.nan, 0.0, 123456789.0, 16777217.5])
     found = to_seven_digits(values)
@@ -68,7 +77,7 @@ def test_a_report_from_the_archive_is_the_report_from_the_folders(study):
     table, manifest = (folder / "table.md").read_text(), (folder / "manifest.json").read_text()
     figures = {path.name: path.read_bytes() for path in (folder / "figures").iterdir()}
     before: dict[str, Any] = {
-        run.title: (short_metrics(run), run.results(), {"random": run.control_returns("random", "harder")})
+        run.title: (short_metrics(run), short_tasks(run.results()), {"random": run.control_returns("random", "harder")})
         for run in all_runs(study)
     }
     forget(study)
@@ -122,7 +131,7 @@ def test_what_is_there_already_is_named_and_stays_when_the_first_that_had_it_goe
     assert any(first.startswith("plain/seed-1/") and key.startswith("slow/seed-1/") for key, first in named.items())
     left_out = {"train_returns", "valid_returns"}
     before = {
-        run.title: {key: value for key, value in (run.results() or {}).items() if key not in left_out}
+        run.title: {key: value for key, value in short_tasks(run.results()).items() if key not in left_out}
         for run in all_runs(study)
     }
     forget(study, "slow")
