@@ -13,6 +13,7 @@ from typing import Any
 from maml_rl import __version__
 from maml_rl.config import ConfigError
 from maml_rl.studies.adaptation_gain import table_of_adaptation_gains
+from maml_rl.studies.archive import ARCHIVE
 from maml_rl.studies.displays.registry import displays_of, displays_of_runs
 from maml_rl.studies.family_curves import draw_families
 from maml_rl.studies.figures import by_family, draw_comparison, draw_learning_curve_areas, draw_run, save_figure
@@ -65,11 +66,23 @@ def report(study: Study, root: Path) -> str:
     lines += _comparison_figures(study, runs, folder / "figures")
     for name, seeds in by_name(done).items():
         lines += _run_figures(name, seeds, folder / "figures")
-    text = "\n".join(lines) + "\n"
+    text = "\n".join(_with_figures_of(study, lines)) + "\n"
     write_atomically(folder / "table.md", lambda file: file.write_text(text, encoding="utf-8"))
     manifest = json.dumps(_manifest(study, done), indent=2) + "\n"
     write_atomically(folder / "manifest.json", lambda file: file.write_text(manifest, encoding="utf-8"))
     return text
+
+
+def _with_figures_of(study: Study, lines: Sequence[str]) -> list[str]:
+    """The `lines` of a table without figures that the study does not name; then the last one tells where those are."""
+    if study.figures is None:
+        return list(lines)
+    wanted = {f"(figures/{name}.png)" for name in study.figures}
+    shown = [line for line in lines if not line.startswith("![") or any(line.endswith(name) for name in wanted)]
+    if len(shown) < len(lines):
+        command = f"python -m maml_rl.studies report studies/{study.name}.yaml"
+        shown += ["", f"More figures, of every run: `{command}` draws them from `{ARCHIVE}`."]
+    return shown
 
 
 def _comparison_figures(study: Study, runs: Mapping[str, Seeds], figures: Path) -> list[str]:

@@ -98,6 +98,12 @@ class Study(BaseModel):
         default_factory=list, description="Pairs of runs the report compares: first minus second."
     )
 
+    figures: list[Annotated[str, Field(pattern=NAME)]] | None = Field(
+        default=None,
+        description="Figures that the table shows, by their file names without .png; others are drawn too. Not given: "
+        "all.",
+    )
+
     oracle_shares: dict[Annotated[str, Field(pattern=NAME)], OracleShare] = Field(
         default_factory=dict,
         description="Families whose runs the report sets beside a control and an oracle, which are runs too.",

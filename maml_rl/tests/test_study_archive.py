@@ -72,7 +72,7 @@ def test_numbers_beyond_the_range_of_seven_digits_stay():
     assert found[8] == 16777218
 
 
-def test_a_report_from_the_archive_is_the_report_from_the_folders(study):
+def test_a_report_from_the_archive_is_that_from_the_folders_and_shows_the_figures_that_the_study_names(study):
     folder = folder_of(study)
     table, manifest = (folder / "table.md").read_text(), (folder / "manifest.json").read_text()
     figures = {path.name: path.read_bytes() for path in (folder / "figures").iterdir()}
@@ -94,6 +94,15 @@ def test_a_report_from_the_archive_is_the_report_from_the_folders(study):
             for key, values in mine.items():
                 assert values.dtype == theirs[key].dtype
                 assert values.tobytes() == theirs[key].tobytes()
+    study.write_text("figures: [plain, none-yet]\n" + study.read_text())
+    assert run_study(study, command="report") == 0
+    shown = (folder / "table.md").read_text()
+    assert (
+        shown.replace("![plain](figures/plain.png)\n", "").splitlines()[-1].startswith("More figures, of every run: ")
+    )
+    assert re.findall(r"figures/(.+)\.png", table) == ["plain", "slow"]
+    assert re.findall(r"figures/(.+)\.png", shown) == ["plain"]
+    assert (folder / "figures/slow.png").exists()
 
 
 def test_single_returns_become_means_where_no_display_reads_them_in_an_archive_that_had_them_too(study):
