@@ -58,6 +58,6 @@ def check_metric(name: str, metric: str, columns: Sequence[str]) -> None:
     """
     if metric not in columns:
         raise InputError(
-            f"{name}: got metric {metric!r}, expected one of {', '.join(columns)}{did_you_mean(metric, columns)}; "
-            "a callback that adds it stands before this one"
+            f"{name}: got metric {metric!r}, expected one of {', '.join(columns)}, or one of a callback before this one"
+            f"{did_you_mean(metric, columns)}"
         )

@@ -47,7 +47,7 @@ def check_keywords(family_class: type[TaskFamily], given: Mapping[str, Any]) -> 
         if name not in legal and not takes_any:
             raise EnvironmentArgumentError(
                 f"env-kwargs: unknown keyword {name!r} for {family_class.__name__}"
-                f"{did_you_mean(name, legal)}; legal keywords: {', '.join(legal)}"
+                f"; legal keywords: {', '.join(legal)}{did_you_mean(name, legal)}"
             )
 
 

@@ -230,6 +230,9 @@ class FakeTracker:
         self.info = SimpleNamespace(run_id="fake-id")
 
     def __getattr__(self, name):
+        if name.startswith("__"):  # whoever looks through all modules finds that this is none
+            raise AttributeError(name)
+
         def call(*arguments, **keywords):
             self.calls.append((name, arguments, keywords))
             return self
@@ -289,7 +292,7 @@ def test_tensorboard_is_written_where_it_is_asked_for_and_once(tmp_path):
             lambda: StopWhen("return_aftr", at_least=1),
             "StopWhen: got metric 'return_aftr', .*did you mean 'ret",
         ),
-        (lambda: KeepBest("evaluated_return_after"), "KeepBest: got metric .*a callback that adds it stands before"),
+        (lambda: KeepBest("evaluated_return_after"), "KeepBest: got metric .*or one of a callback before this one"),
         (lambda: StopWhen("kl"), "StopWhen: got at_least=None and at_most=None, expected one of them"),
         (lambda: KeepBest(mode="most"), "KeepBest: mode: got 'most', expected 'max' or 'min'"),  # type: ignore[arg-type]
         (lambda: EvaluateEvery(0), "EvaluateEvery: every: got 0, expected at least 1"),

@@ -46,7 +46,7 @@ def task_names(benchmark: str, task: str | None) -> dict[str, tuple[str, ...]]:
         names = [name.removesuffix("-v3") for name in TASK_NAMES]
         if task not in names:
             raise ValueError(
-                f"task: got {task!r}, expected one of Meta-World's{did_you_mean(str(task), names)}: {', '.join(names)}"
+                f"task: got {task!r}, expected one of Meta-World's: {', '.join(names)}{did_you_mean(str(task), names)}"
             )
         return dict.fromkeys(SPLITS, (f"{task}-v3",))
     if benchmark not in ("ML10", "ML45"):
