@@ -45,6 +45,8 @@ def policy_spec(config: Config, env: MetaVectorEnv, dtype: str, *, with_value: b
         encoder=_encoder(settings.encoder, own_space),
         encoder_channels=settings.encoder_channels,
         encoder_gain=settings.encoder_gain,
+        encoder_centre=settings.encoder_centre,
+        encoder_deviation=settings.encoder_deviation,
         observation_shape=tuple(own_space.shape or (1,)),  # an index is one number
         with_value=with_value,
         dtype=dtype,

@@ -84,6 +84,48 @@ def _codes() -> np.ndarray:
     return ((2.0 * np.concatenate([numbers / 255.0, bits], -1) - 1.0) / 3.0).astype(np.float32)
 
 
+class StandardEncoder:
+    """Numbers less a centre, divided by their deviation; no parameters.
+
+    A gradient step of an inner loop moves what a policy does in proportion to how much its features vary: where
+    observations hardly do, as positions of joints beside their velocities, it moves all actions alike.
+
+    Parameters
+    ----------
+    num_observed
+        Length of the observation.
+    input_size
+        Length O of what is seen, the observation first.
+    centre
+        What is subtracted: a number for each of the observation, or none, which is 0.
+    deviation
+        What is divided by: a number > 0 for each of the observation, or none, which is 1.
+    """
+
+    def __init__(
+        self, num_observed: int, input_size: int, *, centre: Sequence[float] = (), deviation: Sequence[float] = ()
+    ) -> None:
+        for name, values in (("centre", centre), ("deviation", deviation)):
+            if len(values) not in (0, num_observed):
+                raise InputError(
+                    f"encoder-{name}: got {len(values)} numbers, expected {num_observed}, one for each of an "
+                    "observation, or none"
+                )
+        self._centre, self._factor = np.zeros(input_size), np.ones(input_size)
+        self._centre[: len(centre)] = centre
+        self._factor[: len(deviation)] = 1.0 / np.array(deviation, dtype=np.float64)
+        self.output_size = input_size
+
+    def add_to(self, policy: nn.Module) -> None:
+        """See `Encoder`; nothing."""
+
+    def __call__(self, params: Params, observations: Tensor) -> Tensor:
+        """See `Encoder`."""
+        numbers = as_numbers(observations)
+        centre, factor = (torch.from_numpy(values).to(numbers) for values in (self._centre, self._factor))
+        return (numbers - centre) * factor
+
+
 class ConvEncoder:
     """Convolutions ``encoder1``, ``encoder2``, ... over an image, each followed by a rectifier.
 
@@ -203,23 +245,37 @@ def _of_blocks(weight: Tensor, stride: int) -> Tensor:
     return weight.unflatten(3, parts).unflatten(2, parts).permute(0, 3, 5, 1, 2, 4).flatten(1, 3)
 
 
-ENCODERS = ("none", "ram", "conv")
+ENCODERS = ("none", "ram", "conv", "standard")
 
 
 def make_encoder(
-    name: str, shape: tuple[int, ...], input_size: int, channels: Sequence[int], gain: float
+    name: str,
+    shape: tuple[int, ...],
+    input_size: int,
+    *,
+    channels: Sequence[int],
+    gain: float,
+    centre: Sequence[float],
+    deviation: Sequence[float],
 ) -> Encoder | None:
     """The encoder of this name for observations of this shape, before they were made flat; None for "none".
 
-    See `ConvEncoder` for `channels` and `gain`.
+    See `ConvEncoder` for `channels` and `gain`, `StandardEncoder` for `centre` and `deviation`.
 
     Raises
     ------
     InputError
         In one line, if it does not fit.
     """
+    if name != "standard" and (centre or deviation):
+        raise InputError(
+            f"encoder-{'centre' if centre else 'deviation'}: got numbers with encoder {name!r}, expected none; remove "
+            "them, or set encoder=standard"
+        )
     if name == "ram":
         return RAMEncoder(math.prod(shape), input_size)
+    if name == "standard":
+        return StandardEncoder(math.prod(shape), input_size, centre=centre, deviation=deviation)
     if name == "conv":
         if len(shape) != 3:
             raise InputError(

@@ -38,9 +38,9 @@ class PolicySpec:
         Options of this kind of policy, as registered with it; ``None``: their defaults.
     with_value
         Whether the policy also values states, see `Policy.unroll_with_values`.
-    encoder, encoder_channels, encoder_gain
-        What stands before the first layer, one of `ENCODERS`, the channels of its layers, and how much larger it sees
-        images.
+    encoder, encoder_channels, encoder_gain, encoder_centre, encoder_deviation
+        What stands before the first layer, one of `ENCODERS`, the channels of its layers, how much larger it sees
+        images, and what it subtracts from numbers and divides them by.
     observation_shape
         Shape of an observation before it was made flat; what may follow it is not counted. ``()``: (O,).
     dtype
@@ -58,6 +58,8 @@ class PolicySpec:
     encoder: str = "none"
     encoder_channels: tuple[int, ...] = (16, 32)
     encoder_gain: float = 1.0
+    encoder_centre: tuple[float, ...] = ()
+    encoder_deviation: tuple[float, ...] = ()
     observation_shape: tuple[int, ...] = ()
     dtype: str = "float32"
 
@@ -119,5 +121,13 @@ class PolicySpec:
             NormalHead(self.output_size) if self.continuous else CategoricalHead(self.output_size, layer=logits)
         )
         shape = self.observation_shape or (self.input_size,)
-        encoder = make_encoder(self.encoder, shape, self.input_size, self.encoder_channels, self.encoder_gain)
+        encoder = make_encoder(
+            self.encoder,
+            shape,
+            self.input_size,
+            channels=self.encoder_channels,
+            gain=self.encoder_gain,
+            centre=self.encoder_centre,
+            deviation=self.encoder_deviation,
+        )
         return Interface(self.input_size, head, encoder, self.with_value)

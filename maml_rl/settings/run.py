@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -123,11 +123,12 @@ class PolicySettings(Settings):
     nonlinearity: Literal["elu", "gelu", "relu", "sigmoid", "silu", "tanh"] = Field(
         default="tanh", description="Activation after each hidden layer."
     )
-    encoder: Literal["auto", "none", "ram", "conv"] = Field(
+    encoder: Literal["auto", "none", "ram", "conv", "standard"] = Field(
         default="auto",
         description=(
             "What stands before the first layer: 'conv' convolutions over an image (channels, height, width), 'ram' "
-            "bits of a console's memory beside its bytes, 'none' nothing; 'auto' is conv for images of 20 x 20 or more."
+            "bits of a console's memory beside its bytes, 'standard' numbers less a centre, in deviations, 'none' "
+            "nothing; 'auto' is conv for images of 20 x 20 or more."
         ),
     )
     encoder_channels: tuple[Width, ...] = Field(
@@ -141,6 +142,14 @@ class PolicySettings(Settings):
             "Factor by which images are seen larger than 0 to 1 (conv). Of dark ones with little in them, as games "
             "have, a fresh network hardly notices anything at their own size."
         ),
+    )
+    encoder_centre: tuple[float, ...] = Field(
+        default=(),
+        description="What is subtracted from the numbers of an observation (standard), one for each; empty: nothing.",
+    )
+    encoder_deviation: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        default=(),
+        description="What the numbers of an observation are divided by then (standard), one for each; empty: nothing.",
     )
     train_recurrent: bool = Field(
         default=True,

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from maml_rl.algorithms import make_algorithm
 from maml_rl.config import Config
 from maml_rl.policies import PolicySpec, make_policy
-from maml_rl.policies.encoders import ConvEncoder, RAMEncoder, as_numbers
+from maml_rl.policies.encoders import ConvEncoder, RAMEncoder, StandardEncoder, as_numbers
 from maml_rl.tests.builders import ENCODED_SPECS, spec_id, tiny_data, tiny_policy
 from maml_rl.utils.errors import InputError
 
@@ -226,7 +226,7 @@ def test_encoders_that_do_not_fit_are_refused_in_one_line(env_kwargs, settings, 
 
 
 def test_an_unknown_encoder_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"encoder: got 'con', expected one of \['none', 'ram', 'conv'\]"):
+    with pytest.raises(ValueError, match=r"encoder: got 'con', expected one of \['none', 'ram', 'conv', 'standard'\]"):
         make_policy(replace(PIXELS, encoder="con"))
 
 
@@ -242,3 +242,40 @@ def test_images_with_channels_last_or_too_small_get_no_convolutions(monkeypatch)
             lambda env, shape=shape: gym.spaces.Box(0, 255, shape, np.uint8),
         )
         assert make_algorithm(Config(env_name="2DNavigation-v0")).policy.encoder is None
+
+
+STANDARD = PolicySpec(
+    "mlp", 5, 2, True, (4,), "tanh", encoder="standard", observation_shape=(3,),
+    encoder_centre=(1.0, -2.0, 0.0), encoder_deviation=(0.1, 4.0, 1.0),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["mlp", "lstm"])
+def test_numbers_are_seen_less_their_centre_in_deviations_and_what_follows_them_as_it_is(name):
+    policy, params = tiny_policy(replace(STANDARD, name=name))
+    plain, same = tiny_policy(replace(STANDARD, name=name, encoder="none", encoder_centre=(), encoder_deviation=()))
+    assert params.keys() == same.keys()
+    seen = torch.randn(6, 2, 5, generator=torch.Generator().manual_seed(0))
+    shown = (seen - torch.tensor([1.0, -2.0, 0.0, 0.0, 0.0])) / torch.tensor([0.1, 4.0, 1.0, 1.0, 1.0])
+    states = [one.initial_state(params, (2,)) for one in (policy, plain)]
+    assert_close(policy.unroll(params, seen, state=states[0]), plain.unroll(params, shown, state=states[1]))
+    assert_close(policy.encode(params, seen.double()), shown.double(), rtol=1e-5, atol=1e-5)
+
+
+def test_without_numbers_for_it_the_standard_encoder_changes_nothing():
+    seen = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+    assert_close(StandardEncoder(3, 5)({}, seen), seen, rtol=0.0, atol=0.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"encoder_centre": (1.0, 2.0)}, "^encoder-centre: got 2 numbers, expected 3, one for each of an observation"),
+        ({"encoder_deviation": (1.0,) * 5}, "^encoder-deviation: got 5 numbers, expected 3, one for each"),
+        ({"encoder": "none"}, "^encoder-centre: got numbers with encoder 'none', expected none; remove them, or set"),
+        ({"encoder": "ram", "encoder_centre": ()}, "^encoder-deviation: got numbers with encoder 'ram', expected none"),
+    ],
+)
+def test_numbers_of_the_standard_encoder_fit_the_observation(changes, words):
+    with pytest.raises(InputError, match=words):
+        replace(STANDARD, **changes).interface()
