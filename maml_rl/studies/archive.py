@@ -19,7 +19,7 @@ too, is that key in place of numbers.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +39,19 @@ _SMALL_TYPES = (np.int8, np.int16, np.int32, np.float32)
 DIGEST = "digest"
 """Array of an analysis: the name of the evaluation that it is of."""
 _COLUMNS, _VALUES, _TASKS = "columns", "values", "tasks"
-_CURE = "restore it, or run the study anew"
+_CURE = "restore it, or move it away and run the study anew"
 _WORTH_NAMING = 2000
 """Bytes from which an array that is there already is named and not stored again."""
 
 
 def holds_run(folder: Path) -> bool:
-    """True if a folder holds files of a run; what only its archive holds is read there."""
-    return (folder / "config.json").exists() or (folder / "metrics.csv").exists()
+    """True if a folder holds a run's rows of metrics, or a run that was begun and is not in the archive.
+
+    Of any other run is read what its archive holds.
+    """
+    return bool(read_metrics(folder / "metrics.csv")) or (
+        (folder / "config.json").exists() and archived_config(folder) is None
+    )
 
 
 def pack(folder: Path, needed_of: Callable[[Path], frozenset[str]] = lambda run: TRIALS | EPISODES) -> Path:
@@ -58,11 +63,14 @@ def pack(folder: Path, needed_of: Callable[[Path], frozenset[str]] = lambda run:
     Raises
     ------
     ConfigError
-        In one line, if there is nothing to pack, or a file cannot be read.
+        In one line, if there is nothing to pack, a file cannot be read, or a folder holds less of its run than the
+        archive does.
     """
     path = folder / ARCHIVE
     runs = [run for run in sorted(folder.glob("*/seed-*")) if holds_run(run)]
     fresh = {_name(run): dict(_arrays_of(run, needed_of(run))) for run in runs}
+    for run in runs:
+        _check_not_less(run, fresh[_name(run)])
     before = read_arrays(path, "archive", _CURE) or {}
     kept = {key: array for key, array in _kept(folder, before, needed_of) if "/".join(key.split("/")[:2]) not in fresh}
     packed = kept | {f"{name}/{key}": array for name, arrays in fresh.items() for key, array in arrays.items()}
@@ -70,6 +78,30 @@ def pack(folder: Path, needed_of: Callable[[Path], frozenset[str]] = lambda run:
         raise ConfigError(f"pack: got no runs in {str(folder)!r}, expected folders RUN/seed-N; run the study first")
     write_arrays(path, dict(_each_once(packed)), smallest=True)
     return path
+
+
+def _check_not_less(folder: Path, fresh: Mapping[str, np.ndarray]) -> None:
+    """Refuse a run of which the archive has iterations or evaluations that its folder, of `fresh` arrays, has not."""
+    now, then = (len(read_metrics(folder / "metrics.csv")), len(next(iter(archived_metrics(folder).values()), ())))
+    returns = {key.rpartition("/returns/")[0] for key in fresh if "/returns/" in key}
+    lost = [part for part in _archived_evaluations(folder) if part not in returns]
+    if now < then or lost:
+        got = f"{now} iterations" if now < then else f"no evaluation {lost[0]!r}"
+        raise ConfigError(
+            f"{str(folder)!r}: got {got} of a run of which {ARCHIVE} has {then if now < then else 'it'}; finish the "
+            "run, or move its folder away"
+        )
+
+
+def _archived_evaluations(folder: Path) -> list[str]:
+    """Names of the evaluations in the archive of the run that had this folder."""
+    path, start = folder.parents[1] / ARCHIVE, f"{_name(folder)}/"
+
+    def returns(keys: Iterable[str]) -> list[str]:
+        return [key for key in keys if key.startswith(start) and "/returns/" in key]
+
+    found = read_arrays(path, "archive", _CURE, returns) or {}
+    return sorted(key[len(start) :].partition("/")[0] for key in found)
 
 
 def _each_once(arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
@@ -91,7 +123,11 @@ def _is_name(key: str, array: np.ndarray) -> bool:
 def archived_config(folder: Path) -> str | None:
     """Text of ``config.json`` of the run that had this folder; ``None`` if it was not archived."""
     found = _read(folder, "config")
-    return str(found[""]) if found else None
+    if not found:
+        return None
+    if set(found) != {""}:
+        raise _torn(folder, "config")
+    return str(found[""])
 
 
 def archived_metrics(folder: Path) -> dict[str, np.ndarray]:
@@ -99,12 +135,18 @@ def archived_metrics(folder: Path) -> dict[str, np.ndarray]:
     found = _read(folder, "metrics")
     if _COLUMNS not in found:
         return found
-    return dict(zip(str(found[_COLUMNS]).split(","), found[_VALUES], strict=True))
+    names, values = str(found[_COLUMNS]).split(","), found.get(_VALUES, np.empty(0))
+    if values.ndim != 2 or len(names) != len(values):
+        raise _torn(folder, "metrics")
+    return dict(zip(names, values, strict=True))
 
 
 def archived_evaluation(path: Path) -> dict[str, np.ndarray] | None:
     """Arrays of the evaluation that was the file `path` of a run's folder; ``None`` if it was not archived."""
-    return _read(path.parent, path.stem) or None
+    found = _read(path.parent, path.stem)
+    if found and DIGEST not in found and ("returns" not in found or found["returns"].ndim != 3):
+        raise _torn(path.parent, path.stem)
+    return found or None
 
 
 def _arrays_of(folder: Path, needed: frozenset[str]) -> Iterator[tuple[str, np.ndarray]]:
@@ -116,7 +158,7 @@ def _arrays_of(folder: Path, needed: frozenset[str]) -> Iterator[tuple[str, np.n
     if rows:
         yield from _metrics_entries({column: np.array([row[column] for row in rows]) for column in rows[0]})
     for path in sorted(folder.glob("*.npz")):
-        arrays = read_arrays(path, "evaluation", "the study evaluates again") or {}
+        arrays = read_arrays(path, "evaluation", "remove it, and the study evaluates again") or {}
         if "returns" in arrays or DIGEST in arrays:
             left_out = _LEFT_OUT | (TRIALS - needed) if "returns" in arrays else frozenset()
             for name in sorted(arrays.keys() - left_out):
@@ -185,12 +227,21 @@ def _read(folder: Path, part: str) -> dict[str, np.ndarray]:
     arrays = {}
     names = {str(array) for key, array in (found or {}).items() if _is_name(key, array)}
     elsewhere = read_arrays(path, "archive", _CURE, lambda keys: names) if names else None
-    for key, array in (found or {}).items():
-        if _is_name(key, array):
-            array = (elsewhere or {})[str(array)]
-        name, _, dtype = key[len(start) :].rpartition("/")
-        arrays[name] = array if dtype == "str" else array.astype(dtype, copy=False)
+    try:
+        for key, array in (found or {}).items():
+            if _is_name(key, array):
+                array = (elsewhere or {})[str(array)]
+            name, _, dtype = key[len(start) :].rpartition("/")
+            arrays[name] = array if dtype == "str" else array.astype(dtype, copy=False)
+    except (TypeError, ValueError) as error:
+        raise _torn(folder, part) from error
     return arrays
+
+
+def _torn(folder: Path, part: str) -> ConfigError:
+    """The error of an archive whose part of a run cannot be read."""
+    path = folder.parents[1] / ARCHIVE
+    return ConfigError(f"{str(path)!r}: got no whole {part!r} of {_name(folder)!r}; {_CURE}")
 
 
 def _name(folder: Path) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from maml_rl.config import ConfigError
+from maml_rl.utils.files import DamagedFileError, read_npz
 
 
 def read_arrays(
@@ -25,10 +25,9 @@ def read_arrays(
     if not path.exists():
         return None
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:  # numpy would leave it open
-            return {name: arrays[name] for name in wanted(arrays.files)}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"{str(path)!r}: got a file that is no {kind}; remove it, and {cure}") from error
+        return read_npz(path, wanted)
+    except (OSError, DamagedFileError) as error:
+        raise ConfigError(f"{str(path)!r}: got a file that is no {kind}; {cure}") from error
 
 
 def digest_of(results: Mapping[str, np.ndarray]) -> str:
@@ -50,10 +49,10 @@ def to_seven_digits(values: np.ndarray) -> np.ndarray:
 
 def read_evaluation(path: Path) -> dict[str, np.ndarray] | None:
     """Arrays of an evaluation, ``returns`` (S, N, B) among them; ``None`` before it. Errors: see `read_arrays`."""
-    kind, cure = "evaluation", "the study evaluates again"
+    kind, cure = "evaluation", "remove it, and the study evaluates again"
     results = read_arrays(path, kind, cure)
     if results is not None and ("returns" not in results or results["returns"].ndim != 3):
-        raise ConfigError(f"{str(path)!r}: got a file that is no {kind}; remove it, and {cure}")
+        raise ConfigError(f"{str(path)!r}: got a file that is no {kind}; {cure}")
     return results
 
 

@@ -173,7 +173,7 @@ class StudyRun:
         results = self.results()
         if results is None or "actions" not in results:
             return None
-        found = read_arrays(path, "analysis", "it is made anew")
+        found = read_arrays(path, "analysis", "remove it, and it is made anew")
         if found is None and not holds_run(self.folder):
             found = archived_evaluation(path)
         return found if found and str(found.pop(DIGEST, "")) == digest_of(results) else None

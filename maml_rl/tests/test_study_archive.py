@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import shutil
@@ -23,7 +24,7 @@ from maml_rl.studies.archive import (
 from maml_rl.studies.run_files import to_seven_digits
 from maml_rl.studies.tasks import same_tasks
 from maml_rl.tests.study_builders import CONFIG, all_runs, run_study, tiny_study
-from maml_rl.utils.files import write_arrays
+from maml_rl.utils.files import DamagedFileError, read_npz, write_arrays
 
 
 @pytest.fixture
@@ -225,7 +226,7 @@ def test_nothing_to_pack_and_a_damaged_archive_are_one_line(study, capfd, tmp_pa
     forget(study)
     (folder_of(study) / ARCHIVE).write_bytes(b"no archive")
     assert run_study(study, command="report") == 2
-    assert re.search(r"scores.npz': got a file that is no archive; remove it, and restore it", capfd.readouterr().err)
+    assert re.search(r"scores.npz': got a file that is no archive; restore it, or move it away and run", capfd.readouterr().err)
     (folder_of(study) / ARCHIVE).unlink()
     assert run_study(study, command="pack") == 2
     assert re.search(r"pack: got no runs in .*run the study first", capfd.readouterr().err)
@@ -247,14 +248,14 @@ def test_values_and_types_survive_bit_by_bit(tmp_path, values):
     run = tmp_path / "run" / "seed-1"
     run.mkdir(parents=True)
     (run / "config.json").write_text("{}")
-    np.savez(run / "results.npz", returns=values)
+    np.savez(run / "results.npz", returns=np.zeros((1, 1, 1)), rewards=values)
     pack(tmp_path)
     found = archived_evaluation(run / "results.npz")
     assert found is not None
-    assert found["returns"].dtype == values.dtype
-    assert found["returns"].tobytes() == values.tobytes()
+    assert found["rewards"].dtype == values.dtype
+    assert found["rewards"].tobytes() == values.tobytes()
     with np.load(tmp_path / ARCHIVE) as arrays:
-        stored = arrays[f"run/seed-1/results/returns/{'str' if values.dtype.kind == 'U' else values.dtype.name}"]
+        stored = arrays[f"run/seed-1/results/rewards/{'str' if values.dtype.kind == 'U' else values.dtype.name}"]
     assert stored.nbytes <= values.nbytes
 
 
@@ -287,3 +288,68 @@ def test_arrays_are_read_as_they_were_written_however_they_are_compressed(tmp_pa
         for name, array in arrays.items():
             assert found[name].dtype == array.dtype
             np.testing.assert_array_equal(found[name], array)
+
+
+def test_a_folder_that_was_hardly_begun_neither_hides_nor_replaces_what_the_archive_has(study, capfd):
+    folder = folder_of(study)
+    table, packed = (folder / "table.md").read_text(), (folder / ARCHIVE).read_bytes()
+    metrics = (folder / "plain/seed-1/metrics.csv").read_text().splitlines(keepends=True)
+    forget(study)
+    begun = folder / "plain/seed-1"
+    begun.mkdir(parents=True)
+    (begun / "config.json").write_text("{}")
+    assert run_study(study, command="report") == 0
+    assert (folder / "table.md").read_text() == table
+    (begun / "metrics.csv").write_text("".join(metrics[:-1]))
+    assert run_study(study, command="pack") == 2
+    rows = CONFIG.num_batches
+    assert f"got {rows - 1} iterations of a run of which {ARCHIVE} has {rows}; finish" in capfd.readouterr().err
+    (begun / "metrics.csv").write_text("".join(metrics))
+    assert run_study(study, command="pack") == 2
+    assert "got no evaluation 'random' of a run of which" in capfd.readouterr().err
+    assert (folder / ARCHIVE).read_bytes() == packed
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "part"),
+    [
+        ("metrics/values/float64", None, "metrics"),
+        ("metrics/values/float64", np.zeros((2, 3)), "metrics"),
+        ("results/returns/float32", np.zeros(3), "results"),
+        ("config/str", None, None),
+    ],
+)
+def test_an_archive_that_holds_a_run_in_part_costs_one_line(study, capfd, key, value, part):
+    path = folder_of(study) / ARCHIVE
+    with np.load(path) as arrays:
+        held = {name: arrays[name] for name in arrays.files}
+    start = "plain/seed-1/"
+    (name,) = [name for name in held if name.startswith(start + key.rpartition("/")[0] + "/")]
+    del held[name]
+    if value is not None:
+        held[name] = value
+    write_arrays(path, held)
+    forget(study)
+    code = run_study(study, command="report")
+    err = capfd.readouterr().err
+    assert (code, err.count("\n")) == ((0, 0) if part is None else (2, 1))
+    assert part is None or f"got no whole {part!r} of 'plain/seed-1'; restore it" in err
+
+
+def test_damaged_files_are_no_archives_of_arrays_whatever_bit_has_changed(tmp_path):
+    whole = tmp_path / "whole.npz"
+    rng = np.random.default_rng(0)
+    for smallest in (False, True):
+        write_arrays(whole, {"a": np.arange(300.0), "b": np.array("text")}, smallest=smallest)
+        data = whole.read_bytes()
+        for _ in range(150):
+            damaged = bytearray(data)
+            for place in rng.integers(0, len(data), 2):
+                damaged[place] ^= 1 << int(rng.integers(8))
+            (tmp_path / "x.npz").write_bytes(damaged)
+            with contextlib.suppress(DamagedFileError):
+                read_npz(tmp_path / "x.npz")
+    np.save(whole.with_suffix(".npy"), np.zeros(3))
+    whole.with_suffix(".npy").rename(whole)
+    with pytest.raises(DamagedFileError, match="it is no archive of plain arrays"):
+        read_npz(whole)

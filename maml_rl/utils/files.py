@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import lzma
 import os
+import struct
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,37 @@ from typing import Any
 import numpy as np
 
 from maml_rl.utils.errors import InputError
+
+_DAMAGED = (
+    OSError, ValueError, EOFError, KeyError, TypeError, NotImplementedError, RuntimeError, MemoryError, struct.error,
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+)  # fmt: skip
+"""What NumPy and its decompressors raise for files that are not, or no longer, what their names say."""
+
+
+class DamagedFileError(InputError):
+    """A file that is no archive of plain arrays."""
+
+
+def read_npz(path: Path, wanted: Callable[[Iterable[str]], Iterable[str]] = list) -> dict[str, np.ndarray]:
+    """Arrays of a ``.npz`` file by name, those that `wanted` takes of all names.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened.
+    DamagedFileError
+        In one line, if it is none, or holds objects.
+    """
+    with path.open("rb") as file:  # numpy would leave it open
+        try:
+            arrays = np.load(file, allow_pickle=False)
+            if not isinstance(arrays, np.lib.npyio.NpzFile):
+                raise TypeError("a single array")
+            with arrays:
+                return {name: arrays[name] for name in wanted(arrays.files)}
+        except _DAMAGED as error:
+            raise DamagedFileError(f"cannot read {str(path)!r}: it is no archive of plain arrays") from error
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], *, smallest: bool = False) -> None:

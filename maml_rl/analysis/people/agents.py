@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from maml_rl.analysis.choices import Choices
 from maml_rl.analysis.two_step import two_step_trials
 from maml_rl.analysis.two_step_choices import TwoStepChoices
 from maml_rl.utils.errors import InputError
+from maml_rl.utils.files import DamagedFileError, read_npz
 
 _KEYS = ("observations", "actions", "rewards", "mask")
 
@@ -69,18 +69,15 @@ def two_step_choices_of_agents(path: str | Path) -> dict[str, TwoStepChoices]:
 def _episodes(path: str | Path) -> tuple[np.ndarray, ...]:
     """Observations (P, N, T, O), actions, rewards and mask (P, N, T) of P agents."""
     try:
-        with np.load(path) as results:
-            missing = [key for key in _KEYS if key not in results]
-            if missing:
-                raise InputError(
-                    f"{str(path)!r}: got no {missing[0]}, expected results of algorithm rl2, which keep what agents did"
-                )
-            arrays: dict[str, Any] = {key: results[key] for key in _KEYS}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        if isinstance(error, InputError):
-            raise
+        arrays: dict[str, Any] = read_npz(Path(path), lambda names: [key for key in _KEYS if key in names])
+    except (OSError, DamagedFileError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else "it is no archive of plain arrays"
         raise InputError(f"cannot read {str(path)!r}: {why}, expected a results.npz that test.py wrote") from None
+    missing = [key for key in _KEYS if key not in arrays]
+    if missing:
+        raise InputError(
+            f"{str(path)!r}: got no {missing[0]}, expected results of algorithm rl2, which keep what agents did"
+        )
     if arrays["actions"].dtype.kind not in "iu" or arrays["actions"].ndim not in (2, 3):
         raise InputError(
             f"{str(path)!r}: got actions {arrays['actions'].dtype} of shape {arrays['actions'].shape}, expected "
