@@ -30,6 +30,10 @@ def read_arrays(
         raise ConfigError(f"{str(path)!r}: got a file that is no {kind}; {cure}") from error
 
 
+_COUNTS = ("iteration", "env_steps", "seconds")
+"""Columns of ``metrics.csv`` that are numbers in all rows."""
+
+
 def digest_of(results: Mapping[str, np.ndarray]) -> str:
     """Name of an evaluation, for what is computed of it, by its `results`: ``actions`` and ``rewards`` (N, T, ...)."""
     parts = (np.ascontiguousarray(results[key]).tobytes() for key in ("actions", "rewards"))
@@ -71,7 +75,10 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         header, *rows = [line.split(",") for line in lines] or [[]]
         if rows and len(rows[-1]) != len(header):
             rows.pop()
-        return [{k: float(v) for k, v in zip(header, row, strict=True)} for row in rows]
+        found = [{k: float(v) for k, v in zip(header, row, strict=True)} for row in rows]
+        if not np.isfinite([row.get(key, 0.0) for row in found for key in _COUNTS]).all():
+            raise ValueError("counts")
+        return found
     except ValueError as error:
         raise ConfigError(
             f"{str(path)!r}: got rows that are no numbers; move its folder away, and the study trains anew"

@@ -12,11 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from maml_rl.algorithms import adaptation_of
 from maml_rl.config import Config, ConfigError, load_config
 from maml_rl.studies.study_run import EvaluationPlan, StudyRun
+from maml_rl.utils.config_files import read_mapping
 from maml_rl.utils.field_words import did_you_mean, shown
-from maml_rl.utils.strict_parsing import parse_yaml, read_text
 
 NAME = r"^[\w.-]*\w[\w.-]*$"
 """Names a folder may have: letters, digits, dots, dashes, underscores."""
+_MOST_TASKS = 1_000_000
 FIGURE_OF_COMPARISONS = "comparison"
 FIGURE_OF_AREAS = "learning-curves"
 FIGURE_OF_ORACLE_SHARES = "families"
@@ -31,12 +32,21 @@ class RunEntry(BaseModel):
     config: str = Field(description="Configuration file, relative to the working directory.")
     seeds: list[int] = Field(min_length=1, description="Seeds, one run each.")
     set: list[str] = Field(default_factory=list, description="Overrides, as train.py's --set.")
-    test_tasks: int | None = Field(default=None, ge=2, description="As the study's, which stands if not given.")
+    test_tasks: int | None = Field(
+        default=None, ge=2, le=_MOST_TASKS, description="As the study's, which stands if not given."
+    )
     controls: bool = Field(default=True, description="Whether the controls that the study asks for are made.")
     start_from: str | None = Field(
         default=None,
         description="A run above this one: each seed starts from the weights the same seed ends with there.",
     )
+
+    @field_validator("set")
+    @classmethod
+    def _check_set(cls, value: list[str]) -> list[str]:
+        if any(setting.partition("=")[0].strip() == "seed" for setting in value):
+            raise ValueError("expected no seed; name it in seeds")
+        return value
 
     @field_validator("seeds")
     @classmethod
@@ -61,13 +71,17 @@ class Study(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     _allowed: tuple[str, ...] = PrivateAttr(())  # modules, which no file can allow
+    _path: str | None = PrivateAttr(None)
 
     name: str = Field(pattern=NAME, description="Results go to results/NAME.")
     question: str = Field(description="What the study asks, in one sentence.")
-    test_tasks: int = Field(default=80, ge=2, description="Tasks each final policy is evaluated on, drawn anew.")
+    test_tasks: int = Field(
+        default=80, ge=2, le=_MOST_TASKS, description="Tasks each final policy is evaluated on, drawn anew."
+    )
     test_steps: int = Field(
         default=3,
         ge=0,
+        le=1_000_000,
         description="Gradient steps of the evaluation; rl2: one meta-episode; return_total: as many as in training.",
     )
     score: Literal["return_after", "return_total"] = Field(
@@ -115,10 +129,23 @@ class Study(BaseModel):
     )
 
     @property
+    def path(self) -> str:
+        """Path of the study file."""
+        return self._path or f"studies/{self.name}.yaml"
+
+    @property
     def controls(self) -> tuple[str, ...]:
         """Names of the controls that are asked for."""
         asked = {"random": self.random_policy, "untrained": self.untrained, "multitask": self.multitask}
         return tuple(name for name, wanted in asked.items() if wanted)
+
+    @field_validator("figures")
+    @classmethod
+    def _check_figures(cls, value: list[str] | None) -> list[str] | None:
+        for name in value or ():
+            if name.endswith(".png"):
+                raise ValueError(f"expected names without their ending; write {name.removesuffix('.png')!r}")
+        return value
 
     @field_validator("runs")
     @classmethod
@@ -205,15 +232,12 @@ def load_study(path: str | Path, allowed: Sequence[str] = ()) -> Study:
     ConfigError
         In one line, if it cannot be read or a field is wrong.
     """
+    values = read_mapping(Path(path), field="study")
     try:
-        study = Study.model_validate(parse_yaml(read_text(Path(path))))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        study = Study.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_error_line(path, error)) from error
-    except ValueError as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
-    study._allowed = tuple(allowed)
+    study._allowed, study._path = tuple(allowed), str(path)
     return study
 
 
@@ -250,7 +274,7 @@ def study_runs(study: Study, root: Path) -> list[StudyRun]:
 
 def _study_run(study: Study, name: str, seed: int, folder: Path, start: StudyRun | None) -> StudyRun:
     entry, initial = study.runs[name], None if start is None else str(start.folder / "policy.th")
-    config = _configuration(study, entry, [f"seed={seed}"], initial)
+    config = _configuration(study, name, [f"seed={seed}"], initial)
     _check_seeds_apart(name, entry, getattr(config, "num_agents", 1))
     overrides = "".join(f" --set {setting}" for setting in entry.set)
     overrides += "" if initial is None else f" --set initial-policy={initial}"
@@ -268,7 +292,7 @@ def _study_run(study: Study, name: str, seed: int, folder: Path, start: StudyRun
             num_steps=adaptation.trained if as_trained else study.test_steps,
             score=study.score,
             test_on={
-                test_set: _configuration(study, entry, [f"seed={seed}", *changes], initial)
+                test_set: _configuration(study, name, [f"seed={seed}", *changes], initial, test_set)
                 for test_set, changes in study.test_on.items()
             },
             controls=study.controls if entry.controls else (),
@@ -277,8 +301,16 @@ def _study_run(study: Study, name: str, seed: int, folder: Path, start: StudyRun
     )
 
 
-def _configuration(study: Study, entry: RunEntry, overrides: Sequence[str], initial_policy: str | None) -> Config:
-    config = load_config(entry.config, [*entry.set, *overrides], allowed=study._allowed)
+def _configuration(
+    study: Study, name: str, overrides: Sequence[str], initial_policy: str | None, test_set: str | None = None
+) -> Config:
+    """Configuration of the run of this name, or of its evaluation on a test set."""
+    entry = study.runs[name]
+    try:
+        config = load_config(entry.config, [*entry.set, *overrides], allowed=study._allowed)
+    except ConfigError as error:
+        where = f"runs.{name}" if test_set is None else f"test_on.{test_set} for runs.{name}"
+        raise ConfigError(f"{where} in {study.path}: {error}") from error
     return config if initial_policy is None else config.replace(initial_policy=initial_policy)
 
 

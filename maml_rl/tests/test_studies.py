@@ -234,6 +234,22 @@ def test_a_run_that_cannot_be_drawn_up_is_found_before_another_one_starts(study,
     assert not list((study.parent / "results").rglob("metrics.csv"))
 
 
+def test_a_figure_that_is_none_is_refused_once_all_is_there_and_nothing_is_written(study, capfd):
+    folder = study.parent / "results" / "tiny"
+    study.write_text("figures: [plain, slwo]\n" + study.read_text())
+    assert run_study(study, "--only", "slow") == 2
+    assert "figures: got 'slwo', expected some of slow; did you mean 'slow'?" in capfd.readouterr().err
+    assert not (folder / "table.md").exists()
+    study.write_text(study.read_text().replace("slwo", "slow"))
+    assert run_study(study, command="report") == 0
+    assert (folder / "table.md").read_text().splitlines()[-1] == "![slow](figures/slow.png)"
+
+
+def test_a_study_that_is_not_there_is_named(study, capfd):
+    assert run_study(study.with_name("tinny.yaml"), command="report") == 2
+    assert re.search(r"study: no such file: '.*tinny.yaml'; did you mean '.*tiny.yaml'", capfd.readouterr().err)
+
+
 def test_a_report_alone_trains_nothing(study):
     assert run_study(study, "--only", "slow") == 0
     assert run_study(study, command="report") == 0
@@ -250,8 +266,12 @@ def test_a_report_alone_trains_nothing(study):
         ("name: tiny", "name: ../evil", "name in .*tiny.yaml: got '../evil'; expected a name of letters, digits"),
         ("seeds: [1, 2]", "seeds: []", "runs.plain.seeds in .*tiny.yaml: got none, expected at least one; add it$"),
         ("seeds: [1], set", "seeds: [1], start_from: slow, set", "run 'slow' starts from 'slow'; name a run above it"),
-        ("tiny.json", "nowhere.json", "config: no such file"),
-        ("fast-lr", "fast-lrr", "unknown key 'fast-lrr' .*did you mean 'fast-lr'"),
+        ("tiny.json", "nowhere.json", "runs.plain in .*tiny.yaml: config: no such file"),
+        ("set: [", "set: [seed=3, ", "runs.slow.set in .*tiny.yaml: got .*; expected no seed; name it in seeds"),
+        ("runs:", "figures: [plain.png]\nruns:", "figures in .*tiny.yaml: got .*without their ending; write 'plain'"),
+        ("test_tasks: ", "test_tasks: 1000000", "test_tasks in .*tiny.yaml: got 1000000.; .*less than or equal to 1"),
+        ("runs:", "test_on: {x: [lr=1]}\nruns:", "test_on.x for runs.plain in .*tiny.yaml: unknown key 'lr' in --set"),
+        ("fast-lr", "fast-lrr", "runs.slow in .*: unknown key 'fast-lrr' .*did you mean 'fast-lr'"),
         ("name: tiny", "name: [", "cannot read .*tiny.yaml"),
         (
             "runs:",

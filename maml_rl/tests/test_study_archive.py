@@ -95,7 +95,7 @@ def test_a_report_from_the_archive_is_that_from_the_folders_and_shows_the_figure
             for key, values in mine.items():
                 assert values.dtype == theirs[key].dtype
                 assert values.tobytes() == theirs[key].tobytes()
-    study.write_text("figures: [plain, none-yet]\n" + study.read_text())
+    study.write_text("figures: [plain]\n" + study.read_text())
     assert run_study(study, command="report") == 0
     shown = (folder / "table.md").read_text()
     assert (
@@ -226,7 +226,9 @@ def test_nothing_to_pack_and_a_damaged_archive_are_one_line(study, capfd, tmp_pa
     forget(study)
     (folder_of(study) / ARCHIVE).write_bytes(b"no archive")
     assert run_study(study, command="report") == 2
-    assert re.search(r"scores.npz': got a file that is no archive; restore it, or move it away and run", capfd.readouterr().err)
+    assert re.search(
+        r"scores.npz': got a file that is no archive; restore it, or move it away and run", capfd.readouterr().err
+    )
     (folder_of(study) / ARCHIVE).unlink()
     assert run_study(study, command="pack") == 2
     assert re.search(r"pack: got no runs in .*run the study first", capfd.readouterr().err)

@@ -23,17 +23,17 @@ def to_kebab(name: str) -> str:
     return name.replace("_", "-")
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
-    """Read a file of ``key: value`` lines; raises `ConfigError`."""
+def read_mapping(path: Path, *, field: str = "config") -> dict[str, Any]:
+    """Read a file of ``key: value`` lines, which `field` names; raises `ConfigError`."""
     parsers = {".yaml": parse_yaml, ".yml": parse_yaml, ".json": parse_json}
     suffix = path.suffix.lower()
     if suffix not in parsers:
-        raise ConfigError(f"config: got {str(path)!r}, expected a file that ends in .yaml, .yml or .json")
+        raise ConfigError(f"{field}: got {str(path)!r}, expected a file that ends in .yaml, .yml or .json")
     try:
         text = read_text(path)
     except FileNotFoundError:
         siblings = sorted(str(file) for file in path.parent.glob("*") if file.suffix.lower() in parsers)
-        raise ConfigError(f"config: no such file: {str(path)!r}{did_you_mean(str(path), siblings)}") from None
+        raise ConfigError(f"{field}: no such file: {str(path)!r}{did_you_mean(str(path), siblings)}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"cannot read {path}: got bytes that are not UTF-8; save it as UTF-8") from error
     except OSError as error:
