@@ -19,6 +19,9 @@ from maml_rl.utils.files import write_arrays
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.workforce import workers
 
+_MOST = 1_000_000
+"""Tasks of an evaluation, and steps of adaptation to each, at most."""
+
 
 def evaluate(
     algorithm: Algorithm,
@@ -86,6 +89,13 @@ def check_extent(
     if num_workers is not None:
         _check_at_least(1, num_workers=num_workers)
     _check_at_least(0, num_steps=num_adaptation_steps, seed=seed)
+    for name, count in (("batches", num_batches), ("steps", num_adaptation_steps)):
+        if count > _MOST:
+            raise InputError(f"--num-{name}: got {count}, expected at most {_MOST}")
+    if num_batches * meta_batch_size > _MOST:
+        raise InputError(
+            f"--meta-batch-size: got {meta_batch_size} with --num-batches {num_batches}, expected at most {_MOST} tasks"
+        )
     adaptation = algorithm.adaptation
     if adaptation.limit is not None and num_adaptation_steps > adaptation.limit:
         raise InputError(

@@ -123,10 +123,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _fit(arguments: argparse.Namespace) -> None:
     _check(arguments)
-    folder = arguments.output_folder
-    folder.mkdir(parents=True, exist_ok=True)
     two_step = arguments.task == "two-step"
     problem = _two_step_problem(arguments) if two_step else _bandit_problem(arguments)
+    folder = arguments.output_folder
+    folder.mkdir(parents=True, exist_ok=True)
     starts, seed = arguments.num_starts, arguments.seed
     try:
         found = fit_group(problem.models, problem.subjects, num_starts=starts, seed=seed, show=_show)

@@ -83,6 +83,8 @@ def _check(arguments: argparse.Namespace, study: Study) -> None:
             raise InputError(
                 f"--{flag}: got {given[0]} with {arguments.command}, which is of all runs of a study; leave it out"
             )
+    if arguments.jobs > 1 and arguments.command != "run":
+        raise InputError(f"--jobs: got {arguments.jobs} with {arguments.command}, which runs nothing; leave it out")
 
 
 def _wanted(arguments: argparse.Namespace, study: Study) -> list[StudyRun]:

@@ -142,6 +142,7 @@ def test_what_cannot_be_fitted_costs_one_line(tmp_path, capsys, monkeypatch, arg
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert re.search(words, error), error
+    assert not (tmp_path / "fits").exists() or "arms" in words  # these are found in fitting
 
 
 def test_figures_show_what_they_are_given():

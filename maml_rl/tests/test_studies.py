@@ -113,6 +113,7 @@ def test_a_run_starts_from_the_final_weights_of_another(study):
             ["--only", "plain"],
             "--only: got plain with report, which is of all runs of a study; leave it out",
         ),
+        ("report", ["--jobs", "2"], "--jobs: got 2 with report, which runs nothing; leave it out"),
         ("pack", ["--seed", "1"], "--seed: got 1 with pack, which is of all runs of a study; leave it out"),
         (
             "run",
