@@ -56,7 +56,7 @@ def main() -> None:
         fits = _fits_of(path, study)
     assert fits is not None
     archived = archived_evaluation(arguments.study / "lstm" / "seed-1" / "cognition.npz") or read_arrays(
-        arguments.study / "lstm" / "seed-1" / "cognition.npz", "analysis", "run the study anew"
+        arguments.study / "lstm" / "seed-1" / "cognition.npz", "analysis", "remove it, and run the study anew"
     )
     preferred, relations = relations_of(study, fits, archived or {})
     text = "\n".join(report(fits, preferred, relations)) + "\n"
@@ -67,7 +67,7 @@ def main() -> None:
 
 def _fits_of(path: Path, study: Study) -> Arrays | None:
     """Fits of this evaluation by the present models that are whole; ``None`` without them."""
-    found = read_arrays(path, "fits", "run the command again")
+    found = read_arrays(path, "fits", "remove it, and run the command again")
     if found is None or "decoded" not in found or str(found[DIGEST]) != digest_of(study.results):
         return None
     return found if found["agents_log_likelihoods"].shape[-1] == len(NAMES) else None

@@ -66,7 +66,7 @@ def measure(cores: int, num_rounds: int) -> dict[str, Any]:
     medians = {name: statistics.median(values[name] for values in rounds) for name in parts}
     return {
         "cpu_cores": cores,
-        "platform": platform.platform(),
+        "platform": platform.machine(),
         "torch": torch.__version__,
         "environments": NUM_ENVS,
         "entries": CAPACITY,
