@@ -42,9 +42,9 @@ def check_can_film(algorithm: Algorithm, path: str | Path) -> None:
         If the environment has no pictures, this machine cannot draw them, or a package is missing.
     """
     if Path(path).suffix.lower() == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
-        raise VideoError("--render: .mp4 needs imageio-ffmpeg: pip install 'maml_rl[video]'; or choose a .gif")
+        raise VideoError("film: .mp4 needs imageio-ffmpeg: pip install 'maml_rl[video]'; or choose a .gif")
     if algorithm.films is not None or type(algorithm).stages is Algorithm.stages:
-        raise VideoError(f"--render: {algorithm.films or 'this algorithm shows no stages'}; leave --render out")
+        raise VideoError(f"film: {algorithm.films or 'this algorithm shows no stages'}; make none (leave --render out)")
     env = _make_env(algorithm, 1)
     try:
         env.reset(seed=0)
@@ -133,7 +133,7 @@ def task_words(task: Task) -> str:
 def _make_env(algorithm: Algorithm, num_envs: int) -> MetaVectorEnv:
     name, env_kwargs = algorithm.config.env_name, algorithm.config.env_kwargs
     if "rgb_array" not in algorithm.env.metadata.get("render_modes", []):
-        raise VideoError(f"--render: {name} cannot be rendered; leave --render out")
+        raise VideoError(f"film: {name} cannot be rendered; make none (leave --render out)")
     return algorithm.film_env(make_meta_env(name, num_envs, {**env_kwargs, "render_mode": "rgb_array"}))
 
 
@@ -145,7 +145,7 @@ def _draw(env: MetaVectorEnv) -> list[Image.Image]:
         return [shrink(Image.fromarray(picture)) for picture in pictures]
     except Exception as error:  # whatever a graphics library raises
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
-        raise VideoError(f"--render: cannot draw here ({reason}); {NO_SCREEN_CURE}") from error
+        raise VideoError(f"film: cannot draw here ({reason}); {NO_SCREEN_CURE}") from error
 
 
 def _film_row(

@@ -14,6 +14,7 @@ from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import check_ending, check_writable
 from maml_rl.utils.graphics import choose_gl
 from maml_rl.utils.log import LOGGER
+from maml_rl.utils.tensor_files import RunFolderError
 from maml_rl.video import ENDINGS, check_can_film, film
 from maml_rl.zoo import zoo_folder
 
@@ -86,7 +87,10 @@ def _test(arguments: argparse.Namespace) -> None:
         choose_gl()
     algorithm = make_algorithm(config, device=device_from(arguments))
     if arguments.policy != "random":
-        algorithm = algorithm.with_policy(arguments.policy)
+        try:
+            algorithm = algorithm.with_policy(arguments.policy)
+        except RunFolderError as error:
+            raise InputError(f"--policy: {error}, expected the policy.th of a run, or random") from error
     parameters = algorithm.initial_parameters()
     extent = (arguments.num_batches, arguments.meta_batch_size, max(num_steps))
     check_extent(algorithm, *extent, num_workers=arguments.num_workers, seed=arguments.seed)

@@ -263,7 +263,10 @@ def test_interval_of_an_unlimited_value_is_nan_without_a_warning():
         (["--num-batches", "1000", "--meta-batch-size", "9999"], "--meta-batch-size: got 9999 with --num-batches 1000"),
         (["--num-steps", "1000001"], "--num-steps: got 1000001, expected at most 1000000"),
         (["--seed", "-1"], "--seed: got -1, expected at least 0"),
-        (["--policy", "nowhere.th"], "no such file: 'nowhere.th'"),
+        (
+            ["--policy", "nowhere.th"],
+            "--policy: no such file: 'nowhere.th', expected the policy.th of a run, or random",
+        ),
         (["--config", "nowhere.yaml"], "config: no such file"),
         (["--output", "results.txt"], r"--output: got 'results.txt', expected a file that ends in .npz"),
         (["--render", "film.avi"], r"--render: got 'film.avi', expected a file that ends in .gif or .mp4"),
@@ -300,5 +303,5 @@ def test_an_environment_without_pictures_is_refused_before_the_work(tmp_path, ca
     flags = ["--config", str(tmp_path / "bandit.yaml"), "--policy", "random", "--output", str(tmp_path / "r.npz")]
     (tmp_path / "bandit.yaml").write_text("env-name: Bandit-K5-v0\n")
     assert cli.test_command([*flags, "--render", str(tmp_path / "film.gif")]) == 2
-    assert "--render: Bandit-K5-v0 cannot be rendered" in capfd.readouterr().err
+    assert "film: Bandit-K5-v0 cannot be rendered" in capfd.readouterr().err
     assert not (tmp_path / "r.npz").exists()
