@@ -1,7 +1,8 @@
 """Memory of the one agent of a study of drifting arms whose weights were kept, asked about its choices on all tasks.
 
-Of the hundred agents of `drifting-bandit` the zoo has the first; another study's is a run folder that is named. Memory is replayed from the archived
-evaluation, beside the agent's own probabilities of what it chose: no model of its choices can be expected to do better.
+Of the hundred agents of `drifting-bandit` the zoo has the first; another study's is a run folder that is named. Memory
+is replayed from the archived evaluation, beside the agent's own probabilities of what it chose: no model of its choices
+can be expected to do better.
 """
 
 from __future__ import annotations
