@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
 BEFORE_COLOUR = REGULAR_COLOUR = "#7f7f7f"
 AFTER_COLOUR = "#0072b2"  # readable with every common colour blindness (Okabe and Ito 2008)
-COLOURS = (AFTER_COLOUR, "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Colours of runs beside each other, from the same palette."""
+COLOURS = (AFTER_COLOUR, "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#332288")
+"""Colours of runs beside each other, six of them from the same palette."""
 NOTE_COLOUR = "#555555"
 """Of explanations and reference lines."""
 
