@@ -295,7 +295,7 @@ class Algorithm(abc.ABC):
         InputError
             If this algorithm cannot be filmed.
         """
-        raise InputError(f"--render: {self.films or 'this algorithm shows no stages'}; leave --render out")
+        raise InputError(f"film: {self.films or 'this algorithm shows no stages'}; make none (leave --render out)")
 
     def film_env(self, env: MetaVectorEnv) -> MetaVectorEnv:
         """The environment that a film rolls out, around one of the family that can draw; by default that one."""

@@ -125,7 +125,7 @@ def test_the_commands_take_ensembles(tmp_path, capsys):
         total = results["rewards"].sum(axis=2)
     np.testing.assert_allclose(total.T, np.load(tmp_path / "results.npz")["returns"][0], rtol=1e-5)
     assert cli.test_command([*flags, "--render", str(tmp_path / "film.gif")]) == 2
-    assert "--render: a film shows one agent, and these are several" in capsys.readouterr().err
+    assert "film: a film shows one agent, and these are several" in capsys.readouterr().err
     assert load_config(folder / "config.json").num_agents == 3
     policy = torch.load(folder / "policy.th", weights_only=True)
     assert all(len(value) == 3 for value in policy.values())
