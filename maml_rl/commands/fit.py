@@ -211,6 +211,7 @@ def _bandit_problem(arguments: argparse.Namespace) -> Problem:
     path, form = Path(arguments.data), _form(arguments)
     if path.suffix == ".npz":
         agents = bandit_choices_of_agents(path, num_arms=arguments.num_arms)
+        arguments.output_folder.mkdir(parents=True, exist_ok=True)
         path, form = arguments.output_folder / "choices.csv", TableFormat()
         write_choices(path, agents)
     table = read_choices(path, num_arms=arguments.num_arms, form=form, arm_base=arguments.arm_base)
@@ -229,6 +230,7 @@ def _two_step_problem(arguments: argparse.Namespace) -> Problem:
     path, form = Path(arguments.data), _form(arguments)
     if path.suffix == ".npz":
         agents = two_step_choices_of_agents(path)
+        arguments.output_folder.mkdir(parents=True, exist_ok=True)
         path, form = arguments.output_folder / "choices.csv", TableFormat({"second_choice": ""})
         write_two_step(path, agents)
     table = read_two_step(path, reward_scale=arguments.reward_scale or 1.0, form=form, arm_base=arguments.arm_base)

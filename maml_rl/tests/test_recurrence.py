@@ -341,19 +341,21 @@ def test_derivatives_in_all_parameters_in_float32_are_those_in_float64(cell, by_
 
         def everything(params):
             second, pull = torch.func.vjp(product, params)  # type: ignore[misc]
-            return tree_leaves((gradient(params), second, pull(tree_map(torch.cos, second))))
+            return gradient(params), second, pull(tree_map(torch.cos, second))
 
         if not batched:
             return everything(params)
 
         def twice(params):
-            return tree_leaves((gradient(params), product(params)))
+            return gradient(params), product(params)
 
         several = {name: torch.stack([value, 0.5 * value, -value]) for name, value in params.items()}
         return torch.func.vmap(twice)(several)
 
-    for low, high in zip(results(torch.float32), results(torch.float64), strict=True):
-        assert_close(low.double(), high, rtol=1e-4, atol=1e-4 * float(high.abs().max()))
+    found, exact = results(torch.float32), results(torch.float64)
+    for mine, theirs, part in zip(found, exact, (1e-4, 1e-4, 1e-3), strict=False):  # third ones add up rounding thrice
+        for low, high in zip(tree_leaves(mine), tree_leaves(theirs), strict=True):
+            assert_close(low.double(), high, rtol=part, atol=part * float(high.abs().max()))
 
 
 @COMPILED
