@@ -13,14 +13,12 @@ from maml_rl.algorithms import Algorithm, Evaluation
 from maml_rl.analysis import Interval, mean_interval
 from maml_rl.envs.task_table import task_table
 from maml_rl.samplers import BackendChoice
+from maml_rl.settings.base import LARGEST_COUNT
 from maml_rl.shard import Shard
 from maml_rl.utils.errors import InputError
 from maml_rl.utils.files import write_arrays
 from maml_rl.utils.random import Purpose, generator
 from maml_rl.workforce import workers
-
-_MOST = 1_000_000
-"""Tasks of an evaluation, and steps of adaptation to each, at most."""
 
 
 def evaluate(
@@ -90,11 +88,12 @@ def check_extent(
         _check_at_least(1, num_workers=num_workers)
     _check_at_least(0, num_steps=num_adaptation_steps, seed=seed)
     for name, count in (("batches", num_batches), ("steps", num_adaptation_steps)):
-        if count > _MOST:
-            raise InputError(f"--num-{name}: got {count}, expected at most {_MOST}")
-    if num_batches * meta_batch_size > _MOST:
+        if count > LARGEST_COUNT:
+            raise InputError(f"--num-{name}: got {count}, expected at most {LARGEST_COUNT}")
+    if num_batches * meta_batch_size > LARGEST_COUNT:
         raise InputError(
-            f"--meta-batch-size: got {meta_batch_size} with --num-batches {num_batches}, expected at most {_MOST} tasks"
+            f"--meta-batch-size: got {meta_batch_size} with --num-batches {num_batches}, expected at most "
+            f"{LARGEST_COUNT} tasks"
         )
     adaptation = algorithm.adaptation
     if adaptation.limit is not None and num_adaptation_steps > adaptation.limit:

@@ -125,8 +125,7 @@ def _fit(arguments: argparse.Namespace) -> None:
     _check(arguments)
     two_step = arguments.task == "two-step"
     problem = _two_step_problem(arguments) if two_step else _bandit_problem(arguments)
-    folder = arguments.output_folder
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _folder(arguments)
     starts, seed = arguments.num_starts, arguments.seed
     try:
         found = fit_group(problem.models, problem.subjects, num_starts=starts, seed=seed, show=_show)
@@ -146,6 +145,13 @@ def _fit(arguments: argparse.Namespace) -> None:
     write_atomically(paths[-1], lambda path: path.write_text(text, encoding="utf-8"))
     _show("\n".join(report))
     _show(f"\nwrote {', '.join(path.name for path in paths)} to {folder}")
+
+
+def _folder(arguments: argparse.Namespace) -> Path:
+    """The folder that is written to, which is made once there is something to write."""
+    folder: Path = arguments.output_folder
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _show(line: str) -> None:
@@ -211,8 +217,7 @@ def _bandit_problem(arguments: argparse.Namespace) -> Problem:
     path, form = Path(arguments.data), _form(arguments)
     if path.suffix == ".npz":
         agents = bandit_choices_of_agents(path, num_arms=arguments.num_arms)
-        arguments.output_folder.mkdir(parents=True, exist_ok=True)
-        path, form = arguments.output_folder / "choices.csv", TableFormat()
+        path, form = _folder(arguments) / "choices.csv", TableFormat()
         write_choices(path, agents)
     table = read_choices(path, num_arms=arguments.num_arms, form=form, arm_base=arguments.arm_base)
     arms = None if arguments.kalman is None else DriftingArms(*arguments.kalman)
@@ -230,8 +235,7 @@ def _two_step_problem(arguments: argparse.Namespace) -> Problem:
     path, form = Path(arguments.data), _form(arguments)
     if path.suffix == ".npz":
         agents = two_step_choices_of_agents(path)
-        arguments.output_folder.mkdir(parents=True, exist_ok=True)
-        path, form = arguments.output_folder / "choices.csv", TableFormat({"second_choice": ""})
+        path, form = _folder(arguments) / "choices.csv", TableFormat({"second_choice": ""})
         write_two_step(path, agents)
     table = read_two_step(path, reward_scale=arguments.reward_scale or 1.0, form=form, arm_base=arguments.arm_base)
     subjects, left_out = _with_choices(dict(table))

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from maml_rl.utils.config_files import to_kebab
 
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
+LARGEST_COUNT = 1_000_000
+Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
 Width = Annotated[int, Field(ge=1, le=10_000)]
 
 

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from maml_rl.config import ConfigError
-from maml_rl.studies.run_files import read_arrays, read_metrics, to_seven_digits
+from maml_rl.studies.run_files import has_metrics, read_arrays, read_metrics, to_seven_digits
 from maml_rl.utils.files import write_arrays
 
 ARCHIVE = "scores.npz"
@@ -49,7 +49,7 @@ def holds_run(folder: Path) -> bool:
 
     Of any other run is read what its archive holds.
     """
-    return bool(read_metrics(folder / "metrics.csv")) or (
+    return has_metrics(folder / "metrics.csv") or (
         (folder / "config.json").exists() and archived_config(folder) is None
     )
 

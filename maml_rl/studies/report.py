@@ -46,7 +46,8 @@ def report(study: Study, root: Path) -> str:
         In one line, if nothing is done.
     """
     folder = root / study.name
-    done = [run for run in study_runs(study, root) if run.iterations_done]
+    every = study_runs(study, root)
+    done = [run for run in every if run.iterations_done]
     if not done:
         raise ConfigError(f"report: got no iteration of any run in {str(folder)!r}; run the study first")
     figures = _Figures(folder / "figures", study.figures)
@@ -67,7 +68,7 @@ def report(study: Study, root: Path) -> str:
     lines += _comparison_figures(study, runs, figures)
     for name, seeds in by_name(done).items():
         lines += _run_figures(name, seeds, figures)
-    figures.check([run for run in study_runs(study, root) if run.title not in {one.title for one in done}])
+    figures.check([run for run in every if run not in done])
     if figures.left_out:
         origin = f" from `{ARCHIVE}`" if (folder / ARCHIVE).exists() else ""
         command = f"python -m maml_rl.studies report {study.path}"

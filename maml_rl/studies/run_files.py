@@ -60,6 +60,14 @@ def read_evaluation(path: Path) -> dict[str, np.ndarray] | None:
     return results
 
 
+def has_metrics(path: Path) -> bool:
+    """True if there is a whole row of metrics; no more than that is read."""
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
+        return file.readline().endswith(b"\n") and file.readline().endswith(b"\n")
+
+
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """Whole rows of ``metrics.csv``; none before there is one.
 

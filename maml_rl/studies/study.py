@@ -11,13 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 
 from maml_rl.algorithms import adaptation_of
 from maml_rl.config import Config, ConfigError, load_config
+from maml_rl.settings.base import LARGEST_COUNT
 from maml_rl.studies.study_run import EvaluationPlan, StudyRun
 from maml_rl.utils.config_files import read_mapping
 from maml_rl.utils.field_words import did_you_mean, shown
 
 NAME = r"^[\w.-]*\w[\w.-]*$"
 """Names a folder may have: letters, digits, dots, dashes, underscores."""
-_MOST_TASKS = 1_000_000
 FIGURE_OF_COMPARISONS = "comparison"
 FIGURE_OF_AREAS = "learning-curves"
 FIGURE_OF_ORACLE_SHARES = "families"
@@ -33,7 +33,7 @@ class RunEntry(BaseModel):
     seeds: list[int] = Field(min_length=1, description="Seeds, one run each.")
     set: list[str] = Field(default_factory=list, description="Overrides, as train.py's --set.")
     test_tasks: int | None = Field(
-        default=None, ge=2, le=_MOST_TASKS, description="As the study's, which stands if not given."
+        default=None, ge=2, le=LARGEST_COUNT, description="As the study's, which stands if not given."
     )
     controls: bool = Field(default=True, description="Whether the controls that the study asks for are made.")
     start_from: str | None = Field(
@@ -76,12 +76,12 @@ class Study(BaseModel):
     name: str = Field(pattern=NAME, description="Results go to results/NAME.")
     question: str = Field(description="What the study asks, in one sentence.")
     test_tasks: int = Field(
-        default=80, ge=2, le=_MOST_TASKS, description="Tasks each final policy is evaluated on, drawn anew."
+        default=80, ge=2, le=LARGEST_COUNT, description="Tasks each final policy is evaluated on, drawn anew."
     )
     test_steps: int = Field(
         default=3,
         ge=0,
-        le=1_000_000,
+        le=LARGEST_COUNT,
         description="Gradient steps of the evaluation; rl2: one meta-episode; return_total: as many as in training.",
     )
     score: Literal["return_after", "return_total"] = Field(
