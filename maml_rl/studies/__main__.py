@@ -34,6 +34,12 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m maml_rl.st
     return run_command(lambda: _answer(arguments), interrupted=kept, allowed=arguments.allow_module)
 
 
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("got '', expected a folder")
+    return Path(text)
+
+
 def _parser(prog: str) -> Parser:
     parser = Parser(prog=prog, description=studies.__doc__)
     parser.add_argument("command", choices=("run", "report", "pack"))
@@ -42,7 +48,7 @@ def _parser(prog: str) -> Parser:
     parser.add_argument("--seed", type=int, action="append", help="only this seed; may be repeated")
     add_worker_arguments(parser)
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side (default: one after another)")
-    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--results", type=_folder, default=Path("results"))
     return parser
 
 
@@ -73,8 +79,9 @@ def _check(arguments: argparse.Namespace, study: Study) -> None:
         if (value := getattr(arguments, flag)) is not None and value < 1:
             raise InputError(f"--{flag.replace('_', '-')}: got {value}, expected at least 1")
     check_name(arguments.results, flag="--results")
-    if arguments.results.exists() and not arguments.results.is_dir():
-        raise InputError(f"--results: got {str(arguments.results)!r}, which is a file; expected a folder")
+    for folder in (arguments.results, arguments.results / study.name):
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"--results: {str(folder)!r} is a file, expected a folder; name another, or move the file")
     seeds = {seed for entry in study.runs.values() for seed in entry.seeds}
     if set(arguments.seed or ()) - seeds:
         raise InputError(f"--seed: got {arguments.seed}, expected seeds of the study: {sorted(seeds)}")

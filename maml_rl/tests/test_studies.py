@@ -130,6 +130,19 @@ def test_what_selects_nothing_is_refused_and_writes_nothing(study, capfd, comman
     assert not (study.parent / "results").exists()
 
 
+def test_results_go_to_a_folder(study, capfd):
+    with pytest.raises(SystemExit):
+        studies_main(["run", str(study), "--results", ""])
+    assert "--results: got '', expected a folder" in capfd.readouterr().err
+    root = study.parent / "results"
+    root.mkdir()
+    (root / "tiny").write_text("kept")
+    assert studies_main(["run", str(study), "--results", str(root)]) == 2
+    taken = f"error: --results: {str(root / 'tiny')!r} is a file, expected a folder; name another, or move the file\n"
+    assert capfd.readouterr().err == taken
+    assert (root / "tiny").read_text() == "kept"
+
+
 def test_a_run_waits_for_the_one_it_starts_from(study, capfd):
     study.write_text(study.read_text().replace("seeds: [1], set", "seeds: [1], start_from: plain, set"))
     assert run_study(study, "--only", "slow") == 2
