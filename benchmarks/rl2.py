@@ -6,8 +6,8 @@ default 10 epochs on 16 environments and minibatches of 128 steps, ours with as 
 as `configs/rl2` has it. With `--best-batch` RecurrentPPO runs once more, at equal epochs, with the number of
 environments and the minibatch of a small grid with which it is fastest: what it learns per step is not looked at.
 With `--jax` one jitted JAX program (`benchmarks.jax_rl2`) runs too, with the sizes, epochs and minibatches of
-`configs/rl2` and as many threads as it likes; it is the one that `default` is to be compared with. `default, pinned`
-is the same with `--pin-workers true`.
+`configs/rl2` and as many threads as it likes; it is the one that `default` is to be compared with. `default, served
+here` is the same with `--serve-here true`.
 Absolute numbers belong to the machine; compare ratios. Needs ``pip install 'maml_rl[bench]'``.
 """
 
@@ -102,7 +102,7 @@ def measure(cores: int, num_rounds: int, *, with_best_batch: bool = False, with_
     """Training steps per second of all, in turn, per round, after one that does not count."""
     default = load_config(CONFIG)
     epochs = {"num_epochs": NUM_EPOCHS, "num_minibatches": NUM_MINIBATCHES, "outer_step": "ppo"}
-    configs = {"equal_epochs": default.replace(**epochs), "default": default, "default, pinned": default}
+    configs = {"equal_epochs": default.replace(**epochs), "default": default, "default, served here": default}
     theirs = {"recurrent_ppo": _recurrent_ppo(default, cores)}
     grid: list[dict[str, float]] = []
     if with_best_batch:
@@ -115,7 +115,7 @@ def measure(cores: int, num_rounds: int, *, with_best_batch: bool = False, with_
         learners, env = {}, make_algorithm(default).env
         for name, config in configs.items():
             algorithm = make_algorithm(config)
-            choice = BackendChoice("multiprocess", {"pin_workers": name.endswith("pinned")})
+            choice = BackendChoice("multiprocess", {"serve_here": name.endswith("served here")})
             backend = stack.enter_context(workers(algorithm, cores, choice))
             learners[name] = algorithm.learner(backend, algorithm.initial_parameters())
         for index in range(num_rounds + 1):

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from multiprocessing import connection, resource_tracker
-from typing import Any, cast
+from typing import Any
 
 from pydantic import Field
 
@@ -34,6 +34,13 @@ class MultiprocessOptions(Settings):
         description=(
             "keep each worker to one core, in turn: memory that a core has close by stays so. For a machine on which "
             "nothing else runs."
+        ),
+    )
+    serve_here: bool = Field(
+        default=False,
+        description=(
+            "start one worker less; the process that learns does its work. Fewer messages, which pays where minibatches "
+            "are small; an environment that crashes or hangs there takes the run along."
         ),
     )
 
@@ -164,6 +171,47 @@ class ProcessLink(Link):
         self.process.close()
 
 
+class LinkHere(Link):
+    """Workers of this process: a message is answered when its answer is asked for.
+
+    Parameters
+    ----------
+    spec
+        Specification of the worker.
+    """
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        self._host = Host(spec, lambda: None)
+        self._message: Message | None = None
+
+    @property
+    def name(self) -> str:
+        """See `Link.name`."""
+        return f"process {os.getpid()}"
+
+    def send(self, message: Message) -> None:
+        """See `Link.send`."""
+        self._message = message
+
+    def receive(self) -> Answer:
+        """See `Link.receive`: does the work."""
+        assert self._message is not None
+        message, self._message = self._message, None
+        return self._host.answer(message)
+
+    def last_pulse(self) -> float:
+        """See `Link.last_pulse`: whoever asks is alive."""
+        return time.monotonic()
+
+    def ending(self) -> str:
+        """See `Link.ending`: never."""
+        return ""
+
+    def stop(self) -> None:
+        """See `Link.stop`."""
+        self._host.close()
+
+
 class MultiprocessBackend(SupervisedBackend):
     """One single-threaded spawned process per worker; see `SupervisedBackend`.
 
@@ -173,6 +221,8 @@ class MultiprocessBackend(SupervisedBackend):
         As in `SupervisedBackend`.
     pin_workers
         True: worker i is kept to the i-th of the cores that this process may run on, and so on in turn.
+    serve_here
+        True: the last worker is in this process, and works while the others do.
 
     Raises
     ------
@@ -188,8 +238,10 @@ class MultiprocessBackend(SupervisedBackend):
         num_workers: int | None = None,
         timeout_seconds: float = 60.0,
         pin_workers: bool = False,
+        serve_here: bool = False,
     ) -> None:
         self._cores: list[int] = []
+        self._serve_here = serve_here
         if pin_workers:
             if not hasattr(os, "sched_setaffinity"):
                 raise InputError("--pin-workers: got true, which takes Linux; leave it out")
@@ -199,15 +251,18 @@ class MultiprocessBackend(SupervisedBackend):
     @property
     def process_ids(self) -> list[int]:
         """Process identifiers of the workers."""
-        return [int(cast(ProcessLink, link).process.pid or 0) for link in self.links]
+        return [int(link.process.pid or 0) for link in self.links if isinstance(link, ProcessLink)]
 
-    def _start(self, index: int) -> ProcessLink:
+    def _start(self, index: int) -> Link:
+        if self._serve_here and index == min(self._most_workers, self.num_shards) - 1:
+            return LinkHere(self.spec)
         return ProcessLink(self.spec, index, self._cores[index % len(self._cores)] if self._cores else None)
 
     def _ready(self, links: Sequence[Link], seconds: float) -> list[Link]:
-        by_pipe = {cast(ProcessLink, link).pipe: link for link in links}
-        ready = connection.wait(list(by_pipe), timeout=seconds)
-        return [by_pipe[pipe] for pipe in ready]  # type: ignore[index]
+        here = [link for link in links if isinstance(link, LinkHere)]
+        by_pipe = {link.pipe: link for link in links if isinstance(link, ProcessLink)}
+        ready = connection.wait(list(by_pipe), timeout=0.0 if here else seconds)
+        return [*(by_pipe[pipe] for pipe in ready)] or [*here]  # type: ignore[index]
 
     @contextlib.contextmanager
     def _starting(self) -> Iterator[None]:
