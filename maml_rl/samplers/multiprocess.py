@@ -20,7 +20,6 @@ from maml_rl.samplers.link import Link, LinkLostError
 from maml_rl.samplers.shared_pickles import SharedPickles
 from maml_rl.samplers.supervised import SupervisedBackend
 from maml_rl.settings import Settings
-from maml_rl.utils.errors import InputError
 
 _SHARED_BYTES = 2**20
 """Memory for the arrays of a message, and as much for those of an answer."""
@@ -29,29 +28,18 @@ _SHARED_BYTES = 2**20
 class MultiprocessOptions(Settings):
     """Options of local processes."""
 
-    pin_workers: bool = Field(
-        default=False,
-        description=(
-            "keep each worker to one core, in turn: memory that a core has close by stays so. For a machine on which "
-            "nothing else runs."
-        ),
-    )
     serve_here: bool = Field(
         default=False,
         description=(
-            "start one worker less; the process that learns does its work. Fewer messages, which pays where minibatches "
-            "are small; an environment that crashes or hangs there takes the run along."
+            "start one worker less; the process that learns does its work. Fewer messages, which pays where "
+            "minibatches are small; an environment that crashes or hangs there takes the run along."
         ),
     )
 
 
-def _serve(
-    spec: WorkerSpec, pipe: Any, shared: tuple[Any, Any], pulse: Any, parent: int, core: int | None = None
-) -> None:
-    """Run one process's workers, on one core if it is given: answer messages until the pipe closes."""
+def _serve(spec: WorkerSpec, pipe: Any, shared: tuple[Any, Any], pulse: Any, parent: int) -> None:
+    """Run one process's workers: answer messages until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if core is not None:
-        os.sched_setaffinity(0, {core})
     import torch
 
     torch.set_num_threads(1)
@@ -109,11 +97,9 @@ class ProcessLink(Link):
         Specification of the worker.
     index
         Number of the worker, for the process's name.
-    core
-        The one it is kept to; ``None``: any.
     """
 
-    def __init__(self, spec: WorkerSpec, index: int, core: int | None = None) -> None:
+    def __init__(self, spec: WorkerSpec, index: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._pulse = context.Value("d", 0.0, lock=False)
         self.pipe, child = context.Pipe()
@@ -121,7 +107,7 @@ class ProcessLink(Link):
         self._messages = SharedPickles(self.pipe, calls, answers)
         self.process = context.Process(
             target=_serve,
-            args=(spec, child, (answers, calls), self._pulse, os.getpid(), core),
+            args=(spec, child, (answers, calls), self._pulse, os.getpid()),
             name=f"maml_rl-worker-{index}",
             daemon=True,
         )
@@ -219,15 +205,8 @@ class MultiprocessBackend(SupervisedBackend):
     ----------
     spec, num_shards, num_workers, timeout_seconds
         As in `SupervisedBackend`.
-    pin_workers
-        True: worker i is kept to the i-th of the cores that this process may run on, and so on in turn.
     serve_here
         True: the last worker is in this process, and works while the others do.
-
-    Raises
-    ------
-    InputError
-        If workers are to be kept to cores by a system that cannot.
     """
 
     def __init__(
@@ -237,15 +216,9 @@ class MultiprocessBackend(SupervisedBackend):
         *,
         num_workers: int | None = None,
         timeout_seconds: float = 60.0,
-        pin_workers: bool = False,
         serve_here: bool = False,
     ) -> None:
-        self._cores: list[int] = []
         self._serve_here = serve_here
-        if pin_workers:
-            if not hasattr(os, "sched_setaffinity"):
-                raise InputError("--pin-workers: got true, which takes Linux; leave it out")
-            self._cores = sorted(os.sched_getaffinity(0))
         super().__init__(spec, num_shards, num_workers=num_workers, timeout_seconds=timeout_seconds)
 
     @property
@@ -256,7 +229,7 @@ class MultiprocessBackend(SupervisedBackend):
     def _start(self, index: int) -> Link:
         if self._serve_here and index == min(self._most_workers, self.num_shards) - 1:
             return LinkHere(self.spec)
-        return ProcessLink(self.spec, index, self._cores[index % len(self._cores)] if self._cores else None)
+        return ProcessLink(self.spec, index)
 
     def _ready(self, links: Sequence[Link], seconds: float) -> list[Link]:
         here = [link for link in links if isinstance(link, LinkHere)]

@@ -50,7 +50,6 @@ def _multiprocess(plan: WorkerPlan, options: MultiprocessOptions) -> Multiproces
         plan.shards(workers),
         num_workers=workers,
         timeout_seconds=plan.timeout_seconds,
-        pin_workers=options.pin_workers,
         serve_here=options.serve_here,
     )
 

@@ -76,23 +76,32 @@ def test_a_killed_worker_is_replaced_in_one_line_and_no_process_is_left_behind(c
     backend.close()
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="takes Linux")
-def test_pinned_workers_keep_to_a_core_each_and_so_do_their_successors(capfd):
-    cores = sorted(os.sched_getaffinity(0))
-    expected = [{cores[index % len(cores)]} for index in range(2)]
+def serving_here(spec, num_workers):
+    plan = WorkerPlan(spec, num_workers, 2, 2, 60.0)
+    return start_workers(plan, BackendChoice("multiprocess", {"serve_here": "true"}))
 
-    def kill_first(backend):
-        assert [os.sched_getaffinity(process_id) for process_id in backend.process_ids] == expected
-        os.kill(backend.process_ids[0], signal.SIGKILL)
 
-    plan = WorkerPlan(CounterSpec(), 2, 2, 2, 60.0)
-    with start_workers(plan, BackendChoice("multiprocess", {"pin_workers": "true"})) as backend:
+@pytest.mark.parametrize("num_workers", [1, 2, 3])
+def test_this_process_serves_in_place_of_the_last_worker(num_workers, capfd):
+    def kill_the_others(backend):
+        assert len(backend.process_ids) == min(num_workers, 2) - 1
+        for process_id in backend.process_ids:
+            os.kill(process_id, signal.SIGKILL)
+
+    with serving_here(CounterSpec(), num_workers) as backend:
         assert isinstance(backend, MultiprocessBackend)
-        assert counted(backend, kill_first) == counted(SerialBackend(CounterSpec(), 2))
-        assert backend.num_restarts == 1
-        assert sorted(map(sorted, map(os.sched_getaffinity, backend.process_ids))) == sorted(map(sorted, expected))
-    assert os.sched_getaffinity(0) == set(cores)
-    assert "replaced" in capfd.readouterr().err
+        assert counted(backend, kill_the_others) == counted(SerialBackend(CounterSpec(), 2))
+        assert backend.num_restarts == min(num_workers, 2) - 1
+        assert os.getpid() in [process_id for _, process_id in backend.broadcast("read")]
+    assert capfd.readouterr().err.count("replaced") == min(num_workers, 2) - 1
+
+
+def test_an_error_of_the_worker_in_this_process_ends_the_run_like_any_other():
+    with serving_here(CounterSpec("raise"), 1) as backend:
+        backend.map("begin", [(numbers(1, 2),), (numbers(3, 4),)])
+        with pytest.raises(WorkerError, match=RAISED) as caught:
+            backend.broadcast("add", 1)
+    assert "ArithmeticError: seven is no number here" in str(caught.value)
 
 
 @pytest.mark.slow
