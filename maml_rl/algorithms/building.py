@@ -47,6 +47,7 @@ def policy_spec(config: Config, env: MetaVectorEnv, dtype: str, *, with_value: b
         encoder_gain=settings.encoder_gain,
         encoder_centre=settings.encoder_centre,
         encoder_deviation=settings.encoder_deviation,
+        initial_std=settings.initial_std,
         observation_shape=tuple(own_space.shape or (1,)),  # an index is one number
         with_value=with_value,
         dtype=dtype,

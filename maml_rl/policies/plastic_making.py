@@ -69,12 +69,16 @@ def make_plastic(spec: PolicySpec) -> PlasticPolicy:
     Raises
     ------
     InputError
-        If observations are not those of a meta-episode, or need an encoder.
+        If observations are not those of a meta-episode or need an encoder, or noise is to have a size.
     """
     options = cast(PlasticOptions, spec.options)
     num_observed = spec.num_observed
     if spec.encoder != "none":
         raise InputError(f"encoder: got {spec.encoder!r}, expected none for policy 'plastic'; set encoder=none")
+    if spec.initial_std != 1.0:
+        raise InputError(
+            f"initial-std: got {spec.initial_std} with policy 'plastic', whose neurons tell their noise; remove it"
+        )
     extra = options.plastic_rule == "message-passing" and options.plastic_separate_neurons
     sizes = (num_observed, *spec.hidden_sizes, spec.output_size + extra)
     head = NeuronHead(spec.output_size, discrete=not spec.continuous)

@@ -41,6 +41,8 @@ class PolicySpec:
     encoder, encoder_channels, encoder_gain, encoder_centre, encoder_deviation
         What stands before the first layer, one of `ENCODERS`, the channels of its layers, how much larger it sees
         images, and what it subtracts from numbers and divides them by.
+    initial_std
+        Standard deviation of continuous actions before training, > 0; 1 with discrete ones, which have none.
     observation_shape
         Shape of an observation before it was made flat; what may follow it is not counted. ``()``: (O,).
     dtype
@@ -60,6 +62,7 @@ class PolicySpec:
     encoder_gain: float = 1.0
     encoder_centre: tuple[float, ...] = ()
     encoder_deviation: tuple[float, ...] = ()
+    initial_std: float = 1.0
     observation_shape: tuple[int, ...] = ()
     dtype: str = "float32"
 
@@ -117,9 +120,11 @@ class PolicySpec:
         """
         if self.encoder not in ENCODERS:
             raise ValueError(f"encoder: got {self.encoder!r}, expected one of {list(ENCODERS)}")
-        head: Head = (
-            NormalHead(self.output_size) if self.continuous else CategoricalHead(self.output_size, layer=logits)
-        )
+        if not self.continuous and self.initial_std != 1.0:
+            raise InputError(f"initial-std: got {self.initial_std} with discrete actions, which have none; remove it")
+        head: Head = CategoricalHead(self.output_size, layer=logits)
+        if self.continuous:
+            head = NormalHead(self.output_size, initial_std=self.initial_std)
         shape = self.observation_shape or (self.input_size,)
         encoder = make_encoder(
             self.encoder,

@@ -151,6 +151,15 @@ class PolicySettings(Settings):
         default=(),
         description="What the numbers of an observation are divided by then (standard), one for each; empty: nothing.",
     )
+    initial_std: float = Field(
+        default=1.0,
+        gt=0,
+        le=1000,
+        description=(
+            "Standard deviation of continuous actions before training. It is learned, slowly: where actions are "
+            "bounded by 1, less than 1 spares the time to unlearn noise."
+        ),
+    )
     train_recurrent: bool = Field(
         default=True,
         description=(

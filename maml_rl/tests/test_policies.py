@@ -286,6 +286,21 @@ def test_a_geometric_memory_drifts_before_it_is_trained_and_prefers_no_choice(co
     assert_close(state[1].write_head, -begin.write_head, rtol=0, atol=0.05)
 
 
+@every_policy
+def test_fresh_actions_have_the_standard_deviation_that_was_asked_for(spec):
+    spec = replace(spec, initial_std=0.3)
+    if spec.name == "plastic" or not spec.continuous:
+        with pytest.raises(InputError, match=r"^initial-std: got 0.3 with .*, wh(ich|ose) .*; remove it$"):
+            make_policy(spec)
+        return
+    policy = make_policy(spec)
+    policy.initialise(np.random.default_rng(0))
+    params, (first, *_) = policy.params(), tiny_data(spec, 1, num_tasks=1).observations[0]  # (B, O)
+    distribution, _ = policy.step(params, first.to(params["sigma"]), policy.initial_state(params, first.shape[:1]))
+    assert isinstance(distribution, Normal)
+    assert_close(distribution.log_scale.exp(), torch.full_like(distribution.loc, 0.3))
+
+
 @pytest.mark.parametrize("continuous", [True, False])
 def test_what_was_read_does_not_saturate_the_layer_behind_it(continuous):
     policy = make_policy(PolicySpec("geometric", 3, 2, continuous, (50, 20), "tanh"))
