@@ -154,7 +154,9 @@ class Agent:
         if self._acted is None:
             return self._mind.before
         shown, actions, over = self._acted
-        return Before(shown, actions, np.array([float(reward)]), np.array([ended]), np.array([over + ended]))
+        last = self._mind.before
+        earlier = np.array([np.nan]) if last is None else last.rewards_before_the_next()
+        return Before(shown, actions, np.array([float(reward)]), np.array([ended]), np.array([over + ended]), earlier)
 
     def _checked(self, observation: Any) -> np.ndarray:
         array = np.asarray(observation)

@@ -56,5 +56,6 @@ class ExperiencedAlgorithm(Algorithm):
                 episode.rewards[index : index + 1],
                 np.array([index == last]),
                 np.array([over + (index == last)]),
+                np.array([np.nan]) if before is None else before.rewards_before_the_next(),
             )
         return mind._replace(state=state, before=before)

@@ -105,6 +105,7 @@ def _in_meta_episodes(config: Config, env: MetaVectorEnv) -> MetaEpisodeVectorEn
         show_progress=config.section(RL2Settings).observe_episode_fraction,
         show_previous=config.section(RL2Settings).observe_previous,
         reward_clip=config.section(ReturnSettings).reward_clip,
+        reward_change_unit=config.section(RL2Settings).observe_reward_change,
     )
 
 

@@ -14,6 +14,9 @@ from maml_rl.envs.making import make_meta_env
 from maml_rl.envs.meta_env import MetaVectorEnv, StepResult, Task
 from maml_rl.utils.checks import check_at_least
 
+_LARGEST_CHANGE = 3.0
+"""Most units of a change of reward that are observed."""
+
 
 class Before(NamedTuple):
     """Past of an observation in each of N meta-episodes: the step that led to it.
@@ -26,6 +29,8 @@ class Before(NamedTuple):
         Actions (N, *A), rewards (N,) and whether (N,) they ended an episode.
     episodes_over
         Episodes (N,) that are over.
+    earlier_rewards
+        Rewards (N,) of the step before that, see `rewards_before_the_next`.
     """
 
     shown: np.ndarray
@@ -33,6 +38,11 @@ class Before(NamedTuple):
     rewards: np.ndarray
     ended: np.ndarray
     episodes_over: np.ndarray
+    earlier_rewards: np.ndarray
+
+    def rewards_before_the_next(self) -> np.ndarray:
+        """What is earlier after the next step: rewards (N,), NaN where they ended an episode."""
+        return np.where(self.ended, np.nan, self.rewards)
 
 
 class MetaEpisodeVectorEnv(AroundFamily):
@@ -41,10 +51,12 @@ class MetaEpisodeVectorEnv(AroundFamily):
     The observation is (Duan et al. 2016, section 2.2; Wang et al. 2016, section 2)
 
         [observation, previous action, previous reward, previous done, fraction of the meta-episode that is over,
-         previous observation]
+         change of reward, previous observation]
 
     with bytes counted from 0 to 1, a one-hot vector for a discrete action, zeros before the first action, the fraction
-    only with `show_progress` and the previous observation only with `show_previous`. When an episode ends, the next
+    only with `show_progress`, the change only with `reward_change_unit` and the previous observation only with
+    `show_previous`. The change is that of the previous reward from the one before in the same episode, 0 after the
+    first step of an episode. When an episode ends, the next
     observation is the first one of the next episode, the previous one that in which the last action was taken, and
     *previous done* is 1. The end of an episode does not end the meta-episode: terminated is only reported after the
     last one. Whoever steps this keeps its memory for as long as that, which is what makes it learn.
@@ -63,6 +75,8 @@ class MetaEpisodeVectorEnv(AroundFamily):
         what an action did where (Mishra et al. 2018 show whole transitions for the same reason).
     reward_clip
         Size to which larger rewards are cut in the observation, > 0; the reward itself stays whole. ``None``: no limit.
+    reward_change_unit
+        What counts as 1 of the change of reward, > 0, of which at most 3 either way are observed; ``None``: none is.
     """
 
     def __init__(
@@ -73,8 +87,11 @@ class MetaEpisodeVectorEnv(AroundFamily):
         show_progress: bool = False,
         show_previous: bool = False,
         reward_clip: float | None = None,
+        reward_change_unit: float | None = None,
     ) -> None:
         check_at_least(1, num_episodes=num_episodes)
+        if reward_change_unit is not None and not 0.0 < reward_change_unit < math.inf:
+            raise ValueError(f"reward_change_unit: got {reward_change_unit}, expected a number > 0, or none")
         space = env.single_action_space
         if not isinstance(space, gym.spaces.Discrete | gym.spaces.Box):
             raise ValueError(f"action space: got {space}, expected Box or Discrete")
@@ -82,10 +99,12 @@ class MetaEpisodeVectorEnv(AroundFamily):
         self.num_episodes = num_episodes
         self.show_progress, self.show_previous = show_progress, show_previous
         self.reward_clip = math.inf if reward_clip is None else reward_clip
+        self.reward_change_unit = reward_change_unit
         self._discrete = isinstance(space, gym.spaces.Discrete)
         self._num_inputs = int(np.prod(env.single_observation_space.shape or (1,)))
         self._action_size = int(space.n) if isinstance(space, gym.spaces.Discrete) else int(np.prod(space.shape))
-        size = self._num_inputs + self._action_size + 2 + show_progress + self._num_inputs * show_previous
+        told = show_progress + (reward_change_unit is not None)
+        size = self._num_inputs + self._action_size + 2 + told + self._num_inputs * show_previous
         box = gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
         super().__init__(env.num_envs, box, space, max_episode_steps=None)
         self.shown_rewards: np.ndarray | None = None
@@ -93,6 +112,7 @@ class MetaEpisodeVectorEnv(AroundFamily):
         self.shows_ends = True
         """False: *previous done* is 0 in every observation, a control."""
         self._shown = np.zeros((env.num_envs, self._num_inputs), np.float32)
+        self._earlier_rewards = np.full(env.num_envs, np.nan)
         self._episodes_over = np.zeros(env.num_envs, dtype=np.int64)
         self._episode_over = np.zeros(env.num_envs, dtype=bool)
         self._episodes_info: dict[str, Any] = {}
@@ -119,6 +139,7 @@ class MetaEpisodeVectorEnv(AroundFamily):
     def _reset(self, mask: np.ndarray) -> np.ndarray:
         begun, _ = self.env.reset(options={"rngs": self._rngs, "reset_mask": mask})
         self._episodes_over[mask] = 0
+        self._earlier_rewards[mask] = np.nan
         self._step_index = 0
         observations = np.zeros((self.num_envs, *self._observation_shape), np.float32)
         observations[:, : self._num_inputs] = as_numbers(begun).reshape(self.num_envs, -1)
@@ -146,8 +167,10 @@ class MetaEpisodeVectorEnv(AroundFamily):
         if self.shown_rewards is not None:
             shown = self.shown_rewards[:, min(self._step_index, self.shown_rewards.shape[1] - 1)]
         self._step_index += 1
-        before = Before(self._shown, actions, shown, ended & self.shows_ends, self._episodes_over)
+        ends, over_by_now = ended & self.shows_ends, self._episodes_over
+        before = Before(self._shown, actions, shown, ends, over_by_now, self._earlier_rewards)
         observations = self.completed(following, before)
+        self._earlier_rewards = np.where(ended, np.nan, shown)
         self._shown = observations[:, : self._num_inputs]
         return observations, rewards, over
 
@@ -169,6 +192,12 @@ class MetaEpisodeVectorEnv(AroundFamily):
         observations[:, stop + 1] = before.ended
         if self.show_progress:
             observations[:, stop + 2] = before.episodes_over / self.num_episodes
+        if self.reward_change_unit is not None:
+            rewards, earlier = (
+                np.clip(part, -self.reward_clip, self.reward_clip) for part in (before.rewards, before.earlier_rewards)
+            )
+            changes = np.nan_to_num((rewards - earlier) / self.reward_change_unit)
+            observations[:, stop + 2 + self.show_progress] = np.clip(changes, -_LARGEST_CHANGE, _LARGEST_CHANGE)
         if self.show_previous:
             observations[:, -self._num_inputs :] = before.shown
         return observations
@@ -225,7 +254,7 @@ class MetaEpisodeFamily(MetaEpisodeVectorEnv):
         Number of sub-environments N.
     env_name, env_kwargs
         The other family, as in `make_meta_env`.
-    num_episodes, show_progress, show_previous
+    num_episodes, show_progress, show_previous, reward_change_unit
         See `MetaEpisodeVectorEnv`.
     render_mode
         That of the other family, if it can be drawn.
@@ -240,8 +269,15 @@ class MetaEpisodeFamily(MetaEpisodeVectorEnv):
         num_episodes: int,
         show_progress: bool = False,
         show_previous: bool = False,
+        reward_change_unit: float | None = None,
         render_mode: str | None = None,
     ) -> None:
         drawn = {} if render_mode is None else {"render_mode": render_mode}
         env = make_meta_env(env_name, num_envs, {**(env_kwargs or {}), **drawn})
-        super().__init__(env, num_episodes, show_progress=show_progress, show_previous=show_previous)
+        super().__init__(
+            env,
+            num_episodes,
+            show_progress=show_progress,
+            show_previous=show_previous,
+            reward_change_unit=reward_change_unit,
+        )

@@ -76,6 +76,7 @@ class RL2WorkerSpec:
             show_progress=self.rl2.observe_episode_fraction,
             show_previous=self.rl2.observe_previous,
             reward_clip=self.returns.reward_clip,
+            reward_change_unit=self.rl2.observe_reward_change,
         )
         env.reports_expected_rewards = self.rl2.expected_rewards
         return env

@@ -46,6 +46,15 @@ class RL2Settings(Settings):
             "fast weights need it to store what an action did in which state."
         ),
     )
+    observe_reward_change: float | None = Field(
+        default=None,
+        gt=0,
+        description=(
+            "Unit in which an agent observes how much more the previous action obtained than the one before it in the "
+            "same episode, at most 3 units; null: not observed. For rewards that change little from step to step, "
+            "beside which a memory would have to find a small difference of large numbers."
+        ),
+    )
     expected_rewards: bool = Field(
         default=False,
         description=(

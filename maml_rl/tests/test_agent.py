@@ -25,6 +25,7 @@ WITH_MEMORY = [
     tiny_config("Bandit-K5-v0", algorithm="rl2", policy="lstm", fast_batch_size=3),
     tiny_config("Bandit-K5-v0", algorithm="rl2", policy="attention", attention_width=8, attention_heads=2),
     tiny_config("TwoStep-v0", algorithm="rl2", policy="episodic"),
+    tiny_config("TabularMDP-v0", algorithm="rl2", policy="gru", observe_reward_change=0.5),
 ]
 
 

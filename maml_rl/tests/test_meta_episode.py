@@ -118,6 +118,39 @@ def test_the_previous_observation_is_that_in_which_the_previous_action_was_taken
 
 
 @every_family
+@pytest.mark.parametrize("clip", [None, 0.2])
+def test_the_change_of_reward_is_that_within_an_episode(name, kwargs, clip):
+    tasks = drawn(name, kwargs)
+    env = MetaEpisodeVectorEnv(
+        make_meta_env(name, len(tasks), kwargs), EPISODES, reward_clip=clip, show_previous=True, reward_change_unit=0.05
+    )
+    env.set_tasks(tasks)
+    env.reset(options={"rngs": [np.random.default_rng(seed) for seed in range(4)]})
+    place, unequal = env.done_index + 1, 0
+    for _ in range(2):  # nothing is left from one meta-episode to the next
+        last = np.full(len(tasks), np.nan)
+        while not env.finished.all():
+            active = ~env.finished
+            seen, rewards, *_, info = env.step(np.stack([scripted(env, env.episodes_over[0])] * len(tasks)))
+            rewards = np.clip(rewards, -(clip or np.inf), clip or np.inf)
+            expected = np.where(np.isnan(last), 0.0, np.clip((rewards - last) / 0.05, -3.0, 3.0))
+            np.testing.assert_allclose(seen[active, place], expected[active], atol=1e-6)
+            unequal += (expected[active] != 0.0).sum()
+            last = np.where(info["episode_over"], np.nan, rewards)
+        first, _ = env.reset()
+        assert not first[:, place].any()
+    assert unequal or name == "Bandit-K5-v0"  # whose episodes are single pulls
+    plain = MetaEpisodeVectorEnv(make_meta_env(name, 1, kwargs), EPISODES, show_previous=True)
+    assert first[:, :-1].shape == plain.reset()[0].repeat(len(tasks), axis=0).shape
+
+
+@pytest.mark.parametrize("unit", [0.0, -1.0, np.nan, np.inf])
+def test_the_unit_of_a_change_of_reward_is_positive(unit):
+    with pytest.raises(ValueError, match=r"reward_change_unit: got .*, expected a number > 0, or none"):
+        MetaEpisodeVectorEnv(make_meta_env("Bandit-K5-v0", 2), 2, reward_change_unit=unit)
+
+
+@every_family
 def test_before_the_first_action_there_is_nothing_to_see_of_it(name, kwargs):
     rows, env = play(name, kwargs, drawn(name, kwargs), range(4))
     width = int(np.prod(env.env.single_observation_space.shape or ()))

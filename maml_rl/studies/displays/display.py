@@ -93,3 +93,9 @@ def named_evaluations(
 def seeds_in_words(num_seeds: int) -> str:
     """Number of seeds, for titles."""
     return f"{num_seeds} seed{'' if num_seeds == 1 else 's'}"
+
+
+def observes_more(config: Config) -> bool:
+    """True if agents observe more of the past than previous action, reward and done."""
+    keys = ("observe_episode_fraction", "observe_previous", "observe_reward_change")
+    return any(getattr(config, key, None) for key in keys)

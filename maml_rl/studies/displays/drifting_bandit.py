@@ -11,7 +11,7 @@ from maml_rl.algorithms import Algorithm, make_algorithm
 from maml_rl.analysis.drifting_bandits import roll_out_drifting_bandit
 from maml_rl.analysis.memory_states import check_decoder
 from maml_rl.config import ConfigError
-from maml_rl.studies.displays.display import Display
+from maml_rl.studies.displays.display import Display, observes_more
 from maml_rl.studies.displays.drifting_bandit_analysis import BASELINES, analyse, arms_of, bandit_of, is_whole
 from maml_rl.studies.displays.drifting_bandit_figure import draw_agents
 from maml_rl.studies.displays.drifting_bandit_tables import (
@@ -37,11 +37,11 @@ class DriftingBanditDisplay(Display):
     def check(self, algorithm: Algorithm) -> None:
         """See `Display.check`."""
         config = algorithm.config
-        told = any(getattr(config, key, False) for key in ("observe_episode_fraction", "observe_previous"))
+        told = observes_more(config)
         if not algorithm.adaptation.keeps_trials or config.fast_batch_size != 1 or told:
             raise ConfigError(
                 f"{config.env_name}: studies analyse algorithm rl2 with fast-batch-size 1 and without "
-                "observe-episode-fraction or observe-previous; "
+                "observe-episode-fraction, observe-previous or observe-reward-change; "
                 f"got {config.algorithm}, {config.fast_batch_size}, {told}"
             )
         if config.reward_clip is not None:

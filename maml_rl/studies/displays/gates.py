@@ -19,7 +19,7 @@ from maml_rl.policies.episodic_lstm_policy import EpisodicLSTMPolicy
 from maml_rl.policies.reinstating_gates import GATES
 from maml_rl.studies.archive import DIGEST
 from maml_rl.studies.displays.contextual_bandit import bandit_of, episodes_of
-from maml_rl.studies.displays.display import Display, seeds_in_words
+from maml_rl.studies.displays.display import Display, observes_more, seeds_in_words
 from maml_rl.studies.run_files import digest_of
 from maml_rl.studies.study_run import StudyRun, by_name
 from maml_rl.studies.tables import two_decimals
@@ -50,8 +50,7 @@ class GatesDisplay(Display):
     def applies(self, config: Config) -> bool:
         """True for agents into which something is reinstated, if what they have observed is kept with evaluations."""
         reinstates = getattr(config, "dictionary_retrieval", None) == "reinstate"
-        told_more = any(getattr(config, key, False) for key in ("observe_episode_fraction", "observe_previous"))
-        replayed = not told_more and config.reward_clip is None
+        replayed = not observes_more(config) and config.reward_clip is None
         return super().applies(config) and reinstates and adaptation_of(config).keeps_trials and replayed
 
     def analyse(self, run: StudyRun, algorithm: Algorithm, num_workers: int, show: Callable[[str], None]) -> None:
