@@ -41,7 +41,7 @@ class Before(NamedTuple):
     earlier_rewards: np.ndarray
 
     def rewards_before_the_next(self) -> np.ndarray:
-        """What is earlier after the next step: rewards (N,), NaN where they ended an episode."""
+        """Earlier rewards (N,) as the next step has them: these ones, NaN where they ended an episode."""
         return np.where(self.ended, np.nan, self.rewards)
 
 
