@@ -16,6 +16,8 @@ from maml_rl.utils.checks import check_at_least
 
 _LARGEST_CHANGE = 3.0
 """Most units of a change of reward that are observed."""
+_UNITS = (1e-6, 1e6)
+"""Range of these units."""
 
 
 class Before(NamedTuple):
@@ -30,7 +32,7 @@ class Before(NamedTuple):
     episodes_over
         Episodes (N,) that are over.
     earlier_rewards
-        Rewards (N,) of the step before that, see `rewards_before_the_next`.
+        Rewards (N,) of the step before this one, NaN where it was in another episode or there was none.
     """
 
     shown: np.ndarray
@@ -41,7 +43,7 @@ class Before(NamedTuple):
     earlier_rewards: np.ndarray
 
     def rewards_before_the_next(self) -> np.ndarray:
-        """Earlier rewards (N,) as the next step has them: these ones, NaN where they ended an episode."""
+        """Earlier rewards (N,) for the next step: `rewards`, NaN where an episode ended."""
         return np.where(self.ended, np.nan, self.rewards)
 
 
@@ -55,8 +57,8 @@ class MetaEpisodeVectorEnv(AroundFamily):
 
     with bytes counted from 0 to 1, a one-hot vector for a discrete action, zeros before the first action, the fraction
     only with `show_progress`, the change only with `reward_change_unit` and the previous observation only with
-    `show_previous`. The change is that of the previous reward from the one before in the same episode, 0 after the
-    first step of an episode. When an episode ends, the next
+    `show_previous`. The change is that of the previous reward from the one before in the same episode, 0 before there
+    are two. When an episode ends, the next
     observation is the first one of the next episode, the previous one that in which the last action was taken, and
     *previous done* is 1. The end of an episode does not end the meta-episode: terminated is only reported after the
     last one. Whoever steps this keeps its memory for as long as that, which is what makes it learn.
@@ -76,7 +78,7 @@ class MetaEpisodeVectorEnv(AroundFamily):
     reward_clip
         Size to which larger rewards are cut in the observation, > 0; the reward itself stays whole. ``None``: no limit.
     reward_change_unit
-        What counts as 1 of the change of reward, > 0, of which at most 3 either way are observed; ``None``: none is.
+        Unit of the change of reward, in [1e-6, 1e6], of which at most 3 either way are observed; ``None``: none is.
     """
 
     def __init__(
@@ -90,8 +92,8 @@ class MetaEpisodeVectorEnv(AroundFamily):
         reward_change_unit: float | None = None,
     ) -> None:
         check_at_least(1, num_episodes=num_episodes)
-        if reward_change_unit is not None and not 0.0 < reward_change_unit < math.inf:
-            raise ValueError(f"reward_change_unit: got {reward_change_unit}, expected a number > 0, or none")
+        if reward_change_unit is not None and not _UNITS[0] <= reward_change_unit <= _UNITS[1]:
+            raise ValueError(f"reward_change_unit: got {reward_change_unit}, expected a number in [1e-6, 1e6], or none")
         space = env.single_action_space
         if not isinstance(space, gym.spaces.Discrete | gym.spaces.Box):
             raise ValueError(f"action space: got {space}, expected Box or Discrete")
@@ -167,8 +169,8 @@ class MetaEpisodeVectorEnv(AroundFamily):
         if self.shown_rewards is not None:
             shown = self.shown_rewards[:, min(self._step_index, self.shown_rewards.shape[1] - 1)]
         self._step_index += 1
-        ends, over_by_now = ended & self.shows_ends, self._episodes_over
-        before = Before(self._shown, actions, shown, ends, over_by_now, self._earlier_rewards)
+        ends = ended & self.shows_ends
+        before = Before(self._shown, actions, shown, ends, self._episodes_over, self._earlier_rewards)
         observations = self.completed(following, before)
         self._earlier_rewards = np.where(ended, np.nan, shown)
         self._shown = observations[:, : self._num_inputs]

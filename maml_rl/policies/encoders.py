@@ -109,7 +109,7 @@ class StandardEncoder:
             if len(values) not in (0, num_observed):
                 raise InputError(
                     f"encoder-{name}: got {len(values)} numbers, expected {num_observed}, one for each of an "
-                    "observation, or none"
+                    f"observation, or none; give {num_observed}, or set encoder: none and leave both out"
                 )
         self._centre, self._factor = np.zeros(input_size), np.ones(input_size)
         self._centre[: len(centre)] = centre

@@ -77,7 +77,8 @@ def make_plastic(spec: PolicySpec) -> PlasticPolicy:
         raise InputError(f"encoder: got {spec.encoder!r}, expected none for policy 'plastic'; set encoder=none")
     if spec.initial_std != 1.0:
         raise InputError(
-            f"initial-std: got {spec.initial_std} with policy 'plastic', whose neurons tell their noise; remove it"
+            f"initial-std: got {spec.initial_std}, expected none with policy 'plastic', which computes its noise; "
+            "leave it out"
         )
     extra = options.plastic_rule == "message-passing" and options.plastic_separate_neurons
     sizes = (num_observed, *spec.hidden_sizes, spec.output_size + extra)

@@ -121,7 +121,7 @@ class PolicySpec:
         if self.encoder not in ENCODERS:
             raise ValueError(f"encoder: got {self.encoder!r}, expected one of {list(ENCODERS)}")
         if not self.continuous and self.initial_std != 1.0:
-            raise InputError(f"initial-std: got {self.initial_std} with discrete actions, which have none; remove it")
+            raise InputError(f"initial-std: got {self.initial_std}, expected none with discrete actions; leave it out")
         head: Head = CategoricalHead(self.output_size, layer=logits)
         if self.continuous:
             head = NormalHead(self.output_size, initial_std=self.initial_std)

@@ -12,7 +12,10 @@ class LinkLostError(ConnectionError):
 
 
 class Link(abc.ABC):
-    """One process of workers: messages go there, answers come back in order, and it shows that it is alive."""
+    """One process of workers: messages go there, answers come back in order, and it shows that it is alive.
+
+    The workers may be in this process; what ends a process leaves it alone then.
+    """
 
     @property
     @abc.abstractmethod

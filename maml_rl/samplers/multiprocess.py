@@ -158,7 +158,9 @@ class ProcessLink(Link):
 
 
 class LinkHere(Link):
-    """Workers of this process: a message is answered when its answer is asked for.
+    """Workers of this process: a message is answered when its answer is asked for, which takes as long as the work.
+
+    Other workers are not heard meanwhile, so that with more shards than workers some wait for their next one.
 
     Parameters
     ----------
@@ -181,8 +183,8 @@ class LinkHere(Link):
 
     def receive(self) -> Answer:
         """See `Link.receive`: does the work."""
-        assert self._message is not None
         message, self._message = self._message, None
+        assert message is not None, "an answer is asked for once, after a message"
         return self._host.answer(message)
 
     def last_pulse(self) -> float:
@@ -199,7 +201,7 @@ class LinkHere(Link):
 
 
 class MultiprocessBackend(SupervisedBackend):
-    """One single-threaded spawned process per worker; see `SupervisedBackend`.
+    """One single-threaded spawned process per worker, or all but one; see `SupervisedBackend`.
 
     Parameters
     ----------

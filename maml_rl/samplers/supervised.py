@@ -183,8 +183,8 @@ class SupervisedBackend(Backend):
         ready = self._ready(list(by_link), self._patience(busy))
         done = sum(self._receive(by_link[link]) for link in ready)
         for worker in busy:
-            if worker.link not in ready and (fate := self._fate(worker)):
-                self._replace(worker, fate)
+            if worker.link not in ready and (fate := self._fate(worker)) and not self._ready([worker.link], 0.0):
+                self._replace(worker, fate)  # an answer may have come while others were heard
         return done
 
     def _patience(self, busy: Sequence[Worker]) -> float:

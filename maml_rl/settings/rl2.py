@@ -48,11 +48,12 @@ class RL2Settings(Settings):
     )
     observe_reward_change: float | None = Field(
         default=None,
-        gt=0,
+        ge=1e-6,
+        le=1e6,
         description=(
-            "Unit in which an agent observes how much more the previous action obtained than the one before it in the "
-            "same episode, at most 3 units; null: not observed. For rewards that change little from step to step, "
-            "beside which a memory would have to find a small difference of large numbers."
+            "Unit in which an agent observes by how much the previous reward differs from the one before it in the "
+            "same episode, at most 3 units either way; null: not observed. For rewards that change little from step to "
+            "step: a memory would have to find a small difference of large numbers."
         ),
     )
     expected_rewards: bool = Field(

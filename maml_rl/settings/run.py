@@ -153,11 +153,11 @@ class PolicySettings(Settings):
     )
     initial_std: float = Field(
         default=1.0,
-        gt=0,
+        ge=0.001,
         le=1000,
         description=(
-            "Standard deviation of continuous actions before training. It is learned, slowly: where actions are "
-            "bounded by 1, less than 1 spares the time to unlearn noise."
+            "Standard deviation of continuous actions before training, without initial-policy. It is learned, slowly: "
+            "where actions are bounded by 1, less than 1 is noise that need not be unlearned."
         ),
     )
     train_recurrent: bool = Field(

@@ -79,7 +79,7 @@ def _check(arguments: argparse.Namespace, study: Study) -> None:
         if (value := getattr(arguments, flag)) is not None and value < 1:
             raise InputError(f"--{flag.replace('_', '-')}: got {value}, expected at least 1")
     check_name(arguments.results, flag="--results")
-    for folder in (arguments.results, arguments.results / study.name):
+    for folder in (arguments.results / study.name, arguments.results, *arguments.results.parents):
         if folder.exists() and not folder.is_dir():
             raise InputError(f"--results: {str(folder)!r} is a file, expected a folder; name another, or move the file")
     seeds = {seed for entry in study.runs.values() for seed in entry.seeds}

@@ -96,6 +96,15 @@ def test_this_process_serves_in_place_of_the_last_worker(num_workers, capfd):
     assert capfd.readouterr().err.count("replaced") == min(num_workers, 2) - 1
 
 
+def test_workers_that_answered_while_this_one_worked_are_not_lost():
+    plan = WorkerPlan(CounterSpec(), 2, 2, 2, 0.4)
+    with start_workers(plan, BackendChoice("multiprocess", {"serve_here": "true"})) as backend:
+        counted(backend)
+        backend.map("work", [(0.05,), (1.2,)])
+        backend.map("work", [(1.2,), (0.05,)])
+        assert backend.num_restarts == 0
+
+
 def test_an_error_of_the_worker_in_this_process_ends_the_run_like_any_other():
     with serving_here(CounterSpec("raise"), 1) as backend:
         backend.map("begin", [(numbers(1, 2),), (numbers(3, 4),)])
