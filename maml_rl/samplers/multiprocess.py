@@ -31,8 +31,8 @@ class MultiprocessOptions(Settings):
     serve_here: bool = Field(
         default=False,
         description=(
-            "start one worker less; the process that learns does its work. Fewer messages, which pays where "
-            "minibatches are small; an environment that crashes or hangs there takes the run along."
+            "start one worker less; the process that learns does its work. Fewer messages, for small "
+            "minibatches; an environment that crashes or hangs there takes the run along."
         ),
     )
 
