@@ -35,6 +35,7 @@ def bandit_study(tmp_path, config, keys):
     return path, ["run", str(path), "--results", str(tmp_path / "results"), "--num-workers", "1", "--backend", "serial"]
 
 
+@pytest.mark.slow
 def test_random_choices_are_uniform_on_the_tasks_of_the_evaluation_and_gains_are_paired(tmp_path, capfd):
     config = tiny_config("Bandit-K5-v0", num_batches=1, meta_batch_size=20, fast_batch_size=20, fast_lr=1.0)
     path, arguments = bandit_study(tmp_path, config, "name: random\ntest_tasks: 40\nrandom_policy: true\n")

@@ -20,6 +20,7 @@ def scores(noise, num_agents=100, num_tasks=40, slope=-1.0):
     return tuple(one * trait + noise * rng.standard_normal((num_agents, num_tasks)) for one in (1.0, slope))
 
 
+@pytest.mark.slow
 def test_a_correlation_of_reliable_scores_is_decided():
     preferred, measure = scores(1.0)
     found = relate("measure", preferred, measure, 0)
@@ -55,6 +56,7 @@ def test_differences_are_those_of_the_agents():
     assert float(found.reliability.mean) == 1.0
 
 
+@pytest.mark.slow
 def test_simulated_agents_are_fitted_best_by_what_they_were_simulated_with():
     means = drifting_means(4, 150, generator(1, Purpose.TASKS))
     parameters = np.full((1, len(NAMES), 4), np.nan)

@@ -37,6 +37,7 @@ def _table(tmp_path, path):
     return (tmp_path / "results" / "tiny" / "table.md").read_text()
 
 
+@pytest.mark.slow
 def test_tasks_of_a_family_with_few_are_called_the_same_and_have_no_interval(tmp_path):
     path = _study(tmp_path, "TwoArmedBandit-Easy-v0", env_kwargs={"num_pulls": 4})
     rows = [line.split(" | ") for line in _table(tmp_path, path).splitlines() if line.startswith("| plain | 1 | Two")]

@@ -97,6 +97,7 @@ def contents(folder):
     return {name: content[name] for name in ("iteration", "parameters", "env_steps", "optimiser")}
 
 
+@pytest.mark.slow
 def test_a_run_of_toys_is_killed_and_resumed_bit_for_bit_and_any_backend_gives_the_same(tmp_path, capfd):
     (tmp_path / "toy.yaml").write_text(CONFIG, encoding="utf-8")
     run = ["--config", "toy.yaml", "--num-workers", "2"]

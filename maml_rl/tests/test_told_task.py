@@ -60,6 +60,7 @@ def test_it_is_a_task_family(name, kwargs):
     check_meta_env(told(name, kwargs, 4))
 
 
+@pytest.mark.slow
 def test_only_who_is_told_can_know_the_task_without_adapting():
     returns = {}
     for name, env in {"told": ("ToldTask-v0", {"env_name": "Bandit-K5-v0"}), "untold": ("Bandit-K5-v0", {})}.items():

@@ -81,7 +81,7 @@ def serving_here(spec, num_workers):
     return start_workers(plan, BackendChoice("multiprocess", {"serve_here": "true"}))
 
 
-@pytest.mark.parametrize("num_workers", [1, 2, 3])
+@pytest.mark.parametrize("num_workers", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
 def test_this_process_serves_in_place_of_the_last_worker(num_workers, capfd):
     def kill_the_others(backend):
         assert len(backend.process_ids) == min(num_workers, 2) - 1
