@@ -172,7 +172,7 @@ class MetaEpisodeVectorEnv(AroundFamily):
         ends = ended & self.shows_ends
         before = Before(self._shown, actions, shown, ends, self._episodes_over, self._earlier_rewards)
         observations = self.completed(following, before)
-        self._earlier_rewards = np.where(ended, np.nan, shown)
+        self._earlier_rewards = before.rewards_before_the_next()
         self._shown = observations[:, : self._num_inputs]
         return observations, rewards, over
 
